@@ -1,0 +1,148 @@
+"""The tree of errors: one root, five families.
+
+Every error says whether trying again can help (`is_transient`) and, where it is known, when (`retry_after_s`) and which
+parameter or field is at fault (`field`). `wire.errors` maps each class to one gRPC status code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FusionError(Exception):
+    """Root of all errors raised by fusion-cluster.
+
+    Attributes:
+        is_transient: trying the same again later can succeed.
+        is_memoized: a computation that ends with this error is kept as a result; otherwise its computed is born
+            invalidated and the next read computes anew.
+        retry_after_s: seconds to wait before trying again, or None when nothing is known.
+        field: name of the parameter or field at fault, or "".
+    """
+
+    is_transient: ClassVar[bool] = False
+    is_memoized: ClassVar[bool] = True
+
+    def __init__(self, message: str = "", *, field: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+    @property
+    def message(self) -> str:
+        """The text of the error, without its class."""
+        return str(self.args[0]) if self.args else ""
+
+
+# -- usage: the caller is wrong -----------------------------------------------------------------------------------------
+class UsageError(FusionError):
+    """The call cannot be right: a wrong argument, a service that is not hosted, a misuse of the API."""
+
+
+class InvalidArgument(UsageError):
+    """An argument has the wrong count, name or type; `field` names the parameter."""
+
+
+class UnknownService(UsageError):
+    """No service of this name in the app."""
+
+
+class UnknownMethod(UsageError):
+    """The service has no compute method or command of this name."""
+
+
+class PermissionDenied(UsageError):
+    """The caller may not do this."""
+
+
+# -- compute: a computation cannot end well -----------------------------------------------------------------------------
+class ComputeError(FusionError):
+    """A computation failed for a reason of the graph's own."""
+
+
+class CircularDependencyError(ComputeError):
+    """A computation waits, directly or through others, for itself; the message names the path."""
+
+
+class RemoteError(ComputeError):
+    """An exception of user code, raised in another process, whose class is not known here.
+
+    Attributes:
+        error_type: name of the exception's class over there.
+    """
+
+    def __init__(self, message: str = "", *, error_type: str = "", field: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, field=field, retry_after_s=retry_after_s)
+        self.error_type = error_type
+
+    def __str__(self) -> str:
+        return f"{self.error_type}: {self.message}" if self.error_type else self.message
+
+
+# -- cluster: the other side is not there, or not able ------------------------------------------------------------------
+class ClusterError(FusionError):
+    """Something between this process and the owner of a key failed. Never memoized."""
+
+    is_transient = True
+    is_memoized = False
+
+
+class ShardUnavailable(ClusterError):
+    """The shard (or gateway) could not be reached before the deadline."""
+
+
+class DeadlineExceeded(ClusterError):
+    """The call's time ran out before its result came."""
+
+
+class Overloaded(ClusterError):
+    """A limit is reached; `retry_after_s` says when to try again."""
+
+
+class NotOwner(ClusterError):
+    """The shard does not own the key: the slot map used was out of date.
+
+    Attributes:
+        slot_map_version: the version of the slot map to look at, at least.
+    """
+
+    def __init__(self, message: str = "", *, slot_map_version: int = 0) -> None:
+        super().__init__(message)
+        self.slot_map_version = slot_map_version
+
+
+# -- protocol: somebody does not keep to the session protocol -----------------------------------------------------------
+class ProtocolError(FusionError):
+    """A frame, or an action, that the protocol does not allow in the present state."""
+
+    is_memoized = False
+
+
+class LocalProtocolError(ProtocolError):
+    """This end tried something that is not allowed now: a bug here."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other end sent something that is not allowed: the link is closed."""
+
+
+class HandshakeRefused(ProtocolError):
+    """The other end did not prove that it knows the cluster secret, or speaks another version of the protocol."""
+
+
+# -- command ------------------------------------------------------------------------------------------------------------
+class CommandError(FusionError):
+    """A command could not be carried out."""
+
+    is_memoized = False
+
+
+class CommandOutcomeUnknown(CommandError):
+    """The shard was lost while the command ran: it may or may not have been carried out. Retry with the same id."""
+
+    is_transient = True
+
+
+# -- ours ---------------------------------------------------------------------------------------------------------------
+class InvariantViolation(FusionError):
+    """An invariant of fusion-cluster itself does not hold: a bug of ours, please report it."""
