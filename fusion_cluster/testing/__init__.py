@@ -1,0 +1,17 @@
+"""What users test their services with: a cluster in one process."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fusion_router.local_cluster import LocalCluster as LocalCluster
+
+__all__ = ["LocalCluster"]
+
+
+def __getattr__(name: str) -> Any:
+    # The composition seam (docs/adr/0003-nested-packages.md): the library does not import the router, its users do.
+    if name == "LocalCluster":
+        from fusion_router.local_cluster import LocalCluster
+
+        return LocalCluster
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,64 @@
+"""`fusion-cluster serve`: run an app on Ray until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fusion_cluster.cli.status import status_table
+
+
+def serve(
+    app: Annotated[str, typer.Argument(help="The app, as module:attribute.")],
+    shards: Annotated[int, typer.Option(help="How many shards.", min=1)] = 2,
+    gateways: Annotated[int, typer.Option(help="How many gateways; gateway i listens on port + i.", min=0)] = 1,
+    grpc_port: Annotated[int, typer.Option(help="Port of the first gateway; 0: any free port.", min=0)] = 50051,
+    grpc_host: Annotated[str, typer.Option(help="Address the gateways bind to.")] = "127.0.0.1",
+    insecure: Annotated[bool, typer.Option(help="Allow gateways without credentials beyond loopback.")] = False,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Join the Ray cluster there ('auto': the one on this host) instead of starting one.")
+    ] = None,
+    max_nodes: Annotated[int, typer.Option(help="Bound on cached results in each process.", min=1)] = 1_000_000,
+    call_timeout: Annotated[float, typer.Option(help="Seconds a call may take, retries included.", min=0.1)] = 10.0,
+) -> None:
+    """Start or join Ray and run an app: its shards and gateways. Ctrl-C or SIGTERM stops it in good order."""
+    from fusion_shards.launch import launch, start_ray, stop_ray
+
+    async def run() -> None:
+        console = Console(highlight=False)
+        loop = asyncio.get_running_loop()
+        told_to_stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, told_to_stop.set)
+        with console.status(f"starting {app} on Ray: {shards} shards, {gateways} gateways"):
+            cpus = max(os.cpu_count() or 1, shards + gateways)
+            await asyncio.to_thread(start_ray, address=ray_address, cpus=cpus)
+            launched = await launch(
+                app,
+                shards=shards,
+                gateways=gateways,
+                grpc_host=grpc_host,
+                grpc_port=grpc_port,
+                insecure=insecure,
+                max_nodes=max_nodes,
+                call_timeout_s=call_timeout,
+            )
+        try:
+            console.print(status_table(await launched.status()))
+            for address in launched.gateway_addresses:
+                console.print(f"[bold green]serving[/] {launched.configuration.app_name} at [bold]{address}[/]")
+            console.print("try: fusion-cluster describe", style="dim")
+            await told_to_stop.wait()
+            console.print("stopping: calls in flight finish first", style="dim")
+        finally:
+            await launched.stop()
+
+    try:
+        asyncio.run(run())
+    finally:
+        stop_ray()

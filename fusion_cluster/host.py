@@ -1,0 +1,164 @@
+"""Hosts: what an app's services live in.
+
+A host owns one graph and one instance of each service, and decides where a computation's value comes from (the body, or
+another process) and where invalidations and commands go. `LocalHost` is the whole app in one process.
+"""
+
+from __future__ import annotations
+
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from fusion_cluster.commands import BoundCommand, collect_publication, record_invalidation, run_command
+from fusion_cluster.errors import UnknownMethod, UsageError
+from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, Key, attach, service_methods
+from fusion_cluster.graph.settled import SETTLED
+
+if TYPE_CHECKING:
+    from fusion_cluster.app import App
+
+S = TypeVar("S", bound=ComputeService)
+
+
+class Host(ABC):
+    """The services of an app, attached to one graph.
+
+    Args:
+        app: the app to host.
+        max_nodes: hard bound on the number of nodes in the graph.
+        runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
+    """
+
+    def __init__(self, app: App, *, max_nodes: int, runs_bodies: bool) -> None:
+        self.app = app
+        self.graph = Graph(max_nodes=max_nodes)
+        self.commands: dict[str, BoundCommand] = {}
+        self._services = {service: self._create(service, runs_bodies) for service in app.services.values()}
+        for instance in self._services.values():
+            self._inject(instance)
+
+    def service(self, service: type[S]) -> S:
+        """The instance of a service class that lives in this host.
+
+        Raises:
+            UsageError: the class is not one of the app's services.
+        """
+        instance = self._services.get(service)
+        if instance is None:
+            raise UsageError(f"{service.__name__} is not a service of the app {self.app.name!r}", field="service")
+        return cast(S, instance)
+
+    def function(self, name: str) -> ComputeFunction:
+        """The compute method of that full name ("Carts.total").
+
+        Raises:
+            UnknownMethod: there is none.
+        """
+        function = self.graph.functions.get(name)
+        if function is None:
+            raise UnknownMethod(f"no compute method {name!r} in the app {self.app.name!r}", field="method")
+        return function
+
+    def command(self, name: str) -> BoundCommand:
+        """The command of that full name ("Products.set_price").
+
+        Raises:
+            UnknownMethod: there is none.
+        """
+        command = self.commands.get(name)
+        if command is None:
+            raise UnknownMethod(f"no command {name!r} in the app {self.app.name!r}", field="method")
+        return command
+
+    # -- what a service is attached to (graph.service.Hosting) -----------------------------------------------------------
+    @abstractmethod
+    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
+        """How a node gets its value."""
+
+    @abstractmethod
+    def schedules_expiry(self, node: Computed[Any]) -> bool:
+        """Whether the timers of the node (errors, auto-invalidation) run here: only where its body ran."""
+
+    @abstractmethod
+    def publish(self, keys: Sequence[Key], barrier: bool) -> Awaitable[None]:
+        """Invalidate keys here at once and at their owners.
+
+        The awaitable ends when the owners have applied it and, with `barrier`, when no replica anywhere serves a value
+        that depended on the old data.
+        """
+
+    @abstractmethod
+    def execute(
+        self, command: BoundCommand, arguments: tuple[Any, ...], command_id: str | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a command on the shard that owns its key."""
+
+    def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
+        """What `service.method.invalidate(...)` does.
+
+        Inside an operation it is recorded with the commit; elsewhere it applies at once, and a surrounding command
+        waits for it before it returns.
+        """
+        key = Key(function.service_name, function.method_name, arguments)
+        if record_invalidation(key):
+            return SETTLED
+        return collect_publication(lambda barrier: self.publish([key], barrier))
+
+    async def close(self) -> None:
+        """Cancel what still computes."""
+        await self.graph.close()
+
+    # -- wiring ---------------------------------------------------------------------------------------------------------
+    def _create(self, service: type[ComputeService], runs_bodies: bool) -> ComputeService:
+        instance = service() if runs_bodies else service.__new__(service)
+        attach(instance, self)
+        for method in service_methods(service):
+            bound = getattr(getattr(instance, method), "function", None)
+            if isinstance(bound, BoundCommand):
+                self.commands[bound.name] = bound
+        return instance
+
+    def _inject(self, instance: ComputeService) -> None:
+        service = type(instance)
+        if self.app.database is not None:
+            instance.database = self.app.database
+        for attribute, hint in typing.get_type_hints(service).items():
+            if not (isinstance(hint, type) and issubclass(hint, ComputeService)):
+                continue
+            dependency = self._services.get(hint)
+            if dependency is None:
+                raise UsageError(
+                    f"{service.__name__}.{attribute} needs {hint.__name__}, which is not a service of the app "
+                    f"{self.app.name!r}",
+                    field=attribute,
+                )
+            setattr(instance, attribute, dependency)
+
+
+class LocalHost(Host):
+    """The whole app in one process and event loop."""
+
+    def __init__(self, app: App, *, max_nodes: int = 1_000_000) -> None:
+        super().__init__(app, max_nodes=max_nodes, runs_bodies=True)
+
+    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
+        """Run the body."""
+        return node.function.body(*node.arguments)
+
+    def schedules_expiry(self, node: Computed[Any]) -> bool:
+        """Every body runs here."""
+        return True
+
+    def publish(self, keys: Sequence[Key], barrier: bool) -> Awaitable[None]:
+        """Invalidate the keys: with one graph, that is all there is to wait for."""
+        for key in keys:
+            self.graph.invalidate(key)
+        return SETTLED
+
+    def execute(
+        self, command: BoundCommand, arguments: tuple[Any, ...], command_id: str | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Run the command here."""
+        return run_command(command, arguments, command_id, publish=self.publish)

@@ -1,0 +1,96 @@
+"""Slots and the slot map: which shard owns which key.
+
+A key's slot is the same in every process, Python version and restart: xxh3 over bytes, never Python's `hash()`.
+The map is an immutable value with a version; the coordinator alone makes new ones.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+import xxhash
+
+SLOT_COUNT = 16_384
+"""Number of hash buckets that keys fall into."""
+
+
+def slot_of(shard_group: str, shard_key: bytes = b"") -> int:
+    """The slot of a key.
+
+    Args:
+        shard_group: the service's shard group; services of one group keep what concerns one entity together.
+        shard_key: canonical encoding of the argument that decides (the first one, unless `shard_by` says otherwise);
+            empty for a method without arguments.
+
+    Returns:
+        A number in `range(SLOT_COUNT)`.
+    """
+    return xxhash.xxh3_64_intdigest(shard_group.encode() + b"\0" + shard_key) % SLOT_COUNT
+
+
+class ShardAddress(msgspec.Struct, frozen=True, array_like=True):
+    """Where a shard listens, and in which incarnation."""
+
+    shard_id: int
+    host: str
+    port: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class SlotMap:
+    """Slot → shard, with a version number.
+
+    Attributes:
+        version: rises with each change.
+        owners: for each slot, the id of the shard that owns it.
+        shards: the shards that serve at present, by id. A shard that is down is missing; its slots stay its own.
+    """
+
+    version: int
+    owners: array[int]
+    shards: Mapping[int, ShardAddress]
+
+    @classmethod
+    def even(cls, shard_ids: Iterable[int], *, version: int = 1) -> SlotMap:
+        """The first map: equal ranges of slots, no shard serving yet."""
+        ids = sorted(shard_ids)
+        return cls(version, array("H", (ids[slot * len(ids) // SLOT_COUNT] for slot in range(SLOT_COUNT))), {})
+
+    def with_shard(self, address: ShardAddress) -> SlotMap:
+        """The next map, in which this shard serves at this address."""
+        return replace(self, version=self.version + 1, shards={**self.shards, address.shard_id: address})
+
+    def without_shard(self, shard_id: int) -> SlotMap:
+        """The next map, in which this shard does not serve."""
+        shards = {i: address for i, address in self.shards.items() if i != shard_id}
+        return replace(self, version=self.version + 1, shards=shards)
+
+    def slots_of(self, shard_id: int) -> int:
+        """How many slots a shard owns."""
+        return self.owners.count(shard_id)
+
+    def encode(self) -> bytes:
+        """The map as msgpack, for the control plane."""
+        return _ENCODER.encode(_Encoded(self.version, self.owners.tobytes(), list(self.shards.values())))
+
+    @classmethod
+    def decode(cls, data: bytes) -> SlotMap:
+        """The inverse of `encode`."""
+        encoded = _DECODER.decode(data)
+        owners = array("H")
+        owners.frombytes(encoded.owners)
+        return cls(encoded.version, owners, {address.shard_id: address for address in encoded.shards})
+
+
+class _Encoded(msgspec.Struct, array_like=True):
+    version: int
+    owners: bytes
+    shards: list[ShardAddress]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(_Encoded)

@@ -1,0 +1,44 @@
+"""Payloads: arguments in, values out, in the encoding that the client chose."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fusion_cluster.errors import InvalidArgument
+from fusion_cluster.v1 import gateway_pb2
+from fusion_cluster.wire.codec import ArgumentsCodec, encode_json, encode_msgpack
+
+Encoding = Literal["json", "msgpack"]
+
+
+def decode_arguments(
+    codec: ArgumentsCodec, payload: gateway_pb2.Payload, *, max_bytes: int
+) -> tuple[tuple[Any, ...], Encoding]:
+    """The canonical arguments in a payload, and the encoding in which the reply has to come.
+
+    A payload without content stands for no arguments, in JSON.
+
+    Raises:
+        InvalidArgument: too large, in an encoding that is not supported, or not what the method takes; `field` names
+            the parameter, or is "arguments" when none in particular is at fault.
+    """
+    encoding = payload.WhichOneof("encoding")
+    size_bytes = payload.ByteSize()
+    if size_bytes > max_bytes:
+        raise InvalidArgument(f"the arguments take {size_bytes} bytes, the limit is {max_bytes}", field="arguments")
+    if encoding == "msgpack":
+        return codec.decode_msgpack(payload.msgpack), "msgpack"
+    if encoding == "arrow":
+        raise InvalidArgument("arguments come as json or msgpack; arrow is not supported", field="arguments")
+    return codec.decode_json(payload.json if encoding == "json" else "[]"), "json"
+
+
+def encode_payload(value: object, encoding: Encoding) -> gateway_pb2.Payload:
+    """A value in the encoding of its request.
+
+    Raises:
+        UsageError: the value's type cannot be encoded.
+    """
+    if encoding == "msgpack":
+        return gateway_pb2.Payload(msgpack=encode_msgpack(value))
+    return gateway_pb2.Payload(json=encode_json(value))

@@ -1,0 +1,123 @@
+"""One watch: the value now, and again after each change, for as long as the client stays.
+
+Changes while an update is being sent are merged into the next one, so a slow client skips what is between and costs no
+memory. An update that would repeat the last value is not sent. Cluster errors that pass by themselves are waited out in
+here; the client hears of them only when they last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fusion_cluster.errors import ClusterError, FusionError, ShardUnavailable
+from fusion_cluster.graph import Computed
+from fusion_cluster.v1 import gateway_pb2
+from fusion_router.gateway.failures import failure_status, internal_status
+from fusion_router.gateway.reads import Read, UnencodableResult, update_content
+
+FIRST_PAUSE_S = 0.02
+"""Pause after the first failure that left nothing to wait for; it doubles up to `LONGEST_PAUSE_S`."""
+
+LONGEST_PAUSE_S = 1.0
+
+OUTAGE_NOTICE_S = 10.0
+"""A cluster error that lasts longer is sent as an update, once: the value shown may be out of date."""
+
+
+class Watch:
+    """Sends the updates of one read.
+
+    Args:
+        read: what is watched.
+        method: its name, for the log.
+        send: sends a serialized `Update`; returns when the client can take the next.
+        min_interval_s: shortest time between two updates.
+        outage_notice_s: see `OUTAGE_NOTICE_S`.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        method: str,
+        send: Callable[[bytes], Awaitable[None]],
+        *,
+        min_interval_s: float = 0.0,
+        outage_notice_s: float = OUTAGE_NOTICE_S,
+    ) -> None:
+        self._read = read
+        self._method = method
+        self._send = send
+        self._min_interval_s = min_interval_s
+        self._outage_notice_s = outage_notice_s
+        self._loop = asyncio.get_running_loop()
+        self._sent = b""
+        self._sent_at_s = -float("inf")
+        self._pause_s = 0.0
+        self._outage_since_s: float | None = None
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            node = self._read.lookup()
+            error: BaseException | None = None
+            try:
+                await node
+            except asyncio.CancelledError:
+                if is_cancelled_from_outside():
+                    raise
+                error = ShardUnavailable("the computation was cancelled")
+            except Exception as raised:
+                error = raised
+            if isinstance(error, ClusterError) and error.is_transient:
+                await self._wait_out(error)
+                continue
+            self._outage_since_s = None
+            await self._update(self._read_update(node) if error is None else self._error_update(error))
+            if node.is_consistent:
+                self._pause_s = 0.0
+                await node.when_invalidated()
+            elif error is not None:
+                await self._pause(error)  # an error that is not kept: nothing will ever invalidate it
+            await self._keep_interval()
+
+    def _read_update(self, node: Computed[Any]) -> bytes:
+        try:
+            return self._read.reply(node)
+        except UnencodableResult as error:
+            return gateway_pb2.Update(error=internal_status(error, self._method)).SerializeToString()
+
+    def _error_update(self, error: BaseException) -> bytes:
+        return gateway_pb2.Update(error=failure_status(error, self._method)).SerializeToString()
+
+    async def _update(self, update: bytes) -> None:
+        if update_content(update) != update_content(self._sent):
+            self._sent = update
+            await self._send(update)
+            self._sent_at_s = self._loop.time()
+
+    async def _keep_interval(self) -> None:
+        early_s = self._sent_at_s + self._min_interval_s - self._loop.time()
+        if early_s > 0:
+            await asyncio.sleep(early_s)
+
+    async def _wait_out(self, error: ClusterError) -> None:
+        now_s = self._loop.time()
+        if self._outage_since_s is None:
+            self._outage_since_s = now_s
+        elif now_s - self._outage_since_s >= self._outage_notice_s:
+            await self._update(self._error_update(error))
+        await self._pause(error)
+
+    async def _pause(self, error: BaseException) -> None:
+        self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+        asked_s = error.retry_after_s if isinstance(error, FusionError) and error.retry_after_s else 0.0
+        await asyncio.sleep(max(self._pause_s * random.uniform(0.75, 1.25), min(asked_s, LONGEST_PAUSE_S)))
+
+
+def is_cancelled_from_outside() -> bool:
+    """Whether the running task is being cancelled, as opposed to a computation that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,293 @@
+"""A member of the cluster: a graph whose misses are computed here or read from the shard that owns the key.
+
+Shards, gateways and drivers are the same thing with different parts: a shard owns slots and serves links; a gateway serves
+gRPC; a driver only reads. In each, a computed owned elsewhere is a *replica*: an ordinary node whose value came over a link
+and which the owner's invalidation, or the loss of that link, invalidates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from array import array
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from fusion_cluster.app import App
+from fusion_cluster.commands import BoundCommand, run_command
+from fusion_cluster.errors import ClusterError, CommandError, NotOwner, ShardUnavailable
+from fusion_cluster.graph import Computed, Key
+from fusion_cluster.graph.settled import SETTLED
+from fusion_cluster.host import Host
+from fusion_cluster.link.peer import Peer
+from fusion_cluster.protocol.slot_map import SlotMap
+from fusion_cluster.v1 import session_pb2
+from fusion_cluster.wire.errors import decode_error
+from fusion_router.barrier import Barriers
+from fusion_router.links import Dial, Links
+from fusion_router.route import routes_of
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_PAUSE_S = 0.05
+"""How long to wait before a shard that could not be reached is tried again, unless a new slot map comes first."""
+
+
+class ClusterHost(Host):
+    """The app's services in one process of a cluster.
+
+    Args:
+        app: the app.
+        dial: opens a carrier to a shard.
+        peer_id: names this process to others; unique.
+        secret: the cluster secret.
+        shard_id: which shard this process is; None for gateways and drivers, which own nothing.
+        epoch: this process's incarnation.
+        read_lease_s: how long a subscriber may serve replicas without hearing from us.
+        call_timeout_s: how long a read or command may take when its caller says nothing, retries included.
+        max_nodes: hard bound on the number of nodes in the graph.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        dial: Dial,
+        peer_id: str,
+        secret: bytes | None,
+        shard_id: int | None = None,
+        epoch: int = 0,
+        read_lease_s: float = 3.0,
+        call_timeout_s: float = 10.0,
+        max_nodes: int = 1_000_000,
+    ) -> None:
+        self.routes = routes_of(app)
+        self.peer_id = peer_id
+        self.shard_id = shard_id
+        self.epoch = epoch
+        self.barriers = Barriers(read_lease_s=read_lease_s)
+        self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier)
+        self._slot_map = SlotMap(0, array("H"), {})
+        self._call_timeout_s = call_timeout_s
+        self._deliveries: set[asyncio.Task[None]] = set()
+        super().__init__(app, max_nodes=max_nodes, runs_bodies=shard_id is not None)
+
+    # -- slots ----------------------------------------------------------------------------------------------------------
+    @property
+    def slot_map(self) -> SlotMap:
+        """The newest slot map known here."""
+        return self._slot_map
+
+    @property
+    def slot_map_version(self) -> int:
+        """The version of the slot map known here."""
+        return self._slot_map.version
+
+    def set_slot_map(self, slot_map: SlotMap) -> None:
+        """Take a newer slot map: drop links to shards that moved, and all that was computed under other ownership."""
+        old, new = self._slot_map, slot_map
+        if new.version <= old.version:
+            return
+        self._slot_map = new
+        if old.owners and old.owners != new.owners:
+            self._invalidate_moved(old, new)
+        self.links.set_slot_map(new)
+
+    def serves(self, slot: int) -> bool:
+        """Whether calls of this slot are answered here; gateways and drivers pass on what they are asked."""
+        return self.shard_id is None or self._owns(slot)
+
+    def _owns(self, slot: int) -> bool:
+        return self.shard_id is not None and bool(self._slot_map.owners) and self._slot_map.owners[slot] == self.shard_id
+
+    def _invalidate_moved(self, old: SlotMap, new: SlotMap) -> None:
+        for function in self.graph.functions.values():
+            route = self.routes[function.name]
+            for node in function.nodes():
+                slot = route.slot(node.arguments)
+                if old.owners[slot] != new.owners[slot]:
+                    node.invalidate()
+
+    # -- reads ----------------------------------------------------------------------------------------------------------
+    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
+        """Run the body if the key is ours, else read it from its owner."""
+        slot = self.routes[node.function.name].slot(node.arguments)
+        if self._owns(slot):
+            return node.function.body(*node.arguments)
+        return self._read(node, slot)
+
+    def schedules_expiry(self, node: Computed[Any]) -> bool:
+        """A replica expires when its owner says so."""
+        return self._owns(self.routes[node.function.name].slot(node.arguments))
+
+    async def _read(self, node: Computed[Any], slot: int) -> Any:
+        route = self.routes[node.function.name]
+        arguments = route.arguments.encode(node.arguments)
+        invalidate = node.invalidate
+
+        async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
+            call = peer.read(route.name, arguments, timeout_s=timeout_s, on_invalidated=lambda _id: invalidate())
+            result = await call
+            node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
+            return result
+
+        result = await self._retrying(slot, attempt)
+        node.version = result.version
+        if result.WhichOneof("outcome") == "error":
+            raise decode_error(result.error)
+        return route.result.decode_msgpack(result.value)
+
+    # -- commands -------------------------------------------------------------------------------------------------------
+    async def execute(
+        self, command: BoundCommand, arguments: tuple[Any, ...], command_id: str | None = None
+    ) -> Any:
+        """Run a command here if its key is ours, else on its owner.
+
+        Raises:
+            CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been carried out.
+            ShardUnavailable: the owner could not be reached; it was not carried out.
+        """
+        route = self.routes[command.name]
+        slot = route.slot(arguments)
+        if self._owns(slot):
+            return await run_command(command, arguments, command_id, publish=self.publish)
+        encoded = route.arguments.encode(arguments)
+
+        async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
+            return await peer.execute(route.name, encoded, command_id=command_id or "", timeout_s=timeout_s)
+
+        result = await self._retrying(slot, attempt)
+        if result.WhichOneof("outcome") == "error":
+            raise decode_error(result.error)
+        return route.result.decode_msgpack(result.value)
+
+    # -- invalidations --------------------------------------------------------------------------------------------------
+    def publish(self, keys: Sequence[Key], barrier: bool) -> Awaitable[None]:
+        """Invalidate keys here at once and at their owners; see `Host.publish`.
+
+        Raises:
+            ShardUnavailable: (when awaited) an owner has not confirmed in time; it is still being tried.
+        """
+        if not barrier:
+            return self._publish_plainly(keys)
+        settled = self._confirmation()
+        self.barriers.start(lambda number: self._apply(keys, number), partial(_resolve, settled))
+        return settled
+
+    def apply_invalidations(self, references: Iterable[session_pb2.KeyReference]) -> None:
+        """Invalidate keys that another process says have changed."""
+        for reference in references:
+            function = self.function(reference.method)
+            arguments = self.routes[reference.method].arguments.decode_msgpack(reference.arguments)
+            node = function.peek(arguments)
+            if node is not None:
+                node.invalidate()
+
+    def _publish_plainly(self, keys: Sequence[Key]) -> Awaitable[None]:
+        before = set(self._deliveries)
+        if self._apply(keys, 0) == 0:
+            return SETTLED
+        confirmed = self._confirmation()
+        outstanding = self._deliveries - before
+
+        def on_delivered(delivery: asyncio.Task[None]) -> None:
+            outstanding.discard(delivery)
+            if not outstanding:
+                _resolve(confirmed)
+
+        for delivery in list(outstanding):
+            delivery.add_done_callback(on_delivered)
+        return confirmed
+
+    def _apply(self, keys: Sequence[Key], barrier: int) -> int:
+        """Invalidate here and begin to tell the other owners; returns how many of them there are."""
+        remote: defaultdict[int, list[tuple[str, bytes]]] = defaultdict(list)
+        for key in keys:
+            self.graph.invalidate(key)
+            name = f"{key.service}.{key.method}"
+            route = self.routes[name]
+            slot = route.slot(key.arguments)
+            if not self._owns(slot):
+                remote[self._owner(slot)].append((name, route.arguments.encode(key.arguments)))
+        for shard_id, references in remote.items():
+            delivery = asyncio.get_running_loop().create_task(self._deliver(shard_id, references, barrier))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+        return len(remote)
+
+    async def _deliver(self, shard_id: int, references: list[tuple[str, bytes]], barrier: int) -> None:
+        """Tell an owner until it has confirmed: nothing else would make its computeds fresh again."""
+        while True:
+            peer = self.links.peer(shard_id)
+            if peer is not None:
+                try:
+                    result = await peer.invalidate(references, barrier=barrier)
+                except (ClusterError, CommandError):
+                    pass
+                else:
+                    if result.WhichOneof("outcome") == "error":
+                        logger.error("shard %d refused an invalidation: %s", shard_id, result.error.message)
+                    break
+            await self.links.changed(RETRY_PAUSE_S)
+        if barrier:
+            self.barriers.answered(barrier)
+
+    def _confirmation(self) -> asyncio.Future[None]:
+        """A future for "everybody has it", which fails when that takes too long and may be left unawaited."""
+        loop = asyncio.get_running_loop()
+        confirmed: asyncio.Future[None] = loop.create_future()
+        late = ShardUnavailable("the change is made, but not every owner has confirmed its invalidation in time")
+        timer = loop.call_later(self._call_timeout_s, partial(_fail, confirmed, late))
+
+        def on_done(future: asyncio.Future[None]) -> None:
+            timer.cancel()
+            if not future.cancelled():
+                future.exception()
+
+        confirmed.add_done_callback(on_done)
+        return confirmed
+
+    def _on_barrier(self, peer: Peer, barrier: int) -> None:
+        self.barriers.reached(barrier, lambda: peer.settle(barrier))
+
+    # -- owners ---------------------------------------------------------------------------------------------------------
+    def _owner(self, slot: int) -> int:
+        return self._slot_map.owners[slot] if self._slot_map.owners else -1
+
+    async def _retrying(self, slot: int, attempt: Callable[[Peer, float], Awaitable[T]]) -> T:
+        """Ask the owner of a slot, through restarts and moves, until the time is up."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._call_timeout_s
+        while (remaining_s := deadline_s - loop.time()) > 0:
+            peer = self.links.peer(self._owner(slot))
+            if peer is not None:
+                try:
+                    return await attempt(peer, remaining_s)
+                except (ShardUnavailable, NotOwner) as error:
+                    logger.debug("slot %d: %s; trying again", slot, error)
+            await self.links.changed(min(RETRY_PAUSE_S, remaining_s))
+        raise ShardUnavailable(
+            f"shard {self._owner(slot)} could not be reached within {self._call_timeout_s:g} s", retry_after_s=1.0
+        )
+
+    async def close(self) -> None:
+        """Leave the cluster: links are closed, computations cancelled."""
+        for delivery in self._deliveries:
+            delivery.cancel()
+        self.barriers.close()
+        await self.links.close()
+        await super().close()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: asyncio.Future[None], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,81 @@
+"""The links of one process: one per shard it talks to, opened when first needed, as the slot map says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from fusion_cluster.link.carrier import Carrier
+from fusion_cluster.link.peer import Peer
+from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+
+Dial = Callable[[ShardAddress], Awaitable[Carrier]]
+
+
+class Links:
+    """A peer for each shard that serves.
+
+    Args:
+        dial: opens a carrier to a shard.
+        peer_id: names this process to the shards.
+        secret: the cluster secret.
+        on_barrier: called with the peer and the number when a freshness barrier arrives.
+    """
+
+    def __init__(
+        self, dial: Dial, *, peer_id: str, secret: bytes | None, on_barrier: Callable[[Peer, int], None]
+    ) -> None:
+        self._dial = dial
+        self._peer_id = peer_id
+        self._secret = secret
+        self._on_barrier = on_barrier
+        # Shard id -> where it serves; the peers are links to exactly these incarnations.
+        self._addresses: dict[int, ShardAddress] = {}
+        self._peers: dict[int, Peer] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._changed: asyncio.Future[None] | None = None
+        self._is_closed = False
+
+    def set_slot_map(self, slot_map: SlotMap) -> None:
+        """Close links to incarnations that are gone, so that what waits on them is tried anew."""
+        for shard_id, address in list(self._addresses.items()):
+            if slot_map.shards.get(shard_id) != address:
+                self._drop(shard_id)
+        self._addresses = dict(slot_map.shards)
+        if self._changed is not None:
+            changed, self._changed = self._changed, None
+            changed.set_result(None)
+
+    def peer(self, shard_id: int) -> Peer | None:
+        """The link to a shard; None while it does not serve."""
+        peer = self._peers.get(shard_id)
+        if peer is None and not self._is_closed:
+            address = self._addresses.get(shard_id)
+            if address is None:
+                return None
+            peer = self._peers[shard_id] = Peer(
+                partial(self._dial, address), peer_id=self._peer_id, secret=self._secret, on_barrier=self._on_barrier
+            )
+        return peer
+
+    async def changed(self, timeout_s: float) -> None:
+        """Wait for a newer slot map, at most so long."""
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._changed], timeout=timeout_s)
+
+    async def close(self) -> None:
+        """Close all links."""
+        self._is_closed = True
+        for shard_id in list(self._peers):
+            self._drop(shard_id)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _drop(self, shard_id: int) -> None:
+        peer = self._peers.pop(shard_id, None)
+        if peer is not None:
+            task = asyncio.get_running_loop().create_task(peer.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)

@@ -1,0 +1,161 @@
+"""A whole cluster in one process and event loop: shards as hosts, links in memory.
+
+Everything is the production code but the carriers and the processes, so a test of a service's sharded behaviour runs in
+milliseconds. Public as `fusion_cluster.testing.LocalCluster`.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self, TypeVar
+
+from fusion_cluster.app import App
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph import ComputeService
+from fusion_cluster.link.acceptor import SessionAcceptor
+from fusion_cluster.link.carrier import Carrier
+from fusion_cluster.link.memory import memory_pair
+from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_router.host import ClusterHost
+from fusion_router.serving import Serving
+
+S = TypeVar("S", bound=ComputeService)
+
+SECRET = b"a local cluster has no outside"
+
+
+class LocalShard:
+    """One shard of a local cluster: a host and the links it accepts."""
+
+    def __init__(self, cluster: LocalCluster, shard_id: int, epoch: int) -> None:
+        self.address = ShardAddress(shard_id, "memory", shard_id + 1, epoch)
+        self.host = cluster.new_host(f"shard-{shard_id}.{epoch}", shard_id=shard_id, epoch=epoch)
+        self.serving = Serving(self.host, self.host.barriers, accepts_invalidations=True)
+        self.acceptor = SessionAcceptor(
+            self.serving, peer_id=self.host.peer_id, secret=SECRET, read_lease_s=cluster.read_lease_s
+        )
+
+    async def close(self) -> None:
+        """Stop serving."""
+        await self.acceptor.close()
+        await self.host.close()
+
+
+class LocalCluster:
+    """An app on several shards in this process.
+
+    Args:
+        app: the app; its database is shared by the shards and disposed of at the end.
+        shards: how many.
+        read_lease_s: how long replicas may be served without hearing from their owner.
+        call_timeout_s: how long a read or command may take, retries included.
+        max_nodes: bound on each member's graph.
+
+    Example:
+        >>> async with LocalCluster(app, shards=3) as cluster:
+        ...     carts = cluster.service(Carts)
+        ...     await carts.total("c1")
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        shards: int = 3,
+        read_lease_s: float = 3.0,
+        call_timeout_s: float = 10.0,
+        max_nodes: int = 1_000_000,
+    ) -> None:
+        if shards < 1:
+            raise UsageError("a cluster needs at least one shard", field="shards")
+        self.app = app
+        self.read_lease_s = read_lease_s
+        self.slot_map = SlotMap.even(range(shards))
+        self._call_timeout_s = call_timeout_s
+        self._max_nodes = max_nodes
+        self._shard_count = shards
+        self._epochs = dict.fromkeys(range(shards), 0)
+        self._hosts: list[ClusterHost] = []
+        # Shard id -> the shard, while it runs.
+        self.shards: dict[int, LocalShard] = {}
+        self.host: ClusterHost
+
+    def service(self, service: type[S]) -> S:
+        """A service as a driver of the cluster sees it: every call goes to the shard that owns its key."""
+        return self.host.service(service)
+
+    def owner(self, name: str, *arguments: object) -> LocalShard:
+        """The shard that owns a key, by the method's full name ("Carts.total") and its canonical arguments.
+
+        Raises:
+            UsageError: that shard does not run now.
+        """
+        shard_id = self.slot_map.owners[self.host.routes[name].slot(arguments)]
+        shard = self.shards.get(shard_id)
+        if shard is None:
+            raise UsageError(f"shard {shard_id}, the owner of {name}{arguments!r}, does not run")
+        return shard
+
+    def new_host(self, peer_id: str, *, shard_id: int | None = None, epoch: int = 0) -> ClusterHost:
+        """One more member: a driver, or what a gateway serves from. Closed with the cluster."""
+        host = ClusterHost(
+            self.app,
+            dial=self._dial,
+            peer_id=peer_id,
+            secret=SECRET,
+            shard_id=shard_id,
+            epoch=epoch,
+            read_lease_s=self.read_lease_s,
+            call_timeout_s=self._call_timeout_s,
+            max_nodes=self._max_nodes,
+        )
+        host.set_slot_map(self.slot_map)
+        self._hosts.append(host)
+        return host
+
+    async def start_shard(self, shard_id: int) -> None:
+        """Start a shard, or start it again after `kill_shard`: with a new epoch and an empty graph."""
+        self._epochs[shard_id] += 1
+        shard = self.shards[shard_id] = LocalShard(self, shard_id, self._epochs[shard_id])
+        self._publish(self.slot_map.with_shard(shard.address))
+
+    async def kill_shard(self, shard_id: int) -> None:
+        """Stop a shard as if its process had died: its sessions and its graph are gone."""
+        shard = self.shards.pop(shard_id)
+        self._hosts.remove(shard.host)
+        self._publish(self.slot_map.without_shard(shard_id))
+        await shard.close()
+
+    async def __aenter__(self) -> Self:
+        for shard_id in range(self._shard_count):
+            await self.start_shard(shard_id)
+        self.host = self.new_host("driver")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for shard in self.shards.values():
+            await shard.acceptor.close()
+        for host in self._hosts:
+            await host.close()
+        if self.app.database is not None:
+            await self.app.database.dispose()
+
+    def validate(self) -> None:
+        """Check the invariants of every member's graph."""
+        for host in self._hosts:
+            host.graph.validate()
+
+    def _publish(self, slot_map: SlotMap) -> None:
+        self.slot_map = slot_map
+        for host in self._hosts:
+            host.set_slot_map(slot_map)
+
+    async def _dial(self, address: ShardAddress) -> Carrier:
+        shard = self.shards.get(address.shard_id)
+        if shard is None or shard.address != address:
+            raise ConnectionRefusedError(f"shard {address.shard_id} does not run")
+        ours, theirs = memory_pair()
+        shard.acceptor.accept(theirs)
+        return ours

@@ -1,0 +1,240 @@
+"""The owner's end of every session: calls in, results and invalidations out.
+
+One `Serving` answers for one host, whatever carries the sessions: TCP links from other processes of the cluster, the
+gateway's gRPC `Session` streams, memory links of tests.
+
+Invariant: for each call that subscribed, the session is told of the invalidation the moment the computed is out of date,
+also while it still computes, so a caller that reads later never joins a computation that began before the change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fusion_cluster.errors import FusionError, PermissionDenied, ShardUnavailable
+from fusion_cluster.graph import Computed, Waiter
+from fusion_cluster.link.acceptor import ServedSession
+from fusion_cluster.v1 import session_pb2
+from fusion_cluster.wire.codec import encode_msgpack
+from fusion_cluster.wire.errors import encode_error
+from fusion_router.barrier import Barriers, Confirmations
+
+if TYPE_CHECKING:
+    from fusion_router.host import ClusterHost
+
+logger = logging.getLogger(__name__)
+
+
+class Subscription:
+    """One read call of a session: first a computation it waits for, then a promise to tell when it is out of date."""
+
+    __slots__ = ("id", "is_outdated", "node", "subscriber", "waiter")
+
+    def __init__(self, subscriber: Subscriber, call_id: int, node: Computed[Any]) -> None:
+        self.subscriber = subscriber
+        self.id = call_id
+        self.node = node
+        self.waiter: Waiter | None = None
+        self.is_outdated = False
+
+    def begin(self) -> None:
+        """Watch the node, then wait for its output: in this order, so that no invalidation falls in between."""
+        self.node.on_invalidated(self._on_invalidated)
+        waiter = self.node.join(self._on_done)
+        if not self.node.has_output:
+            self.waiter = waiter
+
+    def end(self) -> None:
+        """The caller has no use for it any more."""
+        self.node.remove_observer(self._on_invalidated)
+        if self.waiter is not None:
+            self.waiter.leave()
+
+    def _on_invalidated(self, node: Computed[Any]) -> None:
+        self.is_outdated = True
+        self.subscriber.confirmations.invalidation_sent()
+        self.subscriber.session.send_invalidated(self.id)
+        if node.has_output:
+            self.subscriber.subscriptions.pop(self.id, None)
+
+    def _on_done(self, node: Computed[Any]) -> None:
+        self.waiter = None
+        subscriber = self.subscriber
+        if self.is_outdated:
+            subscriber.subscriptions.pop(self.id, None)
+        is_subscribed = not self.is_outdated
+        if not node.has_output:
+            error: BaseException | None = ShardUnavailable("the computation was cancelled", retry_after_s=0.05)
+        else:
+            error = node.error
+        if error is None:
+            try:
+                value = encode_msgpack(node.value)
+            except FusionError as encoding_error:
+                error = encoding_error
+            else:
+                subscriber.session.send_result(self.id, node.version, value, subscribed=is_subscribed)
+                return
+        subscriber.session.send_error(self.id, node.version, encode_error(error), subscribed=is_subscribed)
+
+
+class Subscriber:
+    """What we keep for one session: its reads and subscriptions, and its commands that run."""
+
+    __slots__ = ("commands", "confirmations", "session", "subscriptions")
+
+    def __init__(self, session: ServedSession) -> None:
+        self.session = session
+        self.confirmations = Confirmations(session)
+        # Call id -> a read that computes or is subscribed; removed when it is out of date and answered.
+        self.subscriptions: dict[int, Subscription] = {}
+        # Call id -> a command that runs.
+        self.commands: dict[int, asyncio.Task[None]] = {}
+
+
+class Serving:
+    """Answers the sessions of one host (a `link.acceptor.SessionHandler`).
+
+    Args:
+        host: whose services are called.
+        barriers: the host's part in freshness barriers.
+        accepts_invalidations: whether callers may ask for invalidations: members of the cluster may.
+    """
+
+    def __init__(self, host: ClusterHost, barriers: Barriers, *, accepts_invalidations: bool) -> None:
+        self._host = host
+        self._barriers = barriers
+        self._accepts_invalidations = accepts_invalidations
+        self._subscribers: dict[ServedSession, Subscriber] = {}
+
+    @property
+    def epoch(self) -> int:
+        """The incarnation of this process, as far as its sessions are concerned."""
+        return self._host.epoch
+
+    @property
+    def slot_map_version(self) -> int:
+        """The version of the slot map known here."""
+        return self._host.slot_map_version
+
+    @property
+    def subscription_count(self) -> int:
+        """How many computeds others hold replicas of."""
+        return sum(len(subscriber.subscriptions) for subscriber in self._subscribers.values())
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions are open or can be resumed."""
+        return len(self._subscribers)
+
+    # -- SessionHandler -------------------------------------------------------------------------------------------------
+    def on_session(self, session: ServedSession) -> None:
+        """A new session was opened."""
+        subscriber = self._subscribers[session] = Subscriber(session)
+        self._barriers.add(subscriber.confirmations)
+
+    def on_calls(self, session: ServedSession, calls: Sequence[session_pb2.Call]) -> None:
+        """Reads and commands arrived."""
+        # A context of its own: what the carrier's callback inherited (a computation, an operation) is none of theirs.
+        contextvars.Context().run(self._on_calls, self._subscribers[session], calls)
+
+    def on_cancelled(self, session: ServedSession, ids: Sequence[int]) -> None:
+        """Callers left before their results came."""
+        subscriber = self._subscribers[session]
+        for call_id in ids:
+            self._end(subscriber, call_id)
+            command = subscriber.commands.get(call_id)
+            if command is not None:
+                command.cancel()
+
+    def on_unsubscribed(self, session: ServedSession, ids: Sequence[int]) -> None:
+        """Replicas are gone."""
+        subscriber = self._subscribers[session]
+        for call_id in ids:
+            self._end(subscriber, call_id)
+
+    def on_invalidate(self, session: ServedSession, request: session_pb2.Invalidate) -> None:
+        """Somebody changed data beneath keys that we own."""
+        if not self._accepts_invalidations:
+            refusal = PermissionDenied("only members of the cluster may invalidate")
+            session.send_error(request.id, 0, encode_error(refusal), subscribed=False)
+            return
+        try:
+            self._host.apply_invalidations(request.keys)
+        except FusionError as error:
+            session.send_error(request.id, 0, encode_error(error), subscribed=False)
+            return
+        if request.barrier:
+            self._barriers.reached(request.barrier, lambda: session.send_result(request.id, 0, b"", subscribed=False))
+        else:
+            session.send_result(request.id, 0, b"", subscribed=False)
+
+    def on_barrier_settled(self, session: ServedSession, barrier: int) -> None:
+        """A subscriber confirmed the invalidations before a barrier mark."""
+        self._barriers.confirmed(self._subscribers[session].confirmations, barrier)
+
+    def on_session_lost(self, session: ServedSession) -> None:
+        """The session cannot be resumed any more."""
+        subscriber = self._subscribers.pop(session, None)
+        if subscriber is None:
+            return
+        self._barriers.remove(subscriber.confirmations)
+        for subscription in list(subscriber.subscriptions.values()):
+            subscription.end()
+        subscriber.subscriptions.clear()
+        # Commands go on: their caller may ask for the outcome by the command id.
+
+    # -- calls ----------------------------------------------------------------------------------------------------------
+    def _on_calls(self, subscriber: Subscriber, calls: Sequence[session_pb2.Call]) -> None:
+        for call in calls:
+            try:
+                if call.kind == session_pb2.Call.KIND_READ:
+                    self._read(subscriber, call)
+                else:
+                    self._execute(subscriber, call)
+            except FusionError as error:
+                subscriber.session.send_error(call.id, 0, encode_error(error), subscribed=False)
+
+    def _read(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
+        function = self._host.function(call.method)
+        route = self._host.routes[call.method]
+        arguments = route.arguments.decode_msgpack(call.arguments)
+        if not self._host.serves(route.slot(arguments)):
+            subscriber.session.send_moved(call.id, self._host.slot_map_version)
+            return
+        subscription = Subscription(subscriber, call.id, function.lookup(arguments))
+        subscriber.subscriptions[call.id] = subscription
+        subscription.begin()
+
+    def _execute(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
+        command = self._host.command(call.method)
+        route = self._host.routes[call.method]
+        arguments = route.arguments.decode_msgpack(call.arguments)
+        if not self._host.serves(route.slot(arguments)):
+            subscriber.session.send_moved(call.id, self._host.slot_map_version)
+            return
+
+        async def run() -> None:
+            try:
+                result = await self._host.execute(command, arguments, call.command_id or None)
+                subscriber.session.send_result(call.id, 0, encode_msgpack(result), subscribed=False)
+            except asyncio.CancelledError:
+                subscriber.session.send_error(
+                    call.id, 0, encode_error(ShardUnavailable("the command was cancelled")), subscribed=False
+                )
+                raise
+            except Exception as error:
+                subscriber.session.send_error(call.id, 0, encode_error(error), subscribed=False)
+            finally:
+                subscriber.commands.pop(call.id, None)
+
+        subscriber.commands[call.id] = asyncio.get_running_loop().create_task(run(), name=call.method)
+
+    def _end(self, subscriber: Subscriber, call_id: int) -> None:
+        subscription = subscriber.subscriptions.pop(call_id, None)
+        if subscription is not None:
+            subscription.end()

@@ -1,0 +1,41 @@
+"""Join an app's cluster from any process of the Ray cluster: what `App.cluster()` does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fusion_cluster.app import App
+from fusion_cluster.protocol.slot_map import SlotMap
+from fusion_router.host import ClusterHost
+from fusion_shards.control import follow_slot_map, persist
+from fusion_shards.launch import attach, start_ray
+from fusion_shards.member import new_host
+
+
+@asynccontextmanager
+async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
+    """A host without slots: its services read through links to the shards.
+
+    Args:
+        app: the app, as this process has imported it.
+        namespace: the Ray namespace it was launched in.
+
+    Raises:
+        ShardUnavailable: the app does not run in this Ray cluster.
+    """
+    start_ray(address="auto")
+    launched = await attach(app.name, namespace)
+    peer_id = f"{app.name}/driver-{os.getpid()}-{secrets.token_hex(4)}"
+    host = new_host(app, launched.configuration, peer_id)
+    encoded = await persist(lambda: launched.coordinator.slot_map.remote(0, 0.0))
+    host.set_slot_map(SlotMap.decode(encoded))
+    following = asyncio.get_running_loop().create_task(follow_slot_map(host, launched.coordinator))
+    try:
+        yield host
+    finally:
+        following.cancel()
+        await host.close()

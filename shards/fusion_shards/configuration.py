@@ -1,0 +1,116 @@
+"""What the launcher tells the actors, and what they tell of themselves."""
+
+from __future__ import annotations
+
+import os
+import resource
+from typing import Literal
+
+import msgspec
+
+
+class AppConfiguration(msgspec.Struct, frozen=True):
+    """One launched app, the same for each of its actors.
+
+    Attributes:
+        app_path: "module:attribute" to import the app from.
+        app_name: the app's own name.
+        namespace: the Ray namespace its actors live in.
+        sys_path: folders the launcher could import from.
+        environment: variables to set before the app is imported.
+        secret: the cluster secret that links prove.
+        shards: how many shards.
+        gateways: how many gateways; gateway i listens on `grpc_port + i`.
+        grpc_host: address the gateways bind to.
+        grpc_port: port of the first gateway; 0: any free port for each.
+        insecure: gateways may bind to other than loopback addresses without credentials.
+        max_nodes: bound on each shard's graph.
+        read_lease_s: how long replicas may be served without hearing from their owner.
+        call_timeout_s: how long a read or command may take, retries included.
+        cpus_per_shard: CPUs Ray sets aside for each shard, and for each gateway.
+    """
+
+    app_path: str
+    app_name: str
+    namespace: str
+    secret: bytes
+    sys_path: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    shards: int = 2
+    gateways: int = 1
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = 50051
+    insecure: bool = False
+    max_nodes: int = 1_000_000
+    read_lease_s: float = 3.0
+    call_timeout_s: float = 10.0
+    cpus_per_shard: float = 1.0
+
+
+class MemberStatus(msgspec.Struct, frozen=True):
+    """What one shard or gateway says of itself.
+
+    Attributes:
+        role: "shard" or "gateway".
+        member_id: its number among its kind.
+        epoch: its incarnation; it rises with each restart. 0 while it is down.
+        address: where it listens.
+        pid: its process.
+        slots: slots it owns.
+        nodes: cached results, replicas included.
+        hits: reads answered from the graph.
+        computations: bodies run and replicas fetched.
+        invalidations: computeds that went out of date.
+        evictions: computeds given up for the bound on nodes.
+        subscriptions: computeds others hold replicas of.
+        sessions: sessions it serves.
+        memory_bytes: resident memory of its process.
+    """
+
+    role: Literal["shard", "gateway"]
+    member_id: int
+    epoch: int = 0
+    address: str = ""
+    pid: int = 0
+    slots: int = 0
+    nodes: int = 0
+    hits: int = 0
+    computations: int = 0
+    invalidations: int = 0
+    evictions: int = 0
+    subscriptions: int = 0
+    sessions: int = 0
+    memory_bytes: int = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it answered."""
+        return self.pid != 0
+
+
+class ClusterStatus(msgspec.Struct, frozen=True):
+    """What the coordinator knows of an app.
+
+    Attributes:
+        app_name: the app.
+        slot_map_version: version of the map in force.
+        members: shards, then gateways; those that are down have only their role and number.
+    """
+
+    app_name: str
+    slot_map_version: int
+    members: tuple[MemberStatus, ...]
+
+    @property
+    def gateway_addresses(self) -> tuple[str, ...]:
+        """Where the gateways that are up can be called."""
+        return tuple(member.address for member in self.members if member.role == "gateway" and member.is_up)
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process, in bytes."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,51 @@
+"""Ray calls of the control plane: rare, idempotent, tried again while the other actor restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayActorError
+
+from fusion_cluster.errors import ShardUnavailable
+from fusion_cluster.protocol.slot_map import SlotMap
+from fusion_router.host import ClusterHost
+
+PAUSE_S = 0.05
+LONG_POLL_S = 30.0
+
+
+async def persist(call: Callable[[], Any], *, timeout_s: float = 30.0) -> Any:
+    """Make an actor call until it is answered.
+
+    Args:
+        call: makes the call, e.g. `lambda: coordinator.register.remote(address)`; it may run more than once.
+        timeout_s: when to give up.
+
+    Raises:
+        ShardUnavailable: the actor did not answer in time, or is gone for good.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return await call()
+        except ActorDiedError as error:
+            raise ShardUnavailable(f"the actor is gone: {error}") from error
+        except RayActorError as error:
+            if time.monotonic() > deadline_s:
+                raise ShardUnavailable(f"the actor did not answer within {timeout_s:g} s") from error
+        await asyncio.sleep(PAUSE_S)
+
+
+async def follow_slot_map(host: ClusterHost, coordinator: ray.actor.ActorHandle) -> None:
+    """Keep a host's slot map the coordinator's, until cancelled; while the coordinator is down the last one stays."""
+    while True:
+        try:
+            encoded = await coordinator.slot_map.remote(host.slot_map_version, LONG_POLL_S)
+        except RayActorError:
+            await asyncio.sleep(4 * PAUSE_S)
+        else:
+            host.set_slot_map(SlotMap.decode(encoded))

@@ -1,0 +1,105 @@
+"""The gateway actor: a process without slots that serves gRPC and keeps replicas of what its clients read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import ray
+
+from fusion_cluster.link.acceptor import SessionAcceptor
+from fusion_cluster.protocol.slot_map import SlotMap
+from fusion_router.gateway import Gateway
+from fusion_router.host import ClusterHost
+from fusion_router.serving import Serving
+from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
+from fusion_shards.control import follow_slot_map, persist
+from fusion_shards.member import import_configured_app, new_host
+
+GRACE_S = 2.0
+"""How long calls in flight may go on when a gateway stops."""
+
+
+class GatewayMember:
+    """One gateway; a Ray actor by `ray.remote(GatewayMember)`.
+
+    Args:
+        configuration: the app's.
+        gateway_id: which gateway; it listens on `grpc_port + gateway_id`.
+        coordinator: handle of the app's coordinator.
+    """
+
+    def __init__(
+        self, configuration: AppConfiguration, gateway_id: int, coordinator: ray.actor.ActorHandle
+    ) -> None:
+        self._configuration = configuration
+        self._gateway_id = gateway_id
+        self._coordinator = coordinator
+        self._address: str
+        self._host: ClusterHost
+        self._serving: Serving
+        self._gateway: Gateway
+        self._following: asyncio.Task[None]
+        self._started = asyncio.get_running_loop().create_task(self._start())
+
+    async def _start(self) -> None:
+        configuration = self._configuration
+        app = import_configured_app(configuration)
+        epoch: int = await persist(lambda: self._coordinator.new_epoch.remote("gateway", self._gateway_id))
+        peer_id = f"{app.name}/gateway-{self._gateway_id}.{epoch}"
+        self._host = new_host(app, configuration, peer_id, epoch=epoch)
+        encoded = await persist(lambda: self._coordinator.slot_map.remote(0, 0.0))
+        self._host.set_slot_map(SlotMap.decode(encoded))
+        self._following = asyncio.get_running_loop().create_task(follow_slot_map(self._host, self._coordinator))
+        self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=False)
+        acceptor = SessionAcceptor(
+            self._serving, peer_id=peer_id, secret=None, read_lease_s=configuration.read_lease_s
+        )
+        port = configuration.grpc_port + self._gateway_id if configuration.grpc_port else 0
+        self._gateway = Gateway(
+            self._host,
+            acceptor=acceptor,
+            address=f"{configuration.grpc_host}:{port}",
+            insecure=configuration.insecure,
+        )
+        self._address = await self._gateway.start()
+
+    async def describe(self) -> str:
+        """The address it listens on; waits until it does.
+
+        Raises:
+            UsageError: the app cannot be imported, or the address is not free.
+        """
+        await asyncio.shield(self._started)
+        return self._address
+
+    async def watch(self) -> None:
+        """Never return: the call fails when this process dies."""
+        await asyncio.Event().wait()
+
+    async def status(self) -> MemberStatus:
+        """What `fusion-cluster status` shows of this gateway."""
+        await asyncio.shield(self._started)
+        stats = self._host.graph.stats
+        return MemberStatus(
+            role="gateway",
+            member_id=self._gateway_id,
+            epoch=self._host.epoch,
+            address=self._address,
+            pid=os.getpid(),
+            nodes=stats.nodes,
+            hits=stats.hits,
+            computations=stats.computations,
+            invalidations=stats.invalidations,
+            evictions=stats.evictions,
+            subscriptions=self._serving.subscription_count,
+            sessions=self._serving.session_count,
+            memory_bytes=resident_bytes(),
+        )
+
+    async def stop(self) -> None:
+        """Leave: finish the calls in flight, end the streams, close the links."""
+        await asyncio.shield(self._started)
+        self._following.cancel()
+        await self._gateway.stop(GRACE_S)
+        await self._host.close()

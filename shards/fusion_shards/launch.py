@@ -1,0 +1,207 @@
+"""Start an app on Ray and stop it again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import ray
+from ray.exceptions import RayTaskError
+
+from fusion_cluster.app import import_app
+from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
+from fusion_shards.configuration import AppConfiguration, ClusterStatus
+from fusion_shards.control import persist
+from fusion_shards.coordinator import Coordinator
+from fusion_shards.names import NAMESPACE, app_of_coordinator, coordinator_name
+
+START_TIMEOUT_S = 120.0
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Values travel on links; Ray's object store only carries the control plane."""
+
+PASSED_ENVIRONMENT = "FUSION_"
+"""Variables with this prefix reach every member of the app."""
+
+
+def start_ray(*, address: str | None = None, cpus: float | None = None) -> None:
+    """Join the Ray cluster at an address, or start one on this host; nothing to do where Ray runs in this process.
+
+    Args:
+        address: "auto" or "host:port"; None: the one that RAY_ADDRESS names, else a new one on loopback.
+        cpus: CPUs a new cluster claims to have.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="warning")
+        return
+    ray.init(
+        num_cpus=cpus,
+        namespace=NAMESPACE,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level="warning",
+        _node_ip_address="127.0.0.1",
+    )
+
+
+class LaunchedApp:
+    """An app that runs on Ray.
+
+    Args:
+        configuration: what it was launched with.
+        coordinator: its coordinator.
+    """
+
+    def __init__(self, configuration: AppConfiguration, coordinator: ray.actor.ActorHandle) -> None:
+        self.configuration = configuration
+        self.coordinator = coordinator
+        self.gateway_addresses: tuple[str, ...] = ()
+
+    async def status(self) -> ClusterStatus:
+        """What each member says of itself."""
+        status: ClusterStatus = await persist(lambda: self.coordinator.status.remote())
+        return status
+
+    async def stop(self) -> None:
+        """Stop all its actors; Ray itself goes on."""
+        try:
+            await asyncio.wait_for(self.coordinator.stop.remote(), 30.0)
+        finally:
+            ray.kill(self.coordinator, no_restart=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+async def launch(
+    app_path: str,
+    *,
+    shards: int = 2,
+    gateways: int = 1,
+    grpc_host: str = "127.0.0.1",
+    grpc_port: int = 50051,
+    insecure: bool = False,
+    max_nodes: int = 1_000_000,
+    call_timeout_s: float = 10.0,
+    cpus_per_shard: float = 1.0,
+    namespace: str = NAMESPACE,
+    environment: Mapping[str, str] | None = None,
+) -> LaunchedApp:
+    """Run an app: a coordinator, its shards and its gateways, in the Ray cluster this process has joined.
+
+    Args:
+        app_path: "module:attribute".
+        shards: how many shards.
+        gateways: how many gateways; gateway i listens on `grpc_port + i`.
+        grpc_host: address the gateways bind to.
+        grpc_port: port of the first gateway; 0: any free port.
+        insecure: allow gateways on other than loopback addresses.
+        max_nodes: bound on each member's graph.
+        call_timeout_s: how long a read or command may take, retries included.
+        cpus_per_shard: CPUs Ray sets aside for each member.
+        namespace: the Ray namespace.
+        environment: variables set in each member before the app is imported, besides those named FUSION_*.
+
+    Returns:
+        The app, up: every shard and gateway serves.
+
+    Raises:
+        UsageError: the app cannot be imported, a number is wrong, an address is taken, or it runs already.
+    """
+    for field, number in (("shards", shards), ("gateways", gateways)):
+        if number < (1 if field == "shards" else 0):
+            raise UsageError(f"{field} is {number}: too few", field=field)
+    app = import_app(app_path)
+    if is_running(app.name, namespace):
+        raise UsageError(f"the app {app.name!r} runs already in this Ray cluster", field="app")
+    passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ENVIRONMENT)}
+    configuration = AppConfiguration(
+        app_path=app_path,
+        app_name=app.name,
+        namespace=namespace,
+        secret=secrets.token_bytes(32),
+        sys_path=tuple(path for path in sys.path if path),
+        environment={**passed, **(environment or {})},
+        shards=shards,
+        gateways=gateways,
+        grpc_host=grpc_host,
+        grpc_port=grpc_port,
+        insecure=insecure,
+        max_nodes=max_nodes,
+        call_timeout_s=call_timeout_s,
+        cpus_per_shard=cpus_per_shard,
+    )
+    options = {
+        "name": coordinator_name(app.name),
+        "namespace": namespace,
+        "lifetime": "detached",
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "max_concurrency": 1000,
+        "num_cpus": 0,
+    }
+    coordinator = ray.remote(Coordinator).options(**options).remote(configuration)
+    launched = LaunchedApp(configuration, coordinator)
+    try:
+        status: ClusterStatus = await asyncio.wait_for(coordinator.wait_until_up.remote(), START_TIMEOUT_S)
+    except BaseException as error:
+        await launched.stop()
+        if isinstance(error, RayTaskError) and isinstance(error.cause, FusionError):
+            raise error.cause from None
+        if isinstance(error, TimeoutError):
+            resources = msgspec.json.encode(ray.available_resources()).decode()
+            raise ShardUnavailable(
+                f"the app was not up within {START_TIMEOUT_S:g} s; resources still free in the Ray cluster: {resources}"
+            ) from error
+        raise
+    launched.gateway_addresses = status.gateway_addresses
+    return launched
+
+
+def is_running(app_name: str, namespace: str = NAMESPACE) -> bool:
+    """Whether the app has a coordinator in this Ray cluster."""
+    return app_name in running_apps(namespace)
+
+
+def running_apps(namespace: str = NAMESPACE) -> list[str]:
+    """The names of the apps that run in this Ray cluster."""
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    names = (app_of_coordinator(actor["name"]) for actor in actors if actor["namespace"] == namespace)
+    return sorted(name for name in names if name)
+
+
+async def attach(app_name: str, namespace: str = NAMESPACE) -> LaunchedApp:
+    """The app of that name that runs in this Ray cluster.
+
+    Raises:
+        ShardUnavailable: it does not run here.
+    """
+    try:
+        coordinator = ray.get_actor(coordinator_name(app_name), namespace=namespace)
+    except ValueError:
+        running = ", ".join(running_apps(namespace)) or "none"
+        raise ShardUnavailable(f"the app {app_name!r} does not run in this Ray cluster; running: {running}") from None
+    configuration: AppConfiguration = await persist(lambda: coordinator.configuration.remote())
+    return LaunchedApp(configuration, coordinator)
+
+
+def stop_ray() -> None:
+    """Leave the Ray cluster; end it if this process started it."""
+    ray.shutdown()

@@ -1,0 +1,49 @@
+"""What shard and gateway actors have in common: a cluster host made from the app's configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import ray
+
+from fusion_cluster.app import App, import_app
+from fusion_cluster.link.carrier import Carrier
+from fusion_cluster.link.tcp import dial_tcp
+from fusion_cluster.protocol.slot_map import ShardAddress
+from fusion_router.host import ClusterHost
+from fusion_shards.configuration import AppConfiguration
+
+
+def node_address() -> str:
+    """The address by which other members reach this host."""
+    return str(ray.util.get_node_ip_address())
+
+
+async def dial_shard(address: ShardAddress) -> Carrier:
+    """Open a TCP carrier to a shard."""
+    return await dial_tcp(address.host, address.port)
+
+
+def import_configured_app(configuration: AppConfiguration) -> App:
+    """Import the app in this process, as the launcher would."""
+    os.environ.update(configuration.environment)
+    logging.basicConfig(level=os.environ.get("FUSION_LOG_LEVEL", "WARNING"))
+    return import_app(configuration.app_path, configuration.sys_path)
+
+
+def new_host(
+    app: App, configuration: AppConfiguration, peer_id: str, *, shard_id: int | None = None, epoch: int = 0
+) -> ClusterHost:
+    """A member of the app's cluster."""
+    return ClusterHost(
+        app,
+        dial=dial_shard,
+        peer_id=peer_id,
+        secret=configuration.secret,
+        shard_id=shard_id,
+        epoch=epoch,
+        read_lease_s=configuration.read_lease_s,
+        call_timeout_s=configuration.call_timeout_s,
+        max_nodes=configuration.max_nodes,
+    )

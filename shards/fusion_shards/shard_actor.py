@@ -1,0 +1,106 @@
+"""The shard actor: a process that owns slots, computes their keys and serves links.
+
+Ray restarts it when its process dies: `__init__` runs again, the shard takes a new epoch from the coordinator and
+registers its new address. Its graph starts empty, which is always right: cached results are derived data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import ray
+
+from fusion_cluster.link.acceptor import SessionAcceptor
+from fusion_cluster.link.tcp import TcpListener, listen_tcp
+from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_router.host import ClusterHost
+from fusion_router.serving import Serving
+from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
+from fusion_shards.control import follow_slot_map, persist
+from fusion_shards.member import import_configured_app, new_host, node_address
+
+
+class Shard:
+    """One shard; a Ray actor by `ray.remote(Shard)`.
+
+    Args:
+        configuration: the app's.
+        shard_id: which shard.
+        coordinator: handle of the app's coordinator.
+    """
+
+    def __init__(
+        self, configuration: AppConfiguration, shard_id: int, coordinator: ray.actor.ActorHandle
+    ) -> None:
+        self._configuration = configuration
+        self._shard_id = shard_id
+        self._coordinator = coordinator
+        self._address: ShardAddress
+        self._host: ClusterHost
+        self._serving: Serving
+        self._listener: TcpListener
+        self._following: asyncio.Task[None]
+        self._started = asyncio.get_running_loop().create_task(self._start())
+
+    async def _start(self) -> None:
+        app = import_configured_app(self._configuration)
+        epoch: int = await persist(lambda: self._coordinator.new_epoch.remote("shard", self._shard_id))
+        peer_id = f"{app.name}/shard-{self._shard_id}.{epoch}"
+        self._host = new_host(app, self._configuration, peer_id, shard_id=self._shard_id, epoch=epoch)
+        self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=True)
+        acceptor = SessionAcceptor(
+            self._serving,
+            peer_id=peer_id,
+            secret=self._configuration.secret,
+            read_lease_s=self._configuration.read_lease_s,
+        )
+        self._listener = await listen_tcp(acceptor, host=node_address())
+        host, port = self._listener.address
+        self._address = ShardAddress(self._shard_id, host, port, epoch)
+        encoded = await persist(lambda: self._coordinator.register.remote(self._address))
+        self._host.set_slot_map(SlotMap.decode(encoded))
+        self._following = asyncio.get_running_loop().create_task(follow_slot_map(self._host, self._coordinator))
+
+    async def describe(self) -> ShardAddress:
+        """Where this shard listens and in which epoch; waits until it does.
+
+        Raises:
+            UsageError: the app cannot be imported.
+        """
+        await asyncio.shield(self._started)
+        return self._address
+
+    async def watch(self) -> None:
+        """Never return: the call fails when this process dies."""
+        await asyncio.Event().wait()
+
+    async def status(self) -> MemberStatus:
+        """What `fusion-cluster status` shows of this shard."""
+        await asyncio.shield(self._started)
+        stats = self._host.graph.stats
+        return MemberStatus(
+            role="shard",
+            member_id=self._shard_id,
+            epoch=self._address.epoch,
+            address=f"{self._address.host}:{self._address.port}",
+            pid=os.getpid(),
+            slots=self._host.slot_map.slots_of(self._shard_id),
+            nodes=stats.nodes,
+            hits=stats.hits,
+            computations=stats.computations,
+            invalidations=stats.invalidations,
+            evictions=stats.evictions,
+            subscriptions=self._serving.subscription_count,
+            sessions=self._serving.session_count,
+            memory_bytes=resident_bytes(),
+        )
+
+    async def stop(self) -> None:
+        """Leave: close the links and the database."""
+        await asyncio.shield(self._started)
+        self._following.cancel()
+        await self._listener.close()
+        await self._host.close()
+        if self._host.app.database is not None:
+            await self._host.app.database.dispose()

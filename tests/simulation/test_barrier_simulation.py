@@ -1,0 +1,168 @@
+"""The freshness barrier over random clusters: whatever the order of messages, a settled barrier means nobody is stale."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict, deque
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fusion_router.barrier import Barriers, Confirmations
+
+Node = tuple[int, int]  # process, key
+
+
+class SimulatedSession:
+    """A session from an owner process to a subscriber process: two FIFO channels of thunks."""
+
+    heard_s_ago = 0.0
+
+    def __init__(self, world: World, owner: int, subscriber: int) -> None:
+        self.world, self.owner, self.subscriber = world, owner, subscriber
+        self.confirmations = Confirmations(self)
+        self.is_lost = False
+
+    def send_barrier(self, barrier: int) -> None:
+        def arrive() -> None:
+            def answer() -> None:
+                self.world.send(
+                    (self.subscriber, self.owner, "up"),
+                    lambda: self.is_lost or self.world.barriers[self.owner].confirmed(self.confirmations, barrier),
+                )
+
+            self.world.barriers[self.subscriber].reached(barrier, answer)
+
+        self.world.send((self.owner, self.subscriber, "down"), arrive)
+
+    def send_invalidated(self, node: Node) -> None:
+        self.confirmations.invalidation_sent()
+        self.world.send((self.owner, self.subscriber, "down"), lambda: self.world.invalidate((self.subscriber, node[1])))
+
+    def drop(self) -> None:
+        self.is_lost = True
+
+
+class World:
+    """Processes with replicas of each other's keys, and the messages in flight between them."""
+
+    def __init__(self, rng: random.Random, processes: int, keys: int) -> None:
+        self.rng = rng
+        self.barriers = [Barriers(read_lease_s=60.0) for _ in range(processes)]
+        self.channels: defaultdict[tuple[int, int, str], deque[Callable[[], object]]] = defaultdict(deque)
+        self.sessions: dict[tuple[int, int], SimulatedSession] = {}
+        self.is_valid: dict[Node, bool] = {(p, k): True for p in range(processes) for k in range(keys)}
+        # What is invalidated with a node: dependents in its own process, replicas in others.
+        self.local: defaultdict[Node, set[Node]] = defaultdict(set)
+        self.replicas: defaultdict[Node, set[int]] = defaultdict(set)
+        for process in range(processes):
+            for key in range(keys):
+                for other in range(key + 1, keys):
+                    if rng.random() < 0.3:
+                        self.local[process, key].add((process, other))
+                for subscriber in range(processes):
+                    if subscriber != process and key % processes == process and rng.random() < 0.5:
+                        self.replicas[process, key].add(subscriber)
+                        self.session(process, subscriber)
+
+    def session(self, owner: int, subscriber: int) -> SimulatedSession:
+        if (owner, subscriber) not in self.sessions:
+            session = self.sessions[owner, subscriber] = SimulatedSession(self, owner, subscriber)
+            self.barriers[owner].add(session.confirmations)
+        return self.sessions[owner, subscriber]
+
+    def send(self, channel: tuple[int, int, str], message: Callable[[], object]) -> None:
+        self.channels[channel].append(message)
+
+    def invalidate(self, node: Node) -> None:
+        if not self.is_valid[node]:
+            return
+        self.is_valid[node] = False
+        for subscriber in self.replicas[node]:
+            self.session(node[0], subscriber).send_invalidated(node)
+        for dependent in self.local[node]:
+            self.invalidate(dependent)
+
+    def everything_beneath(self, roots: list[Node]) -> set[Node]:
+        found: set[Node] = set()
+        stack = list(roots)
+        while stack:
+            node = stack.pop()
+            if node not in found:
+                found.add(node)
+                stack.extend(self.local[node])
+                stack.extend((subscriber, node[1]) for subscriber in self.replicas[node])
+        return found
+
+    def deliver_one(self) -> bool:
+        ready = [channel for channel, messages in self.channels.items() if messages]
+        if not ready:
+            return False
+        self.channels[self.rng.choice(ready)].popleft()()
+        return True
+
+    def command(self, root: int, nodes: list[Node], on_settled: Callable[[], None]) -> None:
+        """What `ClusterHost.publish` does: invalidate here, ask the other owners, wait for the barrier."""
+
+        def apply(barrier: int) -> int:
+            remote = [node for node in nodes if node[0] != root]
+            for node in nodes:
+                if node[0] == root:
+                    self.invalidate(node)
+            for node in remote:
+                self.send((root, node[0], "request"), lambda node=node: self.request(root, node, barrier))
+            return len(remote)
+
+        self.barriers[root].start(apply, on_settled)
+
+    def request(self, root: int, node: Node, barrier: int) -> None:
+        self.invalidate(node)
+
+        def answer() -> None:
+            self.send((node[0], root, "reply"), lambda: self.barriers[root].answered(barrier))
+
+        self.barriers[node[0]].reached(barrier, answer)
+
+
+def simulate(seed: int) -> None:
+    rng = random.Random(seed)
+    processes, keys = rng.randint(2, 5), rng.randint(2, 8)
+    world = World(rng, processes, keys)
+    outstanding = 0
+    for _ in range(rng.randint(1, 6)):
+        nodes = [(key % processes, key) for key in rng.sample(range(keys), rng.randint(1, min(3, keys)))]
+        if rng.random() < 0.4:
+            world.invalidate(nodes[0])  # a plain invalidation, whose pushes may still be on their way
+            continue
+        outstanding += 1
+
+        def settled(nodes: list[Node] = nodes) -> None:
+            nonlocal outstanding
+            outstanding -= 1
+            stale = [node for node in world.everything_beneath(nodes) if world.is_valid[node]]
+            assert not stale, f"seed {seed}: settled while {stale} would still be served"
+
+        world.command(rng.randrange(processes), nodes, settled)
+        for _ in range(rng.randint(0, 10)):
+            world.deliver_one()
+    while world.deliver_one():
+        pass
+    assert outstanding == 0, f"seed {seed}: {outstanding} commands wait for ever"
+    for barriers in world.barriers:
+        barriers.close()
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_settled_barrier_means_that_no_replica_beneath_is_served(seed: int) -> None:
+    async def run() -> None:
+        simulate(seed)
+
+    asyncio.run(run())
+
+
+async def test_a_thousand_seeds_settle_and_are_never_stale() -> None:
+    for seed in range(1000):
+        simulate(seed)
