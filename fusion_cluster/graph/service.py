@@ -1,0 +1,168 @@
+"""Services, their methods, and what a service is attached to.
+
+A `ComputeService` is a plain class until an instance is attached to a *hosting*: then each of its service methods is bound,
+once, into the instance's `__dict__`, so that a call costs no descriptor.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from types import MethodType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
+
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.signature import Signature
+
+if TYPE_CHECKING:
+    from fusion_cluster.commands.command import BoundCommand
+    from fusion_cluster.graph.computed import Computed
+    from fusion_cluster.graph.function import ComputeFunction
+    from fusion_cluster.graph.graph import Graph
+
+
+class Hosting(Protocol):
+    """What a service is attached to: it decides where values come from and where invalidations and commands go."""
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that holds the computeds of this process."""
+        ...
+
+    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that gives `node` its value: its body, or a read from the owner.
+
+        It runs in a task of its own with `node` as the current computation. It may set `node.version`, and register
+        with `node.on_invalidated`.
+        """
+        ...
+
+    def schedules_expiry(self, node: Computed[Any]) -> bool:
+        """Tell whether this process invalidates `node` after its delays; a replica leaves that to the owner."""
+        ...
+
+    def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
+        """Do what `method.invalidate(...)` means here; the awaitable ends when the owner has applied it.
+
+        What can be done at once is done before this returns: nobody has to await the result.
+        """
+        ...
+
+    def execute(
+        self, command: BoundCommand, arguments: tuple[Any, ...], command_id: str | None
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that carries out a command where it belongs."""
+        ...
+
+
+class ServiceMethod(ABC):
+    """A method of a service that is more than a method: the descriptor that decorators leave in the class.
+
+    Args:
+        body: the `async def` as written.
+
+    Raises:
+        UsageError: it is not an `async def`, or takes `*args` or `**kwargs`.
+    """
+
+    def __init__(self, body: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+        if not inspect.iscoroutinefunction(body):
+            raise UsageError(f"{getattr(body, '__qualname__', body)!s} must be an async def")
+        self.body = body
+        self.name = body.__name__
+        self.__doc__ = body.__doc__
+        self._declared = Signature(body, body.__qualname__)
+        self._signatures: dict[type, Signature] = {}
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def signature(self, owner: type[ComputeService]) -> Signature:
+        """Return the method's signature as a member of the service class `owner`."""
+        signature = self._signatures.get(owner)
+        if signature is None:
+            signature = self._signatures[owner] = self._declared.renamed(f"{owner.service_name}.{self.name}")
+        return signature
+
+    @abstractmethod
+    def bind(self, instance: ComputeService, hosting: Hosting, service_name: str) -> Callable[..., Any]:
+        """Return what `instance.<name>` is once `instance` is attached to `hosting`."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Give the descriptor on a class; on an instance the plain body, reached through `super()`.
+
+        An attached instance has the bound method in its `__dict__`, which Python prefers. One that is not attached gets an
+        object that says so when it is used.
+        """
+        if instance is None:
+            return self
+        if is_attached(instance):
+            return MethodType(self.body, instance)
+        return UnhostedMethod(f"{type(instance).__name__} is not hosted: attach it to an app's host to call {self.name}()")
+
+
+class UnhostedMethod:
+    """A service method of an instance that no host has attached: using it in any way says so."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        raise UsageError(self._message)
+
+    invalidate = peek = changes = __call__
+
+
+class ComputeService:
+    """Base of all services: a class whose methods may be compute methods and commands.
+
+    Attributes:
+        service_name: the service's name in keys and on the wire; the class's own name unless the class sets it.
+        shard_group: services of one group put equal first arguments on the same shard; the service's name unless the class
+            or one of its bases sets it.
+    """
+
+    service_name: ClassVar[str] = "ComputeService"
+    shard_group: ClassVar[str] = "ComputeService"
+
+    _chosen_shard_group: ClassVar[str | None] = None
+    _hosting: Hosting | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "service_name" not in cls.__dict__:
+            cls.service_name = cls.__name__
+        if "shard_group" in cls.__dict__:
+            cls._chosen_shard_group = cls.shard_group
+        else:
+            cls.shard_group = cls._chosen_shard_group or cls.service_name
+
+
+def is_attached(instance: ComputeService) -> bool:
+    """Tell whether `instance` has been attached to a hosting."""
+    return instance._hosting is not None
+
+
+def service_methods(cls: type[ComputeService]) -> dict[str, ServiceMethod]:
+    """Return the service methods of a class by name, inherited ones included."""
+    members: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        members.update(base.__dict__)
+    return {name: member for name, member in members.items() if isinstance(member, ServiceMethod)}
+
+
+def attach(instance: ComputeService, hosting: Hosting, service_name: str | None = None) -> None:
+    """Bind all service methods of `instance` to `hosting`.
+
+    Raises:
+        UsageError: the instance is attached already.
+    """
+    if is_attached(instance):
+        raise UsageError(f"{type(instance).__name__} is hosted already")
+    name = service_name or type(instance).service_name
+    bound = {
+        method_name: method.bind(instance, hosting, name) for method_name, method in service_methods(type(instance)).items()
+    }
+    instance.__dict__.update(bound)
+    instance._hosting = hosting

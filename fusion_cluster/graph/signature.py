@@ -1,0 +1,218 @@
+"""What a service method takes and gives, and the one canonical form of its arguments."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from fusion_cluster.errors import InvalidArgument, UsageError
+from fusion_cluster.graph.arguments import Domain, TypedArguments, canonicalise_unknown, domain, is_encodable
+
+
+class Required(enum.Enum):
+    """Class of the mark in `Parameter.default` that says: there is none."""
+
+    REQUIRED = "REQUIRED"
+
+
+REQUIRED: Final = Required.REQUIRED
+"""Mark of a parameter without a default."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a service method.
+
+    Attributes:
+        name: its name.
+        type: its resolved type hint; `Any` when it has none.
+        default: its default, or `REQUIRED`.
+        is_keyword_only: it cannot be passed by position in Python (on the wire it can: it has its place in the order).
+    """
+
+    name: str
+    type: Any
+    default: Any = REQUIRED
+    is_keyword_only: bool = False
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a call must give it."""
+        return self.default is REQUIRED
+
+
+class Signature:
+    """Parameters, result type and documentation of a service method.
+
+    Type hints are resolved when they are first needed, so they may name classes that are defined later.
+
+    Args:
+        function: the method as written, with `self` first.
+        name: "Service.method".
+
+    Raises:
+        UsageError: the method has no `self`, or takes `*args` or `**kwargs`.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.name = name
+        self._function = function
+        parameters = list(inspect.signature(function).parameters.values())
+        if not parameters or parameters[0].kind not in (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        ):
+            raise UsageError(f"{name} must take self as its first parameter")
+        for parameter in parameters:
+            if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                raise UsageError(
+                    f"{name} takes *{parameter.name}: a service method names each of its parameters", field=parameter.name
+                )
+        self._declared = tuple(parameters[1:])
+        self._positional_only = frozenset(p.name for p in self._declared if p.kind is inspect.Parameter.POSITIONAL_ONLY)
+
+    def __repr__(self) -> str:
+        return f"<Signature {self.name}({', '.join(p.name for p in self._declared)})>"
+
+    def renamed(self, name: str) -> Signature:
+        """Return the same signature under another name."""
+        return Signature(self._function, name)
+
+    @property
+    def documentation(self) -> str:
+        """The method's docstring, cleaned, or ""."""
+        return inspect.getdoc(self._function) or ""
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters in order, without `self`; resolves no type hint."""
+        return tuple(parameter.name for parameter in self._declared)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters in order, without `self`.
+
+        Raises:
+            UsageError: a type hint names something that cannot be found.
+        """
+        empty = inspect.Parameter.empty
+        return tuple(
+            Parameter(
+                name=p.name,
+                type=self._hints.get(p.name, Any),
+                default=REQUIRED if p.default is empty else p.default,
+                is_keyword_only=p.kind is inspect.Parameter.KEYWORD_ONLY,
+            )
+            for p in self._declared
+        )
+
+    @cached_property
+    def result_type(self) -> Any:
+        """The resolved type hint of the result; `Any` when there is none.
+
+        Raises:
+            UsageError: the type hint names something that cannot be found.
+        """
+        return self._hints.get("return", Any)
+
+    @cached_property
+    def is_ambiguous(self) -> bool:
+        """Whether some parameter may hold numbers of several kinds, which are then different keys."""
+        return any(item.is_ambiguous for item in self._domains)
+
+    @cached_property
+    def positional_count(self) -> int:
+        """How many arguments a call may give by position."""
+        return sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in self._declared)
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the canonical arguments of the call `method(*args, **kwargs)`.
+
+        Defaults are filled in, all stand in the order of the parameters, numbers are of the kind that the type hint
+        says, and each is hashable and can be encoded.
+
+        Raises:
+            InvalidArgument: an argument is missing, unknown, given twice, unhashable or cannot be encoded; `field` names it.
+        """
+        if len(args) > self.positional_count:
+            raise InvalidArgument(f"{self.name} takes {self._count()}, {len(args)} were given", field=self._surplus_field())
+        given = dict(zip(self.parameter_names, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in self.parameter_names or name in self._positional_only:
+                raise InvalidArgument(f"{self.name} has no parameter {name!r} to give by name", field=name)
+            if name in given:
+                raise InvalidArgument(f"{self.name}: {name!r} is given twice", field=name)
+            given[name] = value
+        return self._canonical([given.get(name, REQUIRED) for name in self.parameter_names])
+
+    def canonicalise(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the canonical arguments for `values`, which stand in the order of the parameters.
+
+        This is how arguments arrive over the wire: keyword-only parameters have their place too, and the last ones may be
+        missing when they have defaults.
+
+        Raises:
+            InvalidArgument: as in `bind`.
+        """
+        missing = len(self._declared) - len(values)
+        if missing < 0:
+            raise InvalidArgument(f"{self.name} takes {self._count()}, {len(values)} were given", field=self._surplus_field())
+        return self._canonical([*values, *[REQUIRED] * missing])
+
+    def call(self, body: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Call `body` (the bound method as written) with canonical arguments."""
+        count = self.positional_count
+        if count == len(arguments):
+            return body(*arguments)
+        return body(*arguments[:count], **dict(zip(self.parameter_names[count:], arguments[count:], strict=True)))
+
+    # -- inside -----------------------------------------------------------------------------------------------------------
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(self._function, include_extras=True)
+        except Exception as error:
+            raise UsageError(
+                f"{self.name}: its type hints cannot be resolved ({error}); they must name things that exist at run time"
+            ) from error
+
+    @cached_property
+    def _domains(self) -> tuple[Domain, ...]:
+        return tuple(domain(parameter.type) for parameter in self.parameters)
+
+    def _canonical(self, values: list[Any]) -> tuple[Any, ...]:
+        for index, (parameter, said) in enumerate(zip(self.parameters, self._domains, strict=True)):
+            value = values[index]
+            if value is REQUIRED:
+                if parameter.is_required:
+                    raise InvalidArgument(f"{self.name}: {parameter.name!r} is missing", field=parameter.name)
+                value = parameter.default
+            try:
+                if said.canonicalise is not None:
+                    value = said.canonicalise(value)
+                elif said.is_ambiguous:
+                    value = canonicalise_unknown(value)
+                hash(value)
+            except TypeError:
+                raise InvalidArgument(
+                    f"{self.name}: {parameter.name!r} must be hashable, a {type(value).__name__} is not", field=parameter.name
+                ) from None
+            if not is_encodable(value):
+                raise InvalidArgument(
+                    f"{self.name}: {parameter.name!r} cannot be encoded, it is a {type(value).__name__}",
+                    field=parameter.name,
+                )
+            values[index] = value
+        return TypedArguments(values) if self.is_ambiguous else tuple(values)
+
+    def _count(self) -> str:
+        count = len(self._declared)
+        return f"{count} argument{'' if count == 1 else 's'}"
+
+    def _surplus_field(self) -> str:
+        return self.parameter_names[-1] if self._declared else ""
