@@ -1,0 +1,159 @@
+"""What msgspec does not know by itself: pydantic models, Arrow data, and subclasses of plain types.
+
+pydantic and pyarrow are never imported for their own sake: a value or a type of theirs can only be here if the user's
+code has imported them.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from typing import Any
+
+import msgspec
+
+from fusion_cluster.errors import UsageError
+
+ARROW_MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+"""What Arrow tables, record batches and arrays become: an IPC stream (base64 in JSON)."""
+
+
+def is_pydantic_model(hint: object) -> bool:
+    """Whether it is a pydantic model class."""
+    return isinstance(hint, type) and hasattr(hint, "__pydantic_core_schema__") and hasattr(hint, "model_validate")
+
+
+def is_arrow_type(hint: object) -> bool:
+    """Whether it is one of the Arrow classes that travel: Table, RecordBatch, Array, ChunkedArray."""
+    arrow = sys.modules.get("pyarrow")
+    if arrow is None or not isinstance(hint, type):
+        return False
+    return issubclass(hint, arrow.Table | arrow.RecordBatch | arrow.Array | arrow.ChunkedArray)
+
+
+_PLAIN: tuple[type[Any], ...] = (int, float, str, bytes)
+
+
+class Alternatives(type):
+    """Metaclass of the stand-ins that `wire.hints` puts in the place of what msgspec cannot decode by itself."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return True  # msgspec checks what a hook returns against the stand-in
+
+    def convert(cls, value: Any, *, from_json: bool) -> Any:
+        """Make a value of the hint that the stand-in stands for from plain ones."""
+        raise NotImplementedError
+
+
+# -- encoding ----------------------------------------------------------------------------------------------------------
+def to_msgpack(value: Any) -> Any:
+    """A plain value for one that msgspec cannot encode."""
+    if is_pydantic_model(type(value)):
+        return value.model_dump(mode="python", round_trip=True)
+    return _to_plain(value)
+
+
+def to_json(value: Any) -> Any:
+    """A plain value for one that msgspec cannot encode, by pydantic's own rules for JSON."""
+    if is_pydantic_model(type(value)):
+        return value.model_dump(mode="json", round_trip=True)
+    return _to_plain(value)
+
+
+def _to_plain(value: Any) -> Any:
+    if is_arrow_type(type(value)):
+        return _arrow_to_bytes(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int | bytes):
+        return int(value) if isinstance(value, int) else bytes(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return value.item()
+    raise UsageError(
+        f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot leave the process: use "
+        "dataclasses, msgspec Structs, pydantic models, Arrow data or plain types"
+    )
+
+
+def _arrow_to_bytes(value: Any) -> bytes:
+    import pyarrow as pa
+
+    if isinstance(value, pa.Array):
+        value = pa.record_batch([value], names=["value"])
+    elif isinstance(value, pa.ChunkedArray):
+        value = pa.table([value], names=["value"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, value.schema) as writer:
+        writer.write(value)
+    return bytes(sink.getvalue())
+
+
+# -- decoding ----------------------------------------------------------------------------------------------------------
+def from_msgpack(hint: type, value: Any) -> Any:
+    """A value of a type that msgspec does not know from the plain value that came for it."""
+    return _from_plain(hint, value, from_json=False)
+
+
+def from_json(hint: type, value: Any) -> Any:
+    """The same for a plain value that came as JSON."""
+    return _from_plain(hint, value, from_json=True)
+
+
+def _from_plain(hint: type, value: Any, *, from_json: bool) -> Any:
+    if hint is object:
+        return value
+    if isinstance(hint, Alternatives):
+        return hint.convert(value, from_json=from_json)
+    if is_pydantic_model(hint):
+        return _pydantic_from_plain(hint, value, from_json=from_json)
+    if is_arrow_type(hint):
+        return _arrow_from_plain(hint, value)
+    for plain in _PLAIN:
+        if issubclass(hint, plain):
+            return hint(msgspec.convert(value, plain))
+    raise UsageError(
+        f"a value of type {hint.__module__}.{hint.__qualname__} cannot come from another process: use "
+        "dataclasses, msgspec Structs, pydantic models, Arrow data or plain types"
+    )
+
+
+def _pydantic_from_plain(model: Any, value: Any, *, from_json: bool) -> Any:
+    import pydantic
+
+    try:
+        if from_json:
+            return model.model_validate_json(msgspec.json.encode(value), by_alias=True, by_name=True)
+        return model.model_validate(value, strict=False, by_alias=True, by_name=True)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        raise ValueError(f"{first['msg']} (at {model.__name__}{place})") from error
+
+
+def _arrow_from_plain(hint: Any, value: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(value, str):
+        value = base64.b64decode(value, validate=True)
+    if not isinstance(value, bytes):
+        raise ValueError(f"Expected the bytes of an Arrow IPC stream, got `{type(value).__name__}`")
+    try:
+        table = pa.ipc.open_stream(value).read_all()
+        table.validate()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not an Arrow IPC stream: {error}") from error
+    if issubclass(hint, pa.Table):
+        return table
+    if issubclass(hint, pa.RecordBatch):
+        batches = table.combine_chunks().to_batches()
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    if table.num_columns != 1:
+        raise ValueError(f"Expected one column, got {table.num_columns}")
+    column = table.column(0)
+    array = column if issubclass(hint, pa.ChunkedArray) else column.combine_chunks()
+    if not isinstance(array, hint):
+        raise ValueError(f"Expected `{hint.__name__}`, got `{type(array).__name__}`")
+    return array
