@@ -1,0 +1,116 @@
+"""The carrier inside one process, for tests and `LocalCluster`: delivers in later turns of the event loop, in order.
+
+It can misbehave on request: `hold` keeps what is sent to one end until `release`, as a process that was stopped would;
+`cut` ends both ends at once and loses what is under way, as a reset connection would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from fusion_cluster.errors import RemoteProtocolError
+from fusion_cluster.link.carrier import Carrier
+
+MAX_WAITING_FRAMES = 256
+"""An end is writable while fewer frames than this wait at the other end."""
+
+
+class MemoryCarrier(Carrier):
+    """One end of a pair; see `memory_pair`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._other: MemoryCarrier
+        # Frames for this end's user that wait for the next turn of the loop, or for `release`.
+        self._inbox: deque[bytes] = deque()
+        self._is_held = False
+        self._is_scheduled = False
+        self._is_closed = False
+        self._has_told = False
+        self._was_full = False
+
+    @property
+    def is_writable(self) -> bool:
+        """Few enough frames wait at the other end."""
+        if len(self._other._inbox) < MAX_WAITING_FRAMES:
+            return True
+        self._was_full = True
+        return False
+
+    @property
+    def is_closed(self) -> bool:
+        """No frame comes or goes any more."""
+        return self._is_closed
+
+    def send(self, frame: bytes) -> None:
+        """Deliver a frame at the other end in the next turn of the loop."""
+        if not self._is_closed and not self._other._is_closed:
+            self._other._inbox.append(frame)
+            self._other._schedule()
+
+    def close(self) -> None:
+        """End both ends; the other one gets what was sent before, unless it is held."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._inbox.clear()
+            self._loop.call_soon(self._tell, None)
+            self._other._schedule()
+
+    def cut(self, error: Exception | None = None) -> None:
+        """Lose the connection: both ends are told, and nothing under way arrives."""
+        for end in (self, self._other):
+            end._is_closed = True
+            end._inbox.clear()
+            self._loop.call_soon(end._tell, error or ConnectionResetError("the memory carrier was cut"))
+
+    def hold(self) -> None:
+        """Deliver nothing at this end for now."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Deliver again, beginning with what was held."""
+        self._is_held = False
+        self._schedule()
+
+    def pause_reading(self) -> None:
+        """Deliver nothing at this end for now."""
+        self.hold()
+
+    def resume_reading(self) -> None:
+        """Deliver again."""
+        self.release()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled and not self._is_held:
+            self._is_scheduled = True
+            self._loop.call_soon(self._deliver_inbox)
+
+    def _deliver_inbox(self) -> None:
+        self._is_scheduled = False
+        while self._inbox and not self._is_held:
+            frame = self._inbox.popleft()
+            if len(frame) > self.max_frame_size:
+                self._tell(RemoteProtocolError(f"a frame of {len(frame)} bytes is longer than {self.max_frame_size}"))
+                self.close()
+                return
+            self.on_frame(frame)
+        if self._other._was_full and len(self._inbox) < MAX_WAITING_FRAMES:
+            self._other._was_full = False
+            self._other.on_writable()
+        if self._other._is_closed and not self._inbox and not self._is_held:
+            self._is_closed = True
+            self._tell(None)
+
+    def _tell(self, error: Exception | None) -> None:
+        if not self._has_told:
+            self._has_told = True
+            self.on_closed(error)
+
+
+def memory_pair() -> tuple[MemoryCarrier, MemoryCarrier]:
+    """Two ends of one carrier, in the running event loop."""
+    one, other = MemoryCarrier(), MemoryCarrier()
+    one._other, other._other = other, one
+    return one, other

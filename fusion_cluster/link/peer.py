@@ -1,0 +1,470 @@
+"""The caller's end of a link: keeps one session with an owner alive over carriers that come and go.
+
+Invariant: each `PeerCall` resolves once; the `on_invalidated` of a read is called once at most, and always when its
+result went to a caller and may have become out of date.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, cast
+
+from fusion_cluster.errors import FusionError, HandshakeRefused, NotOwner, ProtocolError, ShardUnavailable
+from fusion_cluster.link.carrier import Carrier
+from fusion_cluster.link.peer_call import PeerCall
+from fusion_cluster.protocol.call import CallKind
+from fusion_cluster.protocol.caller import CallerSession
+from fusion_cluster.protocol.events import (
+    Answered,
+    BarriersReached,
+    CallerEvent,
+    Failed,
+    Leaving,
+    MovedAway,
+    Opened,
+    Outdated,
+    Refused,
+    Silent,
+)
+from fusion_cluster.protocol.limits import NONCE_SIZE
+from fusion_cluster.protocol.states import CallerLink
+from fusion_cluster.v1.session_pb2 import Invalidate, KeyReference, Result
+
+logger = logging.getLogger(__name__)
+
+_INFINITY: Final = float("inf")
+_READ: Final = CallKind.READ
+
+TICK_S: Final = 0.05
+"""How finely deadlines, pings and leases are watched."""
+
+HANDSHAKE_TIMEOUT_S: Final = 5.0
+"""How long dialling, and then the handshake, may take."""
+
+FIRST_REDIAL_S: Final = 0.02
+"""Pause after the first failure to connect, doubled after each one that follows. A lost link is redialled at once."""
+
+LAST_REDIAL_S: Final = 1.0
+"""The longest pause between two attempts."""
+
+
+class Peer:
+    """A link to one owner. Dials when first used, and again whenever the carrier is lost.
+
+    While the carrier is away, calls wait for it, each until its own deadline; reads are sent again, also to a new
+    incarnation of the owner; commands only while the owner still knows the session, and so the calls it has had.
+
+    Args:
+        dial: opens a carrier to the owner; any error means that it cannot be reached now.
+        peer_id: names this process.
+        secret: the cluster secret; None where none is in force.
+        on_barrier: called with this peer and the number of a freshness barrier, after all the `on_invalidated` calls
+            that come before it; answered with `settle`. Without it barriers are settled at once.
+        clock: seconds, monotonic.
+
+    Attributes:
+        on_lost: called when the session is lost: the owner does not know it any more, has a new epoch, or refuses us.
+        on_disconnected: called whenever the carrier is lost, after its replicas were reported invalidated.
+        slot_map_version: told to the owner at the next connection.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[Carrier]],
+        *,
+        peer_id: str,
+        secret: bytes | None = None,
+        on_barrier: Callable[[Peer, int], None] | None = None,
+        on_lost: Callable[[Peer], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.on_lost = on_lost
+        self.on_disconnected: Callable[[Peer], None] | None = None
+        self._dial = dial
+        self._on_barrier = on_barrier
+        self._clock = clock
+        self._session = CallerSession(peer_id=peer_id, secret=secret, on_output=self._schedule_flush)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._carrier: Carrier | None = None
+        self._attached_at_s = 0.0
+        self._has_opened = False
+        self._is_closed = False
+        self._refusal: FusionError | None = None
+        self._last_error: BaseException | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._tick: asyncio.TimerHandle | None = None
+        # Resolved when the present carrier is gone: with True if the session had been open on it.
+        self._carrier_gone: asyncio.Future[bool] | None = None
+        # Those who wait for the session to open.
+        self._connecting: set[asyncio.Future[None]] = set()
+        self._handlers: dict[type[CallerEvent], Callable[..., None]] = {
+            Answered: self._on_answered,
+            Outdated: self._on_outdated,
+            MovedAway: self._on_moved,
+            Failed: self._on_failed,
+            BarriersReached: self._on_barriers,
+            Opened: self._on_opened,
+            Refused: self._on_refused,
+            Silent: self._on_silent,
+            Leaving: self._on_leaving,
+        }
+
+    # -- state --------------------------------------------------------------------------------------------------------
+    @property
+    def epoch(self) -> int:
+        """The incarnation of the owner that was last talked to; 0 before."""
+        return self._session.epoch
+
+    @property
+    def owner_id(self) -> str:
+        """The owner's peer id; empty before the first connection."""
+        return self._session.owner_id
+
+    @property
+    def slot_map_version(self) -> int:
+        """The version of the slot map known here, told to the owner at the next connection."""
+        return self._session.slot_map_version
+
+    @slot_map_version.setter
+    def slot_map_version(self, version: int) -> None:
+        self._session.slot_map_version = version
+
+    @property
+    def is_connected(self) -> bool:
+        """The session is open over a carrier."""
+        return self._session.state is CallerLink.OPEN
+
+    @property
+    def lease_until_s(self) -> float:
+        """When, on this peer's clock, its replicas may be served no longer unless the owner is heard before."""
+        return self._session.lease_until_s
+
+    @property
+    def pending_count(self) -> int:
+        """Calls that wait for a result."""
+        return self._session.pending_count
+
+    @property
+    def subscription_count(self) -> int:
+        """Reads that are answered and not out of date."""
+        return self._session.subscription_count
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+    def read(
+        self,
+        method: str,
+        arguments: bytes,
+        *,
+        timeout_s: float | None,
+        on_invalidated: Callable[[int], None],
+        path: Sequence[str] = (),
+    ) -> PeerCall:
+        """Ask for the value of a key, and to be told when it is out of date.
+
+        Args:
+            method: "Service.method".
+            arguments: as encoded for the wire.
+            timeout_s: how long to wait; None: for ever.
+            on_invalidated: called with the call's id, once, at any time after this call, when the owner invalidates the
+                computed, or can no longer be relied upon to do so: the carrier is lost after the result came, or its
+                read lease has run out. Never after `unsubscribe`, nor after the call has raised or been cancelled.
+            path: keys of the computations that wait for this call.
+
+        Returns:
+            To be awaited once; see `PeerCall` for what it raises.
+        """
+        deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
+        call = PeerCall(self, _READ, method, arguments, deadline_s, on_invalidated, path=path)
+        self._start(call)
+        return call
+
+    async def execute(
+        self,
+        method: str,
+        arguments: bytes,
+        *,
+        command_id: str,
+        timeout_s: float | None,
+        path: Sequence[str] = (),
+    ) -> Result:
+        """Run a command at the owner.
+
+        Returns:
+            Its result, or the error it ended with.
+
+        Raises:
+            CommandOutcomeUnknown: the owner was lost while it ran. Retry with the same command id.
+            ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
+        """
+        deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
+        call = PeerCall(self, CallKind.COMMAND, method, arguments, deadline_s, None, command_id=command_id, path=path)
+        self._start(call)
+        return await call
+
+    def invalidate(self, keys: Sequence[tuple[str, bytes]], *, barrier: int = 0) -> asyncio.Future[Result]:
+        """Ask the owner to invalidate keys ("Service.method" and encoded arguments).
+
+        Args:
+            keys: which.
+            barrier: the freshness barrier on whose behalf; the answer then comes when it is settled there. 0: none.
+
+        Returns:
+            Done when the owner has answered; with ShardUnavailable when this peer is closed before.
+        """
+        request = Invalidate(keys=[KeyReference(method=m, arguments=a) for m, a in keys], barrier=barrier)
+        call = PeerCall(self, CallKind.INVALIDATION, "", b"", _INFINITY, None, invalidate=request)
+        future = call.future = asyncio.get_running_loop().create_future()
+        self._start(call)
+        return future
+
+    def unsubscribe(self, call_id: int) -> None:
+        """The replica fed by a read is gone. Does nothing when the read is out of date already."""
+        self._session.unsubscribe(call_id)
+
+    def settle(self, barrier: int) -> None:
+        """Answer one `on_barrier` call: what came before it is applied, and settled with those we told of it."""
+        self._session.settle(barrier)
+
+    def abandon(self, call: PeerCall) -> None:
+        """The caller has left: the owner is told to give the call up."""
+        self._session.cancel(call)
+
+    # -- lifetime -----------------------------------------------------------------------------------------------------
+    async def connect(self, timeout_s: float = 5.0) -> None:
+        """Wait until the session is open.
+
+        Raises:
+            ShardUnavailable: not within the time, or this peer is closed.
+            HandshakeRefused: the owner's end refused us, or did not prove itself.
+        """
+        self._ensure_running()
+        if self.is_connected:
+            return
+        if self._is_closed:
+            raise self._refusal or ShardUnavailable("the link is closed")
+        waiter = asyncio.get_running_loop().create_future()
+        self._connecting.add(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            raise ShardUnavailable(f"no connection within {timeout_s} s") from self._last_error
+        finally:
+            self._connecting.discard(waiter)
+
+    async def close(self) -> None:
+        """End the session. What waits fails (ShardUnavailable, CommandOutcomeUnknown); replicas are invalidated."""
+        self._close(None)
+        runner, self._runner = self._runner, None
+        if runner is not None and runner is not asyncio.current_task():
+            runner.cancel()
+            await asyncio.wait([runner])
+
+    def _close(self, refusal: FusionError | None) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._refusal = refusal
+        if self._tick is not None:
+            self._tick.cancel()
+        events = self._session.close() if refusal is None else self._session.refuse(refusal)
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.close()
+        self._handle(events)
+        for waiter in self._connecting:
+            if not waiter.done():
+                waiter.set_exception(refusal or ShardUnavailable("the link was closed"))
+        if self._carrier_gone is not None and not self._carrier_gone.done():
+            self._carrier_gone.set_result(False)
+
+    def _start(self, call: PeerCall) -> None:
+        if self._runner is None:
+            self._ensure_running()
+        try:
+            self._session.start(call)
+        except FusionError as error:
+            call.fail(self._refusal or error)
+
+    def _ensure_running(self) -> None:
+        if self._runner is None and not self._is_closed:
+            self._loop = asyncio.get_running_loop()
+            self._runner = self._loop.create_task(self._keep_connected(), name="fusion-cluster link")
+            self._tick = self._loop.call_later(TICK_S, self._on_tick)
+
+    # -- carriers -----------------------------------------------------------------------------------------------------
+    async def _keep_connected(self) -> None:
+        pause_s = FIRST_REDIAL_S
+        while not self._is_closed:
+            had_opened = False
+            try:
+                async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                    carrier = await self._dial()
+            except Exception as error:
+                self._last_error = error
+            else:
+                had_opened = await self._attach(carrier)
+            if self._is_closed:
+                return
+            if had_opened:
+                pause_s = FIRST_REDIAL_S
+                continue
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, LAST_REDIAL_S)
+
+    def _attach(self, carrier: Carrier) -> asyncio.Future[bool]:
+        """Use a carrier; the future is done when it is gone."""
+        gone = self._carrier_gone = asyncio.get_running_loop().create_future()
+        self._attached_at_s = self._clock()
+        self._session.attach(secrets.token_bytes(NONCE_SIZE), self._attached_at_s)
+        self._carrier = carrier
+        self._has_opened_here = False
+        carrier.start(
+            on_frame=partial(self._on_frame, carrier),
+            on_closed=partial(self._on_closed, carrier),
+            on_writable=self._on_writable,
+        )
+        return gone
+
+    def _drop_carrier(self) -> None:
+        """The carrier is of no use any more: let go of it, and of all that depends on it."""
+        carrier, self._carrier = self._carrier, None
+        if carrier is None:
+            return
+        carrier.close()
+        self._handle(self._session.detach())
+        if self._carrier_gone is not None and not self._carrier_gone.done():
+            self._carrier_gone.set_result(self._has_opened_here)
+        if self.on_disconnected is not None:
+            self._guard(self.on_disconnected, self)
+
+    def _on_frame(self, carrier: Carrier, frame: bytes) -> None:
+        if carrier is not self._carrier:
+            return
+        try:
+            events = self._session.receive(frame, self._clock())
+        except HandshakeRefused as error:
+            self._refuse(error)
+        except ProtocolError as error:
+            logger.warning("a protocol error of the owner's end of a link: %s", error)
+            self._last_error = error
+            self._session.void()
+            self._drop_carrier()
+        else:
+            self._handle(events)
+
+    def _on_closed(self, carrier: Carrier, error: Exception | None) -> None:
+        if carrier is self._carrier:
+            self._last_error = error
+            self._drop_carrier()
+
+    def _on_writable(self) -> None:
+        if self._session.has_output:
+            self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        if self._carrier is not None and self._loop is not None:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        carrier = self._carrier
+        if carrier is not None and carrier.is_writable:
+            for frame in self._session.take_frames(self._clock()):
+                carrier.send(frame)
+
+    def _on_tick(self) -> None:
+        if self._is_closed or self._loop is None:
+            return
+        self._tick = self._loop.call_later(TICK_S, self._on_tick)
+        now_s = self._clock()
+        self._handle(self._session.tick(now_s))
+        if (
+            self._carrier is not None
+            and not self._has_opened_here
+            and now_s - self._attached_at_s > HANDSHAKE_TIMEOUT_S
+        ):
+            self._last_error = TimeoutError("the handshake took too long")
+            self._drop_carrier()
+
+    # -- events -------------------------------------------------------------------------------------------------------
+    def _handle(self, events: list[CallerEvent]) -> None:
+        for event in events:
+            self._handlers[type(event)](event)
+
+    def _on_answered(self, event: Answered) -> None:
+        for call in cast("Sequence[PeerCall]", event.calls):
+            future = call.future
+            if future is not None:
+                if not future.done():
+                    future.set_result(cast(Result, call.result))
+                call.result = None
+
+    def _on_outdated(self, event: Outdated) -> None:
+        for call in cast("Sequence[PeerCall]", event.calls):
+            on_invalidated = call.on_invalidated
+            if on_invalidated is not None:
+                call.on_invalidated = None
+                try:
+                    on_invalidated(call.id)
+                except Exception:
+                    logger.exception("an on_invalidated callback of a read raised")
+
+    def _on_moved(self, event: MovedAway) -> None:
+        for call in cast("Sequence[PeerCall]", event.calls):
+            call.fail(NotOwner("the key moved to another shard", slot_map_version=call.slot_map_version))
+
+    def _on_failed(self, event: Failed) -> None:
+        error = event.error
+        for call in cast("Sequence[PeerCall]", event.calls):
+            # One exception for each caller: a raised exception collects the traceback of whoever raises it.
+            call.fail(type(error)(error.message, retry_after_s=error.retry_after_s))
+
+    def _on_barriers(self, event: BarriersReached) -> None:
+        for barrier in event.barriers:
+            if self._on_barrier is None:
+                self._session.settle(barrier)
+            else:
+                self._guard(self._on_barrier, self, barrier)
+
+    def _on_opened(self, event: Opened) -> None:
+        self._has_opened_here = True
+        is_lost = self._has_opened and not event.is_resumed
+        self._has_opened = True
+        for waiter in self._connecting:
+            if not waiter.done():
+                waiter.set_result(None)
+        if is_lost and self.on_lost is not None:
+            self._guard(self.on_lost, self)
+
+    def _on_leaving(self, event: Leaving) -> None:
+        """Nothing to do: the session holds new calls back until the owner has closed the carrier."""
+
+    def _on_silent(self, event: Silent) -> None:
+        logger.warning("nothing was heard from %s for a read lease: dialling again", self._session.owner_id)
+        self._drop_carrier()
+
+    def _on_refused(self, event: Refused) -> None:
+        self._last_error = event.error
+        if isinstance(event.error, HandshakeRefused):
+            self._refuse(event.error)
+        else:
+            self._drop_carrier()
+
+    def _refuse(self, error: HandshakeRefused) -> None:
+        """Dialling again would end the same: give up."""
+        logger.error("the link is given up: %s", error)
+        self._close(error)
+        if self.on_lost is not None:
+            self._guard(self.on_lost, self)
+
+    def _guard(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except Exception:
+            logger.exception("a callback of a link raised")

@@ -1,0 +1,274 @@
+"""One session at the owner's end, over one carrier after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from fusion_cluster.errors import ProtocolError
+from fusion_cluster.link.carrier import Carrier
+from fusion_cluster.protocol.events import (
+    BarrierSettled,
+    Called,
+    Cancelled,
+    InvalidationRequested,
+    OwnerEvent,
+    Unsubscribed,
+)
+from fusion_cluster.protocol.limits import SessionLimits
+from fusion_cluster.protocol.owner import OwnerSession
+from fusion_cluster.protocol.states import OwnerLink
+from fusion_cluster.v1.session_pb2 import Call, Error, GoAway, Invalidate, ServerFrame
+
+logger = logging.getLogger(__name__)
+
+# google.rpc.Code
+_INVALID_ARGUMENT: Final = 3
+_INTERNAL: Final = 13
+_UNAVAILABLE: Final = 14
+
+
+def go_away_frame(error: Error | None) -> bytes:
+    """The last frame to a caller; with an error its session is refused, or has ended."""
+    return ServerFrame(go_away=GoAway(error=error)).SerializeToString()
+
+
+class SessionHandler(Protocol):
+    """Who answers the calls of sessions. Each callback is synchronous and must not raise: that ends the session."""
+
+    @property
+    def epoch(self) -> int:
+        """The incarnation of this process."""
+        ...
+
+    @property
+    def slot_map_version(self) -> int:
+        """The version of the slot map known here."""
+        ...
+
+    def on_session(self, session: ServedSession) -> None:
+        """A new session was opened."""
+        ...
+
+    def on_calls(self, session: ServedSession, calls: Sequence[Call]) -> None:
+        """Reads and commands to answer, each once, now or later."""
+        ...
+
+    def on_cancelled(self, session: ServedSession, ids: Sequence[int]) -> None:
+        """Calls, not yet answered, whose callers have left."""
+        ...
+
+    def on_unsubscribed(self, session: ServedSession, ids: Sequence[int]) -> None:
+        """Reads, answered and subscribed, whose replicas are gone."""
+        ...
+
+    def on_invalidate(self, session: ServedSession, request: Invalidate) -> None:
+        """Keys to invalidate; answered with `send_result` or `send_error`."""
+        ...
+
+    def on_barrier_settled(self, session: ServedSession, barrier: int) -> None:
+        """One `send_barrier` is settled."""
+        ...
+
+    def on_session_lost(self, session: ServedSession) -> None:
+        """The session has ended and will not be resumed; all its calls and subscriptions are void."""
+        ...
+
+
+class ServedSession:
+    """What a handler answers to. Made by `SessionAcceptor`.
+
+    Everything that is sent in one turn of the event loop leaves in one frame. While the session has no carrier, or
+    one that is not writable, it waits here: bounded, as calls in flight and subscriptions are.
+
+    Attributes:
+        peer_id: who calls.
+        resume_token: known to the caller, who resumes with it.
+        detached_at_s: when the carrier was lost.
+        send_result: `OwnerSession.send_result`.
+        send_error: `OwnerSession.send_error`.
+        send_moved: `OwnerSession.send_moved`.
+        send_invalidated: `OwnerSession.send_invalidated`.
+        send_barrier: `OwnerSession.send_barrier`.
+    """
+
+    def __init__(
+        self,
+        handler: SessionHandler,
+        *,
+        peer_id: str,
+        resume_token: bytes,
+        limits: SessionLimits,
+        clock: Callable[[], float],
+        on_lost: Callable[[ServedSession], None],
+        on_detached: Callable[[ServedSession], None],
+        on_carrier_ended: Callable[[Carrier], None],
+    ) -> None:
+        self.peer_id = peer_id
+        self.resume_token = resume_token
+        self.detached_at_s = clock()
+        self._handler = handler
+        self._clock = clock
+        self._on_lost = on_lost
+        self._on_detached = on_detached
+        self._on_carrier_ended = on_carrier_ended
+        self._loop = asyncio.get_running_loop()
+        self._carrier: Carrier | None = None
+        self._is_reading_paused = False
+        self._core = OwnerSession(peer_id=peer_id, limits=limits, on_output=self._schedule_flush, now_s=clock())
+        # The hot path: no call in between.
+        self.send_result = self._core.send_result
+        self.send_error = self._core.send_error
+        self.send_moved = self._core.send_moved
+        self.send_invalidated = self._core.send_invalidated
+        self.send_barrier = self._core.send_barrier
+
+    # -- state --------------------------------------------------------------------------------------------------------
+    @property
+    def is_attached(self) -> bool:
+        """A carrier is there."""
+        return self._core.state is OwnerLink.ATTACHED
+
+    @property
+    def is_lost(self) -> bool:
+        """The session has ended."""
+        return self._core.state is OwnerLink.LOST
+
+    @property
+    def heard_s_ago(self) -> float:
+        """Seconds since the last frame from the caller. Its read lease began no later than then."""
+        return self._clock() - self._core.heard_at_s
+
+    @property
+    def subscription_count(self) -> int:
+        """Reads that are answered and subscribed."""
+        return self._core.subscription_count
+
+    @property
+    def in_flight_count(self) -> int:
+        """Calls that run, and results of commands that the caller has not confirmed."""
+        return self._core.in_flight_count
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+    def close(self, reason: str) -> None:
+        """Leave: send what is ready and a GoAway, then end the session. The caller may dial again for a new one."""
+        logger.debug("the session of %s is closed: %s", self.peer_id, reason)
+        self._flush()
+        self._end(go_away_frame(None))
+
+    def drop(self) -> None:
+        """End the session for good: its resume token is void, and its caller must start anew."""
+        self._end(go_away_frame(Error(code=_UNAVAILABLE, message="the session was dropped", transient=True)))
+
+    def detach(self) -> None:
+        """Let go of the carrier; the session can be resumed."""
+        carrier, self._carrier = self._carrier, None
+        if carrier is None:
+            return
+        carrier.close()
+        self.detached_at_s = self._clock()
+        self._handle(self._core.detach())
+        self._on_detached(self)
+
+    def _end(self, last_frame: bytes) -> None:
+        if self.is_lost:
+            return
+        carrier, self._carrier = self._carrier, None
+        self._core.lose()
+        if carrier is not None:
+            carrier.send(last_frame)
+            carrier.close()
+        self._on_lost(self)
+        try:
+            self._handler.on_session_lost(self)
+        except Exception:
+            logger.exception("on_session_lost raised")
+
+    # -- the carrier --------------------------------------------------------------------------------------------------
+    def attach(self, carrier: Carrier, welcome: bytes, *, is_new: bool) -> None:
+        """Go on over this carrier, which has proved that it may. `SessionAcceptor` calls it."""
+        self.detach()
+        carrier.send(welcome)
+        self._carrier = carrier
+        self._is_reading_paused = False
+        self._core.attach(self._clock())
+        if is_new:
+            try:
+                self._handler.on_session(self)
+            except Exception:
+                logger.exception("on_session raised")
+                self._end(go_away_frame(Error(code=_INTERNAL, message="internal error", transient=True)))
+        carrier.start(
+            on_frame=partial(self._on_frame, carrier),
+            on_closed=partial(self._on_closed, carrier),
+            on_writable=self._on_writable,
+        )
+
+    def _on_frame(self, carrier: Carrier, frame: bytes) -> None:
+        if carrier is not self._carrier:
+            return
+        try:
+            events = self._core.receive(frame, self._clock())
+        except ProtocolError as error:
+            self._on_violation(error)
+        else:
+            self._handle(events)
+
+    def _on_violation(self, error: ProtocolError) -> None:
+        logger.warning("a protocol error of %s: %s", self.peer_id, error)
+        self._end(go_away_frame(Error(code=_INVALID_ARGUMENT, type="RemoteProtocolError", message=str(error))))
+
+    def _on_closed(self, carrier: Carrier, error: Exception | None) -> None:
+        self._on_carrier_ended(carrier)
+        if carrier is not self._carrier:
+            return
+        if isinstance(error, ProtocolError):
+            self._on_violation(error)
+        else:
+            self.detach()
+
+    def _on_writable(self) -> None:
+        if self._carrier is not None and self._is_reading_paused:
+            self._is_reading_paused = False
+            self._carrier.resume_reading()
+        if self._core.has_output:
+            self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        carrier = self._carrier
+        if carrier is None:
+            return
+        if not carrier.is_writable:
+            # A caller that does not take its results gets no new calls in.
+            if not self._is_reading_paused:
+                self._is_reading_paused = True
+                carrier.pause_reading()
+            return
+        for frame in self._core.take_frames():
+            carrier.send(frame)
+
+    def _handle(self, events: list[OwnerEvent]) -> None:
+        handler = self._handler
+        try:
+            for event in events:
+                if self.is_lost:
+                    return
+                if isinstance(event, Called):
+                    handler.on_calls(self, event.calls)
+                elif isinstance(event, Unsubscribed):
+                    handler.on_unsubscribed(self, event.ids)
+                elif isinstance(event, Cancelled):
+                    handler.on_cancelled(self, event.ids)
+                elif isinstance(event, InvalidationRequested):
+                    handler.on_invalidate(self, event.request)
+                elif isinstance(event, BarrierSettled):
+                    handler.on_barrier_settled(self, event.barrier)
+        except Exception:
+            logger.exception("a callback of the session of %s raised; the session ends", self.peer_id)
+            self._end(go_away_frame(Error(code=_INTERNAL, message="internal error", transient=True)))

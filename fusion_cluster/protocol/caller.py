@@ -1,0 +1,562 @@
+"""The caller's end of a session, without IO: frames and the time in, events and frames out.
+
+The driver's obligations:
+- `now_s` comes from one monotonic clock, read when the bytes came or when the frames are about to leave;
+- `attach` with a fresh nonce for each carrier, `receive` for each of its frames in order, `detach` once it is gone;
+- handle the events of each call in order, before anything else is done with the session;
+- `on_output` says that `take_frames` has something; take it at the end of the turn of the event loop, so that a frame
+  holds all that became ready in it, and only while the carrier is writable;
+- `tick` several times in each read lease: deadlines, pings and the lease itself are noticed there;
+- a `ProtocolError` out of `receive`: `void`, close the carrier, `detach`.
+
+The session outlives its carriers. What has to survive is the state of each call, not the frames that were sent.
+
+Invariant: every read whose result is used by somebody is in `_answered`, and nothing in `_answered` has been
+reported out of date; the calls in `_pending` are exactly those that wait for a result.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from fusion_cluster.errors import (
+    CommandOutcomeUnknown,
+    DeadlineExceeded,
+    FusionError,
+    HandshakeRefused,
+    InvalidArgument,
+    LocalProtocolError,
+    Overloaded,
+    RemoteProtocolError,
+    ShardUnavailable,
+)
+from fusion_cluster.protocol.call import CallKind, OutgoingCall
+from fusion_cluster.protocol.events import (
+    Answered,
+    BarriersReached,
+    CallerEvent,
+    Failed,
+    Leaving,
+    MovedAway,
+    Opened,
+    Outdated,
+    Refused,
+    Silent,
+)
+from fusion_cluster.protocol.handshake import check_welcome, hello_frame
+from fusion_cluster.protocol.limits import LEASE_DRIFT_MARGIN, MAX_PAYLOAD_SIZE
+from fusion_cluster.protocol.parsing import cut_client_frame, parse_server_frame
+from fusion_cluster.protocol.states import (
+    CALLER_CALL,
+    CALLER_LINK,
+    CallerCall,
+    CallerCallEvent,
+    CallerLink,
+    CallerLinkEvent,
+    next_state,
+)
+from fusion_cluster.v1.session_pb2 import ClientFrame, Error, Ping, ServerFrame
+
+_INFINITY: Final = float("inf")
+_READ: Final = CallKind.READ
+_ON_SEND: Final = CALLER_CALL[CallerCallEvent.SEND]
+_ON_RESULT: Final = (
+    CALLER_CALL[CallerCallEvent.RESULT],
+    CALLER_CALL[CallerCallEvent.OUTCOME],
+    CALLER_CALL[CallerCallEvent.OUTCOME],
+)
+_ON_INVALIDATION: Final = CALLER_CALL[CallerCallEvent.INVALIDATION]
+_ON_DETACH: Final = CALLER_CALL[CallerCallEvent.DETACH]
+_ON_LOSS: Final = CALLER_CALL[CallerCallEvent.LOSS]
+
+
+def _nothing() -> None:
+    pass
+
+
+class CallerSession:
+    """The caller's end of one session.
+
+    Args:
+        peer_id: names this process.
+        secret: the cluster secret; None where none is in force.
+        on_output: called when there is something to send after there was nothing.
+
+    Attributes:
+        state: of the link.
+        epoch: the owner's incarnation, of the last Welcome; 0 before.
+        owner_id: the owner's peer id, of the last Welcome.
+        slot_map_version: told to the owner in the next Hello.
+        owner_slot_map_version: what the last Welcome said.
+        lease_until_s: replicas may be served until then.
+        has_output: `take_frames` has something, once the link's state allows it to be sent.
+    """
+
+    def __init__(self, *, peer_id: str, secret: bytes | None = None, on_output: Callable[[], None] = _nothing) -> None:
+        self.state = CallerLink.DETACHED
+        self.epoch = 0
+        self.owner_id = ""
+        self.slot_map_version = 0
+        self.owner_slot_map_version = 0
+        self.lease_until_s = -_INFINITY
+        self.has_output = False
+        self._peer_id = peer_id
+        self._secret = secret
+        self._on_output = on_output
+        self._last_id = 0
+        self._pending: dict[int, OutgoingCall] = {}
+        self._answered: dict[int, OutgoingCall] = {}
+        # A lower bound of the deadlines in _pending.
+        self._next_deadline_s = _INFINITY
+        # Calls to be sent over this carrier; some may have ended meanwhile.
+        self._unsent: list[OutgoingCall] = []
+        self._cancelled: list[int] = []
+        self._unsubscribed: list[int] = []
+        self._received: list[int] = []
+        self._settled: list[int] = []
+        # Marks handed out over this carrier, and over earlier ones: settling the latter is of no use, the owner asks
+        # again.
+        self._marks: Counter[int] = Counter()
+        self._void_marks: Counter[int] = Counter()
+        self._resume_token = b""
+        self._nonce = b""
+        self._challenge_nonce = b""
+        self._hello = b""
+        self._lease_s = 0.0
+        self._heard_at_s = -_INFINITY
+        self._ping_sequence = 0
+        self._ping_due_s = _INFINITY
+        # Sequence number of each ping in flight (0: the Hello) -> when it left.
+        self._pings: dict[int, float] = {}
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+    def start(self, call: OutgoingCall) -> None:
+        """Take a new call; it leaves when the session is open.
+
+        Raises:
+            InvalidArgument: its arguments are too long for a frame.
+            ShardUnavailable: the session is closed.
+        """
+        if self.state is CallerLink.CLOSED:
+            raise ShardUnavailable("the link is closed")
+        size = len(call.arguments) if call.invalidate is None else call.invalidate.ByteSize()
+        if size > MAX_PAYLOAD_SIZE:
+            raise InvalidArgument(f"{size} bytes of arguments, {MAX_PAYLOAD_SIZE} are allowed", field="arguments")
+        self._last_id = call.id = self._last_id + 1
+        self._pending[call.id] = call
+        self._unsent.append(call)
+        if call.deadline_s < self._next_deadline_s:
+            self._next_deadline_s = call.deadline_s
+        if not self.has_output:
+            self._output()
+
+    def cancel(self, call: OutgoingCall) -> None:
+        """The caller has left: nothing more is told of this call."""
+        if self._pending.pop(call.id, None) is not None:
+            if call.state is not CallerCall.WAITING:
+                self._cancelled.append(call.id)
+                self._output()
+            call.state = CallerCall.ENDED
+        else:
+            self.unsubscribe(call.id)
+
+    def unsubscribe(self, call_id: int) -> None:
+        """The replica of a read is gone: nothing more is told of it, but a result that is still awaited."""
+        call = self._answered.pop(call_id, None)
+        if call is not None:
+            call.state = CallerCall.ENDED
+            self._unsubscribed.append(call_id)
+            if not self.has_output:
+                self._output()
+            return
+        call = self._pending.get(call_id)
+        if call is not None:
+            call.is_reported = True
+
+    def settle(self, barrier: int) -> None:
+        """One mark of a barrier given in `BarriersReached` is settled."""
+        if self._void_marks[barrier]:
+            self._void_marks[barrier] -= 1
+        elif self._marks[barrier]:
+            self._marks[barrier] -= 1
+            self._settled.append(barrier)
+            self._output()
+
+    @property
+    def pending_count(self) -> int:
+        """Calls that wait for a result."""
+        return len(self._pending)
+
+    @property
+    def subscription_count(self) -> int:
+        """Reads that are answered and not out of date."""
+        return len(self._answered)
+
+    # -- the carrier --------------------------------------------------------------------------------------------------
+    def attach(self, nonce: bytes, now_s: float) -> None:
+        """A carrier is there; `nonce` has to be fresh and random."""
+        self._step(CallerLinkEvent.ATTACH, LocalProtocolError)
+        self._nonce = nonce
+        self._heard_at_s = now_s
+
+    def detach(self) -> list[CallerEvent]:
+        """The carrier is gone. Every read that was answered is out of date."""
+        self._step(CallerLinkEvent.DETACH, LocalProtocolError)
+        self._hello = b""
+        self._pings.clear()
+        self._ping_due_s = _INFINITY
+        self._settled.clear()
+        self._void_marks += self._marks
+        self._marks.clear()
+        for call in self._pending.values():
+            call.state = _ON_DETACH[call.state]
+        self.lease_until_s = -_INFINITY
+        # The owner forgets the reads that it has answered, too: nothing to unsubscribe.
+        return self._outdate_answered()
+
+    def void(self) -> None:
+        """Do not resume this session: the next carrier begins a new one."""
+        self._resume_token = b""
+
+    def close(self) -> list[CallerEvent]:
+        """The end. Sends nothing; every call fails, every replica is out of date."""
+        self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
+        return self._fail_pending(ShardUnavailable("the link is closed")) + self._outdate_answered()
+
+    def refuse(self, error: FusionError) -> list[CallerEvent]:
+        """There is no way to the owner: close, with every pending call failing for this reason."""
+        self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
+        return self._fail_pending(error) + self._outdate_answered()
+
+    def receive(self, data: bytes, now_s: float) -> list[CallerEvent]:
+        """A frame came.
+
+        Raises:
+            RemoteProtocolError: it is not allowed now, or no frame. Nothing of it was applied.
+            HandshakeRefused: the owner's end has not proved the secret, or speaks another version.
+        """
+        frame = parse_server_frame(data)
+        events: list[CallerEvent] = []
+        is_empty = True
+        if frame.HasField("challenge"):
+            is_empty = False
+            self._on_challenge(frame)
+        if frame.HasField("welcome"):
+            is_empty = False
+            self._on_welcome(frame, events)
+        if frame.results or frame.invalidated or frame.HasField("pong") or frame.barriers or frame.moved:
+            is_empty = False
+            self._step(CallerLinkEvent.BATCH, RemoteProtocolError)
+            self._on_batch(frame, now_s, events)
+        if frame.HasField("go_away"):
+            is_empty = False
+            self._on_go_away(frame, events)
+        if is_empty:
+            raise RemoteProtocolError("a frame of unknown kind")
+        self._heard_at_s = now_s
+        return events
+
+    def take_frames(self, now_s: float) -> list[bytes]:
+        """All that is to be sent now, as few frames as the size allows; nothing before the session is open."""
+        if self.state is CallerLink.AWAITING_WELCOME:
+            if not self._hello:
+                return []
+            hello, self._hello = self._hello, b""
+            self._pings[0] = now_s
+            return [hello]
+        if self.state is not CallerLink.OPEN and self.state is not CallerLink.LEAVING:
+            return []
+        self.has_output = False
+        frame = ClientFrame()
+        if self._unsent and self.state is CallerLink.OPEN:
+            self._add_calls(frame, now_s)
+        if self._cancelled:
+            frame.cancelled.extend(self._cancelled)
+            self._cancelled = []
+        if self._unsubscribed:
+            frame.unsubscribed.extend(self._unsubscribed)
+            self._unsubscribed = []
+        if self._received:
+            frame.received.extend(self._received)
+            self._received = []
+        if self._settled:
+            frame.settled_barriers.extend(self._settled)
+            self._settled = []
+        if now_s >= self._ping_due_s:
+            self._ping_sequence += 1
+            self._pings[self._ping_sequence] = now_s
+            self._ping_due_s = now_s + self._lease_s / 3
+            frame.ping.CopyFrom(Ping(sequence=self._ping_sequence))
+        return cut_client_frame(frame)
+
+    def tick(self, now_s: float) -> list[CallerEvent]:
+        """Time has passed."""
+        events: list[CallerEvent] = []
+        is_open = self.state is CallerLink.OPEN or self.state is CallerLink.LEAVING
+        if is_open:
+            if now_s > self.lease_until_s:
+                events += self._outdate_expired()
+            if now_s >= self._ping_due_s:
+                self._output()
+            if now_s - self._heard_at_s > self._lease_s:
+                events.append(Silent())
+        if now_s >= self._next_deadline_s:
+            events += self._time_out(now_s, is_reachable=is_open and now_s - self._heard_at_s < self._lease_s / 2)
+        return events
+
+    # -- frames in ----------------------------------------------------------------------------------------------------
+    def _on_challenge(self, frame: ServerFrame) -> None:
+        self._step(CallerLinkEvent.CHALLENGE, RemoteProtocolError)
+        self._challenge_nonce = frame.challenge.nonce
+        self._hello = hello_frame(
+            peer_id=self._peer_id,
+            secret=self._secret,
+            challenge=frame.challenge,
+            nonce=self._nonce,
+            resume_token=self._resume_token,
+            slot_map_version=self.slot_map_version,
+        )
+        self.has_output = False
+        self._output()
+
+    def _on_welcome(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
+        welcome = frame.welcome
+        if self._hello:
+            raise RemoteProtocolError("a Welcome before the Hello")
+        state = next_state(CALLER_LINK, CallerLinkEvent.WELCOME, self.state, RemoteProtocolError)
+        check_welcome(
+            welcome,
+            secret=self._secret,
+            challenge_nonce=self._challenge_nonce,
+            hello_nonce=self._nonce,
+            caller_id=self._peer_id,
+        )
+        is_resumed = welcome.resumed and bool(self._resume_token) and welcome.epoch == self.epoch
+        if welcome.resumed and not is_resumed:
+            raise RemoteProtocolError("the owner's end resumes a session that was not asked for")
+        self.state = state
+        self.epoch = welcome.epoch
+        self.owner_id = welcome.peer_id
+        self.owner_slot_map_version = welcome.slot_map_version
+        self._resume_token = welcome.resume_token
+        self._lease_s = welcome.read_lease_ms / 1000 * (1 - LEASE_DRIFT_MARGIN)
+        sent_at_s = self._pings.pop(0)
+        self.lease_until_s = sent_at_s + self._lease_s
+        self._ping_due_s = sent_at_s + self._lease_s / 3
+        events.append(Opened(self.epoch, is_resumed))
+        if not is_resumed:
+            events += self._lose_session()
+        self._unsent = list(self._pending.values())
+        self.has_output = False
+        self._output()
+
+    def _on_batch(self, frame: ServerFrame, now_s: float, events: list[CallerEvent]) -> None:
+        if frame.HasField("pong"):
+            self._renew_lease(frame.pong.sequence)
+        if frame.results:
+            events.append(self._on_results(frame))
+        if frame.moved:
+            events.append(self._on_moved(frame))
+        if frame.invalidated:
+            events.append(self._on_invalidated(frame))
+        if now_s > self.lease_until_s and self._answered:
+            events += self._outdate_expired()
+        if frame.barriers:
+            barriers = list(frame.barriers)
+            self._marks.update(barriers)
+            events.append(BarriersReached(barriers))
+
+    def _on_results(self, frame: ServerFrame) -> Answered:
+        pending, answered = self._pending, self._answered
+        calls: list[OutgoingCall] = []
+        for result in frame.results:
+            call_id = result.id
+            call = pending.get(call_id)
+            if call is None:
+                if call_id not in answered:
+                    # Its caller left while the result was on its way: the owner must not keep anything for it.
+                    self._unsubscribed.append(call_id)
+                continue
+            kind = call.kind
+            state = _ON_RESULT[kind].get(call.state)
+            if state is None:
+                continue  # never sent: this result cannot be its own
+            del pending[call_id]
+            call.state = state
+            call.result = result
+            if kind is not _READ:
+                self._received.append(call_id)
+            elif call.is_reported:
+                call.state = CallerCall.ENDED
+                self._unsubscribed.append(call_id)
+            else:
+                answered[call_id] = call
+            calls.append(call)
+        if self._received or self._unsubscribed:
+            self._output()
+        return Answered(calls)
+
+    def _on_invalidated(self, frame: ServerFrame) -> Outdated:
+        outdated: list[OutgoingCall] = []
+        for call_id in frame.invalidated:
+            call = self._answered.pop(call_id, None) or self._pending.get(call_id)
+            if call is None or call.is_reported or call.kind is not _READ:
+                continue
+            state = _ON_INVALIDATION.get(call.state)
+            if state is None:
+                continue  # never sent
+            call.state = state
+            call.is_reported = True
+            outdated.append(call)
+        return Outdated(outdated)
+
+    def _on_moved(self, frame: ServerFrame) -> MovedAway:
+        calls: list[OutgoingCall] = []
+        for moved in frame.moved:
+            call = self._pending.get(moved.id)
+            if call is None or call.state is CallerCall.WAITING:
+                continue
+            del self._pending[moved.id]
+            call.state = CallerCall.ENDED
+            call.slot_map_version = moved.slot_map_version
+            calls.append(call)
+        return MovedAway(calls)
+
+    def _on_go_away(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
+        if not frame.go_away.HasField("error"):
+            self._step(CallerLinkEvent.GO_AWAY, RemoteProtocolError)
+            events.append(Leaving())
+            return
+        is_handshake = self.state in (CallerLink.AWAITING_CHALLENGE, CallerLink.AWAITING_WELCOME)
+        self._step(CallerLinkEvent.REFUSAL, RemoteProtocolError)
+        self.void()
+        events.append(Refused(_refusal(frame.go_away.error, is_handshake)))
+
+    def _renew_lease(self, sequence: int) -> None:
+        sent_at_s = self._pings.pop(sequence, None)
+        if sent_at_s is None:
+            return
+        # Counted from when the ping left: the owner heard us after that, and waits a whole lease from then on.
+        self.lease_until_s = max(self.lease_until_s, sent_at_s + self._lease_s)
+        for older in [other for other in self._pings if other < sequence]:
+            del self._pings[older]
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+    def _lose_session(self) -> list[CallerEvent]:
+        """A new session begins: what the owner was told in the one before means nothing in it."""
+        self._cancelled.clear()
+        self._unsubscribed.clear()
+        self._received.clear()
+        unknown: list[OutgoingCall] = []
+        for call in list(self._pending.values()):
+            if call.kind is CallKind.COMMAND and call.state is CallerCall.UNSURE:
+                del self._pending[call.id]
+                call.state = CallerCall.ENDED
+                unknown.append(call)
+            else:
+                call.state = _ON_LOSS[call.state]
+        if not unknown:
+            return []
+        return [Failed(unknown, CommandOutcomeUnknown("the shard was lost while the command ran"))]
+
+    def _outdate_expired(self) -> list[CallerEvent]:
+        """The read lease has run out: nothing is known to be fresh, and the owner need not tell of it any more."""
+        if not self._answered:
+            return []
+        self._unsubscribed.extend(self._answered)
+        self._output()
+        return self._outdate_answered()
+
+    def _outdate_answered(self) -> list[CallerEvent]:
+        if not self._answered:
+            return []
+        calls = list(self._answered.values())
+        self._answered.clear()
+        for call in calls:
+            call.state = CallerCall.ENDED
+            call.is_reported = True
+        return [Outdated(calls)]
+
+    def _time_out(self, now_s: float, *, is_reachable: bool) -> list[CallerEvent]:
+        late = [call for call in self._pending.values() if call.deadline_s <= now_s]
+        unanswered: list[OutgoingCall] = []
+        unreachable: list[OutgoingCall] = []
+        unknown: list[OutgoingCall] = []
+        for call in late:
+            if is_reachable and call.state is CallerCall.SENT:
+                unanswered.append(call)
+            elif call.kind is CallKind.COMMAND and call.state is not CallerCall.WAITING:
+                unknown.append(call)
+            else:
+                unreachable.append(call)
+            self.cancel(call)
+        self._next_deadline_s = min((call.deadline_s for call in self._pending.values()), default=_INFINITY)
+        events: list[CallerEvent] = []
+        if unanswered:
+            events.append(Failed(unanswered, DeadlineExceeded("no result before the deadline")))
+        if unreachable:
+            events.append(Failed(unreachable, ShardUnavailable("the owner could not be reached before the deadline")))
+        if unknown:
+            events.append(
+                Failed(unknown, CommandOutcomeUnknown("the shard could not be reached while the command ran"))
+            )
+        return events
+
+    def _fail_pending(self, error: FusionError) -> list[CallerEvent]:
+        unknown: list[OutgoingCall] = []
+        failed: list[OutgoingCall] = []
+        for call in self._pending.values():
+            is_out = call.kind is CallKind.COMMAND and call.state is not CallerCall.WAITING
+            (unknown if is_out else failed).append(call)
+            call.state = CallerCall.ENDED
+        self._pending.clear()
+        events: list[CallerEvent] = []
+        if failed:
+            events.append(Failed(failed, error))
+        if unknown:
+            events.append(Failed(unknown, CommandOutcomeUnknown("the link was closed while the command ran")))
+        return events
+
+    # -- frames out ---------------------------------------------------------------------------------------------------
+    def _add_calls(self, frame: ClientFrame, now_s: float) -> None:
+        calls, self._unsent = self._unsent, []
+        add = frame.calls.add
+        for call in calls:
+            state = _ON_SEND.get(call.state)
+            if state is None:
+                continue  # ended before it left, or answered by the owner's end of a resumed session
+            call.state = state
+            deadline_s = call.deadline_s
+            timeout_ms = 0 if deadline_s == _INFINITY else max(1, int((deadline_s - now_s) * 1000))
+            if call.kind is _READ and not call.path:
+                add(id=call.id, method=call.method, arguments=call.arguments, timeout_ms=timeout_ms)
+            elif call.invalidate is not None:
+                call.invalidate.id = call.id
+                frame.invalidations.append(call.invalidate)
+            else:
+                add(
+                    id=call.id,
+                    kind=call.kind.value,
+                    method=call.method,
+                    arguments=call.arguments,
+                    timeout_ms=timeout_ms,
+                    command_id=call.command_id,
+                    path=call.path,
+                )
+
+    def _output(self) -> None:
+        if not self.has_output:
+            self.has_output = True
+            self._on_output()
+
+    def _step(self, event: CallerLinkEvent, error: type[LocalProtocolError] | type[RemoteProtocolError]) -> None:
+        self.state = next_state(CALLER_LINK, event, self.state, error)
+
+
+def _refusal(error: Error, is_handshake: bool) -> FusionError:
+    message = f"the owner's end refused the session: {error.message}" if error.message else "the session was refused"
+    if error.transient:
+        return Overloaded(message, retry_after_s=error.retry_after_ms / 1000 if error.retry_after_ms else None)
+    return HandshakeRefused(message) if is_handshake else RemoteProtocolError(message)

@@ -1,0 +1,129 @@
+"""What a session tells its user: frozen, one for each kind of thing in a frame, each carrying the whole batch.
+
+The user handles them in the order given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fusion_cluster.errors import FusionError
+from fusion_cluster.protocol.call import OutgoingCall
+from fusion_cluster.v1.session_pb2 import Call, Invalidate
+
+
+# -- the caller's end -------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The session is open.
+
+    Attributes:
+        epoch: the owner's incarnation.
+        is_resumed: the session before goes on. Otherwise it is lost, if there was one.
+    """
+
+    epoch: int
+    is_resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Results came: `call.result` of each. Reads among them are subscribed until an `Outdated` names them."""
+
+    calls: Sequence[OutgoingCall]
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Reads whose value is out of date, or cannot be proved fresh any more. Each read is named once at most."""
+
+    calls: Sequence[OutgoingCall]
+
+
+@dataclass(frozen=True, slots=True)
+class MovedAway:
+    """Calls that went to the wrong owner: `call.slot_map_version` of each says which slot map to look at."""
+
+    calls: Sequence[OutgoingCall]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Calls that have ended with an error of the session's own, and without a result."""
+
+    calls: Sequence[OutgoingCall]
+    error: FusionError
+
+
+@dataclass(frozen=True, slots=True)
+class BarriersReached:
+    """Barriers to settle, each once, when all that was told before is applied."""
+
+    barriers: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The owner's end is about to leave: new calls wait for the next carrier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The owner's end refused the handshake, or ended the session: close the carrier.
+
+    Attributes:
+        error: why; when it is not transient, dialling again does not help.
+    """
+
+    error: FusionError
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """Nothing was heard from the owner's end for a read lease: close the carrier."""
+
+
+CallerEvent: TypeAlias = (
+    Opened | Answered | Outdated | MovedAway | Failed | BarriersReached | Leaving | Refused | Silent
+)
+
+
+# -- the owner's end --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Reads and commands to run."""
+
+    calls: Sequence[Call]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Calls that still ran, and whose callers have left."""
+
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    """Reads that were subscribed, and whose replicas are gone."""
+
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidationRequested:
+    """Keys to invalidate; answer with a result."""
+
+    request: Invalidate
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierSettled:
+    """One mark of a barrier is settled at the other end and below it."""
+
+    barrier: int
+
+
+OwnerEvent: TypeAlias = Called | Cancelled | Unsubscribed | InvalidationRequested | BarrierSettled

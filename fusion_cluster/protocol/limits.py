@@ -1,0 +1,39 @@
+"""The numbers that both ends of a session agree on, and the bounds each end keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+"""The version of the session protocol spoken here; the other end must speak the same."""
+
+MAX_FRAME_SIZE: Final = 16 * 1024 * 1024
+"""Largest frame in bytes, without its length prefix."""
+
+MAX_HANDSHAKE_FRAME_SIZE: Final = 16 * 1024
+"""Largest frame in bytes that is taken from a peer which has not proved who it is."""
+
+MAX_PAYLOAD_SIZE: Final = MAX_FRAME_SIZE - 64 * 1024
+"""Largest value, or arguments, of one call in bytes: leaves room for what surrounds it in its frame."""
+
+NONCE_SIZE: Final = 16
+"""Fewest bytes of a nonce and of a resume token."""
+
+LEASE_DRIFT_MARGIN: Final = 0.05
+"""The part of a read lease that the caller's end gives up, because its clock may run slower than the owner's."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Bounds that the owner's end keeps for each session.
+
+    Attributes:
+        max_calls: calls that are computing, plus results of commands that the caller has not confirmed.
+        max_subscriptions: reads that were answered and are still subscribed, plus `max_calls`.
+        retry_after_ms: what a caller beyond the bounds is told.
+    """
+
+    max_calls: int = 65_536
+    max_subscriptions: int = 1_000_000
+    retry_after_ms: int = 100

@@ -1,0 +1,393 @@
+"""The owner's end of a session, without IO: frames and the time in, events and frames out.
+
+The driver's obligations:
+- a carrier is attached once its Hello has been checked (`handshake.OwnerHandshake`), `receive` gets each frame after
+  that in order, `detach` comes once the carrier is gone, or before another one takes the session over;
+- handle the events of each call in order, before anything else is done with the session;
+- answer each call and each invalidation request once: `send_result`, `send_error` or `send_moved`; report the
+  invalidation of a read with `send_invalidated`, whether it has been answered or still runs;
+- `on_output` says that `take_frames` has something; take it at the end of the turn of the event loop, and only while
+  the carrier is writable;
+- a `RemoteProtocolError` out of `receive`: tell it in a GoAway, close the carrier, `lose` the session.
+
+Invariant: `_calls` holds exactly the calls that run, are subscribed, or whose result is kept; `_in_flight` counts those
+that run or are kept; `_out` holds what no carrier has taken yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from fusion_cluster.errors import LocalProtocolError, RemoteProtocolError
+from fusion_cluster.protocol.events import (
+    BarrierSettled,
+    Called,
+    Cancelled,
+    InvalidationRequested,
+    OwnerEvent,
+    Unsubscribed,
+)
+from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE, SessionLimits
+from fusion_cluster.protocol.parsing import cut_server_frame, parse_client_frame
+from fusion_cluster.protocol.states import (
+    OWNER_CALL,
+    OWNER_LINK,
+    OwnerCall,
+    OwnerCallEvent,
+    OwnerLink,
+    OwnerLinkEvent,
+    next_state,
+)
+from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Result, ServerFrame
+
+RESOURCE_EXHAUSTED: Final = 8
+"""google.rpc.Code of a call beyond a limit."""
+
+_FIRST_STATE: Final = {
+    Call.KIND_READ: OwnerCall.RUNNING,
+    Call.KIND_COMMAND: OwnerCall.REQUESTED,
+}
+_ON_RESULT: Final = OWNER_CALL[OwnerCallEvent.RESULT]
+_ON_LAST_RESULT: Final = OWNER_CALL[OwnerCallEvent.LAST_RESULT]
+_ON_INVALIDATION: Final = OWNER_CALL[OwnerCallEvent.INVALIDATION]
+_ON_MOVE: Final = OWNER_CALL[OwnerCallEvent.MOVE]
+_ON_LEAVE: Final = OWNER_CALL[OwnerCallEvent.LEAVE]
+_ON_CONFIRM: Final = OWNER_CALL[OwnerCallEvent.CONFIRM]
+_RUNNING: Final = OwnerCall.RUNNING
+_OUTDATED: Final = OwnerCall.OUTDATED
+_REQUESTED: Final = OwnerCall.REQUESTED
+_SUBSCRIBED: Final = OwnerCall.SUBSCRIBED
+_KEPT: Final = OwnerCall.KEPT
+
+
+def _nothing() -> None:
+    pass
+
+
+class OwnerSession:
+    """The owner's end of one session.
+
+    Args:
+        peer_id: who calls.
+        limits: bounds on what it may ask for.
+        on_output: called when there is something to send after there was nothing.
+
+    Attributes:
+        state: of the link.
+        heard_at_s: when the last frame came.
+        has_output: `take_frames` has something.
+    """
+
+    def __init__(
+        self,
+        *,
+        peer_id: str,
+        limits: SessionLimits | None = None,
+        on_output: Callable[[], None] = _nothing,
+        now_s: float = 0.0,
+    ) -> None:
+        self.peer_id = peer_id
+        self.state = OwnerLink.DETACHED
+        self.heard_at_s = now_s
+        self.has_output = False
+        self._limits = limits or SessionLimits()
+        self._on_output = on_output
+        self._calls: dict[int, OwnerCall] = {}
+        self._in_flight = 0
+        # Results of requests that the caller has not confirmed; ids as in _calls with state KEPT.
+        self._kept: dict[int, Result] = {}
+        # Barrier marks in the order sent, each until it is settled.
+        self._marks: list[int] = []
+        self._pong: int | None = None
+        self._out: ServerFrame
+        self._add_result: Callable[..., Result]
+        self._renew_out()
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+    def send_result(
+        self, call_id: int, version: int, value: bytes, *, subscribed: bool, replayed: bool = False
+    ) -> None:
+        """The value of a call. Dropped when the caller has left.
+
+        Args:
+            call_id: of the call.
+            version: of the computed; 0 for a command.
+            value: as encoded for the wire; too long a one becomes an error.
+            subscribed: for a read, the caller will be told of the invalidation. False: its value is out of date
+                already, and the caller is told so in the same frame.
+            replayed: for a command, the result had been there before.
+
+        Raises:
+            LocalProtocolError: the call has been answered.
+        """
+        if len(value) > MAX_PAYLOAD_SIZE:
+            message = f"a value of {len(value)} bytes, {MAX_PAYLOAD_SIZE} are allowed"
+            error = Error(code=RESOURCE_EXHAUSTED, type="Overloaded", message=message)
+            self.send_error(call_id, version, error, subscribed=subscribed)
+            return
+        state = self._calls.get(call_id)
+        if state is None:
+            return
+        if state is _RUNNING and subscribed:
+            self._in_flight -= 1
+            self._calls[call_id] = _SUBSCRIBED
+            self._add_result(id=call_id, version=version, value=value)
+        else:
+            self._answer(state, Result(id=call_id, version=version, value=value, replayed=replayed), subscribed)
+        if not self.has_output:
+            self._output()
+
+    def send_error(self, call_id: int, version: int, error: Error, *, subscribed: bool) -> None:
+        """The error that a call ended with. Dropped when the caller has left; arguments as of `send_result`.
+
+        Raises:
+            LocalProtocolError: the call has been answered.
+        """
+        state = self._calls.get(call_id)
+        if state is not None:
+            self._answer(state, Result(id=call_id, version=version, error=error), subscribed)
+            self._output()
+
+    def send_moved(self, call_id: int, slot_map_version: int) -> None:
+        """This process does not own the key of a call. Dropped when the caller has left.
+
+        Raises:
+            LocalProtocolError: the call has been answered.
+        """
+        state = self._calls.get(call_id)
+        if state is not None:
+            next_state(OWNER_CALL, OwnerCallEvent.MOVE, state, LocalProtocolError)
+            self._forget(call_id, state)
+            self._out.moved.add(id=call_id, slot_map_version=slot_map_version)
+            self._output()
+
+    def send_invalidated(self, call_id: int) -> None:
+        """The computed of a read is out of date. Dropped when the caller has left, or was told before."""
+        state = self._calls.get(call_id)
+        if state is None or state is _OUTDATED:
+            return
+        following = next_state(OWNER_CALL, OwnerCallEvent.INVALIDATION, state, LocalProtocolError)
+        if following is OwnerCall.FORGOTTEN:
+            del self._calls[call_id]
+        else:
+            self._calls[call_id] = following
+        self._out.invalidated.append(call_id)
+        if not self.has_output:
+            self._output()
+
+    def send_barrier(self, barrier: int) -> None:
+        """Put a mark behind the invalidations sent so far; `BarrierSettled` answers it, once for each mark."""
+        if self.state is OwnerLink.LOST:
+            return
+        self._marks.append(barrier)
+        self._out.barriers.append(barrier)
+        self._output()
+
+    # -- the carrier --------------------------------------------------------------------------------------------------
+    def attach(self, now_s: float) -> None:
+        """A carrier has proved that it belongs to this session, and its Welcome is sent."""
+        self._step(OwnerLinkEvent.ATTACH, LocalProtocolError)
+        self.heard_at_s = now_s
+        waiting = {result.id for result in self._out.results}
+        self._out.results.extend(result for call_id, result in self._kept.items() if call_id not in waiting)
+        del self._out.barriers[:]
+        self._out.barriers.extend(self._marks)
+        self.has_output = False
+        if self._out.ByteSize():
+            self._output()
+
+    def detach(self) -> list[OwnerEvent]:
+        """The carrier is gone: the caller trusts none of the results that it took."""
+        self._step(OwnerLinkEvent.DETACH, LocalProtocolError)
+        self._pong = None
+        waiting = {result.id for result in self._out.results}
+        gone = [call_id for call_id, state in self._calls.items() if state is _SUBSCRIBED and call_id not in waiting]
+        for call_id in gone:
+            del self._calls[call_id]
+        return [Unsubscribed(gone)] if gone else []
+
+    def lose(self) -> None:
+        """The end: nothing is answered any more, and no carrier comes back."""
+        self._step(OwnerLinkEvent.LOSE, LocalProtocolError)
+        self._calls.clear()
+        self._kept.clear()
+        self._marks.clear()
+        self._in_flight = 0
+        self._renew_out()
+
+    def receive(self, data: bytes, now_s: float) -> list[OwnerEvent]:
+        """A frame came.
+
+        Raises:
+            RemoteProtocolError: it is not allowed now, or no frame. Nothing of it was applied.
+        """
+        frame = parse_client_frame(data)
+        self._check(frame)
+        self.heard_at_s = now_s
+        events: list[OwnerEvent] = []
+        if frame.invalidations:
+            self._on_invalidations(frame, events)
+        if frame.calls:
+            self._on_calls(frame, events)
+        if frame.cancelled:
+            self._on_left(frame.cancelled, events)
+        if frame.unsubscribed:
+            self._on_left(frame.unsubscribed, events)
+        for call_id in frame.received:
+            state = self._calls.get(call_id)
+            if state is not None and _ON_CONFIRM.get(state) is OwnerCall.FORGOTTEN:
+                self._forget(call_id, state)
+        for barrier in frame.settled_barriers:
+            if barrier in self._marks:
+                self._marks.remove(barrier)
+                events.append(BarrierSettled(barrier))
+        if frame.HasField("ping"):
+            self._pong = frame.ping.sequence
+            self._output()
+        return events
+
+    def take_frames(self) -> list[bytes]:
+        """All that is to be sent now, as few frames as the size allows. Only while attached."""
+        self._step(OwnerLinkEvent.BATCH, LocalProtocolError)
+        self.has_output = False
+        frame = self._out
+        if self._pong is not None:
+            frame.pong.sequence = self._pong
+            self._pong = None
+        self._renew_out()
+        return cut_server_frame(frame)
+
+    @property
+    def subscription_count(self) -> int:
+        """Reads that are answered and subscribed."""
+        return len(self._calls) - self._in_flight
+
+    @property
+    def in_flight_count(self) -> int:
+        """Calls that run, and results of requests that are not confirmed."""
+        return self._in_flight
+
+    # -- frames in ----------------------------------------------------------------------------------------------------
+    def _check(self, frame: ClientFrame) -> None:
+        next_state(OWNER_LINK, OwnerLinkEvent.BATCH, self.state, RemoteProtocolError)
+        if frame.HasField("hello"):
+            raise RemoteProtocolError("a second Hello")
+        if not (
+            frame.calls
+            or frame.unsubscribed
+            or frame.received
+            or frame.HasField("ping")
+            or frame.cancelled
+            or frame.settled_barriers
+            or frame.invalidations
+        ):
+            raise RemoteProtocolError("a frame of unknown kind")
+        for call in frame.calls:
+            if call.kind not in _FIRST_STATE or not call.id:
+                raise RemoteProtocolError("a call of unknown kind, or without an id")
+        for request in frame.invalidations:
+            if not request.id:
+                raise RemoteProtocolError("an invalidation request without an id")
+
+    def _on_calls(self, frame: ClientFrame, events: list[OwnerEvent]) -> None:
+        calls = self._calls
+        room = min(
+            self._limits.max_calls - self._in_flight,
+            self._limits.max_calls + self._limits.max_subscriptions - len(calls),
+        )
+        fresh: list[Call] = []
+        for call in frame.calls:
+            call_id = call.id
+            if call_id in calls:
+                self._on_repeated(call_id)
+            elif len(fresh) >= room:
+                self._refuse(call_id, is_read=call.kind == Call.KIND_READ)
+            else:
+                calls[call_id] = _FIRST_STATE[call.kind]
+                fresh.append(call)
+        self._in_flight += len(fresh)
+        if fresh:
+            events.append(Called(fresh))
+
+    def _on_invalidations(self, frame: ClientFrame, events: list[OwnerEvent]) -> None:
+        for request in frame.invalidations:
+            if request.id in self._calls:
+                self._on_repeated(request.id)
+            elif self._in_flight >= self._limits.max_calls:
+                self._refuse(request.id, is_read=False)
+            else:
+                self._calls[request.id] = _REQUESTED
+                self._in_flight += 1
+                events.append(InvalidationRequested(request))
+
+    def _on_repeated(self, call_id: int) -> None:
+        """A call came again over a new carrier. Its result is on its way, or will be; so must be its invalidation."""
+        if self._calls[call_id] is _OUTDATED:
+            self._out.invalidated.append(call_id)
+            self._output()
+
+    def _refuse(self, call_id: int, *, is_read: bool) -> None:
+        retry_after_ms = self._limits.retry_after_ms
+        result = self._out.results.add(id=call_id)
+        result.error.code = RESOURCE_EXHAUSTED
+        result.error.type = "Overloaded"
+        result.error.message = "too many calls in flight, or subscriptions, in this session"
+        result.error.transient = True
+        result.error.retry_after_ms = retry_after_ms
+        if is_read:
+            self._out.invalidated.append(call_id)
+        self._output()
+
+    def _on_left(self, ids: Iterable[int], events: list[OwnerEvent]) -> None:
+        cancelled: list[int] = []
+        unsubscribed: list[int] = []
+        for call_id in ids:
+            state = self._calls.get(call_id)
+            if state is None or _ON_LEAVE.get(state) is None:
+                continue
+            self._forget(call_id, state)
+            if state is _SUBSCRIBED:
+                unsubscribed.append(call_id)
+            elif state is not _KEPT:
+                cancelled.append(call_id)
+        if cancelled:
+            events.append(Cancelled(cancelled))
+        if unsubscribed:
+            events.append(Unsubscribed(unsubscribed))
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+    def _answer(self, state: OwnerCall, result: Result, subscribed: bool) -> None:
+        event = OwnerCallEvent.RESULT if subscribed else OwnerCallEvent.LAST_RESULT
+        following = next_state(OWNER_CALL, event, state, LocalProtocolError)
+        call_id = result.id
+        self._out.results.append(result)
+        if following is _SUBSCRIBED:
+            self._in_flight -= 1
+            self._calls[call_id] = following
+        elif following is _KEPT:
+            self._calls[call_id] = following
+            self._kept[call_id] = result
+        else:
+            self._forget(call_id, state)
+            if state is _RUNNING:
+                self._out.invalidated.append(call_id)
+
+    def _forget(self, call_id: int, state: OwnerCall) -> None:
+        del self._calls[call_id]
+        if state is not _SUBSCRIBED:
+            self._in_flight -= 1
+        if state is _KEPT:
+            del self._kept[call_id]
+
+    def _renew_out(self) -> None:
+        self._out = ServerFrame()
+        self._add_result = self._out.results.add
+
+    def _output(self) -> None:
+        if not self.has_output:
+            self.has_output = True
+            self._on_output()
+
+    def _step(self, event: OwnerLinkEvent, error: type[LocalProtocolError] | type[RemoteProtocolError]) -> None:
+        self.state = next_state(OWNER_LINK, event, self.state, error)
