@@ -1,0 +1,124 @@
+"""`python -m loadtest`: a local cluster with the flights app, locust against its gateway, the totals as a table.
+
+Ends by itself: with 0 when every request was answered, with 1 when some failed or none were made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from examples.flights.dataset.errors import FlightsDataError
+from examples.flights.dataset.folder import DATABASE_VARIABLE, cache_folder, database_url
+from examples.flights.dataset.loading import load_flights
+from examples.flights.dataset.progress import load_progress
+from examples.flights.dataset.working_copy import make_working_copy
+from loadtest.cluster import ClusterDidNotStartError, free_port, serve_command, served
+from loadtest.population import DAY
+from loadtest.summary import as_table, read_statistics
+
+APP = "examples.flights:app"
+FOLDER = Path("out") / "load"
+START_TIMEOUT_S = 180.0
+
+
+def main() -> int:
+    """Run a load test; see the module."""
+    options = _options()
+    signal.signal(signal.SIGTERM, _end)
+    console = Console(highlight=False)
+    address = options.address
+    try:
+        if address is not None:
+            return run(address, options.seconds, options.users, console)
+        port = free_port()
+        environment = {DATABASE_VARIABLE: database_url(prepare_database(console))}
+        command = serve_command(APP, shards=options.shards, gateways=1, port=port)
+        console.print(f"starting {APP} with {options.shards} shards; its log: {FOLDER / 'cluster.log'}")
+        address = f"127.0.0.1:{port}"
+        with served(
+            command, address=address, log=FOLDER / "cluster.log", timeout_s=START_TIMEOUT_S, environment=environment
+        ):
+            return run(address, options.seconds, options.users, console)
+    except (ClusterDidNotStartError, FlightsDataError) as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+
+
+def prepare_database(console: Console) -> Path:
+    """A copy of the flights' database for this run, with the day's flights not yet flown."""
+    with load_progress(console) as progress:
+        complete = load_flights(cache_folder(), progress)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    return make_working_copy(complete, date.fromisoformat(DAY), (FOLDER / "flights.db").absolute())
+
+
+def run(address: str, seconds: int, users: int, console: Console) -> int:
+    """Put the load on a gateway and print the totals; the exit code."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    statistics = FOLDER / "statistics.json"
+    statistics.unlink(missing_ok=True)
+    console.print(f"{users} users for {seconds} s at {address}")
+    locust = subprocess.Popen(locust_command(address, seconds, users))
+    try:
+        code = locust.wait(timeout=seconds + 60)
+    finally:
+        if locust.poll() is None:
+            locust.terminate()
+            locust.wait(10)
+    rows = read_statistics(statistics) if statistics.exists() else []
+    if not rows:
+        console.print(f"no request was made; see {FOLDER / 'locust.log'}", style="red")
+        return 1
+    console.print(as_table(rows))
+    console.print(f"report: {FOLDER / 'report.html'}, CSV: {FOLDER}/locust_*.csv, JSON: {statistics}")
+    failures = rows[-1].failures
+    if failures:
+        console.print(f"{failures:,} requests failed; see {FOLDER / 'locust_failures.csv'}", style="red")
+    return 1 if failures or code else 0
+
+
+def locust_command(address: str, seconds: int, users: int) -> list[str]:
+    """Locust without its web page, in the Python that runs this."""
+    return [
+        *(sys.executable, "-m", "locust", "--locustfile", str(Path(__file__).with_name("locustfile.py"))),
+        *("--headless", "--host", address, "--users", str(users), "--spawn-rate", str(max(1, users // 2))),
+        *("--run-time", f"{seconds}s", "--stop-timeout", "5", "--only-summary"),
+        *("--html", str(FOLDER / "report.html"), "--csv", str(FOLDER / "locust"), "--csv-full-history"),
+        *("--json-file", str(FOLDER / "statistics.json"), "--logfile", str(FOLDER / "locust.log")),
+    ]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
+    parser.add_argument("--seconds", type=_positive, default=30, help="how long (30)")
+    parser.add_argument("--users", type=_positive, default=20, help="how many at the same time (20)")
+    parser.add_argument("--shards", type=_positive, default=2, help="shards of the local cluster (2)")
+    parser.add_argument("--address", help="a gateway that runs already, instead of a cluster of its own")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # An exception, so that the cluster is stopped on the way out.
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
