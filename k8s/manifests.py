@@ -72,10 +72,15 @@ class PodTemplate:
         found: Mapping[str, str] = self.template.get("metadata", {}).get("labels", {})
         return found
 
-    def containers(self) -> Iterator[tuple[Position, Json]]:
-        """Every container with its position, in order."""
-        for index, container in enumerate(self.template.get("spec", {}).get("containers", [])):
-            yield (*self.position, "spec", "containers", index), container
+    def containers(self, field: str = "containers") -> Iterator[tuple[Position, Json]]:
+        """The containers, or the `initContainers`, with their positions, in order."""
+        for index, container in enumerate(self.template.get("spec", {}).get(field, [])):
+            yield (*self.position, "spec", field, index), container
+
+    def all_containers(self) -> Iterator[tuple[Position, Json]]:
+        """Those that run, then those that run before them."""
+        yield from self.containers()
+        yield from self.containers("initContainers")
 
     def offers(self, resource_name: str) -> bool:
         """The Ray hosts of this group have the custom resource."""

@@ -25,7 +25,7 @@ Rule = Callable[[Manifests], Iterator[Finding]]
 def images_are_pinned(manifests: Manifests) -> Iterator[Finding]:
     """Every image has a tag or digest, and not :latest."""
     for pods in manifests.pod_templates():
-        for position, container in pods.containers():
+        for position, container in pods.all_containers():
             image = str(container.get("image", ""))
             tag = image.rpartition("/")[2].partition(":")[2]
             if "@sha256:" not in image and tag in ("", "latest"):
@@ -35,7 +35,7 @@ def images_are_pinned(manifests: Manifests) -> Iterator[Finding]:
 def requests_equal_limits(manifests: Manifests) -> Iterator[Finding]:
     """CPU and memory are set, requests = limits: Ray counts with the limits, the scheduler with the requests."""
     for pods in manifests.pod_templates():
-        for position, container in pods.containers():
+        for position, container in pods.all_containers():
             resources = container.get("resources", {})
             for name in ("cpu", "memory"):
                 request, limit = resources.get("requests", {}).get(name), resources.get("limits", {}).get(name)
@@ -89,7 +89,7 @@ def pods_are_confined(manifests: Manifests) -> Iterator[Finding]:
     """No container runs as root, gains privileges, keeps capabilities, or runs without a seccomp profile."""
     for pods in manifests.pod_templates():
         pod_context = pods.template.get("spec", {}).get("securityContext", {})
-        for position, container in pods.containers():
+        for position, container in pods.all_containers():
             context = {**pod_context, **container.get("securityContext", {})}
             wanted: dict[str, tuple[Any, Any]] = {
                 "runAsNonRoot": (context.get("runAsNonRoot"), True),
@@ -109,7 +109,7 @@ def secrets_exist(manifests: Manifests) -> Iterator[Finding]:
     for secret in manifests.of_kind("Secret"):
         known[secret.body["metadata"]["name"]] = {*secret.body.get("data", {}), *secret.body.get("stringData", {})}
     for pods in manifests.pod_templates():
-        for position, container in pods.containers():
+        for position, container in pods.all_containers():
             for index, variable in enumerate(container.get("env", [])):
                 reference = variable.get("valueFrom", {}).get("secretKeyRef")
                 if reference and reference.get("key") not in known.get(reference.get("name"), set()):
@@ -126,7 +126,7 @@ def volumes_exist(manifests: Manifests) -> Iterator[Finding]:
     claims = {claim.body["metadata"]["name"] for claim in manifests.of_kind("PersistentVolumeClaim")}
     for pods in manifests.pod_templates():
         volumes = pods.template.get("spec", {}).get("volumes", [])
-        for position, container in pods.containers():
+        for position, container in pods.all_containers():
             for index, mount in enumerate(container.get("volumeMounts", [])):
                 if mount["name"] not in {volume["name"] for volume in volumes}:
                     message = f"no volume {mount['name']!r}"

@@ -1,8 +1,8 @@
 """The users: most read boards and flights, some watch totals, a few move flights and read at once what they wrote.
 
 Locust is a program of greenlets: gRPC is told so before any of its objects is made, stubs are synchronous, and each
-user has a channel of its own, made when it starts. Airports are wanted by Zipf's law in the order of their flights; so are
-flights, in an order that is the same in each run.
+user has a channel of its own, made when it starts. Airports are wanted by Zipf's law in the order of their flights; so
+are flights, in an order that is the same in each run.
 """
 
 from __future__ import annotations
