@@ -2,10 +2,10 @@
 
 Python says `1 == 1.0 == True`. A parameter's type hint decides what we say:
 
-- a hint with one kind of number (`int`, `float | None`, `tuple[float, ...]`) converts: `1` for a `float` parameter *is*
-  `1.0`. Equal values are then the same value, and Python's own equality of the raw arguments is right;
-- a hint that admits several kinds (`Any`, `object`, `int | float`, none at all) keeps them apart: the canonical arguments
-  are a `TypedArguments`, a tuple that compares numbers by kind as well.
+- a hint with one kind of number (`int`, `float | None`, `tuple[float, ...]`) converts: `1` for a `float` parameter
+  *is* `1.0`. Equal values are then the same value, and Python's own equality of the raw arguments is right;
+- a hint that admits several kinds (`Any`, `object`, `int | float`, none at all) keeps them apart: the canonical
+  arguments are a `TypedArguments`, a tuple that compares numbers by kind as well.
 
 Invariant: of two equal canonical argument tuples each can stand for the other in a call.
 """
@@ -33,12 +33,12 @@ Canonicaliser = Callable[[Any], Any]
 """Converts a value to the one kind of number (or text) that its hint allows; leaves what it does not know."""
 
 
-# -- kinds of numbers -----------------------------------------------------------------------------------------------------
+# -- kinds of numbers ------------------------------------------------------------------------------------------------
 def _to_int(value: Any) -> Any:
     if type(value) is int or not isinstance(value, numbers.Number):
         return value
     try:
-        whole = int(value)  # type: ignore[call-overload]
+        whole: Any = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         return value
     return whole if whole == value else value
@@ -60,7 +60,8 @@ def _to_float(value: Any) -> Any:
 def _to_bool(value: Any) -> Any:
     if type(value) is bool or not isinstance(value, numbers.Number):
         return value
-    return bool(value) if value in (0, 1) else value
+    number: Any = value
+    return bool(number) if number in (0, 1) else number
 
 
 def _to_complex(value: Any) -> Any:
@@ -101,7 +102,7 @@ def _to_bytes(value: Any) -> Any:
 _TEXTS: Final[dict[type, Canonicaliser]] = {str: _to_str, bytes: _to_bytes}
 
 
-# -- what a type hint says ------------------------------------------------------------------------------------------------
+# -- what a type hint says -------------------------------------------------------------------------------------------
 class Domain:
     """What a type hint says about the values of a parameter.
 
@@ -217,7 +218,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-# -- keys that tell numbers apart -----------------------------------------------------------------------------------------
+# -- keys that tell numbers apart ------------------------------------------------------------------------------------
 class TypedArguments(tuple[Any, ...]):
     """Arguments among which 1, 1.0 and True differ, at any depth of tuples and frozensets.
 
@@ -250,7 +251,7 @@ def canonicalise_unknown(value: Any) -> Any:
     return _to_float(value) if type(value) is float else value
 
 
-# -- what can travel ------------------------------------------------------------------------------------------------------
+# -- what can travel -------------------------------------------------------------------------------------------------
 _SCALARS: Final = frozenset(
     {bool, float, str, bytes, type(None), decimal.Decimal, uuid.UUID}
     | {datetime.datetime, datetime.date, datetime.time, datetime.timedelta}

@@ -1,7 +1,7 @@
 """Services, their methods, and what a service is attached to.
 
-A `ComputeService` is a plain class until an instance is attached to a *hosting*: then each of its service methods is bound,
-once, into the instance's `__dict__`, so that a call costs no descriptor.
+A `ComputeService` is a plain class until an instance is attached to a *hosting*: then each of its service methods is
+bound, once, into the instance's `__dict__`, so that a call costs no descriptor.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Hosting(Protocol):
         ...
 
     def execute(
-        self, command: BoundCommand, arguments: tuple[Any, ...], command_id: str | None
+        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None
     ) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that carries out a command where it belongs."""
         ...
@@ -92,14 +92,16 @@ class ServiceMethod(ABC):
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Give the descriptor on a class; on an instance the plain body, reached through `super()`.
 
-        An attached instance has the bound method in its `__dict__`, which Python prefers. One that is not attached gets an
-        object that says so when it is used.
+        An attached instance has the bound method in its `__dict__`, which Python prefers. One that is not attached gets
+        an object that says so when it is used.
         """
         if instance is None:
             return self
         if is_attached(instance):
             return MethodType(self.body, instance)
-        return UnhostedMethod(f"{type(instance).__name__} is not hosted: attach it to an app's host to call {self.name}()")
+        return UnhostedMethod(
+            f"{type(instance).__name__} is not hosted: attach it to an app's host to call {self.name}()"
+        )
 
 
 class UnhostedMethod:
@@ -109,6 +111,7 @@ class UnhostedMethod:
         self._message = message
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        """Raise `UsageError`."""
         raise UsageError(self._message)
 
     invalidate = peek = changes = __call__
@@ -119,8 +122,8 @@ class ComputeService:
 
     Attributes:
         service_name: the service's name in keys and on the wire; the class's own name unless the class sets it.
-        shard_group: services of one group put equal first arguments on the same shard; the service's name unless the class
-            or one of its bases sets it.
+        shard_group: services of one group put equal first arguments on the same shard; the service's name unless the
+            class or one of its bases sets it.
     """
 
     service_name: ClassVar[str] = "ComputeService"
@@ -161,8 +164,8 @@ def attach(instance: ComputeService, hosting: Hosting, service_name: str | None 
     if is_attached(instance):
         raise UsageError(f"{type(instance).__name__} is hosted already")
     name = service_name or type(instance).service_name
-    bound = {
-        method_name: method.bind(instance, hosting, name) for method_name, method in service_methods(type(instance)).items()
-    }
-    instance.__dict__.update(bound)
+    descriptors = service_methods(type(instance))
+    instance.__dict__.update(
+        {method: descriptor.bind(instance, hosting, name) for method, descriptor in methods.items()}
+    )
     instance._hosting = hosting

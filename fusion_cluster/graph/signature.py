@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ class Signature:
         for parameter in parameters:
             if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
                 raise UsageError(
-                    f"{name} takes *{parameter.name}: a service method names each of its parameters", field=parameter.name
+                    f"{name} takes *{parameter.name}: a service method names each of its parameters",
+                    field=parameter.name,
                 )
         self._declared = tuple(parameters[1:])
         self._positional_only = frozenset(p.name for p in self._declared if p.kind is inspect.Parameter.POSITIONAL_ONLY)
@@ -104,7 +106,7 @@ class Signature:
         return tuple(
             Parameter(
                 name=p.name,
-                type=self._hints.get(p.name, Any),
+                type=self._hint(p.name),
                 default=REQUIRED if p.default is empty else p.default,
                 is_keyword_only=p.kind is inspect.Parameter.KEYWORD_ONLY,
             )
@@ -118,7 +120,7 @@ class Signature:
         Raises:
             UsageError: the type hint names something that cannot be found.
         """
-        return self._hints.get("return", Any)
+        return self._hint("return")
 
     @cached_property
     def is_ambiguous(self) -> bool:
@@ -137,10 +139,11 @@ class Signature:
         says, and each is hashable and can be encoded.
 
         Raises:
-            InvalidArgument: an argument is missing, unknown, given twice, unhashable or cannot be encoded; `field` names it.
+            InvalidArgument: an argument is missing, unknown, given twice, unhashable or cannot be encoded; `field`
+                names it.
         """
         if len(args) > self.positional_count:
-            raise InvalidArgument(f"{self.name} takes {self._count()}, {len(args)} were given", field=self._surplus_field())
+            raise self._surplus(len(args))
         given = dict(zip(self.parameter_names, args, strict=False))
         for name, value in kwargs.items():
             if name not in self.parameter_names or name in self._positional_only:
@@ -153,15 +156,15 @@ class Signature:
     def canonicalise(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Return the canonical arguments for `values`, which stand in the order of the parameters.
 
-        This is how arguments arrive over the wire: keyword-only parameters have their place too, and the last ones may be
-        missing when they have defaults.
+        This is how arguments arrive over the wire: keyword-only parameters have their place too, and the last ones may
+        be missing when they have defaults.
 
         Raises:
             InvalidArgument: as in `bind`.
         """
         missing = len(self._declared) - len(values)
         if missing < 0:
-            raise InvalidArgument(f"{self.name} takes {self._count()}, {len(values)} were given", field=self._surplus_field())
+            raise self._surplus(len(values))
         return self._canonical([*values, *[REQUIRED] * missing])
 
     def call(self, body: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -171,15 +174,22 @@ class Signature:
             return body(*arguments)
         return body(*arguments[:count], **dict(zip(self.parameter_names[count:], arguments[count:], strict=True)))
 
-    # -- inside -----------------------------------------------------------------------------------------------------------
-    @cached_property
-    def _hints(self) -> dict[str, Any]:
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _hint(self, name: str) -> Any:
+        """Resolve one type hint; names are looked up as in the function's body."""
+        function: Any = inspect.unwrap(self._function)
+        annotation = function.__annotations__.get(name, Any)
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        enclosing = {variable: cell.cell_contents for variable, cell in cells if variable != "__class__"}
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
         try:
-            return typing.get_type_hints(self._function, include_extras=True)
+            hints = typing.get_type_hints(holder, function.__globals__, enclosing, include_extras=True)
         except Exception as error:
             raise UsageError(
-                f"{self.name}: its type hints cannot be resolved ({error}); they must name things that exist at run time"
+                f"{self.name}: the type hint of {name!r} cannot be resolved ({error}); it must exist at run time",
+                field=name,
             ) from error
+        return hints[name]
 
     @cached_property
     def _domains(self) -> tuple[Domain, ...]:
@@ -200,7 +210,8 @@ class Signature:
                 hash(value)
             except TypeError:
                 raise InvalidArgument(
-                    f"{self.name}: {parameter.name!r} must be hashable, a {type(value).__name__} is not", field=parameter.name
+                    f"{self.name}: {parameter.name!r} must be hashable, a {type(value).__name__} is not",
+                    field=parameter.name,
                 ) from None
             if not is_encodable(value):
                 raise InvalidArgument(
@@ -210,9 +221,8 @@ class Signature:
             values[index] = value
         return TypedArguments(values) if self.is_ambiguous else tuple(values)
 
-    def _count(self) -> str:
+    def _surplus(self, given: int) -> InvalidArgument:
         count = len(self._declared)
-        return f"{count} argument{'' if count == 1 else 's'}"
-
-    def _surplus_field(self) -> str:
-        return self.parameter_names[-1] if self._declared else ""
+        takes = f"{count} argument{'' if count == 1 else 's'}"
+        field = self.parameter_names[-1] if self._declared else ""
+        return InvalidArgument(f"{self.name} takes {takes}, {given} were given", field=field)

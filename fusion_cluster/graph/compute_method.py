@@ -1,0 +1,143 @@
+"""`@compute_method`: an `async def` whose results are cached and tracked."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.computed import Computed
+from fusion_cluster.graph.core import make_call
+from fusion_cluster.graph.function import ComputeFunction
+from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions
+from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class BoundComputeMethod(Protocol[P, T_co]):
+    """A compute method of an instance: call it for the computed, await that for the value."""
+
+    @property
+    def function(self) -> ComputeFunction:
+        """The compute function behind it: the registry, the signature, the options."""
+        ...
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Computed[T_co]:
+        """Return the computed for these arguments; nothing runs before it is awaited.
+
+        Raises:
+            InvalidArgument: an argument is missing, unknown, unhashable or cannot be encoded; `field` names it.
+        """
+        ...
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[None]:
+        """Invalidate the result for these arguments. Await the result to know that the key's owner has done it."""
+        ...
+
+    def peek(self, *args: P.args, **kwargs: P.kwargs) -> Computed[T_co] | None:
+        """Return the computed for these arguments if there is a consistent one; never computes."""
+        ...
+
+    def changes(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Computed[T_co]]:
+        """Give the up-to-date computed now, and another after each change (see `Computed.changes`)."""
+        ...
+
+
+class ComputeMethod(ServiceMethod, Generic[P, T]):
+    """The descriptor that `@compute_method` leaves in the class.
+
+    Attributes:
+        options: what the decorator was told.
+    """
+
+    def __init__(self, body: Callable[..., Coroutine[Any, Any, T]], options: ComputeOptions = DEFAULT_OPTIONS) -> None:
+        super().__init__(body)
+        self.options = options
+        chosen = options.shard_by
+        if isinstance(chosen, str) and chosen not in self._declared.parameter_names:
+            raise UsageError(f"{body.__qualname__} has no parameter {chosen!r} to shard by", field="shard_by")
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> ComputeMethod[P, T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> BoundComputeMethod[P, T]: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """See `ServiceMethod.__get__`."""
+        return super().__get__(instance, owner)
+
+    def bind(self, instance: ComputeService, hosting: Hosting, service_name: str) -> BoundComputeMethod[P, T]:
+        """Enter the compute function in the graph; return the bound method, a plain function with attributes."""
+        signature = self.signature(type(instance))
+        name = f"{service_name}.{self.name}"
+        function = ComputeFunction(
+            service_name=service_name,
+            method_name=self.name,
+            signature=signature if signature.name == name else signature.renamed(name),
+            body=MethodType(self.body, instance),
+            hosting=hosting,
+            graph=hosting.graph,
+            options=self.options,
+        )
+        hosting.graph.add(function)
+        return bind(function, self.body)
+
+
+def bind(function: ComputeFunction, body: Callable[..., Any]) -> BoundComputeMethod[Any, Any]:
+    """Return `function` as users call it; `body` lends its name and documentation."""
+    call = cast("Any", make_call(function))
+    functools.update_wrapper(call, body, updated=())
+    arguments_of = function.signature.bind
+
+    def invalidate(*args: Any, **kwargs: Any) -> Awaitable[None]:
+        return function.hosting.invalidate(function, arguments_of(args, kwargs))
+
+    def peek(*args: Any, **kwargs: Any) -> Computed[Any] | None:
+        return function.peek(arguments_of(args, kwargs))
+
+    def changes(*args: Any, **kwargs: Any) -> AsyncIterator[Computed[Any]]:
+        return function.find(args, kwargs).changes()
+
+    call.function = function
+    call.invalidate = invalidate
+    call.peek = peek
+    call.changes = changes
+    return cast("BoundComputeMethod[Any, Any]", call)
+
+
+@overload
+def compute_method(body: Callable[Concatenate[S, P], Coroutine[Any, Any, T]], /) -> ComputeMethod[P, T]: ...
+
+
+@overload
+def compute_method(
+    *,
+    min_cache_duration: float = 0.0,
+    auto_invalidation_delay: float = math.inf,
+    transient_error_delay: float = 1.0,
+    error_delay: float = 30.0,
+    shard_by: str | Callable[..., Any] | None = None,
+) -> Callable[[Callable[Concatenate[S, P], Coroutine[Any, Any, T]]], ComputeMethod[P, T]]: ...
+
+
+def compute_method(body: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make an `async def` of a service a compute method: each result is cached and knows what it was computed from.
+
+    Use it plain, or with options (see `ComputeOptions`).
+
+    >>> class Carts(ComputeService):
+    ...     @compute_method(min_cache_duration=60)
+    ...     async def total(self, cart_id: str) -> Decimal: ...
+    """
+    if body is not None:
+        return ComputeMethod(body)
+    chosen = ComputeOptions(**options)
+    return lambda body: ComputeMethod(body, chosen)

@@ -1,0 +1,257 @@
+"""A computed: one node of the graph, as users and hosts see it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import functools
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, Final
+
+from fusion_cluster.errors import InvariantViolation, UsageError
+from fusion_cluster.graph.computation import Waiter, enter
+from fusion_cluster.graph.context import current_computation, isolated
+from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, T_co, capture
+from fusion_cluster.graph.key import Key
+
+
+class State(enum.Enum):
+    """The life of a computed; it goes one way."""
+
+    COMPUTING = "computing"
+    CONSISTENT = "consistent"
+    INVALIDATED = "invalidated"
+
+
+_STATES: Final = {
+    COMPUTING: State.COMPUTING,
+    CONSISTENT: State.CONSISTENT,
+    OUTDATED: State.COMPUTING,
+    INVALIDATED: State.INVALIDATED,
+}
+
+
+class Computed(Node[T_co]):
+    """One result of a compute method: a key, a version, an output (value or error) and a state.
+
+    Await it for its value; the first await starts the computation. Inside another computation, awaiting it, and reading
+    `value` or `error`, make it a dependency. An invalidated computed keeps its output.
+
+    A computed, like its graph, belongs to one event loop and one thread.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<Computed {self.key} {self.state.value} v{self.version}>"
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+    @property
+    def key(self) -> Key:
+        """Service, method and canonical arguments."""
+        return Key(self.function.service_name, self.function.method_name, self.arguments)
+
+    @property
+    def state(self) -> State:
+        """Computing, consistent or invalidated. One that changed while being computed is still computing."""
+        return _STATES[self._state]
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether the output is there and up to date."""
+        return self._state == CONSISTENT
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is a value or an error: not while computing, nor after a computation that was cancelled."""
+        return self._failure is not None or hasattr(self, "_value")
+
+    @property
+    def value(self) -> T_co:
+        """The value, also of an invalidated computed.
+
+        Raises:
+            UsageError: there is no output.
+            Exception: the error that the computation ended with.
+        """
+        self._require_output()
+        if self._failure is not None:
+            raise self._failure.to_raise()
+        return self._value
+
+    @property
+    def error(self) -> Exception | None:
+        """The error that the computation ended with, None when it gave a value.
+
+        Raises:
+            UsageError: there is no output.
+        """
+        self._require_output()
+        return None if self._failure is None else self._failure.error
+
+    # -- invalidation ------------------------------------------------------------------------------------------------
+    def invalidate(self) -> None:
+        """Mark this computed and its transitive dependents as out of date. Idempotent; recomputes nothing."""
+        self.function.graph.invalidate(self)
+
+    def on_invalidated(self, observer: Callable[[Computed[T_co]], object]) -> None:
+        """Call `observer(self)` once, when this is invalidated; at once if it is already.
+
+        Of a computed that is outdated while computing this is the moment of the outdating. An observer that is given
+        twice is told once.
+        """
+        if self._state > CONSISTENT:
+            observer(self)
+        elif self._observers is None:
+            self._observers = observer
+        elif type(self._observers) is dict:
+            self._observers[observer] = None
+        elif self._observers != observer:
+            self._observers = {self._observers: None, observer: None}  # type: ignore[dict-item]
+
+    def remove_observer(self, observer: Callable[[Computed[T_co]], object]) -> None:
+        """Forget an observer; without effect if it is not there."""
+        observers = self._observers
+        if type(observers) is dict:
+            observers.pop(observer, None)
+            if observers:
+                return
+        elif observers is None or observers != observer:
+            return
+        self._observers = None
+        if self._queue is not None:
+            self._queue.loosened(self)
+
+    async def when_invalidated(self) -> None:
+        """Wait until this is invalidated; returns at once if it is already."""
+        if self._state > CONSISTENT:
+            return
+        future = asyncio.get_running_loop().create_future()
+        observer = functools.partial(_wake, future)
+        self.on_invalidated(observer)
+        try:
+            await future
+        finally:
+            self.remove_observer(observer)
+
+    # -- newer ones --------------------------------------------------------------------------------------------------
+    async def update(self) -> Computed[T_co]:
+        """Return the up-to-date computed of the same key, computed if need be; this one if it is consistent.
+
+        Does not raise the error of a failed computation: it is in the result.
+
+        Raises:
+            asyncio.CancelledError: the computation was cancelled from within.
+        """
+        return await _Updating(self if self._state == CONSISTENT else self.function.lookup(self.arguments))
+
+    async def when(self, predicate: Callable[[T_co], bool]) -> Computed[T_co]:
+        """Return the first computed of this key, from now on, whose value satisfies `predicate`.
+
+        Inside a computation only the computed returned may become a dependency, when its value is read.
+
+        Raises:
+            Exception: a computation ended with this error.
+        """
+        async for computed in self.changes():
+            with isolated():
+                value = computed.value
+            if predicate(value):
+                return computed
+        raise InvariantViolation("changes() has ended")
+
+    async def changes(self) -> AsyncIterator[Computed[T_co]]:
+        """Give the computed that is up to date now, and another after each change; a slow reader skips some.
+
+        A failed computation is given too (see `error`). After one whose error is not kept as a result, the next attempt
+        waits for the error's `retry_after_s`, or the method's `transient_error_delay`.
+        """
+        computed = self
+        while True:
+            with isolated():
+                latest = computed.update()
+                computed = await latest
+            yield computed
+            if computed._failure is not None and computed._state == INVALIDATED:
+                await asyncio.sleep(computed.function.retry_delay_s(computed._failure.error))
+            await computed.when_invalidated()
+
+    # -- for hosts ---------------------------------------------------------------------------------------------------
+    def join(self, on_done: Callable[[Computed[T_co]], object]) -> Waiter:
+        """Be told by `on_done(computed)` when there is an output, without a task per call; start computing if need be.
+
+        If there is an output already, `on_done` is called before this returns. The computed told is this one, or, if
+        this one was cancelled before it had an output, the current one of its key. If the computation is cancelled from
+        within, `has_output` of the computed told is False.
+        """
+        node = self._or_current()
+        if node.has_output:
+            on_done(node)
+            return Waiter(None, None, on_done)
+        return enter(node, None, on_done)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _require_output(self) -> None:
+        if not self.has_output:
+            raise UsageError(f"{self.key} has no output: await it first")
+        dependent = current_computation.get()
+        if dependent is not None and dependent is not self:
+            capture(dependent, self)
+
+    def _or_current(self) -> Computed[T_co]:
+        """Return this one, or the current one of its key if this will never have an output of its own."""
+        node = self
+        while node._state == INVALIDATED and not node.has_output:
+            node = node.function.lookup(node.arguments)
+        return node
+
+    def _use(self) -> Generator[Any, Any, T_co]:
+        node: Computed[T_co] | None = None
+        try:
+            node = yield from self._arrive()
+            if node is not self and self._state == INVALIDATED and not self.has_output:
+                self.version = node.version
+                self._failure = node._failure
+                if node._failure is None:
+                    self._value = node._value
+            if node._failure is not None:
+                raise node._failure.to_raise()
+            return node._value
+        finally:
+            node = None
+            del self  # see Node.__await__
+
+    def _arrive(self) -> Generator[Any, Any, Computed[T_co]]:
+        """Wait for an output and make it a dependency of the current computation; return the node that has it."""
+        dependent = current_computation.get()
+        node = self._or_current()
+        if not node.has_output:
+            future = node.function.graph.running_loop().create_future()
+            waiter = enter(node, dependent, functools.partial(_wake, future))
+            try:
+                yield from future
+            except BaseException:
+                waiter.leave()
+                raise
+            if not node.has_output:
+                raise asyncio.CancelledError
+        if dependent is not None:
+            capture(dependent, node)
+        return node
+
+
+class _Updating:
+    """Awaitable that gives a node once it has an output, as `await node` does, but never raises its error."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: Computed[T_co]) -> None:
+        self._node = node
+
+    def __await__(self) -> Generator[Any, Any, Computed[Any]]:
+        return self._node._arrive()
+
+
+def _wake(future: asyncio.Future[None], _node: object) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,39 @@
+"""Which computation is running: the context variable through which dependencies are captured."""
+
+from __future__ import annotations
+
+import contextlib
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph.core import Node
+
+current_computation: Final[ContextVar[Node[Any] | None]] = ContextVar(
+    "fusion_cluster_current_computation", default=None
+)
+"""The computed whose body runs in this context, or None. After that body has ended it has no meaning any more."""
+
+
+class isolated:  # noqa: N801 - used like a function
+    """Context manager under which nothing that is read becomes a dependency.
+
+    >>> async def greeting(self) -> str:
+    ...     with isolated():
+    ...         settings = await self.settings()  # a change of settings does not invalidate the greeting
+    """
+
+    __slots__ = ("_token",)
+
+    _token: Token[Node[Any] | None]
+
+    def __enter__(self) -> None:
+        self._token = current_computation.set(None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # A coroutine that nobody finished is closed by the garbage collector, in some other context.
+        with contextlib.suppress(ValueError):
+            current_computation.reset(self._token)

@@ -1,0 +1,66 @@
+"""The simplest hosting: everything is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.graph import Graph
+
+if TYPE_CHECKING:
+    from fusion_cluster.commands.command import BoundCommand
+    from fusion_cluster.graph.computed import Computed
+    from fusion_cluster.graph.function import ComputeFunction
+
+
+class Done:
+    """Awaitable of what is done already."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Any:
+        return iter(())
+
+
+DONE = Done()
+"""The one instance needed."""
+
+
+class GraphHosting:
+    """A hosting whose computeds are all computed in its own graph. It knows no commands.
+
+    Args:
+        graph: the graph; a new one when None.
+    """
+
+    def __init__(self, graph: Graph | None = None) -> None:
+        self._graph = graph or Graph()
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that holds the computeds."""
+        return self._graph
+
+    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine of the node's body."""
+        return node.function.compute(node.arguments)
+
+    def schedules_expiry(self, node: Computed[Any]) -> bool:
+        """Tell that delays are kept here: there is no other owner."""
+        return True
+
+    def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
+        """Invalidate at once."""
+        function.invalidate(arguments)
+        return DONE
+
+    def execute(
+        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None
+    ) -> Coroutine[Any, Any, Any]:
+        """Refuse.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("this hosting carries out no commands")
