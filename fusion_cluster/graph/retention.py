@@ -5,8 +5,9 @@ from the oldest to the newest; a node that was hit since the hand last passed is
 evicted. A hit therefore moves nothing: "visited" is that the hit counter has changed.
 
 Nodes with dependents, with observers, being computed, or retained by `min_cache_duration` are *protected*. The hand
-takes those that it meets out of the `evictable` queue into the `protected` one; they come back, as the newest, when they
-are protected no more. Only when nothing is evictable does a second hand go through the protected ones: the bound is hard.
+takes those that it meets out of the `evictable` queue into the `protected` one; they come back, as the newest, when
+nothing protects them any more. Only when nothing is evictable does a second hand go through the protected ones: the
+bound is hard.
 
 Invariant: each live node of the graph's registry is in exactly one of the two queues.
 """

@@ -164,8 +164,7 @@ def attach(instance: ComputeService, hosting: Hosting, service_name: str | None 
     if is_attached(instance):
         raise UsageError(f"{type(instance).__name__} is hosted already")
     name = service_name or type(instance).service_name
-    descriptors = service_methods(type(instance))
-    instance.__dict__.update(
-        {method: descriptor.bind(instance, hosting, name) for method, descriptor in methods.items()}
-    )
+    methods = service_methods(type(instance))
+    bound = {method: descriptor.bind(instance, hosting, name) for method, descriptor in methods.items()}
+    instance.__dict__.update(bound)
     instance._hosting = hosting
