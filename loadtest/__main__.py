@@ -6,6 +6,7 @@ Ends by itself: with 0 when every request was answered, with 1 when some failed 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import signal
 import subprocess
 import sys
@@ -21,12 +22,14 @@ from examples.flights.dataset.loading import load_flights
 from examples.flights.dataset.progress import load_progress
 from examples.flights.dataset.working_copy import make_working_copy
 from loadtest.cluster import ClusterDidNotStartError, free_port, serve_command, served
+from loadtest.open_loop import measure
 from loadtest.population import DAY
 from loadtest.summary import as_table, read_statistics
 
 APP = "examples.flights:app"
 FOLDER = Path("out") / "load"
 START_TIMEOUT_S = 180.0
+OPEN_LOOP_S = 5
 
 
 def main() -> int:
@@ -37,7 +40,7 @@ def main() -> int:
     address = options.address
     try:
         if address is not None:
-            return run(address, options.seconds, options.users, console)
+            return run(address, options, console)
         port = free_port()
         environment = {DATABASE_VARIABLE: database_url(prepare_database(console))}
         command = serve_command(APP, shards=options.shards, gateways=1, port=port)
@@ -46,7 +49,7 @@ def main() -> int:
         with served(
             command, address=address, log=FOLDER / "cluster.log", timeout_s=START_TIMEOUT_S, environment=environment
         ):
-            return run(address, options.seconds, options.users, console)
+            return run(address, options, console)
     except (ClusterDidNotStartError, FlightsDataError) as error:
         console.print(str(error), style="red", markup=False)
         return 1
@@ -63,8 +66,18 @@ def prepare_database(console: Console) -> Path:
     return make_working_copy(complete, date.fromisoformat(DAY), (FOLDER / "flights.db").absolute())
 
 
-def run(address: str, seconds: int, users: int, console: Console) -> int:
-    """Put the load on a gateway and print the totals; the exit code."""
+def run(address: str, options: argparse.Namespace, console: Console) -> int:
+    """Put the load on a gateway and print what came of it; the exit code."""
+    code = run_locust(address, options.seconds, options.users, console)
+    if options.rate and code == 0:
+        outcome = asyncio.run(measure(address, rate=options.rate, seconds=OPEN_LOOP_S))
+        console.print(outcome.as_table())
+        code = 1 if outcome.failures else 0
+    return code
+
+
+def run_locust(address: str, seconds: int, users: int, console: Console) -> int:
+    """Run locust's users and print the totals; the exit code."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     statistics = FOLDER / "statistics.json"
     statistics.unlink(missing_ok=True)
@@ -104,6 +117,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=_positive, default=30, help="how long (30)")
     parser.add_argument("--users", type=_positive, default=20, help="how many at the same time (20)")
     parser.add_argument("--shards", type=_positive, default=2, help="shards of the local cluster (2)")
+    parser.add_argument("--rate", type=float, default=100.0, help="calls/s of the open loop at the end, 0: none (100)")
     parser.add_argument("--address", help="a gateway that runs already, instead of a cluster of its own")
     return parser.parse_args()
 
