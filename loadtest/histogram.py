@@ -1,7 +1,7 @@
 """A histogram of latencies of bounded size and bounded relative error, after Gil Tene's HdrHistogram.
 
-A value's bucket is its power of two and the next `PRECISION_BITS` bits below it, so a bucket is at most 1/128 of its value
-wide.
+A value's bucket is its power of two and the next `PRECISION_BITS` bits below it, so a bucket is at most 1/128 of its
+value wide.
 """
 
 from __future__ import annotations

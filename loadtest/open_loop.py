@@ -1,7 +1,8 @@
 """Latency as users see it: calls begin by the clock, whether or not those before them have been answered.
 
 Locust's users wait for an answer before they ask again, so while the gateway pauses nobody asks, and the pause
-hardly shows in the percentiles. Here a call that should have begun during the pause counts from when it should have begun.
+hardly shows in the percentiles. Here a call that should have begun during the pause counts from when it
+should have begun.
 """
 
 from __future__ import annotations
