@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fusion_cluster.commands import Command
 from fusion_cluster.errors import UnknownMethod, UnknownService, UsageError
-from fusion_cluster.graph import ComputeMethod, ComputeService, ServiceMethod, Signature, service_methods
+from fusion_cluster.graph import ComputeMethod, ComputeService, Signature, service_methods
 from fusion_cluster.host import Host, LocalHost
 
 if TYPE_CHECKING:
@@ -41,7 +41,12 @@ class MethodSpec:
     kind: MethodKind
     signature: Signature
     service: type[ComputeService]
-    method: ServiceMethod
+    method: ComputeMethod[..., Any] | Command[..., Any]
+
+    @property
+    def shard_by(self) -> str | Callable[..., Any] | None:
+        """What decides the slot instead of the first argument: a parameter's name, or a function of the arguments."""
+        return self.method.options.shard_by if isinstance(self.method, ComputeMethod) else self.method.shard_by
 
 
 class App:
@@ -76,9 +81,9 @@ class App:
             raise UsageError(f"two services of the app {self.name!r} are named {name!r}", field="services")
         self.services[name] = service
         for method in service_methods(service).values():
-            kind: MethodKind = "command" if isinstance(method, Command) else "compute"
             if not isinstance(method, Command | ComputeMethod):
                 continue
+            kind: MethodKind = "command" if isinstance(method, Command) else "compute"
             full_name = f"{name}.{method.name}"
             self.methods[full_name] = MethodSpec(full_name, kind, method.signature(service), service, method)
 
@@ -94,7 +99,9 @@ class App:
             return spec
         if service not in self.services:
             known = ", ".join(sorted(self.services)) or "none"
-            raise UnknownService(f"no service {service!r} in the app {self.name!r}; there are: {known}", field="service")
+            raise UnknownService(
+                f"no service {service!r} in the app {self.name!r}; there are: {known}", field="service"
+            )
         known = ", ".join(sorted(name.split(".", 1)[1] for name in self.methods if name.startswith(service + ".")))
         raise UnknownMethod(f"no method {method!r} in the service {service!r}; there are: {known}", field="method")
 

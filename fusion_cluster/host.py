@@ -6,15 +6,14 @@ another process) and where invalidations and commands go. `LocalHost` is the who
 
 from __future__ import annotations
 
-import typing
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from fusion_cluster.commands import BoundCommand, collect_publication, record_invalidation, run_command
+from fusion_cluster.commands import BoundCommand, Turns, collect_publication, record_invalidation, run_command
 from fusion_cluster.errors import UnknownMethod, UsageError
-from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, Key, attach, service_methods
-from fusion_cluster.graph.settled import SETTLED
+from fusion_cluster.graph import DONE, Computed, ComputeFunction, ComputeService, Graph, Key, attach, service_methods
 
 if TYPE_CHECKING:
     from fusion_cluster.app import App
@@ -34,7 +33,8 @@ class Host(ABC):
     def __init__(self, app: App, *, max_nodes: int, runs_bodies: bool) -> None:
         self.app = app
         self.graph = Graph(max_nodes=max_nodes)
-        self.commands: dict[str, BoundCommand] = {}
+        self.commands: dict[str, BoundCommand[..., Any]] = {}
+        self.turns = Turns()
         self._services = {service: self._create(service, runs_bodies) for service in app.services.values()}
         for instance in self._services.values():
             self._inject(instance)
@@ -61,7 +61,7 @@ class Host(ABC):
             raise UnknownMethod(f"no compute method {name!r} in the app {self.app.name!r}", field="method")
         return function
 
-    def command(self, name: str) -> BoundCommand:
+    def command(self, name: str) -> BoundCommand[..., Any]:
         """The command of that full name ("Products.set_price").
 
         Raises:
@@ -91,7 +91,7 @@ class Host(ABC):
 
     @abstractmethod
     def execute(
-        self, command: BoundCommand, arguments: tuple[Any, ...], command_id: str | None = None
+        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Run a command on the shard that owns its key."""
 
@@ -102,8 +102,8 @@ class Host(ABC):
         waits for it before it returns.
         """
         key = Key(function.service_name, function.method_name, arguments)
-        if record_invalidation(key):
-            return SETTLED
+        if record_invalidation(key, self.publish):
+            return DONE
         return collect_publication(lambda barrier: self.publish([key], barrier))
 
     async def close(self) -> None:
@@ -115,7 +115,7 @@ class Host(ABC):
         instance = service() if runs_bodies else service.__new__(service)
         attach(instance, self)
         for method in service_methods(service):
-            bound = getattr(getattr(instance, method), "function", None)
+            bound = getattr(instance, method).function
             if isinstance(bound, BoundCommand):
                 self.commands[bound.name] = bound
         return instance
@@ -124,7 +124,7 @@ class Host(ABC):
         service = type(instance)
         if self.app.database is not None:
             instance.database = self.app.database
-        for attribute, hint in typing.get_type_hints(service).items():
+        for attribute, hint in _annotations(service).items():
             if not (isinstance(hint, type) and issubclass(hint, ComputeService)):
                 continue
             dependency = self._services.get(hint)
@@ -137,6 +137,19 @@ class Host(ABC):
             setattr(instance, attribute, dependency)
 
 
+def _annotations(service: type[ComputeService]) -> dict[str, Any]:
+    """The resolved annotations of a service class and its bases, up to `ComputeService` itself."""
+    found: dict[str, Any] = {}
+    for base in reversed(service.__mro__):
+        if base is ComputeService or not issubclass(base, ComputeService):
+            continue
+        try:
+            found.update(inspect.get_annotations(base, eval_str=True))
+        except NameError as error:
+            raise UsageError(f"{base.__name__}: an annotation names {error.name!r}, which is not defined") from error
+    return found
+
+
 class LocalHost(Host):
     """The whole app in one process and event loop."""
 
@@ -145,7 +158,7 @@ class LocalHost(Host):
 
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body."""
-        return node.function.body(*node.arguments)
+        return node.function.compute(node.arguments)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Every body runs here."""
@@ -154,11 +167,11 @@ class LocalHost(Host):
     def publish(self, keys: Sequence[Key], barrier: bool) -> Awaitable[None]:
         """Invalidate the keys: with one graph, that is all there is to wait for."""
         for key in keys:
-            self.graph.invalidate(key)
-        return SETTLED
+            self.function(f"{key.service}.{key.method}").invalidate(key.arguments)
+        return DONE
 
     def execute(
-        self, command: BoundCommand, arguments: tuple[Any, ...], command_id: str | None = None
+        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
     ) -> Coroutine[Any, Any, Any]:
         """Run the command here."""
-        return run_command(command, arguments, command_id, publish=self.publish)
+        return run_command(command, arguments, command_id, turns=self.turns)

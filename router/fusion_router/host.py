@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 from fusion_cluster.app import App
 from fusion_cluster.commands import BoundCommand, run_command
 from fusion_cluster.errors import ClusterError, CommandError, NotOwner, ShardUnavailable
-from fusion_cluster.graph import Computed, Key
-from fusion_cluster.graph.settled import SETTLED
+from fusion_cluster.graph import DONE, Computed, Key
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.protocol.slot_map import SlotMap
@@ -102,12 +101,14 @@ class ClusterHost(Host):
         return self.shard_id is None or self._owns(slot)
 
     def _owns(self, slot: int) -> bool:
-        return self.shard_id is not None and bool(self._slot_map.owners) and self._slot_map.owners[slot] == self.shard_id
+        return (
+            self.shard_id is not None and bool(self._slot_map.owners) and self._slot_map.owners[slot] == self.shard_id
+        )
 
     def _invalidate_moved(self, old: SlotMap, new: SlotMap) -> None:
         for function in self.graph.functions.values():
             route = self.routes[function.name]
-            for node in function.nodes():
+            for node in list(function.nodes.values()):
                 slot = route.slot(node.arguments)
                 if old.owners[slot] != new.owners[slot]:
                     node.invalidate()
@@ -117,7 +118,7 @@ class ClusterHost(Host):
         """Run the body if the key is ours, else read it from its owner."""
         slot = self.routes[node.function.name].slot(node.arguments)
         if self._owns(slot):
-            return node.function.body(*node.arguments)
+            return node.function.compute(node.arguments)
         return self._read(node, slot)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
@@ -143,7 +144,7 @@ class ClusterHost(Host):
 
     # -- commands -------------------------------------------------------------------------------------------------------
     async def execute(
-        self, command: BoundCommand, arguments: tuple[Any, ...], command_id: str | None = None
+        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
     ) -> Any:
         """Run a command here if its key is ours, else on its owner.
 
@@ -154,7 +155,7 @@ class ClusterHost(Host):
         route = self.routes[command.name]
         slot = route.slot(arguments)
         if self._owns(slot):
-            return await run_command(command, arguments, command_id, publish=self.publish)
+            return await run_command(command, arguments, command_id, turns=self.turns)
         encoded = route.arguments.encode(arguments)
 
         async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
@@ -182,15 +183,12 @@ class ClusterHost(Host):
         """Invalidate keys that another process says have changed."""
         for reference in references:
             function = self.function(reference.method)
-            arguments = self.routes[reference.method].arguments.decode_msgpack(reference.arguments)
-            node = function.peek(arguments)
-            if node is not None:
-                node.invalidate()
+            function.invalidate(self.routes[reference.method].arguments.decode_msgpack(reference.arguments))
 
     def _publish_plainly(self, keys: Sequence[Key]) -> Awaitable[None]:
         before = set(self._deliveries)
         if self._apply(keys, 0) == 0:
-            return SETTLED
+            return DONE
         confirmed = self._confirmation()
         outstanding = self._deliveries - before
 
@@ -207,8 +205,8 @@ class ClusterHost(Host):
         """Invalidate here and begin to tell the other owners; returns how many of them there are."""
         remote: defaultdict[int, list[tuple[str, bytes]]] = defaultdict(list)
         for key in keys:
-            self.graph.invalidate(key)
             name = f"{key.service}.{key.method}"
+            self.function(name).invalidate(key.arguments)
             route = self.routes[name]
             slot = route.slot(key.arguments)
             if not self._owns(slot):

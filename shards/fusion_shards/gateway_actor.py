@@ -29,9 +29,7 @@ class GatewayMember:
         coordinator: handle of the app's coordinator.
     """
 
-    def __init__(
-        self, configuration: AppConfiguration, gateway_id: int, coordinator: ray.actor.ActorHandle
-    ) -> None:
+    def __init__(self, configuration: AppConfiguration, gateway_id: int, coordinator: ray.actor.ActorHandle) -> None:
         self._configuration = configuration
         self._gateway_id = gateway_id
         self._coordinator = coordinator
@@ -52,9 +50,7 @@ class GatewayMember:
         self._host.set_slot_map(SlotMap.decode(encoded))
         self._following = asyncio.get_running_loop().create_task(follow_slot_map(self._host, self._coordinator))
         self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=False)
-        acceptor = SessionAcceptor(
-            self._serving, peer_id=peer_id, secret=None, read_lease_s=configuration.read_lease_s
-        )
+        acceptor = SessionAcceptor(self._serving, peer_id=peer_id, secret=None, read_lease_s=configuration.read_lease_s)
         port = configuration.grpc_port + self._gateway_id if configuration.grpc_port else 0
         self._gateway = Gateway(
             self._host,

@@ -30,9 +30,7 @@ class Shard:
         coordinator: handle of the app's coordinator.
     """
 
-    def __init__(
-        self, configuration: AppConfiguration, shard_id: int, coordinator: ray.actor.ActorHandle
-    ) -> None:
+    def __init__(self, configuration: AppConfiguration, shard_id: int, coordinator: ray.actor.ActorHandle) -> None:
         self._configuration = configuration
         self._shard_id = shard_id
         self._coordinator = coordinator
