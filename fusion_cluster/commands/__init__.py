@@ -1,0 +1,21 @@
+"""Commands: methods that change data, and the operations in which they do."""
+
+from fusion_cluster.commands.command import BoundCommand, Command, command
+from fusion_cluster.commands.context import Publisher, collect_publication, running_command
+from fusion_cluster.commands.operation import Operation, record_invalidation, running_operation
+from fusion_cluster.commands.pipeline import run_command
+from fusion_cluster.commands.turns import Turns
+
+__all__ = [
+    "BoundCommand",
+    "Command",
+    "Operation",
+    "Publisher",
+    "Turns",
+    "collect_publication",
+    "command",
+    "record_invalidation",
+    "run_command",
+    "running_command",
+    "running_operation",
+]

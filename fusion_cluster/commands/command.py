@@ -1,0 +1,181 @@
+"""`@command`: methods that change data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from fusion_cluster.commands.context import is_computing, running_command
+from fusion_cluster.commands.operation import running_operation
+from fusion_cluster.errors import InvalidArgument, UsageError
+from fusion_cluster.graph.arguments import is_encodable
+from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod
+from fusion_cluster.graph.signature import REQUIRED, Signature
+from fusion_cluster.wire.codec import ArgumentsCodec
+
+if TYPE_CHECKING:
+    from typing import Self
+
+S = TypeVar("S", bound=ComputeService)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class CommandSignature(Signature):
+    """The signature of a command: its arguments are no key, so they may be lists and other things without a hash."""
+
+    def _canonical(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        arguments: list[Any] = []
+        for parameter, said, value in zip(self.parameters, self._domains, values, strict=True):
+            if value is REQUIRED:
+                if parameter.is_required:
+                    raise InvalidArgument(f"{self.name}: {parameter.name!r} is missing", field=parameter.name)
+                value = parameter.default
+            if said.canonicalise is not None:
+                value = said.canonicalise(value)
+            if not is_encodable(value):
+                raise InvalidArgument(
+                    f"{self.name}: {parameter.name!r} cannot be encoded, it is a {type(value).__name__}",
+                    field=parameter.name,
+                )
+            arguments.append(value)
+        return tuple(arguments)
+
+
+class BoundCommand(Generic[P, T]):
+    """A command of a service that lives in a host: what `service.method` is.
+
+    Attributes:
+        name: "Products.set_price".
+        service_name: "Products".
+        method_name: "set_price".
+        signature: its parameters and its result.
+        barrier: its return waits until no replica serves a value that depended on the old data.
+        hosting: where the service lives.
+    """
+
+    def __init__(self, method: Command[P, T], instance: ComputeService, hosting: Hosting, service_name: str) -> None:
+        self.method_name = method.name
+        self.service_name = service_name
+        self.name = f"{service_name}.{method.name}"
+        self.signature = method.signature(type(instance))
+        self.barrier = method.barrier
+        self.hosting = hosting
+        self.__doc__ = method.__doc__
+        self._shard_group = type(instance).shard_group
+        self._shard_by = method.shard_by
+        self._body: Callable[..., Coroutine[Any, Any, T]] = method.body.__get__(instance)
+
+    def __repr__(self) -> str:
+        return f"<command {self.name}>"
+
+    @property
+    def function(self) -> BoundCommand[P, T]:
+        """What hosts and routers know of the command: itself."""
+        return self
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        """Carry the command out on the shard that owns its key.
+
+        Called by another command it runs as a part of that one, where that one runs.
+
+        Raises:
+            InvalidArgument: an argument is missing, unknown, given twice or cannot be encoded; `field` names it.
+            UsageError: called by a compute method, or in the block of an operation that is no command's.
+        """
+        if is_computing():
+            raise UsageError(f"{self.name} is a command: a compute method cannot call it")
+        arguments = self.signature.bind(args, kwargs)
+        command = running_command()
+        if command is not None and command.hosting is self.hosting:
+            return self.body(arguments)
+        if running_operation() is not None:
+            raise UsageError(f"{self.name} would wait for the operation whose block it is called in: call it outside")
+        return self.hosting.execute(self, arguments, None)
+
+    def body(self, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, T]:
+        """The method as written, called with canonical arguments."""
+        coroutine: Coroutine[Any, Any, T] = self.signature.call(self._body, arguments)
+        return coroutine
+
+    def turn_key(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
+        """What commands have in common that do not interleave: the shard group and the encoded shard key."""
+        if self._shard_index is None:
+            return self._shard_group, b""
+        return self._shard_group, self._codec.encode_one(self._shard_index, arguments)
+
+    @cached_property
+    def _codec(self) -> ArgumentsCodec:
+        return ArgumentsCodec(self.signature, is_key=False)
+
+    @cached_property
+    def _shard_index(self) -> int | None:
+        names = self.signature.parameter_names
+        return names.index(self._shard_by) if self._shard_by is not None else 0 if names else None
+
+
+class Command(ServiceMethod, Generic[P, T]):
+    """The descriptor that `@command` leaves in a service class.
+
+    Attributes:
+        barrier: see `command`.
+        shard_by: name of the parameter that decides on which shard it runs; None: the first.
+    """
+
+    def __init__(
+        self, body: Callable[..., Coroutine[Any, Any, T]], *, barrier: bool = True, shard_by: str | None = None
+    ) -> None:
+        super().__init__(body)
+        self.barrier = barrier
+        self.shard_by = shard_by
+        self._of_owner: dict[type, CommandSignature] = {}
+        self._declared = CommandSignature(body, body.__qualname__)
+        if shard_by is not None and shard_by not in self._declared.parameter_names:
+            raise UsageError(f"{body.__qualname__} has no parameter {shard_by!r} to shard by", field="shard_by")
+
+    def signature(self, owner: type[ComputeService]) -> Signature:
+        """Return the command's signature as a member of the service class `owner`."""
+        signature = self._of_owner.get(owner)
+        if signature is None:
+            signature = self._of_owner[owner] = CommandSignature(self.body, f"{owner.service_name}.{self.name}")
+        return signature
+
+    def bind(self, instance: ComputeService, hosting: Hosting, service_name: str) -> BoundCommand[P, T]:
+        """Return what `instance.<name>` is once `instance` is attached to `hosting`."""
+        return BoundCommand(self, instance, hosting, service_name)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+        @overload
+        def __get__(self, instance: object, owner: type | None = None) -> BoundCommand[P, T]: ...
+        def __get__(self, instance: object | None, owner: type | None = None) -> Any: ...
+
+
+@overload
+def command(body: Callable[Concatenate[S, P], Coroutine[Any, Any, T]], /) -> Command[P, T]: ...
+@overload
+def command(
+    *, barrier: bool = True, shard_by: str | None = None
+) -> Callable[[Callable[Concatenate[S, P], Coroutine[Any, Any, T]]], Command[P, T]]: ...
+def command(
+    body: Callable[..., Coroutine[Any, Any, Any]] | None = None, /, *, barrier: bool = True, shard_by: str | None = None
+) -> Any:
+    """Make an `async def` method of a service a command: it changes data, and runs on the shard that owns its key.
+
+    Commands of one key (the service's `shard_group` and the first argument) run one after the other. What a command
+    invalidates is out of date everywhere before it returns.
+
+    Args:
+        body: the method.
+        barrier: False lets it return as soon as the owners of what it invalidates know, before all replicas do.
+        shard_by: name of the parameter that takes the place of the first argument in the key.
+
+    Raises:
+        UsageError: not an `async def`, `*args` or `**kwargs`, or no parameter called `shard_by`.
+    """
+    if body is not None:
+        return Command(body)
+    return lambda body: Command(body, barrier=barrier, shard_by=shard_by)

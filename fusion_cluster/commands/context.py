@@ -1,0 +1,113 @@
+"""The command that runs: what it has published so far, and what it must wait for before it returns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, cast
+
+from fusion_cluster.graph.computed import Computed
+from fusion_cluster.graph.context import current_computation
+from fusion_cluster.graph.key import Key
+from fusion_cluster.graph.service import Hosting
+
+Publisher = Callable[[Sequence[Key], bool], Awaitable[None]]
+"""`publish(keys, barrier)`: invalidate keys, here at once and at their owners.
+
+The publication has begun when it returns, and goes on whether it is awaited or not. What it returns can be awaited any
+number of times; that ends when the owners have applied it and, with a barrier, no replica serves what depended on the
+old data.
+"""
+
+
+class CommandContext:
+    """One run of a command.
+
+    Attributes:
+        name: "Products.set_price".
+        command_id: names the run; a retry has the same.
+        hosting: where it runs: commands that it calls there are part of it.
+        barrier: whether its publications wait for replicas too.
+        is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
+    """
+
+    __slots__ = ("_publications", "barrier", "command_id", "hosting", "is_open", "name")
+
+    def __init__(self, name: str, command_id: str, hosting: Hosting, *, barrier: bool) -> None:
+        self.name = name
+        self.command_id = command_id
+        self.hosting = hosting
+        self.barrier = barrier
+        self.is_open = True
+        self._publications: list[Awaitable[None]] = []
+
+    def add(self, publication: Awaitable[None]) -> None:
+        """Let the command's return wait for a publication."""
+        self._publications.append(publication)
+
+    async def published(self) -> None:
+        """Wait for all publications, also those that are added meanwhile.
+
+        Raises:
+            Exception: the first error of a publication, after all have ended.
+        """
+        failure: Exception | None = None
+        while self._publications:
+            try:
+                await self._publications.pop(0)
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+
+current_command: Final[ContextVar[CommandContext | None]] = ContextVar("fusion_cluster_current_command", default=None)
+"""The command whose body runs in this context; look at it through `running_command`."""
+
+
+def running_command() -> CommandContext | None:
+    """The command that the caller is a part of, if any."""
+    context = current_command.get()
+    return context if context is not None and context.is_open and not is_computing() else None
+
+
+def is_computing() -> bool:
+    """Whether the caller is the body of a compute method."""
+    node = current_computation.get()
+    return node is not None and not cast(Computed[Any], node).has_output
+
+
+def collect_publication(start: Callable[[bool], Awaitable[None]]) -> Awaitable[None]:
+    """Start a publication; inside a command, with its barrier, and the command's return waits for it.
+
+    Args:
+        start: begins the publication, with or without a barrier.
+
+    Returns:
+        What can be awaited, any number of times, to know that the publication has ended; nobody has to.
+    """
+    context = running_command()
+    publication = unhurt(start(context is not None and context.barrier))
+    if context is not None:
+        context.add(publication)
+    return publication
+
+
+def unhurt(publication: Awaitable[None]) -> Awaitable[None]:
+    """The same publication, for several to await: a waiter that is cancelled takes nothing away from the others."""
+    if asyncio.iscoroutine(publication):
+        publication = asyncio.ensure_future(publication)
+    return _Unhurt(publication) if isinstance(publication, asyncio.Future) else publication
+
+
+class _Unhurt(Awaitable[None]):
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self._future.done():
+            return self._future.result()
+        return (yield from asyncio.shield(self._future).__await__())

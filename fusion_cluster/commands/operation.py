@@ -1,0 +1,143 @@
+"""Operations: one transaction and the invalidations that belong to it, all or nothing.
+
+Who is part of which operation is kept in a context variable, so that `service.method.invalidate(...)` finds it: in the
+block itself and in the tasks started there, for as long as the operation is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import uuid
+from collections.abc import Awaitable
+from contextvars import ContextVar
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fusion_cluster.commands.context import Publisher, is_computing, running_command, unhurt
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.key import Key
+
+
+class OperationState(enum.Enum):
+    """Where an operation is; one way from the top down."""
+
+    OPEN = "open"
+    COMMITTING = "committing"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+
+
+class OperationSession(AsyncSession):
+    """The session of an operation: it is the operation that commits or rolls back, when its block ends."""
+
+    async def commit(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("an operation commits when its block ends")
+
+    async def rollback(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("an operation is rolled back by an exception that leaves its block")
+
+
+class Operation:
+    """One transaction, given by `database.operation()`.
+
+    Attributes:
+        id: unique; an operation that is a savepoint in another has the other's.
+        command: the run of a command that it is a part of, or None.
+        command_id: of that command; its own id when there is none.
+        session: the SQLAlchemy session to read and write with.
+        state: where it is.
+        surrounding: the operation in whose block it was opened, or None.
+        task: the task that opened it.
+    """
+
+    def __init__(self, session: OperationSession, *, savepoint_in: Operation | None = None) -> None:
+        self.id: str = savepoint_in.id if savepoint_in is not None else uuid.uuid4().hex
+        self.command = running_command()
+        self.command_id: str = self.command.command_id if self.command is not None else self.id
+        self.session = session
+        self.state = OperationState.OPEN
+        self.surrounding = running_operation()
+        self.task = asyncio.current_task()
+        # What to invalidate with the commit, by who publishes it; in order of recording, each key once.
+        self._recorded: dict[Publisher, dict[Key, None]] = {}
+
+    @property
+    def invalidations(self) -> tuple[Key, ...]:
+        """The keys recorded so far."""
+        return tuple(key for keys in self._recorded.values() for key in keys)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether invalidations can be recorded with it."""
+        return self.state in (OperationState.OPEN, OperationState.COMMITTING)
+
+    def invalidate(self, key: Key, publish: Publisher) -> None:
+        """Record an invalidation, for `publish` to make when the operation has been committed.
+
+        Raises:
+            UsageError: the operation has ended.
+        """
+        if not self.is_open:
+            raise UsageError(f"the operation has been {self.state.value}")
+        self._recorded.setdefault(publish, {})[key] = None
+
+    def hand_over(self, other: Operation) -> None:
+        """Let another operation, whose transaction this one shares, make the invalidations recorded here."""
+        for publish, keys in self._recorded.items():
+            for key in keys:
+                other.invalidate(key, publish)
+        self._recorded.clear()
+
+    def publish(self) -> list[Awaitable[None]]:
+        """Make the recorded invalidations: they have begun when this returns.
+
+        A command waits for them before it returns; outside a command, or when it has returned, the caller is given what
+        to wait for.
+        """
+        command = self.command if self.command is not None and self.command.is_open else None
+        barrier = command.barrier if command is not None else True
+        publications = [unhurt(publish(list(keys), barrier)) for publish, keys in self._recorded.items()]
+        self._recorded.clear()
+        if command is None:
+            return publications
+        for publication in publications:
+            command.add(publication)
+        return []
+
+
+current_operation: Final[ContextVar[Operation | None]] = ContextVar("fusion_cluster_current_operation", default=None)
+"""The innermost operation whose block was entered in this context; look at it through `running_operation`."""
+
+
+def running_operation() -> Operation | None:
+    """The innermost open operation that the caller is a part of, if any."""
+    operation = current_operation.get()
+    while operation is not None and not operation.is_open:
+        operation = operation.surrounding
+    return operation if operation is not None and not is_computing() else None
+
+
+def record_invalidation(key: Key, publish: Publisher) -> bool:
+    """Record an invalidation with the operation that the caller is a part of; False when there is none.
+
+    Args:
+        key: what to invalidate with the commit.
+        publish: makes the invalidation when the time has come.
+    """
+    operation = running_operation()
+    if operation is None:
+        return False
+    operation.invalidate(key, publish)
+    return True

@@ -1,0 +1,165 @@
+"""The block of `async with database.operation()`: how an operation begins and ends.
+
+Invariants: an operation's invalidations are published if, and as soon as, its rows are committed: the publication
+begins in the same turn of the event loop in which the commit is known, whoever has left meanwhile. When it cannot be
+known whether the commit was made (the connection was lost during it), they are published too: an invalidation too many
+harms nobody. Once the block has been left, by whatever way, the transaction has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+from fusion_cluster.commands.completion import complete
+from fusion_cluster.commands.context import is_computing
+from fusion_cluster.commands.operation import (
+    Operation,
+    OperationSession,
+    OperationState,
+    current_operation,
+    running_operation,
+)
+from fusion_cluster.errors import CommandOutcomeUnknown, UsageError
+
+logger = logging.getLogger(__name__)
+
+OpenSession = Callable[[], OperationSession]
+
+
+class OperationScope(AbstractAsyncContextManager[Operation]):
+    """Opens an operation and ends it: commits it, or rolls it back when an exception leaves the block.
+
+    In the block of another operation on the same database it shares that one's transaction, as a savepoint in it.
+
+    Args:
+        open_session: opens a session on the database; equal for the same database.
+    """
+
+    def __init__(self, open_session: OpenSession) -> None:
+        self._open_session = open_session
+        self._savepoint: AsyncSessionTransaction | None = None
+        self._outer: _Opened | None = None
+
+    async def __aenter__(self) -> Operation:
+        if is_computing():
+            raise UsageError("a compute method cannot change data: open the operation in a command")
+        outer = _shared(self._open_session)
+        if outer is None:
+            operation: Operation = _Opened(self._open_session(), self._open_session)
+        else:
+            if outer.task is not asyncio.current_task():
+                raise UsageError(
+                    "an operation's transaction belongs to the task that opened it: open another outside its block"
+                )
+            self._savepoint = await outer.session.begin_nested()
+            operation = _Opened(outer.session, self._open_session, savepoint_in=outer)
+        self._outer = outer
+        self._operation = operation
+        self._previous = current_operation.get()
+        current_operation.set(operation)
+        return operation
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        current_operation.set(self._previous)
+        if self._outer is not None:
+            await (self._release(self._outer) if error is None else self._roll_back_to_savepoint())
+        elif error is None:
+            await self._commit()
+        else:
+            await self._roll_back()
+
+    # -- a transaction of its own --------------------------------------------------------------------------------------
+    async def _commit(self) -> None:
+        operation = self._operation
+        try:
+            await operation.session.flush()
+            # What else is to be written in the same transaction, the operation's log entry, is written here.
+        except BaseException:
+            await self._roll_back()
+            raise
+        operation.state = OperationState.COMMITTING
+        # From here on the caller's cancellation waits until the outcome is known.
+        for publication in await complete(self._commit_and_publish()):
+            await publication
+
+    async def _commit_and_publish(self) -> list[Awaitable[None]]:
+        operation = self._operation
+        try:
+            await AsyncSession.commit(operation.session)
+        except BaseException as error:
+            if not _is_in_doubt(error):
+                operation.state = OperationState.ROLLED_BACK
+                raise
+            operation.state = OperationState.COMMITTED
+            operation.publish()
+            raise CommandOutcomeUnknown("the connection to the database was lost during the commit") from error
+        else:
+            operation.state = OperationState.COMMITTED
+            return operation.publish()
+        finally:
+            await _quietly(operation.session.close())
+
+    async def _roll_back(self) -> None:
+        self._operation.state = OperationState.ROLLED_BACK
+        await complete(_quietly(self._operation.session.close()))  # which rolls back
+
+    # -- a savepoint in another's --------------------------------------------------------------------------------------
+    async def _release(self, outer: Operation) -> None:
+        assert self._savepoint is not None
+        self._operation.state = OperationState.COMMITTING
+        try:
+            await complete(self._savepoint.commit())
+        finally:
+            # Also when that failed: then the outer operation most likely will too, and if not, its rows may hold ours.
+            self._operation.hand_over(outer)
+            self._operation.state = OperationState.COMMITTED
+
+    async def _roll_back_to_savepoint(self) -> None:
+        assert self._savepoint is not None
+        self._operation.state = OperationState.ROLLED_BACK
+        await complete(_quietly(self._savepoint.rollback()))
+
+
+class _Opened(Operation):
+    """An operation that knows which database it is on."""
+
+    def __init__(
+        self, session: OperationSession, open_session: OpenSession, *, savepoint_in: Operation | None = None
+    ) -> None:
+        super().__init__(session, savepoint_in=savepoint_in)
+        self.open_session = open_session
+
+
+def _shared(open_session: OpenSession) -> _Opened | None:
+    """The open operation on the same database that the caller is a part of, if any."""
+    operation = running_operation()
+    while operation is not None:
+        if operation.is_open and isinstance(operation, _Opened) and operation.open_session == open_session:
+            return operation
+        operation = operation.surrounding
+    return None
+
+
+def _is_in_doubt(error: BaseException) -> bool:
+    """Whether the database may have committed although the commit ended with this error."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return not isinstance(error, Exception)  # the task was cancelled under it: the loop is shutting down
+
+
+async def _quietly(ending: Coroutine[Any, Any, None]) -> None:
+    """End a transaction whose outcome is decided: an error is for the log."""
+    try:
+        await ending
+    except Exception:
+        logger.warning("a transaction did not end well; its connection is dropped", exc_info=True)

@@ -1,0 +1,126 @@
+"""The database of an app: where compute methods read and commands write."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from fusion_cluster.commands.completion import complete
+from fusion_cluster.commands.operation import Operation, OperationSession
+from fusion_cluster.commands.scope import OperationScope
+from fusion_cluster.database.engines import Engines, create_engines
+from fusion_cluster.database.url import masked, parse_url
+from fusion_cluster.errors import UsageError
+
+
+class Database:
+    """A database, by its URL: `sqlite:///shop.db`, `postgresql://user@host/shop`, or any SQLAlchemy URL.
+
+    It connects when it is first used, in each process and event loop anew, so one made when a module is imported serves
+    every process that imports it.
+
+    Args:
+        url: names the database; where it names no driver, an async one is chosen. A relative SQLite path is relative to
+            the current folder of the process that makes the object.
+        busy_timeout_s: how long an operation waits for its turn to write.
+
+    Raises:
+        UsageError: the URL cannot be used; the message names it, without its password.
+    """
+
+    def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:
+        self._url = parse_url(url)
+        self._busy_timeout_s = busy_timeout_s
+        # Process and event loop -> its engines. Those of other processes (this one was forked) and of closed loops are
+        # dropped when new ones are made: their connections cannot be closed from here.
+        self._engines: dict[tuple[int, asyncio.AbstractEventLoop], Engines] = {}
+        create_engines(self._url, busy_timeout_s=busy_timeout_s)  # they are not connected: this only says what is wrong
+
+    def __repr__(self) -> str:
+        return f"Database({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._url.render_as_string(hide_password=False), self._busy_timeout_s)
+
+    @property
+    def url(self) -> str:
+        """The URL in full, without its password."""
+        return masked(self._url.render_as_string())
+
+    def session(self) -> AsyncSession:
+        """A session to read with: `async with database.session() as session`.
+
+        Each statement sees what is committed when it begins. Changes are refused: they belong into an operation.
+        """
+        return _ReadSession(self._current().reading, expire_on_commit=False, sync_session_class=_ReadOnlySession)
+
+    def operation(self) -> AbstractAsyncContextManager[Operation]:
+        """One transaction: `async with database.operation() as operation`, then `operation.session`.
+
+        It is committed when the block ends, and what was invalidated in the block is invalidated then, everywhere; an
+        exception that leaves the block rolls it back, and nothing is invalidated. Within a command, the command's
+        return waits for the invalidations; elsewhere the end of the block does. Within the block of another operation
+        on the same database it is a part of that one's transaction.
+
+        Raises:
+            UsageError: (when entered) in a compute method, or in another task than that of the operation around it.
+        """
+        return OperationScope(self._open_operation_session)
+
+    async def create_tables(self, metadata: MetaData | Sequence[MetaData]) -> None:
+        """Create the tables that are not there yet."""
+        async with self._current().writing.begin() as connection:
+            for one in [metadata] if isinstance(metadata, MetaData) else metadata:
+                await connection.run_sync(one.create_all)
+
+    async def dispose(self) -> None:
+        """Close this event loop's connections; the next use opens new ones."""
+        engines = self._engines.pop((os.getpid(), asyncio.get_running_loop()), None)
+        if engines is not None:
+            await complete(engines.dispose())
+
+    def _open_operation_session(self) -> OperationSession:
+        return OperationSession(self._current().writing, expire_on_commit=False)
+
+    def _current(self) -> Engines:
+        loop = asyncio.get_running_loop()
+        key = os.getpid(), loop
+        engines = self._engines.get(key)
+        if engines is None:
+            for pid, old in list(self._engines):
+                if pid != key[0] or old.is_closed():
+                    del self._engines[pid, old]
+            engines = self._engines[key] = create_engines(self._url, busy_timeout_s=self._busy_timeout_s)
+        return engines
+
+
+def _restored(url: str, busy_timeout_s: float) -> Database:
+    return Database(url, busy_timeout_s=busy_timeout_s)
+
+
+class _ReadSession(AsyncSession):
+    """A session that ends without a task of its own: in autocommit mode there is nothing to roll back."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class _ReadOnlySession(Session):
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Refuse to write what has been changed.
+
+        Raises:
+            UsageError: something has been changed.
+        """
+        if self.new or self.deleted or self.dirty:
+            raise UsageError("this session only reads: change data in an operation, `async with database.operation()`")
