@@ -1,7 +1,7 @@
 """What a client is told when something fails: a `google.rpc.Status`, never a traceback.
 
-The code comes from the one table in `fusion_cluster.wire.errors`. Whatever that table calls internal is a fault of ours:
-the client gets an id, and the log has the error under the same id.
+The code comes from the one table in `fusion_cluster.wire.errors`. Whatever that table calls internal is a fault of
+ours: the client gets an id, and the log has the error under the same id.
 """
 
 from __future__ import annotations

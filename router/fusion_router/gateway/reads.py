@@ -1,7 +1,7 @@
-"""Reads: from the bytes of a `CallRequest` to the computed it asks for, and from the computed to the bytes of the reply.
+"""Reads: from the bytes of a `CallRequest` to the computed it asks for, and from that to the bytes of the reply.
 
-The hot path of the gateway. A request that came before, byte for byte, needs no decoding, and a computed whose value was
-sent before, in the same encoding, needs no encoding: both are looked up by the bytes of the request.
+The hot path of the gateway. A request that came before, byte for byte, needs no decoding, and a computed whose value
+was sent before, in the same encoding, needs no encoding: both are looked up by the bytes of the request.
 
 Invariant: a kept reply is sent only for a computed that the graph gave out just now and whose version is the reply's.
 """
@@ -24,7 +24,7 @@ VERSION_BYTES = 9
 _VALUE_TAG = b"\x0a"
 
 
-class UnencodableResult(Exception):
+class ResultEncodingError(Exception):
     """A method gave a value that cannot be sent: the app's fault, not the client's."""
 
 
@@ -58,7 +58,7 @@ class Read:
         The same bytes are an `Update`: the fields of both messages that are used here have the same numbers.
 
         Raises:
-            UnencodableResult: the value cannot be encoded.
+            ResultEncodingError: the value cannot be encoded.
         """
         version = node.version
         if version == self._version:
@@ -66,7 +66,7 @@ class Read:
         try:
             payload = encode_payload(node.value, self.encoding)
         except Exception as error:
-            raise UnencodableResult(f"{node.key} gave a value that cannot be sent: {error}") from error
+            raise ResultEncodingError(f"{node.key} gave a value that cannot be sent: {error}") from error
         self._reply = gateway_pb2.CallReply(value=payload, version=version).SerializeToString()
         self._version = version
         return self._reply

@@ -1,35 +1,205 @@
 """The rpcs of `fusion_cluster.v1.Gateway`, from request bytes to reply bytes.
 
-Requests are parsed here and not by gRPC, so that a request that is no message is the client's error and not an internal one,
-and so that the hot path of `Call` may do without parsing.
+Requests are parsed here and not by gRPC, so that a request that is no message is the client's error and not an internal
+one, and so that the hot path of `Call` can do without parsing. Every failure becomes a status in one of two ways: what
+a method or the cluster gave goes through the table of errors, anything else is a fault of ours.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, Protocol, TypeVar
+from collections.abc import Awaitable
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from fusion_cluster.app import App, MethodSpec
+from fusion_cluster.app import MethodSpec
 from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable, UnknownMethod
 from fusion_cluster.host import Host
-from fusion_cluster.link.grpc_stream import UNMERGED_FROM_OWNER, GrpcStreamCarrier
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_router.gateway.descriptions import describe
 from fusion_router.gateway.executions import Executions
 from fusion_router.gateway.failures import failure_status, internal_status
+from fusion_router.gateway.limits import GatewayLimits
 from fusion_router.gateway.payloads import decode_arguments, encode_payload
-from fusion_router.gateway.reads import Read, ReadCache, UnencodableResult
+from fusion_router.gateway.reads import Read, ReadCache, ResultEncodingError
 from fusion_router.gateway.watching import Watch, is_cancelled_from_outside
 
-logger = logging.getLogger(__name__)
-
+Context = grpc.aio.ServicerContext[bytes, bytes]
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+
+class MethodError(Exception):
+    """A method of the app raised; `__cause__` is what."""
+
+
+class GatewayRpcs:
+    """The unary rpcs and `Watch`; each method is a gRPC handler that takes and gives serialized messages.
+
+    Args:
+        host: whose services are called.
+        limits: what is refused.
+    """
+
+    def __init__(self, host: Host, limits: GatewayLimits) -> None:
+        self._host = host
+        self._limits = limits
+        self._codecs: dict[str, ArgumentsCodec] = {}
+        self._reads = ReadCache(self._resolve, max_bytes=limits.max_cache_bytes)
+        self._executions = Executions(max_in_flight=limits.max_commands_in_flight)
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._is_stopping = False
+
+    # -- handlers
+    async def call(self, request: bytes, context: Context) -> bytes:
+        """`Call`: one read."""
+        try:
+            read = self._reads.read(request)
+            node = read.lookup()
+            if not node.is_consistent or node.error is not None:
+                await _outcome(node)
+            return self._reads.reply(request, read, node)
+        except Exception as error:
+            return await _abort(context, _status(error, "Call"))
+
+    async def watch(self, request: bytes, context: Context) -> None:
+        """`Watch`: the value now, and again after each change."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            message = _parse(gateway_pb2.WatchRequest, request)
+            read = self._reads.read(message.call.SerializeToString())
+            if self._is_stopping:
+                raise _stopping()
+            self._watches.add(task)
+            watch = Watch(read, read.function.name, context.write, min_interval_s=message.min_interval_ms / 1000)
+            await watch.run()
+        except asyncio.CancelledError:
+            if not self._is_stopping or context.done():
+                raise
+            task.uncancel()
+            await _abort(context, failure_status(_stopping(), "Watch"))
+        except Exception as error:
+            await _abort(context, _status(error, "Watch"))
+        finally:
+            self._watches.discard(task)
+
+    async def execute(self, request: bytes, context: Context) -> bytes:
+        """`Execute`: a command, once per command id."""
+        try:
+            message = _parse(gateway_pb2.ExecuteRequest, request)
+            command_id = message.command_id or uuid.uuid4().hex
+            if len(command_id) > self._limits.max_command_id_characters:
+                raise InvalidArgument(
+                    f"longer than {self._limits.max_command_id_characters} characters", field="command_id"
+                )
+            spec = self._method(message.service, message.method, "command")
+            arguments, encoding = decode_arguments(
+                self._codec(spec), message.arguments, max_bytes=self._limits.max_arguments_bytes
+            )
+            command = self._host.command(spec.name)
+
+            async def run() -> bytes:
+                result = await _outcome(self._host.execute(command, arguments, command_id))
+                try:
+                    return encode_payload(result, encoding).SerializeToString()
+                except Exception as error:
+                    raise ResultEncodingError(f"{spec.name} gave a result that cannot be sent: {error}") from error
+
+            payload, is_replayed = await self._executions.run(command_id, request, run)
+            result = gateway_pb2.Payload.FromString(payload)
+            return gateway_pb2.ExecuteReply(result=result, replayed=is_replayed).SerializeToString()
+        except asyncio.CancelledError:
+            if is_cancelled_from_outside():
+                raise
+            return await _abort(context, failure_status(_stopping(), "Execute"))
+        except Exception as error:
+            return await _abort(context, _status(error, "Execute"))
+
+    async def describe(self, request: bytes, context: Context) -> bytes:
+        """`Describe`: services, methods, argument and result types."""
+        try:
+            return describe(self._host.app, _parse(gateway_pb2.DescribeRequest, request).service).SerializeToString()
+        except Exception as error:
+            return await _abort(context, _status(error, "Describe"))
+
+    # -- life
+    @property
+    def watch_count(self) -> int:
+        """How many watches are open."""
+        return len(self._watches)
+
+    def end_watches(self) -> None:
+        """End every watch with UNAVAILABLE, and refuse new ones."""
+        self._is_stopping = True
+        for task in self._watches:
+            task.cancel()
+
+    async def end_commands(self, grace_s: float) -> None:
+        """Wait for the commands that run, at most so long; then cancel them."""
+        await self._executions.close(grace_s)
+
+    # -- resolving
+    def _resolve(self, request: gateway_pb2.CallRequest) -> Read:
+        spec = self._method(request.service, request.method, "compute")
+        arguments, encoding = decode_arguments(
+            self._codec(spec), request.arguments, max_bytes=self._limits.max_arguments_bytes
+        )
+        return Read(self._host.function(spec.name), arguments, encoding)
+
+    def _method(self, service: str, method: str, kind: str) -> MethodSpec:
+        spec = self._host.app.method(service, method)
+        if spec.kind != kind:
+            hint = "a command: use Execute" if kind == "compute" else "no command: use Call or Watch"
+            raise UnknownMethod(f"{spec.name} is {hint}", field="method")
+        return spec
+
+    def _codec(self, spec: MethodSpec) -> ArgumentsCodec:
+        codec = self._codecs.get(spec.name)
+        if codec is None:
+            codec = self._codecs[spec.name] = ArgumentsCodec(spec.signature, is_key=spec.kind == "compute")
+        return codec
+
+
+async def _outcome(awaitable: Awaitable[T]) -> T:
+    """What a computation or command gives; what it raises comes as `MethodError`."""
+    try:
+        return await awaitable
+    except asyncio.CancelledError as error:
+        if is_cancelled_from_outside():
+            raise
+        raise MethodError from ShardUnavailable("it was cancelled where it ran", retry_after_s=0.05).with_traceback(
+            error.__traceback__
+        )
+    except Exception as error:
+        raise MethodError from error
+
+
+def _parse(message: type[M], request: bytes) -> M:
+    try:
+        return message.FromString(request)
+    except DecodeError as error:
+        raise InvalidArgument(f"the request is not a {message.DESCRIPTOR.name}", field="request") from error
+
+
+def _stopping() -> ShardUnavailable:
+    return ShardUnavailable("the gateway is stopping: connect again", retry_after_s=0.1)
+
+
+def _status(error: Exception, method: str) -> status_pb2.Status:
+    if isinstance(error, MethodError) and error.__cause__ is not None:
+        return failure_status(error.__cause__, method)
+    if isinstance(error, FusionError):
+        return failure_status(error, method)
+    return internal_status(error, method)
+
+
+async def _abort(context: Context, status: status_pb2.Status) -> NoReturn:
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort raises")

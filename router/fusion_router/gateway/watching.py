@@ -16,7 +16,7 @@ from fusion_cluster.errors import ClusterError, FusionError, ShardUnavailable
 from fusion_cluster.graph import Computed
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.failures import failure_status, internal_status
-from fusion_router.gateway.reads import Read, UnencodableResult, update_content
+from fusion_router.gateway.reads import Read, ResultEncodingError, update_content
 
 FIRST_PAUSE_S = 0.02
 """Pause after the first failure that left nothing to wait for; it doubles up to `LONGEST_PAUSE_S`."""
@@ -86,7 +86,7 @@ class Watch:
     def _read_update(self, node: Computed[Any]) -> bytes:
         try:
             return self._read.reply(node)
-        except UnencodableResult as error:
+        except ResultEncodingError as error:
             return gateway_pb2.Update(error=internal_status(error, self._method)).SerializeToString()
 
     def _error_update(self, error: BaseException) -> bytes:

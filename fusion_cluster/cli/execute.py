@@ -1,0 +1,37 @@
+"""`fusion-cluster execute`: run a command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fusion_cluster.cli.gateway import ask
+from fusion_cluster.cli.options import (
+    DEFAULT_ADDRESS,
+    DEFAULT_TIMEOUT_S,
+    Address,
+    Arguments,
+    Json,
+    Name,
+    Timeout,
+    payload,
+)
+from fusion_cluster.cli.reads import show_value
+from fusion_cluster.client.proxies import new_command_id
+
+
+def execute(
+    method: Name,
+    arguments: Arguments = None,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+    command_id: Annotated[str | None, typer.Option(help="The id of an earlier try of the same command.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a command and show its result: fusion-cluster execute Products.set_price 3 9.90."""
+    sent = payload(arguments)
+    reply = ask(address, timeout, lambda rpcs: rpcs.execute(method, sent, command_id or new_command_id()))
+    if reply.replayed and not as_json:
+        typer.echo("carried out before; this is its result then", err=True)
+    show_value(reply.result.json, as_json=as_json)

@@ -1,0 +1,51 @@
+"""Options and arguments that several commands have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fusion_cluster.errors import InvalidArgument
+from fusion_cluster.v1 import gateway_pb2
+
+Name = Annotated[str, typer.Argument(help="The method, as Service.method.", show_default=False)]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Its arguments in order, each a JSON value; a word that is no JSON is taken as a string.",
+        metavar="ARGUMENT",
+        show_default=False,
+    ),
+]
+Address = Annotated[str, typer.Option(help="host:port of a gateway.", envvar="FUSION_CLUSTER_ADDRESS")]
+Timeout = Annotated[float, typer.Option(help="Seconds it may take.", min=0.001)]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+DEFAULT_TIMEOUT_S = 10.0
+
+
+def payload(words: Sequence[str] | None) -> gateway_pb2.Payload:
+    """The arguments of a command line as a JSON payload.
+
+    Raises:
+        InvalidArgument: a word looks like an option that does not exist.
+    """
+    return gateway_pb2.Payload(json=f"[{','.join(map(_json_value, words or ()))}]")
+
+
+def _json_value(word: str) -> str:
+    if word.startswith("--"):
+        raise InvalidArgument(f"no such option: {word} (if it is meant as a string, write it as '\"{word}\"')")
+    try:
+        json.loads(word, parse_constant=_no_constant)
+    except ValueError:
+        return json.dumps(word)
+    return word
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

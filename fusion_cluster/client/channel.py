@@ -1,0 +1,68 @@
+"""The client's gRPC channel, and the carriers of sessions that are opened on it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from fusion_cluster.link.grpc_stream import MAX_MESSAGE_BYTES, UNMERGED_FROM_CALLER, GrpcStreamCarrier
+
+SERVICE = "fusion_cluster.v1.Gateway"
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Clients of one process do not share a connection: a stream that is slow holds up nobody else.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel that connects when first used, and again by itself after each loss."""
+    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+
+
+class SessionStreams:
+    """Opens `Session` streams on a channel, and ends them.
+
+    Args:
+        channel: closed by its owner, after `close`.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._open: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(f"/{SERVICE}/Session")
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    async def dial(self) -> GrpcStreamCarrier:
+        """Open one more stream; a gateway that cannot be reached closes the carrier at once."""
+        carrier = GrpcStreamCarrier(UNMERGED_FROM_CALLER)
+        pump = asyncio.get_running_loop().create_task(self._pump(carrier), name="session stream")
+        self._pumps.add(pump)
+        pump.add_done_callback(self._pumps.discard)
+        return carrier
+
+    async def close(self) -> None:
+        """Wait until every stream has ended; their carriers must be closed."""
+        if self._pumps:
+            _, late = await asyncio.wait(self._pumps, timeout=1.0)
+            for pump in late:
+                pump.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _pump(self, carrier: GrpcStreamCarrier) -> None:
+        call = self._open()
+        reading = asyncio.get_running_loop().create_task(carrier.read_from(call.read))
+        try:
+            await carrier.write_to(call.write)
+            if not reading.done():
+                await call.done_writing()
+        finally:
+            # Ends the pending read: it is not cancelled itself, which would leak in grpc.
+            call.cancel()
+            await asyncio.wait([reading])

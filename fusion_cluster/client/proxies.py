@@ -1,0 +1,135 @@
+"""Typed proxies: the classes of the app, attached to a graph whose values are read from the gateway.
+
+Each value read is a replica: the next read of it costs no network, until the gateway says that it is out of date, or
+can no longer be heard.
+"""
+
+from __future__ import annotations
+
+import typing
+import uuid
+from collections.abc import Awaitable
+from typing import Any, TypeVar, cast
+
+from fusion_cluster.commands import BoundCommand
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, attach
+from fusion_cluster.link.peer import Peer
+from fusion_cluster.v1 import session_pb2
+from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, value_codec
+from fusion_cluster.wire.errors import decode_error
+
+S = TypeVar("S", bound=ComputeService)
+
+
+class ClientHost:
+    """What the client's services are attached to (a `graph.Hosting`).
+
+    Args:
+        peer: the session with the gateway.
+        timeout_s: how long a read or a command may take, reconnects included.
+        max_nodes: bound on the number of replicas.
+    """
+
+    def __init__(self, peer: Peer, *, timeout_s: float, max_nodes: int) -> None:
+        self._peer = peer
+        self._timeout_s = timeout_s
+        self._graph = Graph(max_nodes=max_nodes)
+        self._services: dict[type[ComputeService], ComputeService] = {}
+        self._functions: dict[ComputeFunction, tuple[ArgumentsCodec, ValueCodec[Any]]] = {}
+        self._commands: dict[str, tuple[ArgumentsCodec, ValueCodec[Any]]] = {}
+
+    @property
+    def graph(self) -> Graph:
+        """The replicas."""
+        return self._graph
+
+    def service(self, service: type[S]) -> S:
+        """The service as seen through the gateway: made without running its `__init__`, one for each class."""
+        instance = self._services.get(service)
+        if instance is None:
+            instance = self._services[service] = service.__new__(service)
+            attach(instance, self)
+            for attribute, hint in typing.get_type_hints(service).items():
+                if isinstance(hint, type) and issubclass(hint, ComputeService):
+                    setattr(instance, attribute, self.service(hint))
+        return cast(S, instance)
+
+    async def produce(self, node: Computed[Any]) -> Any:
+        """Read the value from the gateway, and subscribe to its invalidation.
+
+        Raises:
+            ShardUnavailable: the gateway, or the shard behind it, could not be reached in time.
+            Exception: what the method raised.
+        """
+        arguments, value = self._function_codecs(node.function)
+        invalidate = node.invalidate
+        peer = self._peer
+        call = peer.read(
+            node.function.name,
+            arguments.encode(node.arguments),
+            timeout_s=self._timeout_s,
+            on_invalidated=lambda _id: invalidate(),
+        )
+        result = await call
+        node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
+        node.version = result.version
+        return _value(result, value)
+
+    def schedules_expiry(self, node: Computed[Any]) -> bool:
+        """Never: a replica expires when its owner says so."""
+        return False
+
+    def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
+        """Not for clients.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"a client cannot invalidate {function.name}: that is for commands, inside the cluster")
+
+    async def execute(
+        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
+    ) -> Any:
+        """Run a command through the gateway.
+
+        Raises:
+            CommandOutcomeUnknown: the session was lost while it ran; retry with the same id.
+            ShardUnavailable: it could not be reached in time, and was not run.
+            Exception: what the command raised.
+        """
+        codecs = self._commands.get(command.name)
+        if codecs is None:
+            codecs = self._commands[command.name] = (
+                ArgumentsCodec(command.signature, is_key=False),
+                value_codec(command.signature.result_type),
+            )
+        result = await self._peer.execute(
+            command.name,
+            codecs[0].encode(arguments),
+            command_id=command_id or new_command_id(),
+            timeout_s=self._timeout_s,
+        )
+        return _value(result, codecs[1])
+
+    async def close(self) -> None:
+        """Forget the replicas; who still waits for one is cancelled."""
+        await self._graph.close()
+
+    def _function_codecs(self, function: ComputeFunction) -> tuple[ArgumentsCodec, ValueCodec[Any]]:
+        codecs = self._functions.get(function)
+        if codecs is None:
+            signature = function.signature
+            codecs = self._functions[function] = (ArgumentsCodec(signature), value_codec(signature.result_type))
+        return codecs
+
+
+def new_command_id() -> str:
+    """A command id that nobody else makes."""
+    return uuid.uuid4().hex
+
+
+def _value(result: session_pb2.Result, codec: ValueCodec[Any]) -> Any:
+    if result.WhichOneof("outcome") == "error":
+        raise decode_error(result.error)
+    return codec.decode_msgpack(result.value)

@@ -1,0 +1,164 @@
+"""The gateway's plain rpcs, for callers that know a method by its name alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+from fusion_cluster.client.channel import SERVICE
+from fusion_cluster.client.failures import call_error, is_connection_lost
+from fusion_cluster.errors import (
+    CommandOutcomeUnknown,
+    InvalidArgument,
+    ShardUnavailable,
+)
+from fusion_cluster.v1 import gateway_pb2
+
+RETRY_PAUSE_S = 0.05
+"""Pause before a read or a watch that was cut off is tried again."""
+
+T = TypeVar("T")
+
+
+class PlainRpcs:
+    """`Call`, `Watch`, `Execute` and `Describe` on one channel.
+
+    Reads are tried again when the connection fails, until their time is up; watches for ever; commands never.
+
+    Args:
+        channel: closed by its owner.
+        timeout_s: how long a call may take, reconnects included; a watch may take so long to reconnect.
+        is_patient: wait for a gateway that cannot be reached now; otherwise that fails at once.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float, is_patient: bool = True) -> None:
+        self._channel = channel
+        self._timeout_s = timeout_s
+        self._is_patient = is_patient
+        self._call = channel.unary_unary(
+            f"/{SERVICE}/Call",
+            request_serializer=gateway_pb2.CallRequest.SerializeToString,
+            response_deserializer=gateway_pb2.CallReply.FromString,
+        )
+        self._watch = channel.unary_stream(
+            f"/{SERVICE}/Watch",
+            request_serializer=gateway_pb2.WatchRequest.SerializeToString,
+            response_deserializer=gateway_pb2.Update.FromString,
+        )
+        self._execute = channel.unary_unary(
+            f"/{SERVICE}/Execute",
+            request_serializer=gateway_pb2.ExecuteRequest.SerializeToString,
+            response_deserializer=gateway_pb2.ExecuteReply.FromString,
+        )
+        self._describe = channel.unary_unary(
+            f"/{SERVICE}/Describe",
+            request_serializer=gateway_pb2.DescribeRequest.SerializeToString,
+            response_deserializer=gateway_pb2.DescribeReply.FromString,
+        )
+
+    async def call(self, name: str, arguments: gateway_pb2.Payload) -> gateway_pb2.CallReply:
+        """One read.
+
+        Raises:
+            ShardUnavailable: nothing could be reached in time.
+            Exception: what the method raised.
+        """
+        service, method = split_name(name)
+        request = gateway_pb2.CallRequest(service=service, method=method, arguments=arguments)
+        return await self._repeated(lambda timeout_s: self._call(request, timeout=timeout_s))
+
+    async def describe(self, service: str = "") -> gateway_pb2.DescribeReply:
+        """The services and methods, or those of one service.
+
+        Raises:
+            UnknownService: there is no such service.
+            ShardUnavailable: the gateway could not be reached in time.
+        """
+        request = gateway_pb2.DescribeRequest(service=service)
+        return await self._repeated(lambda timeout_s: self._describe(request, timeout=timeout_s))
+
+    async def execute(self, name: str, arguments: gateway_pb2.Payload, command_id: str) -> gateway_pb2.ExecuteReply:
+        """Run a command.
+
+        Raises:
+            CommandOutcomeUnknown: the connection, or the time, was lost while it ran: retry with the same id.
+            ShardUnavailable: the gateway could not be reached in time; the command was not run.
+            Exception: what the command raised.
+        """
+        service, method = split_name(name)
+        request = gateway_pb2.ExecuteRequest(service=service, method=method, arguments=arguments, command_id=command_id)
+        deadline_s = _now_s() + self._timeout_s
+        await self._connected(deadline_s)
+        try:
+            return await self._execute(request, timeout=deadline_s - _now_s())
+        except grpc.aio.AioRpcError as error:
+            if is_connection_lost(error) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise CommandOutcomeUnknown(
+                    f"{name} may or may not have been carried out; retry with the command id {command_id}"
+                ) from error
+            raise call_error(error) from error
+
+    async def watch(
+        self, name: str, arguments: gateway_pb2.Payload, min_interval_ms: int = 0
+    ) -> AsyncGenerator[gateway_pb2.Update, None]:
+        """The updates of a value, through reconnects; after one the last value may come again.
+
+        Raises:
+            ShardUnavailable: the gateway could not be reached in time, at the start or after a loss.
+            FusionError: the gateway refused the watch.
+        """
+        service, method = split_name(name)
+        call = gateway_pb2.CallRequest(service=service, method=method, arguments=arguments)
+        request = gateway_pb2.WatchRequest(call=call, min_interval_ms=min_interval_ms)
+        while True:
+            await self._connected(_now_s() + self._timeout_s)
+            updates = self._watch(request)
+            try:
+                async for update in updates:
+                    yield update
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise call_error(error) from error
+            finally:
+                updates.cancel()
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _repeated(self, attempt: Callable[[float], Awaitable[T]]) -> T:
+        deadline_s = _now_s() + self._timeout_s
+        while True:
+            await self._connected(deadline_s)
+            try:
+                return await attempt(deadline_s - _now_s())
+            except grpc.aio.AioRpcError as error:
+                failure = call_error(error)
+                if not isinstance(failure, ShardUnavailable) or _now_s() + RETRY_PAUSE_S >= deadline_s:
+                    raise failure from error
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _connected(self, deadline_s: float) -> None:
+        while (state := self._channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and not self._is_patient:
+                raise ShardUnavailable("no gateway answers")
+            try:
+                await asyncio.wait_for(self._channel.wait_for_state_change(state), max(0.0, deadline_s - _now_s()))
+            except TimeoutError:
+                raise ShardUnavailable(f"no gateway answered within {self._timeout_s:g} s") from None
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """The service and the method of a full name.
+
+    Raises:
+        InvalidArgument: it is not of the form "Carts.total".
+    """
+    service, _, method = name.rpartition(".")
+    if not service or not method:
+        raise InvalidArgument(f"{name!r} is not of the form Service.method", field="method")
+    return service, method
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,6 @@
+"""The gateway: a gRPC server for clients outside the cluster."""
+
+from fusion_router.gateway.gateway import Acceptor, Gateway
+from fusion_router.gateway.limits import GatewayLimits
+
+__all__ = ["Acceptor", "Gateway", "GatewayLimits"]

@@ -1,0 +1,148 @@
+"""The gateway: a gRPC server in front of a host, for clients outside the cluster, in any language."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import Protocol
+
+import grpc
+from fusion_cluster.link.carrier import Carrier
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from fusion_cluster.errors import UsageError
+from fusion_cluster.host import Host
+from fusion_cluster.v1 import gateway_pb2
+from fusion_router.gateway.handlers import GatewayHandlers
+from fusion_router.gateway.limits import GatewayLimits
+from fusion_router.gateway.reflection import add_reflection
+from fusion_router.gateway.rpcs import GatewayRpcs
+from fusion_router.gateway.sessions import GatewaySessions
+
+SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["Gateway"].full_name
+
+KEEPALIVE_S = 30
+"""How often clients may, and the gateway does, ping an idle connection."""
+
+
+class Acceptor(Protocol):
+    """What takes the carriers of `Session` streams: `link.acceptor.SessionAcceptor`."""
+
+    def accept(self, carrier: Carrier) -> None:
+        """Serve a session over the carrier."""
+
+    async def close(self) -> None:
+        """End all sessions."""
+
+
+class Gateway:
+    """Serves `fusion_cluster.v1.Gateway`, health and reflection for one host.
+
+    Args:
+        host: whose services are called: a local host, a router, a shard.
+        acceptor: takes the carriers of `Session` streams; None answers `Session` with UNIMPLEMENTED. `stop`
+            closes it.
+        address: host:port to listen on; port 0 takes a free one.
+        insecure: allow an address other than loopback, although clients prove nothing yet.
+        reuse_port: let several processes listen on the same port.
+        limits: what is refused.
+
+    Raises:
+        UsageError: the address is not on loopback, or no address.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        acceptor: Acceptor | None,
+        address: str = "127.0.0.1:50051",
+        insecure: bool = False,
+        reuse_port: bool = False,
+        limits: GatewayLimits | None = None,
+    ) -> None:
+        self._name = _checked_name(address, insecure=insecure)
+        self._wanted_address = address
+        self._acceptor = acceptor
+        self._reuse_port = reuse_port
+        self._limits = limits or GatewayLimits()
+        self._rpcs = GatewayRpcs(host, self._limits)
+        self._sessions = GatewaySessions(acceptor)
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self.address = ""
+
+    @property
+    def watch_count(self) -> int:
+        """How many `Watch` streams are open."""
+        return self._rpcs.watch_count
+
+    async def start(self) -> str:
+        """Listen.
+
+        Returns:
+            The address, with the port that was taken.
+
+        Raises:
+            UsageError: the address is not free.
+        """
+        server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", int(self._reuse_port)),
+                ("grpc.max_receive_message_length", self._limits.max_message_bytes),
+                ("grpc.max_send_message_length", self._limits.max_message_bytes),
+                ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
+                ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_S * 1000 // 2),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ]
+        )
+        server.add_generic_rpc_handlers((GatewayHandlers(SERVICE, self._rpcs, self._sessions),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        add_reflection(server, (SERVICE, health.SERVICE_NAME))
+        try:
+            port = server.add_insecure_port(self._wanted_address)
+        except RuntimeError as error:
+            raise UsageError(f"cannot listen on {self._wanted_address}: {error}", field="address") from error
+        await server.start()
+        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        self._server = server
+        self.address = f"{self._name}:{port}"
+        return self.address
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Leave in good order: health says NOT_SERVING, streams end with UNAVAILABLE, calls in flight finish.
+
+        Args:
+            grace_s: how long calls and commands may go on.
+        """
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        await self._health.enter_graceful_shutdown()
+        self._rpcs.end_watches()
+        commands = asyncio.ensure_future(self._rpcs.end_commands(grace_s))
+        self._sessions.end()
+        if self._acceptor is not None:
+            await self._acceptor.close()
+        await server.stop(grace_s)
+        await commands
+
+
+def _checked_name(address: str, *, insecure: bool) -> str:
+    name, _, port = address.rpartition(":")
+    if not name or not port.isdigit():
+        raise UsageError(f"{address!r} is not host:port", field="address")
+    if not insecure and not _is_loopback(name):
+        raise UsageError(
+            f"{name} is not a loopback address and clients prove nothing: allow it with insecure", field="address"
+        )
+    return name
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

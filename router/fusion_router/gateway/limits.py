@@ -1,0 +1,26 @@
+"""What a gateway refuses, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fusion_cluster.link.grpc_stream import MAX_MESSAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """The limits of one gateway.
+
+    Attributes:
+        max_message_bytes: longer gRPC messages are refused by gRPC itself, with RESOURCE_EXHAUSTED.
+        max_arguments_bytes: longer arguments of one call are refused with INVALID_ARGUMENT.
+        max_command_id_characters: longer command ids are refused with INVALID_ARGUMENT.
+        max_commands_in_flight: more commands at one time are refused with RESOURCE_EXHAUSTED.
+        max_cache_bytes: bound on the encoded replies that are kept.
+    """
+
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    max_arguments_bytes: int = 4 * 2**20
+    max_command_id_characters: int = 200
+    max_commands_in_flight: int = 1_000
+    max_cache_bytes: int = 64 * 2**20

@@ -1,0 +1,57 @@
+"""`Session` streams: each is a carrier of the session protocol, handed to the acceptor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc_status import rpc_status
+
+from fusion_cluster.errors import ShardUnavailable
+from fusion_cluster.link.grpc_stream import UNMERGED_FROM_OWNER, GrpcStreamCarrier
+from fusion_router.gateway.failures import failure_status
+
+if TYPE_CHECKING:
+    from fusion_router.gateway.gateway import Acceptor
+
+
+class GatewaySessions:
+    """Opens a carrier for each stream.
+
+    Args:
+        acceptor: serves the sessions; None: there are none here.
+    """
+
+    def __init__(self, acceptor: Acceptor | None) -> None:
+        self._acceptor = acceptor
+        self._is_stopping = False
+
+    async def session(self, requests: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        """`Session`: the session protocol; ends with UNAVAILABLE when the gateway stops."""
+        if self._acceptor is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no sessions here")
+        if self._is_stopping:
+            await self._abort(context)
+        carrier = GrpcStreamCarrier(UNMERGED_FROM_OWNER)
+        self._acceptor.accept(carrier)
+        reading = asyncio.get_running_loop().create_task(carrier.read_from(context.read))
+        try:
+            await carrier.write_to(context.write)
+        finally:
+            reading.add_done_callback(_retrieve)
+        if self._is_stopping:
+            await self._abort(context)
+
+    def end(self) -> None:
+        """Let every stream send what waits, then end it; refuse new ones."""
+        self._is_stopping = True
+
+    async def _abort(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        stopping = ShardUnavailable("the gateway is stopping: connect again", retry_after_s=0.1)
+        await context.abort_with_status(rpc_status.to_status(failure_status(stopping, "Session")))
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
