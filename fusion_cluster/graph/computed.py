@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, Final
 
 from fusion_cluster.errors import InvariantViolation, UsageError
-from fusion_cluster.graph.computation import Waiter, enter
+from fusion_cluster.graph.computation import Waiter
 from fusion_cluster.graph.context import current_computation, isolated
 from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, T_co, capture
 from fusion_cluster.graph.key import Key
+from fusion_cluster.graph.waiting import enter
 
 
 class State(enum.Enum):

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 current_computation: Final[ContextVar[Node[Any] | None]] = ContextVar(
     "fusion_cluster_current_computation", default=None
 )
-"""The computed whose body runs in this context, or None. After that body has ended it has no meaning any more."""
+"""The computed whose dependencies the reads in this context become, or None. Means nothing once that has completed."""
+
+running_computation: Final[ContextVar[Node[Any] | None]] = ContextVar("fusion_cluster_running", default=None)
+"""The computed whose body runs in this context, under `isolated()` too: who is held up by a wait."""
 
 
 class isolated:  # noqa: N801 - used like a function

@@ -22,9 +22,16 @@ class Failure:
 
     __slots__ = ("error", "traceback")
 
-    def __init__(self, error: Exception, traceback: TracebackType | None) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
-        self.traceback = traceback
+        self.traceback: TracebackType | None = error.__traceback__
+
+    @classmethod
+    def caught(cls, error: Exception) -> Failure:
+        """Keep an error without the frame that caught it: that knows the node, which an error must not hold."""
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next
+        return cls(error)
 
     def to_raise(self) -> Exception:
         """Return the error with its traceback as it was when the computation ended."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fusion_cluster.graph.arguments import TypedArguments
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.core import Node
-from fusion_cluster.graph.failure import retry_delay_s
+from fusion_cluster.graph.failure import Failure, retry_delay_s
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.graph.signature import Signature
 
@@ -83,7 +83,7 @@ class ComputeFunction:
 
     def peek(self, arguments: tuple[Any, ...]) -> Computed[Any] | None:
         """Return the consistent computed for canonical arguments, if there is one; computes nothing."""
-        node = self.nodes.get(arguments[0] if self.is_keyed_by_argument else arguments)
+        node = self._live(arguments)
         return node if node is not None and node.is_consistent else None
 
     def find(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Computed[Any]:
@@ -96,7 +96,7 @@ class ComputeFunction:
 
     def invalidate(self, arguments: tuple[Any, ...]) -> None:
         """Invalidate the live computed for canonical arguments, if there is one, computing or consistent."""
-        node = self.nodes.get(arguments[0] if self.is_keyed_by_argument else arguments)
+        node = self._live(arguments)
         if node is not None:
             node.invalidate()
 
@@ -114,10 +114,19 @@ class ComputeFunction:
             classifier=self.graph.is_transient,
         )
 
-    def assign(self, arguments: tuple[Any, ...], output: Computed[Any]) -> None:
-        """Enter a node that has its output already, in the place of the present one (see `state`)."""
-        self.invalidate(arguments)
-        self._enter(arguments, output)
+    def assign_value(self, arguments: tuple[Any, ...], value: object) -> Computed[Any]:
+        """Put a consistent computed with this value in the place of the present one; return it."""
+        node: Computed[Any] = Computed(self, arguments)
+        node._value = value
+        self.graph.replace(self._live(arguments), node)
+        return node
+
+    def assign_error(self, arguments: tuple[Any, ...], error: Exception) -> Computed[Any]:
+        """Put a consistent computed with this error in the place of the present one; return it."""
+        node: Computed[Any] = Computed(self, arguments)
+        node._failure = Failure(error)
+        self.graph.replace(self._live(arguments), node)
+        return node
 
     # -- the registry ------------------------------------------------------------------------------------------------
     def drop(self, node: Node[Any]) -> None:
@@ -131,9 +140,13 @@ class ComputeFunction:
         if self.signature.is_ambiguous and type(arguments) is not TypedArguments:
             arguments = TypedArguments(arguments)
         node: Computed[Any] = Computed(self, arguments)
-        return self._enter(arguments, node)
+        return self.enter(arguments, node)
 
-    def _enter(self, arguments: tuple[Any, ...], node: Computed[Any]) -> Computed[Any]:
+    def _live(self, arguments: tuple[Any, ...]) -> Computed[Any] | None:
+        return self.nodes.get(arguments[0] if self.is_keyed_by_argument else arguments)
+
+    def enter(self, arguments: tuple[Any, ...], node: Computed[Any]) -> Computed[Any]:
+        """Enter a new node; return it, or the one that has come first while room was made."""
         self.graph.make_room()
         key = arguments[0] if self.is_keyed_by_argument else arguments
         present = self.nodes.setdefault(key, node)  # an observer of an evicted node may have called this very key

@@ -8,10 +8,11 @@ from collections.abc import Awaitable
 from typing import Any, Literal, TypeVar, overload
 
 from fusion_cluster.errors import CircularDependencyError
-from fusion_cluster.graph.computation import Waiter, enter
+from fusion_cluster.graph.computation import Waiter
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.context import current_computation
 from fusion_cluster.graph.core import Node, capture
+from fusion_cluster.graph.waiting import enter
 
 T = TypeVar("T")
 T1 = TypeVar("T1")

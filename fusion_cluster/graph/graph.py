@@ -118,9 +118,20 @@ class Graph:
         """
         if node._state > CONSISTENT:
             return
-        if self._thread_id is not None and self._thread_id != threading.get_ident():
-            raise UsageError("this graph belongs to another thread: use its loop's call_soon_threadsafe()")
+        self._require_thread()
         _tell_observers(mark(node))
+
+    def replace(self, old: Node[Any] | None, new: Computed[Any]) -> None:
+        """Put `new`, which has its output, in the place of `old`; the observers of `old` find `new` there."""
+        self._require_thread()
+        new.version = self.next_version()
+        new._state = CONSISTENT
+        marked: list[Node[Any]] = []
+        while old is not new:
+            if old is not None:
+                marked += mark(old)
+            old = new.function.enter(new.arguments, new)
+        _tell_observers(marked)
 
     def invalidate_all(self) -> None:
         """Invalidate every node."""
@@ -212,6 +223,10 @@ class Graph:
             node._expiry = None
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _require_thread(self) -> None:
+        if self._thread_id is not None and self._thread_id != threading.get_ident():
+            raise UsageError("this graph belongs to another thread: use its loop's call_soon_threadsafe()")
+
     def _lifetime_s(self, node: Computed[Any]) -> float:
         function = node.function
         failure = node._failure

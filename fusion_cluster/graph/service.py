@@ -17,6 +17,7 @@ from fusion_cluster.graph.signature import Signature
 
 if TYPE_CHECKING:
     from fusion_cluster.commands.command import BoundCommand
+    from fusion_cluster.database import Database
     from fusion_cluster.graph.computed import Computed
     from fusion_cluster.graph.function import ComputeFunction
     from fusion_cluster.graph.graph import Graph
@@ -121,10 +122,13 @@ class ComputeService:
     """Base of all services: a class whose methods may be compute methods and commands.
 
     Attributes:
+        database: the app's database; set by the host where the app has one.
         service_name: the service's name in keys and on the wire; the class's own name unless the class sets it.
         shard_group: services of one group put equal first arguments on the same shard; the service's name unless the
             class or one of its bases sets it.
     """
+
+    database: Database
 
     service_name: ClassVar[str] = "ComputeService"
     shard_group: ClassVar[str] = "ComputeService"

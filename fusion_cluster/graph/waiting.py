@@ -1,0 +1,94 @@
+"""Waiting for a computation, and the cycles that must not be waited for.
+
+What each computation waits for (`Computation.waits`) is the wait-for graph. A wait that would close a cycle in it is
+refused with `CircularDependencyError`, so no set of computations can wait for each other for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fusion_cluster.errors import CircularDependencyError
+from fusion_cluster.graph.computation import Computation, Waiter
+from fusion_cluster.graph.context import running_computation
+from fusion_cluster.graph.core import COMPUTING, OUTDATED, Node, link, settle
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph.computed import Computed
+
+
+def enter(node: Computed[Any], dependent: Node[Any] | None, on_done: Callable[[Computed[Any]], object]) -> Waiter:
+    """Wait for `node`, which is computing, on behalf of `dependent`; start its computation if nobody has.
+
+    Raises:
+        CircularDependencyError: `node` waits, directly or through others, for `dependent`.
+        UsageError: this is not the event loop of the graph.
+    """
+    is_isolated = dependent is None
+    if dependent is None:
+        dependent = _blocked_computation()
+    waiting = None if dependent is None else dependent._computation
+    if dependent is not None and waiting is not None:
+        _refuse_cycle(dependent, node, is_isolated=is_isolated)
+    else:
+        dependent = None  # nobody who computes waits: a computation that has ended waits no more
+    computation = node._computation or Computation(node)
+    waiter = Waiter(computation, dependent, on_done, is_isolated=is_isolated)
+    computation.waiters[waiter] = None
+    if waiting is not None:
+        waiting.start_waiting(waiter, node)
+    return waiter
+
+
+def _blocked_computation() -> Node[Any] | None:
+    """Return the computation whose body would be held up by a wait under `isolated()`.
+
+    Only a wait in the body's own task is sure to hold it up: a task that the body made may well outlive it.
+    """
+    running = running_computation.get()
+    if running is None or running._computation is None or running._computation.task is not asyncio.current_task():
+        return None
+    return running
+
+
+def _refuse_cycle(dependent: Node[Any], node: Computed[Any], *, is_isolated: bool) -> None:
+    if node is not dependent and (node._computation is None or not node._computation.is_waiting):
+        return
+    path = _path(node, dependent)
+    if path is None:
+        return
+    if node is not dependent and not is_isolated and dependent._state == COMPUTING:
+        # The error rests on what the others wait for: when that changes, it is out of date.
+        if node._state == OUTDATED:
+            dependent.function.graph.invalidate(dependent)
+        elif link(dependent, node):
+            settle(dependent, node)
+    raise CircularDependencyError(" → ".join(_name(step) for step in [dependent, *path]))
+
+
+def _name(node: Any) -> str:
+    return str(node.key)
+
+
+def _path(start: Node[Any], end: Node[Any]) -> list[Node[Any]] | None:
+    """Return the nodes from `start` to `end` along the wait-for graph, or None. A loop, no recursion."""
+    came_from: dict[Any, Node[Any] | None] = {start: None}
+    pending: list[Node[Any]] = [start]
+    while pending:
+        node = pending.pop()
+        if node is end:
+            path: list[Any] = []
+            step: Any = node
+            while step is not None:
+                path.append(step)
+                step = came_from[step]
+            return path[::-1]
+        computation = node._computation
+        if computation is not None:
+            for awaited in computation.waits():
+                if awaited not in came_from:
+                    came_from[awaited] = node
+                    pending.append(awaited)
+    return None
