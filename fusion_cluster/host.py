@@ -72,7 +72,7 @@ class Host(ABC):
             raise UnknownMethod(f"no command {name!r} in the app {self.app.name!r}", field="method")
         return command
 
-    # -- what a service is attached to (graph.service.Hosting) -----------------------------------------------------------
+    # -- what a service is attached to (graph.service.Hosting) ------------------------------------
     @abstractmethod
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """How a node gets its value."""
@@ -110,7 +110,7 @@ class Host(ABC):
         """Cancel what still computes."""
         await self.graph.close()
 
-    # -- wiring ---------------------------------------------------------------------------------------------------------
+    # -- wiring ----------------------------------------------------------------------
     def _create(self, service: type[ComputeService], runs_bodies: bool) -> ComputeService:
         instance = service() if runs_bodies else service.__new__(service)
         attach(instance, self)
@@ -124,7 +124,7 @@ class Host(ABC):
         service = type(instance)
         if self.app.database is not None:
             instance.database = self.app.database
-        for attribute, hint in _annotations(service).items():
+        for attribute, hint in service_annotations(service).items():
             if not (isinstance(hint, type) and issubclass(hint, ComputeService)):
                 continue
             dependency = self._services.get(hint)
@@ -137,7 +137,7 @@ class Host(ABC):
             setattr(instance, attribute, dependency)
 
 
-def _annotations(service: type[ComputeService]) -> dict[str, Any]:
+def service_annotations(service: type[ComputeService]) -> dict[str, Any]:
     """The resolved annotations of a service class and its bases, up to `ComputeService` itself."""
     found: dict[str, Any] = {}
     for base in reversed(service.__mro__):

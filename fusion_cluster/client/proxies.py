@@ -6,7 +6,6 @@ can no longer be heard.
 
 from __future__ import annotations
 
-import typing
 import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
@@ -14,6 +13,7 @@ from typing import Any, TypeVar, cast
 from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, attach
+from fusion_cluster.host import service_annotations
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, value_codec
@@ -50,7 +50,7 @@ class ClientHost:
         if instance is None:
             instance = self._services[service] = service.__new__(service)
             attach(instance, self)
-            for attribute, hint in typing.get_type_hints(service).items():
+            for attribute, hint in service_annotations(service).items():
                 if isinstance(hint, type) and issubclass(hint, ComputeService):
                     setattr(instance, attribute, self.service(hint))
         return cast(S, instance)
