@@ -1,0 +1,1 @@
+"""What the demo shows: snapshots, how they are taken, and how they look."""
