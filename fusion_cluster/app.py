@@ -1,7 +1,7 @@
 """An app: a name, the services it consists of, and the database they share.
 
-The same app runs in four settings: `app.local()` in one process, `fusion_cluster.testing.LocalCluster(app)` as shards in
-one process, `app.cluster()` on Ray, `fusion_cluster.client.connect()` from outside.
+The same app runs in four settings: `app.local()` in one process, `fusion_cluster.testing.LocalCluster(app)` as shards
+in one process, `app.cluster()` on Ray, `fusion_cluster.client.connect()` from outside.
 """
 
 from __future__ import annotations

@@ -8,9 +8,8 @@ import signal
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from fusion_cluster.cli.status import status_table
+from fusion_cluster.cli.status import console, status_table
 
 
 def serve(
@@ -21,7 +20,8 @@ def serve(
     grpc_host: Annotated[str, typer.Option(help="Address the gateways bind to.")] = "127.0.0.1",
     insecure: Annotated[bool, typer.Option(help="Allow gateways without credentials beyond loopback.")] = False,
     ray_address: Annotated[
-        str | None, typer.Option(help="Join the Ray cluster there ('auto': the one on this host) instead of starting one.")
+        str | None,
+        typer.Option(help="Join the Ray cluster there ('auto': the one on this host) instead of starting one."),
     ] = None,
     max_nodes: Annotated[int, typer.Option(help="Bound on cached results in each process.", min=1)] = 1_000_000,
     call_timeout: Annotated[float, typer.Option(help="Seconds a call may take, retries included.", min=0.1)] = 10.0,
@@ -30,12 +30,12 @@ def serve(
     from fusion_shards.launch import launch, start_ray, stop_ray
 
     async def run() -> None:
-        console = Console(highlight=False)
+        out = console()
         loop = asyncio.get_running_loop()
         told_to_stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, told_to_stop.set)
-        with console.status(f"starting {app} on Ray: {shards} shards, {gateways} gateways"):
+        with out.status(f"starting {app} on Ray: {shards} shards, {gateways} gateways"):
             cpus = max(os.cpu_count() or 1, shards + gateways)
             await asyncio.to_thread(start_ray, address=ray_address, cpus=cpus)
             launched = await launch(
@@ -49,12 +49,12 @@ def serve(
                 call_timeout_s=call_timeout,
             )
         try:
-            console.print(status_table(await launched.status()))
+            out.print(status_table(await launched.status()))
             for address in launched.gateway_addresses:
-                console.print(f"[bold green]serving[/] {launched.configuration.app_name} at [bold]{address}[/]")
-            console.print("try: fusion-cluster describe", style="dim")
+                out.print(f"[bold green]serving[/] {launched.configuration.app_name} at [bold]{address}[/]")
+            out.print("try: fusion-cluster describe", style="dim")
             await told_to_stop.wait()
-            console.print("stopping: calls in flight finish first", style="dim")
+            out.print("stopping: calls in flight finish first", style="dim")
         finally:
             await launched.stop()
 

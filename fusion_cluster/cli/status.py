@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,23 +17,21 @@ from fusion_cluster.errors import ShardUnavailable
 if TYPE_CHECKING:
     from fusion_shards.configuration import ClusterStatus, MemberStatus
 
-COLUMNS = (
-    "slots",
-    "nodes",
-    "hits",
-    "computations",
-    "invalidations",
-    "subscriptions",
-    "memory",
-    "epoch",
-    "address",
-    "pid",
-)
+COLUMNS = ("slots", "nodes", "hits", "computed", "invalidated", "subscribed", "memory", "epoch", "address", "pid")
+
+PLAIN_WIDTH = 140
+"""Columns to fill where there is no terminal to ask."""
+
+
+def console() -> Console:
+    """A console as wide as the terminal, or wide enough for the table where there is none."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def status_table(status: ClusterStatus) -> Table:
     """The status as a table: one row a shard, one a gateway."""
-    table = Table(title=f"{status.app_name}: slot map {status.slot_map_version}", title_justify="left")
+    table = Table(title=f"{status.app_name}, slot map {status.slot_map_version}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("member", style="bold")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "address" else "right", no_wrap=True)
@@ -67,7 +66,7 @@ def status(
     if json:
         typer.echo(msgspec.json.encode(found).decode())
     else:
-        Console(highlight=False).print(status_table(found))
+        console().print(status_table(found))
 
 
 def _cells(member: MemberStatus) -> list[str | Text]:

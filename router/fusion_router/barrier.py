@@ -4,8 +4,8 @@ A diffusing computation after Dijkstra and Scholten ("Termination detection for 
 command's shard is the root. A message of a barrier is an invalidation request to the owner of a key, or a barrier mark
 behind the invalidations on a session; each is answered once. A process that is reached for the first time is *engaged*:
 it passes the barrier on to its own subscribers and answers when they have all answered. A process that is engaged
-already answers at once, since whatever it passes on counts for its engagement; so two shards that subscribe to each other
-never wait for each other.
+already answers at once, since whatever it passes on counts for its engagement; so two shards that subscribe to each
+other never wait for each other.
 
 A barrier is passed on to every subscriber with invalidations that it has not yet confirmed, whatever caused them: an
 earlier, plain invalidation may have taken the very computed this command would have reached and still be on its way.

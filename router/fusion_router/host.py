@@ -1,8 +1,8 @@
 """A member of the cluster: a graph whose misses are computed here or read from the shard that owns the key.
 
-Shards, gateways and drivers are the same thing with different parts: a shard owns slots and serves links; a gateway serves
-gRPC; a driver only reads. In each, a computed owned elsewhere is a *replica*: an ordinary node whose value came over a link
-and which the owner's invalidation, or the loss of that link, invalidates.
+Shards, gateways and drivers are the same thing with different parts: a shard owns slots and serves links; a gateway
+serves gRPC; a driver only reads. In each, a computed owned elsewhere is a *replica*: an ordinary node whose value came
+over a link and which the owner's invalidation, or the loss of that link, invalidates.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ClusterHost(Host):
         self._deliveries: set[asyncio.Task[None]] = set()
         super().__init__(app, max_nodes=max_nodes, runs_bodies=shard_id is not None)
 
-    # -- slots ----------------------------------------------------------------------------------------------------------
+    # -- slots ----------------------------------------------------------------------
     @property
     def slot_map(self) -> SlotMap:
         """The newest slot map known here."""
@@ -113,7 +113,7 @@ class ClusterHost(Host):
                 if old.owners[slot] != new.owners[slot]:
                     node.invalidate()
 
-    # -- reads ----------------------------------------------------------------------------------------------------------
+    # -- reads ----------------------------------------------------------------------
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body if the key is ours, else read it from its owner."""
         slot = self.routes[node.function.name].slot(node.arguments)
@@ -142,7 +142,7 @@ class ClusterHost(Host):
             raise decode_error(result.error)
         return route.result.decode_msgpack(result.value)
 
-    # -- commands -------------------------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------
     async def execute(
         self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
     ) -> Any:
@@ -166,7 +166,7 @@ class ClusterHost(Host):
             raise decode_error(result.error)
         return route.result.decode_msgpack(result.value)
 
-    # -- invalidations --------------------------------------------------------------------------------------------------
+    # -- invalidations ----------------------------------------------------------------------
     def publish(self, keys: Sequence[Key], barrier: bool) -> Awaitable[None]:
         """Invalidate keys here at once and at their owners; see `Host.publish`.
 
@@ -252,7 +252,7 @@ class ClusterHost(Host):
     def _on_barrier(self, peer: Peer, barrier: int) -> None:
         self.barriers.reached(barrier, lambda: peer.settle(barrier))
 
-    # -- owners ---------------------------------------------------------------------------------------------------------
+    # -- owners ----------------------------------------------------------------------
     def _owner(self, slot: int) -> int:
         return self._slot_map.owners[slot] if self._slot_map.owners else -1
 

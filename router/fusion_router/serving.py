@@ -3,8 +3,8 @@
 One `Serving` answers for one host, whatever carries the sessions: TCP links from other processes of the cluster, the
 gateway's gRPC `Session` streams, memory links of tests.
 
-Invariant: for each call that subscribed, the session is told of the invalidation the moment the computed is out of date,
-also while it still computes, so a caller that reads later never joins a computation that began before the change.
+Invariant: for each call that subscribed, the session is told of the invalidation the moment the computed is out of
+date, also while it still computes, so a caller that reads later never joins a computation that began before the change.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Serving:
         """How many sessions are open or can be resumed."""
         return len(self._subscribers)
 
-    # -- SessionHandler -------------------------------------------------------------------------------------------------
+    # -- SessionHandler ----------------------------------------------------------------------
     def on_session(self, session: ServedSession) -> None:
         """A new session was opened."""
         subscriber = self._subscribers[session] = Subscriber(session)
@@ -188,7 +188,7 @@ class Serving:
         subscriber.subscriptions.clear()
         # Commands go on: their caller may ask for the outcome by the command id.
 
-    # -- calls ----------------------------------------------------------------------------------------------------------
+    # -- calls ----------------------------------------------------------------------
     def _on_calls(self, subscriber: Subscriber, calls: Sequence[session_pb2.Call]) -> None:
         for call in calls:
             try:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-import ray
+from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayActorError
 
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.host import ClusterHost
+
+Actor: TypeAlias = "ActorHandle[Any]"
 
 PAUSE_S = 0.05
 LONG_POLL_S = 30.0
@@ -40,7 +42,7 @@ async def persist(call: Callable[[], Any], *, timeout_s: float = 30.0) -> Any:
         await asyncio.sleep(PAUSE_S)
 
 
-async def follow_slot_map(host: ClusterHost, coordinator: ray.actor.ActorHandle) -> None:
+async def follow_slot_map(host: ClusterHost, coordinator: Actor) -> None:
     """Keep a host's slot map the coordinator's, until cancelled; while the coordinator is down the last one stays."""
     while True:
         try:

@@ -19,7 +19,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from fusion_cluster.errors import UsageError
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_shards.configuration import AppConfiguration, ClusterStatus, MemberStatus
-from fusion_shards.control import PAUSE_S
+from fusion_shards.control import PAUSE_S, Actor
 from fusion_shards.gateway_actor import GatewayMember
 from fusion_shards.names import gateway_name, shard_name
 from fusion_shards.shard_actor import Shard
@@ -45,7 +45,7 @@ class Coordinator:
         self._slot_map = SlotMap.even(range(configuration.shards), version=time.time_ns() // 1_000_000)
         self._slot_map_changed = asyncio.Event()
         self._epochs: defaultdict[MemberId, int] = defaultdict(int)
-        self._members: dict[MemberId, ray.actor.ActorHandle] = {}
+        self._members: dict[MemberId, Actor] = {}
         self._is_up: dict[MemberId, asyncio.Event] = {}
         # Why members cannot start at all; such a launch fails at once instead of being retried.
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -55,7 +55,7 @@ class Coordinator:
             self._is_up[member] = asyncio.Event()
         self._supervisions = [asyncio.get_running_loop().create_task(self._supervise(member)) for member in members]
 
-    # -- called by the launcher and by drivers ---------------------------------------------------------------------------
+    # -- called by the launcher and by drivers ----------------------------------------------------------------------
     async def configuration(self) -> AppConfiguration:
         """What the app was launched with, for drivers that join."""
         return self._configuration
@@ -67,7 +67,8 @@ class Coordinator:
             UsageError: a member cannot start: the app cannot be imported, an address is not free, ...
         """
         everyone = asyncio.gather(*(event.wait() for event in self._is_up.values()))
-        await asyncio.wait([everyone, self._failure], return_when=asyncio.FIRST_COMPLETED)
+        outcomes: list[asyncio.Future[Any]] = [everyone, self._failure]
+        await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
         if self._failure.done():
             everyone.cancel()
             self._failure.result()
@@ -93,7 +94,7 @@ class Coordinator:
             actors = [actor for member, actor in self._members.items() if member[0] == role]
             await asyncio.gather(*(self._stop(actor) for actor in actors))
 
-    # -- called by members -----------------------------------------------------------------------------------------------
+    # -- called by members ----------------------------------------------------------------------
     async def new_epoch(self, role: Role, member_id: int) -> int:
         """The next incarnation number of a member."""
         self._epochs[role, member_id] += 1
@@ -114,7 +115,7 @@ class Coordinator:
                 break
         return self._slot_map.encode()
 
-    # -- supervision ----------------------------------------------------------------------------------------------------
+    # -- supervision ----------------------------------------------------------------------
     async def _supervise(self, member: MemberId) -> None:
         role, member_id = member
         watched: ShardAddress | str | None = None
@@ -137,7 +138,7 @@ class Coordinator:
                 return
             await asyncio.sleep(PAUSE_S)
 
-    def _get_or_start(self, member: MemberId) -> ray.actor.ActorHandle:
+    def _get_or_start(self, member: MemberId) -> Actor:
         role, member_id = member
         configuration = self._configuration
         kind: Any = Shard if role == "shard" else GatewayMember
@@ -155,12 +156,13 @@ class Coordinator:
         }
         # Hosts that are meant for one kind of member say so by a custom resource; where none does, any host will do.
         resource = f"fusion_{role}"
-        if resource in ray.cluster_resources():
+        if resource in ray.cluster_resources():  # type: ignore[no-untyped-call]
             options["resources"] = {resource: 1}
         coordinator = ray.get_runtime_context().current_actor
-        return ray.remote(kind).options(**options).remote(configuration, member_id, coordinator)
+        actor: Actor = ray.remote(kind).options(**options).remote(configuration, member_id, coordinator)
+        return actor
 
-    async def _stop(self, actor: ray.actor.ActorHandle) -> None:
+    async def _stop(self, actor: Actor) -> None:
         try:
             await asyncio.wait_for(actor.stop.remote(), 5.0)
         except (RayActorError, RayTaskError, TimeoutError) as error:
@@ -172,7 +174,7 @@ class Coordinator:
         if not self._failure.done():
             self._failure.set_exception(UsageError(reason))
 
-    # -- the slot map ---------------------------------------------------------------------------------------------------
+    # -- the slot map ----------------------------------------------------------------------
     def _admit(self, address: ShardAddress) -> None:
         member: MemberId = ("shard", address.shard_id)
         self._epochs[member] = max(self._epochs[member], address.epoch)

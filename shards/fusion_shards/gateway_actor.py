@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 
-import ray
-
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.gateway import Gateway
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
-from fusion_shards.control import follow_slot_map, persist
+from fusion_shards.control import Actor, follow_slot_map, persist
 from fusion_shards.member import import_configured_app, new_host
 
 GRACE_S = 2.0
@@ -29,7 +27,7 @@ class GatewayMember:
         coordinator: handle of the app's coordinator.
     """
 
-    def __init__(self, configuration: AppConfiguration, gateway_id: int, coordinator: ray.actor.ActorHandle) -> None:
+    def __init__(self, configuration: AppConfiguration, gateway_id: int, coordinator: Actor) -> None:
         self._configuration = configuration
         self._gateway_id = gateway_id
         self._coordinator = coordinator

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import ray
@@ -17,7 +18,7 @@ from ray.exceptions import RayTaskError
 from fusion_cluster.app import import_app
 from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
 from fusion_shards.configuration import AppConfiguration, ClusterStatus
-from fusion_shards.control import persist
+from fusion_shards.control import Actor, persist
 from fusion_shards.coordinator import Coordinator
 from fusion_shards.names import NAMESPACE, app_of_coordinator, coordinator_name
 
@@ -29,7 +30,7 @@ PASSED_ENVIRONMENT = "FUSION_"
 """Variables with this prefix reach every member of the app."""
 
 
-def start_ray(*, address: str | None = None, cpus: float | None = None) -> None:
+def start_ray(*, address: str | None = None, cpus: int | None = None) -> None:
     """Join the Ray cluster at an address, or start one on this host; nothing to do where Ray runs in this process.
 
     Args:
@@ -43,7 +44,7 @@ def start_ray(*, address: str | None = None, cpus: float | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="warning")
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         return
     ray.init(
         num_cpus=cpus,
@@ -51,7 +52,7 @@ def start_ray(*, address: str | None = None, cpus: float | None = None) -> None:
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
-        logging_level="warning",
+        logging_level=logging.WARNING,
         _node_ip_address="127.0.0.1",
     )
 
@@ -64,7 +65,7 @@ class LaunchedApp:
         coordinator: its coordinator.
     """
 
-    def __init__(self, configuration: AppConfiguration, coordinator: ray.actor.ActorHandle) -> None:
+    def __init__(self, configuration: AppConfiguration, coordinator: Actor) -> None:
         self.configuration = configuration
         self.coordinator = coordinator
         self.gateway_addresses: tuple[str, ...] = ()
@@ -157,7 +158,8 @@ async def launch(
         "max_concurrency": 1000,
         "num_cpus": 0,
     }
-    coordinator = ray.remote(Coordinator).options(**options).remote(configuration)
+    kind: Any = ray.remote(Coordinator)
+    coordinator: Actor = kind.options(**options).remote(configuration)
     launched = LaunchedApp(configuration, coordinator)
     try:
         status: ClusterStatus = await asyncio.wait_for(coordinator.wait_until_up.remote(), START_TIMEOUT_S)
@@ -166,7 +168,7 @@ async def launch(
         if isinstance(error, RayTaskError) and isinstance(error.cause, FusionError):
             raise error.cause from None
         if isinstance(error, TimeoutError):
-            resources = msgspec.json.encode(ray.available_resources()).decode()
+            resources = msgspec.json.encode(ray.available_resources()).decode()  # type: ignore[no-untyped-call]
             raise ShardUnavailable(
                 f"the app was not up within {START_TIMEOUT_S:g} s; resources still free in the Ray cluster: {resources}"
             ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-import ray
+from ray.util import get_node_ip_address
 
 from fusion_cluster.app import App, import_app
 from fusion_cluster.link.carrier import Carrier
@@ -17,7 +17,7 @@ from fusion_shards.configuration import AppConfiguration
 
 def node_address() -> str:
     """The address by which other members reach this host."""
-    return str(ray.util.get_node_ip_address())
+    return str(get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 async def dial_shard(address: ShardAddress) -> Carrier:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 
-import ray
-
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.tcp import TcpListener, listen_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
-from fusion_shards.control import follow_slot_map, persist
+from fusion_shards.control import Actor, follow_slot_map, persist
 from fusion_shards.member import import_configured_app, new_host, node_address
 
 
@@ -30,7 +28,7 @@ class Shard:
         coordinator: handle of the app's coordinator.
     """
 
-    def __init__(self, configuration: AppConfiguration, shard_id: int, coordinator: ray.actor.ActorHandle) -> None:
+    def __init__(self, configuration: AppConfiguration, shard_id: int, coordinator: Actor) -> None:
         self._configuration = configuration
         self._shard_id = shard_id
         self._coordinator = coordinator

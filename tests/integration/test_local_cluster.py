@@ -145,7 +145,7 @@ async def test_two_readers_of_one_replica_cost_one_subscription_and_the_last_one
 ) -> None:
     cells = cluster.service(Cells)
     owner = cluster.owner("Cells.get", 3)
-    assert await asyncio.gather(_get(cells, 3), _get(cells, 3)) == [0, 0]
+    assert list(await asyncio.gather(_get(cells, 3), _get(cells, 3))) == [0, 0]
     assert owner.serving.subscription_count == 1
     node = cells.get.peek(3)
     assert node is not None
