@@ -30,13 +30,14 @@ APP = "examples.flights:app"
 FOLDER = Path("out") / "load"
 START_TIMEOUT_S = 180.0
 OPEN_LOOP_S = 5
+WIDTH = 120
 
 
 def main() -> int:
     """Run a load test; see the module."""
     options = _options()
     signal.signal(signal.SIGTERM, _end)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     address = options.address
     try:
         if address is not None:
@@ -70,7 +71,7 @@ def run(address: str, options: argparse.Namespace, console: Console) -> int:
     """Put the load on a gateway and print what came of it; the exit code."""
     code = run_locust(address, options.seconds, options.users, console)
     if options.rate and code == 0:
-        outcome = asyncio.run(measure(address, rate=options.rate, seconds=OPEN_LOOP_S))
+        outcome = asyncio.run(measure(address, rate=options.rate, seconds=min(OPEN_LOOP_S, options.seconds)))
         console.print(outcome.as_table())
         code = 1 if outcome.failures else 0
     return code
@@ -79,7 +80,7 @@ def run(address: str, options: argparse.Namespace, console: Console) -> int:
 def run_locust(address: str, seconds: int, users: int, console: Console) -> int:
     """Run locust's users and print the totals; the exit code."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    statistics = FOLDER / "statistics.json"
+    statistics = statistics_path()
     statistics.unlink(missing_ok=True)
     console.print(f"{users} users for {seconds} s at {address}")
     locust = subprocess.Popen(locust_command(address, seconds, users))
@@ -101,14 +102,19 @@ def run_locust(address: str, seconds: int, users: int, console: Console) -> int:
     return 1 if failures or code else 0
 
 
+def statistics_path() -> Path:
+    """Where locust writes its statistics; it adds the suffix by itself."""
+    return FOLDER / "statistics.json"
+
+
 def locust_command(address: str, seconds: int, users: int) -> list[str]:
     """Locust without its web page, in the Python that runs this."""
     return [
         *(sys.executable, "-m", "locust", "--locustfile", str(Path(__file__).with_name("locustfile.py"))),
         *("--headless", "--host", address, "--users", str(users), "--spawn-rate", str(max(1, users // 2))),
-        *("--run-time", f"{seconds}s", "--stop-timeout", "5", "--only-summary"),
+        *("--run-time", f"{seconds}s", "--stop-timeout", str(min(5, seconds)), "--only-summary"),
         *("--html", str(FOLDER / "report.html"), "--csv", str(FOLDER / "locust"), "--csv-full-history"),
-        *("--json-file", str(FOLDER / "statistics.json"), "--logfile", str(FOLDER / "locust.log")),
+        *("--json-file", str(statistics_path().with_suffix("")), "--logfile", str(FOLDER / "locust.log")),
     ]
 
 

@@ -34,10 +34,11 @@ class StaleReadError(Exception):
     """A read after a command did not give what the command wrote."""
 
 
-@events.test_start.add_listener  # type: ignore[untyped-decorator]
+@events.init.add_listener  # type: ignore[untyped-decorator]
 def learn_population(environment: Environment, **_rest: object) -> None:
-    """Ask the gateway once for the airports and flights; this also brings the boards into the cache."""
-    with grpc.insecure_channel(str(environment.host)) as channel:
+    """Ask the gateway once for the airports and flights, before the clock runs; it also fills the cache with boards."""
+    assert environment.parsed_options is not None
+    with grpc.insecure_channel(str(environment.parsed_options.host)) as channel:
         gateway = gateway_pb2_grpc.GatewayStub(channel)
 
         def read(method: str, *arguments: Json) -> Any:

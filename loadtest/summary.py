@@ -24,7 +24,7 @@ class Row:
         count: how many, failed ones included.
         failures: how many failed.
         per_second: rate over the whole run.
-        percentiles_ms: response time in ms at each of PERCENTILES; locust rounds those below 100 ms to 1 ms.
+        percentiles_ms: response time in ms at each of PERCENTILES; locust rounds them to two digits, and to whole ms.
         slowest_ms: the longest.
     """
 
@@ -52,14 +52,15 @@ def percentile_ms(response_times: Mapping[float, int], percent: float) -> float:
 def row_of(entry: Mapping[str, Any], duration_s: float) -> Row:
     """A row from one entry of locust's JSON."""
     times = {float(time_ms): int(count) for time_ms, count in entry["response_times"].items()}
+    slowest_ms = float(entry["max_response_time"])
     return Row(
         kind=entry["method"] or "",
         name=entry["name"],
         count=entry["num_requests"],
         failures=entry["num_failures"],
         per_second=entry["num_requests"] / duration_s if duration_s else 0.0,
-        percentiles_ms=tuple(percentile_ms(times, percent) for percent in PERCENTILES),
-        slowest_ms=float(entry["max_response_time"]),
+        percentiles_ms=tuple(min(percentile_ms(times, percent), slowest_ms) for percent in PERCENTILES),
+        slowest_ms=slowest_ms,
     )
 
 
