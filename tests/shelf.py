@@ -125,7 +125,19 @@ class Shelf(ComputeService):
         return f"done {name}"
 
 
-app = App("shelf", services=[Shelf])
+class Scales(ComputeService):
+    shelf: Shelf
+
+    @compute_method
+    async def weight(self, name: str) -> float:
+        return 0.5 * await self.shelf.count(name)
+
+    async def both(self, name: str) -> tuple[int, float]:
+        """A plain method: it runs where it is called."""
+        return await self.shelf.count(name), await self.weight(name)
+
+
+app = App("shelf", services=[Shelf, Scales])
 
 UNREACHABLE = ShardUnavailable("gone for a moment", retry_after_s=0.01)
 

@@ -112,7 +112,7 @@ async def test_a_watch_that_is_left_ends_at_the_gateway(client: Client, front: F
 async def test_describe(client: Client) -> None:
     description = await client.describe()
     assert description.app == "shelf"
-    assert [service.name for service in description.services] == ["Shelf"]
+    assert [service.name for service in description.services] == ["Shelf", "Scales"]
     with pytest.raises(UnknownService):
         await client.describe("Nowhere")
 

@@ -12,7 +12,7 @@ import pytest
 from fusion_cluster.client import Client, connect
 from fusion_cluster.errors import InvalidArgument, ShardUnavailable, UsageError
 from tests.clients import Front, fronted
-from tests.shelf import Item, Query, Shelf, Stock, app, fresh_stock
+from tests.shelf import Item, Query, Scales, Shelf, Stock, app, fresh_stock
 from tests.waiting import until
 
 
@@ -41,6 +41,14 @@ async def test_values_come_with_their_types(client: Client, stock: Stock) -> Non
     assert await shelf.item("bolt") is None
     assert await shelf.search(Query(("b", "a")), limit=1) == ["a"]
     await shelf.nothing()
+
+
+async def test_services_have_the_services_they_name_and_plain_methods_run_here(client: Client, stock: Stock) -> None:
+    scales = client.service(Scales)
+    assert scales.shelf is client.service(Shelf)
+    assert await scales.both("nut") == (0, 0.0)
+    await client.service(Shelf).put("nut", 3)
+    assert await scales.both("nut") == (3, 1.5)
 
 
 async def test_a_repeated_read_costs_no_network(client: Client, front: Front, stock: Stock) -> None:
@@ -144,7 +152,7 @@ async def test_a_client_that_closes_leaves_no_subscription_behind(front: Front) 
     async with connect(front.address) as client:
         await client.service(Shelf).count("nut")
         assert front.serving.subscription_count == 1
-    await until(lambda: front.serving.subscription_count == 0, timeout_s=15)
+    await until(lambda: front.serving.subscription_count == 0, timeout_s=2)
 
 
 # -- outages

@@ -238,8 +238,9 @@ async def test_concurrent_calls_of_one_key_compute_once(served: Served, stock: S
 async def test_describe_tells_all_that_a_caller_needs(served: Served) -> None:
     reply = await served.stub.Describe(gateway_pb2.DescribeRequest())
     assert reply.app == "shelf"
-    (shelf,) = reply.services
-    assert shelf.name == "Shelf"
+    shelf, scales = reply.services
+    assert (shelf.name, scales.name) == ("Shelf", "Scales")
+    assert [method.name for method in scales.methods] == ["weight"]
     assert shelf.documentation == "What stands on the shelf.\n\nMore about it."
     methods = {method.name: method for method in shelf.methods}
     assert methods["count"].kind == gateway_pb2.MethodDescription.KIND_COMPUTE
