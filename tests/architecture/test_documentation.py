@@ -1,0 +1,122 @@
+"""The documentation says what is: links resolve, terms have an entry, settings and commands are written down."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fusion_cluster
+from fusion_cluster import errors
+from tests.architecture.sources import PACKAGES, PROGRAMS, ROOT, Source, documents, sources
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+SETTING = re.compile(r"(FUSION|RAY)_[A-Za-z0-9_]+")
+
+
+def prose(path: Path) -> str:
+    return FENCE.sub("", path.read_text())
+
+
+def anchors(path: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def settings_in(source: Source) -> Iterator[str]:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SETTING.fullmatch(node.value):
+            yield node.value
+
+
+def terms() -> set[str]:
+    return set(re.findall(r"`@?([\w.]+)", (ROOT / "docs" / "glossary.md").read_text()))
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_resolve(path: Path) -> None:
+    broken = []
+    for target in LINK.findall(prose(path)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            broken.append(target)
+    assert not broken
+
+
+def test_every_public_name_is_in_the_glossary() -> None:
+    public = {name for name in fusion_cluster.__all__ if name != "errors" and not hasattr(errors, name)}
+    assert public, "fusion_cluster exports nothing?"
+    assert not public - terms() - {"__version__"}
+
+
+def test_every_family_of_errors_is_in_the_glossary() -> None:
+    families = [
+        name for name, item in vars(errors).items() if inspect.isclass(item) and errors.FusionError in item.__bases__
+    ]
+    assert not {"FusionError", *families} - terms()
+
+
+def test_every_error_is_exported() -> None:
+    classes = [
+        name for name, item in vars(errors).items() if inspect.isclass(item) and item.__module__ == errors.__name__
+    ]
+    assert not [name for name in classes if not issubclass(getattr(errors, name), errors.FusionError)]
+    assert not [name for name in classes if getattr(fusion_cluster, name, None) is not getattr(errors, name)]
+    assert not set(classes) - set(fusion_cluster.__all__)
+
+
+def test_every_setting_that_the_code_reads_is_documented() -> None:
+    written = {path: path.read_text() for path in documents()}
+    read = {name: source.name for source in sources(*PACKAGES, *PROGRAMS) for name in settings_in(source)}
+    assert "FUSION_LOG_LEVEL" in read, "settings are found no more"
+    undocumented = {
+        name: where for name, where in read.items() if not any(f"`{name}`" in text for text in written.values())
+    }
+    assert not undocumented
+
+
+def test_no_setting_is_documented_that_nothing_reads() -> None:
+    read = {name for source in sources(*PACKAGES, *PROGRAMS) for name in settings_in(source)}
+    makefile = (ROOT / "Makefile").read_text()
+    documented = set(
+        re.findall(r"^\| `((?:FUSION|RAY)_\w+)`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    )
+    assert documented
+    assert not {name for name in documented - read if name not in makefile}
+
+
+def test_every_command_is_documented() -> None:
+    main = (ROOT / "fusion_cluster" / "cli" / "main.py").read_text()
+    commands = re.findall(r'\.command\("([\w-]+)"', main)
+    assert commands, "commands are found no more"
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "settings.md").read_text()
+    assert not [command for command in commands if f"fusion-cluster {command}" not in text]
+
+
+def test_every_make_target_is_documented() -> None:
+    targets = re.findall(r"^([a-z0-9]+): .*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    assert not [target for target in targets if f"make {target}" not in readme]
+
+
+def test_the_changelog_knows_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in changelog
+    assert "keepachangelog.com" in changelog
+
+
+def test_every_decision_says_what_was_decided_and_what_was_rejected() -> None:
+    records = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
+    for path in records:
+        text = path.read_text()
+        missing = [part for part in ("## Context", "## Decision", "## Rejected") if part not in text]
+        assert not missing, path.name

@@ -1,0 +1,125 @@
+"""What a reader may count on in every file: a purpose stated, one idea, names of the field, no sleeping tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.architecture.sources import PACKAGES, PROGRAMS, Source, sources
+
+MAX_LINES = 400
+# File → why it is one idea and still that long.
+LONG_FILES = {
+    "fusion_cluster/protocol/caller.py": "one state machine, seen whole: what each frame does in each state",
+    "fusion_cluster/link/peer.py": "where a session, its carriers and its callers meet; half of it is docstrings",
+    "tests/unit/commands/test_commands.py": "the cases of one subject",
+    "tests/unit/link/test_peer_over_memory.py": "the cases of one subject",
+}
+
+FORBIDDEN_WORDS = {
+    "manager", "managers", "util", "utils", "utility", "helper", "helpers", "common", "base", "misc",
+}  # fmt: skip
+
+# Where an __init__.py may hold more than names of its package, and why.
+SPEAKING_INITS = {
+    "fusion_cluster/testing/__init__.py": "the composition seam: LocalCluster comes from the router, on first use",
+}
+
+# File or folder → why a test there may sleep.
+SLEEPERS = {
+    "tests/waiting.py": "the one bounded wait for a condition",
+    "tests/simulation/": "readers, writers and disruptions at random times; nothing is waited for by it",
+    "tests/integration/test_ray_cluster.py": "a caller that tries again when the error says that it may",
+}
+
+ALL = sources(*PACKAGES, *PROGRAMS, "tests")
+OURS = sources(*PACKAGES, *PROGRAMS)
+
+
+def names_in(source: Source) -> Iterator[str]:
+    yield source.path.stem if source.path.stem != "__init__" else source.path.parent.name
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not is_idiom(node):
+            yield node.name
+
+
+def is_idiom(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """A test's name is a sentence; `Base` is what SQLAlchemy calls the class that tables derive from."""
+    if isinstance(node, ast.ClassDef):
+        return node.name == "Base" and [ast.unparse(base) for base in node.bases] == ["DeclarativeBase"]
+    return node.name.startswith("test_")
+
+
+def words_of(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+
+
+def test_words_of_a_name_are_told_apart() -> None:
+    assert words_of("HTTPLinkManager") == {"http", "link", "manager"}
+    assert words_of("create_database_rows") == {"create", "database", "rows"}
+
+
+def test_there_are_sources_to_look_at() -> None:
+    assert len(OURS) > 20
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [source.name for source in OURS if not ast.get_docstring(source.tree)]
+    assert not silent, "modules without a docstring"
+
+
+def test_no_file_grows_past_400_lines_without_a_reason() -> None:
+    lengths = {source.name: source.text.count("\n") for source in ALL}
+    unexplained = {name: count for name, count in lengths.items() if count > MAX_LINES and name not in LONG_FILES}
+    assert not unexplained, "is there a second idea in each? If not, list it in LONG_FILES with the reason"
+    short_again = [name for name in LONG_FILES if lengths.get(name, 0) <= MAX_LINES]
+    assert not short_again, "listed in LONG_FILES without need"
+
+
+def test_names_are_words_of_the_field() -> None:
+    vague = [
+        f"{source.name}: {name}" for source in ALL for name in names_in(source) if words_of(name) & FORBIDDEN_WORDS
+    ]
+    assert not vague, f"names with one of {sorted(FORBIDDEN_WORDS)} say nothing"
+
+
+def test_an_init_holds_the_names_of_its_package_and_nothing_else() -> None:
+    def is_allowed(statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            return True
+        if isinstance(statement, ast.If):
+            return "TYPE_CHECKING" in ast.unparse(statement.test)
+        if isinstance(statement, ast.Assign | ast.AnnAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            return all(ast.unparse(target) in ("__all__", "__version__") for target in targets)
+        return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+    inits = [source for source in sources(*PACKAGES) if source.path.name == "__init__.py"]
+    speaking = [
+        f"{source.name}:{statement.lineno}"
+        for source in inits
+        for statement in source.tree.body
+        if not is_allowed(statement) and source.name not in SPEAKING_INITS
+    ]
+    assert not speaking, "code in an __init__.py"
+
+
+@pytest.mark.parametrize("module", ["asyncio", "time"])
+def test_no_test_sleeps(module: str) -> None:
+    def sleeps(node: ast.AST) -> bool:
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func) == f"{module}.sleep"):
+            return False
+        # sleep(0) lets the loop turn, which is no waiting.
+        return not (len(node.args) == 1 and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
+
+    sleepy = [
+        f"{source.name}:{node.lineno}"
+        for source in sources("tests")
+        if not source.name.startswith(tuple(SLEEPERS))
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and sleeps(node)
+    ]
+    assert not sleepy, "wait for an event, or with tests.waiting.until"
