@@ -262,6 +262,12 @@ async def test_describe_of_one_service(served: Served) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_a_message_beyond_the_limit_is_refused_by_grpc(stock: Stock) -> None:
+    async with serving_locally(app, GatewayLimits(max_message_bytes=10_000)) as served:
+        error = await refused(served, call_request("Shelf.count", "n" * 10_000))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def test_an_rpc_that_is_not_in_the_contract_is_unimplemented(served: Served) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await raw_call(served, "Nothing")(b"")

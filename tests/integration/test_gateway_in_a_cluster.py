@@ -97,6 +97,20 @@ async def test_many_clients_of_one_key_cost_the_shard_one_subscription(front: Fr
         assert stock.computed == ["nut", "nut"]
 
 
+async def test_a_stopping_gateway_ends_sessions_with_a_retryable_status(front: Front) -> None:
+    async with grpc.aio.insecure_channel(front.address) as channel:
+        open_session: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            "/fusion_cluster.v1.Gateway/Session"
+        )
+        session = open_session()
+        await session.read()  # the challenge
+        await front.stop()
+        with pytest.raises(grpc.aio.AioRpcError):
+            while await session.read() is not grpc.aio.EOF:
+                pass
+        assert await session.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_a_client_keeps_reading_while_shards_die(front: Front) -> None:
     async with connect(front.address) as client:
         shelf = client.service(Shelf)

@@ -7,11 +7,11 @@ import ipaddress
 from typing import Protocol
 
 import grpc
-from fusion_cluster.link.carrier import Carrier
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.host import Host
+from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.handlers import GatewayHandlers
 from fusion_router.gateway.limits import GatewayLimits
@@ -68,7 +68,7 @@ class Gateway:
         self._limits = limits or GatewayLimits()
         self._rpcs = GatewayRpcs(host, self._limits)
         self._sessions = GatewaySessions(acceptor)
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue] - not in its stubs
         self._server: grpc.aio.Server | None = None
         self.address = ""
 
