@@ -132,6 +132,8 @@ _PLAIN: Final = Domain()
 
 def domain(hint: Any) -> Domain:
     """Return what `hint` (a resolved type hint) says about the values of a parameter."""
+    if hint is Any:  # a class since Python 3.11
+        return _UNKNOWN
     if hint is None or hint is type(None):
         return _PLAIN
     if isinstance(hint, NewType):

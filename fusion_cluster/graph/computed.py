@@ -12,6 +12,7 @@ from fusion_cluster.errors import InvariantViolation, UsageError
 from fusion_cluster.graph.computation import Waiter
 from fusion_cluster.graph.context import current_computation, isolated
 from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, T_co, capture
+from fusion_cluster.graph.failure import is_memoized
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.waiting import enter
 
@@ -173,7 +174,7 @@ class Computed(Node[T_co]):
                 latest = computed.update()
                 computed = await latest
             yield computed
-            if computed._failure is not None and computed._state == INVALIDATED:
+            if computed._failure is not None and not is_memoized(computed._failure.error):
                 await asyncio.sleep(computed.function.retry_delay_s(computed._failure.error))
             await computed.when_invalidated()
 

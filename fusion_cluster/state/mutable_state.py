@@ -35,10 +35,12 @@ class MutableState(Generic[T]):
             graph=hosting.graph,
         )
         hosting.graph.add(self._function)
-        self._computed: Computed[T] = self._function.assign_value((), value)
+        self._value = value
+        self._error: Exception | None = None
 
     def __repr__(self) -> str:
-        return f"<MutableState {self._function.method_name} {self._computed.state.value}>"
+        holds = repr(self._value) if self._error is None else repr(self._error)
+        return f"<MutableState {self._function.method_name} = {holds}>"
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self.computed.__await__()
@@ -46,9 +48,7 @@ class MutableState(Generic[T]):
     @property
     def computed(self) -> Computed[T]:
         """The computed that stands for the present value; consistent."""
-        if not self._computed.is_consistent:  # somebody has invalidated it by hand
-            self._put(self._computed)
-        return self._computed
+        return self._function.peek(()) or self._put()
 
     @property
     def value(self) -> T:
@@ -66,10 +66,10 @@ class MutableState(Generic[T]):
 
     def set(self, value: T) -> None:
         """Set the value. An equal one changes nothing and invalidates nothing."""
-        present = self._computed
-        if present._failure is None and _is_equal(present._value, value):
+        if self._error is None and _is_equal(self._value, value):
             return
-        self._computed = self._function.assign_value((), value)
+        self._value, self._error = value, None
+        self._put()
 
     def update(self, updater: Callable[[T], T]) -> None:
         """Set the value to `updater(value)`; this always invalidates, also when the result is equal.
@@ -77,14 +77,15 @@ class MutableState(Generic[T]):
         Raises:
             Exception: the error that was set, or what `updater` raises; nothing changes then.
         """
-        present = self._computed
-        if present._failure is not None:
-            raise present._failure.to_raise()
-        self._computed = self._function.assign_value((), updater(present._value))
+        if self._error is not None:
+            raise self._error
+        self._value = updater(self._value)
+        self._put()
 
     def set_error(self, error: Exception) -> None:
         """Set an error, which every read raises until the next `set`."""
-        self._computed = self._function.assign_error((), error)
+        self._error = error
+        self._put()
 
     def changes(self) -> AsyncIterator[Computed[T]]:
         """Give the present computed now, and another after each change; a slow reader skips some."""
@@ -101,16 +102,15 @@ class MutableState(Generic[T]):
     # -- inside ------------------------------------------------------------------------------------------------------
     async def _read(self) -> Any:
         """Give the value again after somebody has invalidated the computed by hand."""
-        present = self._computed
-        if present._failure is not None:
-            raise present._failure.to_raise()
-        return present._value
+        if self._error is not None:
+            raise self._error
+        return self._value
 
-    def _put(self, present: Computed[T]) -> None:
-        if present._failure is not None:
-            self._computed = self._function.assign_error((), present._failure.error)
-        else:
-            self._computed = self._function.assign_value((), present._value)
+    def _put(self) -> Computed[T]:
+        """Replace the computed by a new one with the present value or error."""
+        if self._error is not None:
+            return self._function.assign_error((), self._error)
+        return self._function.assign_value((), self._value)
 
 
 def _is_equal(old: object, new: object) -> bool:

@@ -1,0 +1,315 @@
+"""A.11: what makes two calls the same call."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NewType, TypeVar
+
+import pytest
+
+from fusion_cluster.errors import InvalidArgument, UsageError
+from fusion_cluster.graph import REQUIRED, ComputeService, Graph, Key, Signature, compute_method
+from fusion_cluster.graph.arguments import TypedArguments, domain
+
+CustomerId = NewType("CustomerId", int)
+Anything = TypeVar("Anything")
+Host = Callable[[Any], Any]
+
+
+class Color(enum.StrEnum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Echo(ComputeService):
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def _echo(self, *values: object) -> str:
+        self.log.append(repr(values))
+        return self.log[-1]
+
+    @compute_method
+    async def many(self, a: int, b: int = 2, *, c: int = 3) -> str:
+        return self._echo(a, b, c)
+
+    @compute_method
+    async def none(self) -> str:
+        return self._echo()
+
+    @compute_method
+    async def unknown(self, value) -> str:  # type: ignore[no-untyped-def]
+        return self._echo(value)
+
+    @compute_method
+    async def number(self, value: int | float) -> str:
+        return self._echo(value)
+
+    @compute_method
+    async def whole(self, value: int) -> str:
+        return self._echo(value)
+
+    @compute_method
+    async def real(self, value: float) -> str:
+        return self._echo(value)
+
+    @compute_method
+    async def flag(self, value: bool) -> str:
+        return self._echo(value)
+
+    @compute_method
+    async def text(self, value: str) -> str:
+        return self._echo(value)
+
+    @compute_method
+    async def point(self, value: tuple[float, ...]) -> str:
+        return self._echo(value)
+
+    @compute_method
+    async def positional(self, value: int, /) -> str:
+        return self._echo(value)
+
+
+@pytest.fixture
+def echo(host: Host) -> Echo:
+    service: Echo = host(Echo())
+    return service
+
+
+async def test_positional_keyword_and_defaulted_spellings_of_one_call_are_one_key(echo: Echo) -> None:
+    first = echo.many(1)
+    assert first is echo.many(1, 2)
+    assert first is echo.many(1, b=2)
+    assert first is echo.many(b=2, a=1)
+    assert first is echo.many(1, 2, c=3)
+    await first
+    assert first is echo.many(a=1, b=2, c=3)
+    assert echo.log == ["(1, 2, 3)"]
+    assert first.key == Key("Echo", "many", (1, 2, 3))
+    assert str(first.key) == "Echo.many(1, 2, 3)"
+    assert echo.many(1, c=4) is not first
+
+
+async def test_one_argument_may_be_spelled_by_name(echo: Echo) -> None:
+    assert echo.whole(7) is echo.whole(value=7)
+    assert echo.none() is echo.none()
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "field"),
+    [
+        ((), {}, "a"),
+        ((1, 2, 3), {}, "c"),
+        ((1,), {"d": 1}, "d"),
+        ((1,), {"a": 1}, "a"),
+    ],
+)
+async def test_a_wrong_call_names_the_parameter(
+    echo: Echo, args: tuple[Any, ...], kwargs: dict[str, Any], field: str
+) -> None:
+    for call in (echo.many, echo.many.peek, echo.many.invalidate, echo.many.changes):
+        with pytest.raises(InvalidArgument) as caught:
+            call(*args, **kwargs)
+        assert caught.value.field == field
+        assert "Echo.many" in str(caught.value)
+
+
+async def test_a_surplus_argument_is_refused_also_when_the_rest_is_cached(echo: Echo) -> None:
+    one: Any = echo.whole
+    await one(1)
+    wrong_calls: list[tuple[tuple[int, ...], dict[str, int]]] = [((1, 2), {}), ((), {}), ((1,), {"other": 2})]
+    for args, kwargs in [*wrong_calls, ((1,), {"value": 1})]:
+        with pytest.raises(InvalidArgument):
+            one(*args, **kwargs)
+    none: Any = echo.none
+    await none()
+    with pytest.raises(InvalidArgument):
+        none(1)
+    by_name: Any = echo.positional
+    with pytest.raises(InvalidArgument, match="no parameter 'value' to give by name"):
+        by_name(value=1)
+
+
+async def test_an_unhashable_argument_names_the_parameter(echo: Echo) -> None:
+    for call in (echo.whole, echo.text, echo.unknown):
+        wrong: Any = call
+        with pytest.raises(InvalidArgument, match="must be hashable, a list is not") as caught:
+            wrong([1])
+        assert caught.value.field == "value"
+
+
+async def test_an_argument_that_cannot_be_encoded_names_the_parameter(echo: Echo) -> None:
+    for value in (object(), (1, object()), lambda: 1, 2**64):
+        with pytest.raises(InvalidArgument, match="cannot be encoded") as caught:
+            echo.unknown(value)
+        assert caught.value.field == "value"
+
+
+async def test_numbers_of_several_kinds_are_different_keys_when_the_type_admits_them(echo: Echo) -> None:
+    for method in (echo.unknown, echo.number):
+        echo.log.clear()
+        assert [await method(1), await method(1.0), await method(True)] == ["(1,)", "(1.0,)", "(True,)"]
+        assert [await method(1), await method(1.0), await method(True)] == ["(1,)", "(1.0,)", "(True,)"]
+        assert echo.log == ["(1,)", "(1.0,)", "(True,)"]
+        await method.invalidate(1.0)
+        assert method.peek(1) is not None
+        assert method.peek(1.0) is None
+        assert method.peek(True) is not None
+
+
+async def test_kinds_are_told_apart_inside_tuples_and_sets(echo: Echo) -> None:
+    assert await echo.unknown((1, (2,))) == "((1, (2,)),)"
+    assert await echo.unknown((1, (2.0,))) == "((1, (2.0,)),)"
+    assert await echo.unknown(frozenset({1})) == "(frozenset({1}),)"
+    assert await echo.unknown(frozenset({True})) == "(frozenset({True}),)"
+    assert echo.unknown((1, (2,))) is echo.unknown((1, (2,)))
+
+
+async def test_a_number_becomes_the_kind_that_its_type_says(echo: Echo) -> None:
+    assert await echo.real(1) == "(1.0,)"
+    assert echo.real(1) is echo.real(1.0) is echo.real(True)
+    assert await echo.whole(True) == "(1,)"
+    assert echo.whole(1) is echo.whole(1.0) is echo.whole(Level.LOW)  # type: ignore[arg-type]
+    assert await echo.flag(1) == "(True,)"  # type: ignore[arg-type]
+    assert await echo.text(Color.RED) == "('red',)"
+    assert await echo.point((1, 2)) == "((1.0, 2.0),)"
+    assert echo.log == ["(1.0,)", "(1,)", "(True,)", "('red',)", "((1.0, 2.0),)"]
+
+
+async def test_negative_zero_and_nan_are_one_key_each(echo: Echo) -> None:
+    assert await echo.real(-0.0) == "(0.0,)"
+    assert echo.real(0.0) is echo.real(-0.0)
+    assert echo.real(math.nan) is echo.real(float("nan"))
+    assert echo.unknown(math.nan) is echo.unknown(float("nan"))
+
+
+async def test_the_owner_finds_a_key_by_plain_canonical_arguments(echo: Echo, graph: Graph) -> None:
+    function = graph.functions["Echo.unknown"]
+    assert function.lookup((True,)) is echo.unknown(True)
+    assert function.lookup((1,)) is echo.unknown(1) is not echo.unknown(True)
+    await echo.unknown(1)
+    assert graph.peek(Key("Echo", "unknown", (1,))) is echo.unknown(1)
+    assert graph.peek(Key("Echo", "unknown", (True,))) is None
+    assert graph.peek(Key("Echo", "no_such", ())) is None
+
+
+@pytest.mark.parametrize(
+    ("hint", "is_ambiguous"),
+    [
+        (int, False),
+        (str, False),
+        (None, False),
+        (int | None, False),
+        (float | str, False),
+        (CustomerId, False),
+        (Annotated[int, "id"], False),
+        (Literal[1, 2], False),
+        (Literal["a"], False),
+        (Level, False),
+        (Color, False),
+        (Decimal, False),
+        (tuple[int, str], False),
+        (frozenset[str], False),
+        (Any, True),
+        (object, True),
+        (int | float, True),
+        (bool | int, True),
+        (Level | int, True),
+        (Literal[1, True], True),
+        (tuple[Any, ...], True),
+        (tuple, True),
+        (frozenset, True),
+        (Anything, True),
+        (complex | Decimal, True),
+    ],
+)
+def test_a_type_is_ambiguous_when_equal_values_of_it_may_differ(hint: Any, is_ambiguous: bool) -> None:
+    assert domain(hint).is_ambiguous is is_ambiguous
+
+
+def test_typed_arguments_are_equal_when_their_kinds_are() -> None:
+    assert TypedArguments((1, "a")) == (1, "a")
+    assert TypedArguments((1,)) != TypedArguments((True,))
+    assert TypedArguments((1,)) != TypedArguments((1.0,))
+    assert hash(TypedArguments((1,))) == hash((1,))
+    assert {TypedArguments((1,)): "int", TypedArguments((True,)): "bool"}[TypedArguments((True,))] == "bool"
+    assert TypedArguments((1,)) != 1
+
+
+# -- signatures ------------------------------------------------------------------------------------------------------
+def test_a_signature_tells_parameters_result_and_documentation() -> None:
+    async def total(self: object, cart_id: str, /, limit: int = 3, *, exact: bool = False) -> Decimal:
+        """What a cart costs."""
+        return Decimal()
+
+    signature = Signature(total, "Carts.total")
+    assert signature.name == "Carts.total"
+    assert [(p.name, p.type, p.is_required, p.is_keyword_only) for p in signature.parameters] == [
+        ("cart_id", str, True, False),
+        ("limit", int, False, False),
+        ("exact", bool, False, True),
+    ]
+    assert signature.parameters[0].default is REQUIRED
+    assert signature.result_type is Decimal
+    assert signature.documentation == "What a cart costs."
+    assert signature.bind(("c1",), {"exact": 1}) == ("c1", 3, True)
+
+
+def test_arguments_from_the_wire_stand_in_order_keyword_only_ones_too() -> None:
+    async def method(self: object, a: int, *, b: int = 2, c: int = 3) -> None: ...
+
+    signature = Signature(method, "S.method")
+    assert signature.canonicalise([1, 5]) == (1, 5, 3)
+    assert signature.call(lambda a, *, b, c: (a, b, c), (1, 5, 3)) == (1, 5, 3)
+    with pytest.raises(InvalidArgument, match="takes 3 arguments, 4 were given") as caught:
+        signature.canonicalise([1, 2, 3, 4])
+    assert caught.value.field == "c"
+    with pytest.raises(InvalidArgument, match="'a' is missing"):
+        signature.canonicalise([])
+
+
+def test_type_hints_may_name_what_is_local_to_the_enclosing_function() -> None:
+    class Local:
+        pass
+
+    class Service(ComputeService):
+        @compute_method
+        async def get(self, key: int) -> Local:
+            return Local()
+
+    assert Service.get.signature(Service).result_type is Local
+
+
+def test_a_type_hint_that_cannot_be_resolved_is_a_usage_error() -> None:
+    async def method(self: object, a: NoSuchType) -> int:  # type: ignore[name-defined]  # noqa: F821
+        return 1
+
+    signature = Signature(method, "S.method")
+    assert signature.result_type is int
+    with pytest.raises(UsageError, match="NoSuchType") as caught:
+        _ = signature.parameters
+    assert caught.value.field == "a"
+
+
+def test_star_arguments_are_refused_where_the_method_is_written() -> None:
+    with pytest.raises(UsageError, match=r"\*args") as caught:
+
+        @compute_method
+        async def method(self: object, *args: int) -> None: ...
+
+    assert caught.value.field == "args"
+    with pytest.raises(UsageError, match="self"):
+
+        @compute_method  # type: ignore[arg-type]
+        async def lonely() -> None: ...
+
+    with pytest.raises(UsageError, match="must be an async def"):
+
+        @compute_method  # type: ignore[arg-type]
+        def plain(self: object) -> None: ...

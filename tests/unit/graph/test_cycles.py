@@ -1,0 +1,148 @@
+"""A.17: cycles raise, with the path, and nothing hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fusion_cluster.errors import CircularDependencyError
+from fusion_cluster.graph import Computed, ComputeService, Graph, compute_method, gather, isolated
+from fusion_cluster.graph.validation import dependencies_of
+from tests.waiting import until
+
+Host = Callable[[Any], Any]
+
+
+async def value_of(computed: Computed[Any]) -> Any:
+    return await computed
+
+
+class Maze(ComputeService):
+    """Each place leads to the next ones in `ways`; a place may wait for `gates` first."""
+
+    def __init__(self, **ways: str) -> None:
+        self.ways = ways
+        self.gates: dict[str, asyncio.Event] = {}
+        self.log: list[str] = []
+
+    @compute_method
+    async def walk(self, place: str) -> int:
+        self.log.append(place)
+        if place in self.gates:
+            await self.gates[place].wait()
+        return 1 + sum([await self.walk(next_place) for next_place in self.ways.get(place, "")])
+
+    @compute_method
+    async def walk_at_once(self, place: str) -> int:
+        return 1 + sum(await gather(*(self.walk_at_once(next_place) for next_place in self.ways.get(place, ""))))
+
+    @compute_method
+    async def walk_in_tasks(self, place: str) -> int:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(value_of(self.walk_in_tasks(p))) for p in self.ways.get(place, "")]
+        return 1 + int(sum(task.result() for task in tasks))
+
+    @compute_method
+    async def walk_isolated(self, place: str) -> int:
+        with isolated():
+            return 1 + sum(await gather(*(self.walk_isolated(p) for p in self.ways.get(place, ""))))
+
+
+async def test_a_computation_that_waits_for_itself(host: Host) -> None:
+    maze: Maze = host(Maze(a="a"))
+    with pytest.raises(CircularDependencyError, match=r"^Maze.walk\('a'\) → Maze.walk\('a'\)$"):
+        await maze.walk("a")
+
+
+async def test_a_cycle_over_several_computations_names_the_path(host: Host) -> None:
+    maze: Maze = host(Maze(a="b", b="c", c="a"))
+    path = r"Maze.walk\('c'\) → Maze.walk\('a'\) → Maze.walk\('b'\) → Maze.walk\('c'\)"
+    with pytest.raises(CircularDependencyError, match=path):
+        await maze.walk("a")
+    assert maze.log == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("method", ["walk_at_once", "walk_isolated"])
+async def test_a_cycle_through_gather(host: Host, method: str) -> None:
+    maze: Maze = host(Maze(a="xb", b="yc", c="za"))
+    with pytest.raises(CircularDependencyError):
+        await getattr(maze, method)("a")
+
+
+async def test_a_cycle_through_tasks_that_a_body_made(host: Host) -> None:
+    maze: Maze = host(Maze(a="xb", b="a"))
+    with pytest.raises(ExceptionGroup) as caught:
+        await maze.walk_in_tasks("a")
+    assert caught.group_contains(CircularDependencyError)
+
+
+async def test_a_cycle_that_two_concurrent_computations_close(host: Host, graph: Graph) -> None:
+    maze: Maze = host(Maze(a="b", b="a"))
+    maze.gates = {"a": asyncio.Event(), "b": asyncio.Event()}
+    tasks = [asyncio.create_task(value_of(maze.walk(place))) for place in "ab"]
+    await until(lambda: len(maze.log) == 2)
+    for gate in maze.gates.values():
+        gate.set()
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+    assert [type(result) for result in results] == [CircularDependencyError] * 2
+    assert " → " in str(results[0])
+    graph.validate()
+
+
+async def test_the_error_of_a_cycle_is_out_of_date_when_the_others_no_longer_close_it(host: Host) -> None:
+    class Switched(ComputeService):
+        ways: str = "a"
+
+        @compute_method
+        async def way(self) -> str:
+            return self.ways
+
+        @compute_method
+        async def a(self) -> str:
+            await both.wait()
+            return "a" + await self.b()
+
+        @compute_method
+        async def b(self) -> str:
+            started.append("b")
+            both.set()
+            return "b" + await self.a() if await self.way() == "a" else "b"
+
+    both: asyncio.Event = asyncio.Event()
+    started: list[str] = []
+    switched: Switched = host(Switched())
+    results = await asyncio.gather(value_of(switched.a()), value_of(switched.b()), return_exceptions=True)
+    assert all(isinstance(result, CircularDependencyError) for result in results)
+    failed = switched.a.peek()
+    assert failed is not None
+    assert failed.error is not None
+    switched.ways = ""
+    await switched.way.invalidate()
+    assert failed.is_consistent is False
+    assert await switched.a() == "ab"
+
+
+async def test_a_diamond_is_no_cycle(host: Host) -> None:
+    maze: Maze = host(Maze(a="bc", b="d", c="d", d="e"))
+    assert await maze.walk_at_once("a") == 7
+    assert await maze.walk("a") == 7
+    assert len(dependencies_of(maze.walk("a"))) == 2
+
+
+async def test_a_task_that_a_body_leaves_behind_under_isolated_may_read_that_body(host: Host) -> None:
+    class Refreshing(ComputeService):
+        @compute_method
+        async def get(self) -> int:
+            with isolated():
+                tasks.append(asyncio.create_task(value_of(self.get())))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return 1
+
+    tasks: list[asyncio.Task[int]] = []
+    refreshing: Refreshing = host(Refreshing())
+    assert await refreshing.get() == 1
+    assert await tasks[0] == 1
