@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,7 +26,7 @@ async def running_cluster(database: Path, *, shards: int, port: int) -> AsyncIte
         UsageError: the port is taken, or the app runs already in that Ray cluster.
     """
     cpus = max(os.cpu_count() or 1, shards + 1)  # one for each shard and for the gateway
-    await asyncio.to_thread(start_ray, cpus=cpus)
+    start_ray(cpus=cpus)  # blocks for seconds, but Ray wants the main thread
     try:
         environment = {DATABASE_VARIABLE: database_url(database)}
         async with await launch(APP, shards=shards, grpc_port=port, environment=environment) as launched:

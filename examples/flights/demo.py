@@ -100,10 +100,8 @@ async def demonstrate(options: Options, console: Console) -> int:
     events = await asyncio.to_thread(events_of, complete, options.day)
     console.print(f"{len(events):,} departures, arrivals and cancellations of {options.day} to replay")
     console.print(f"starting Ray with {options.shards} shards and a gateway", style="dim")
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with running_cluster(database, shards=options.shards, port=options.port) as launched:
+        _end_on_sigterm()
         (address,) = launched.gateway_addresses
         console.print(f"serving at [bold green]{address}[/]")
         async with connect(address, timeout_s=30.0) as client:
@@ -115,6 +113,13 @@ async def demonstrate(options: Options, console: Console) -> int:
                 console.print(f"  {example_command(show.observer.snapshot)}", soft_wrap=True)
                 await asyncio.Event().wait()
     return 0 if summary.is_right else 1
+
+
+def _end_on_sigterm() -> None:
+    """Set after Ray has started, which sets a handler of its own."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 class Show:
@@ -139,7 +144,6 @@ class Show:
         self._replay = Replay(
             events,
             self._meter.timed(through_client(client)),
-            seconds=DEFAULT_SECONDS if options.seconds is None else options.seconds,
             on_confirmed=self._on_confirmed,
         )
         progress = self._replay.progress
@@ -162,13 +166,16 @@ class Show:
             complete: the database with all that is known.
             database: the one that is served.
         """
-        start_s = time.perf_counter()
+        begin_s = time.perf_counter()
         await self.observer.look()
+        start_s = time.perf_counter()
+        self._console.print(f"the first boards and totals of {self._options.day} in {start_s - begin_s:.1f} s")
+        seconds = (self._options.seconds or DEFAULT_SECONDS) - (start_s - begin_s)
         async with asyncio.TaskGroup() as group:
             beside: list[Coroutine[Any, Any, None]] = [self._audience.run(), self._watch_members(), self._show()]
             tasks = [group.create_task(each) for each in beside]
             half_time = group.create_task(self._read_outside_at_half_time())
-            await self._replay.run()
+            await self._replay.run(max(seconds, 0.0))
             took_s = time.perf_counter() - start_s
             await half_time
             for task in tasks:

@@ -48,7 +48,6 @@ class Replay:
     Args:
         events: in order, as `events_of` gives them.
         execute: runs one command.
-        seconds: how long to take; None: as long as it takes. It takes longer when the commands do.
         concurrency: how many commands are under way at once.
         retry_for_s: how long one command is tried before its error is raised.
         on_confirmed: is told of each event whose command returned.
@@ -59,7 +58,6 @@ class Replay:
         events: Sequence[FlightEvent],
         execute: Execute,
         *,
-        seconds: float | None = None,
         concurrency: int = 16,
         retry_for_s: float = RETRY_FOR_S,
         on_confirmed: Callable[[FlightEvent], None] | None = None,
@@ -67,25 +65,28 @@ class Replay:
         self.progress = ReplayProgress(total=len(events), minute=events[0].minute if events else 0)
         self._events = events
         self._execute = execute
-        self._due_times_s = due_times_s([event.minute for event in events], seconds or 0.0)
         self._free_places = asyncio.Semaphore(concurrency)
         self._retry_for_s = retry_for_s
         self._on_confirmed = on_confirmed
         self._replay_id = uuid.uuid4().hex
 
-    async def run(self) -> None:
+    async def run(self, seconds: float = 0.0) -> None:
         """Apply all events.
+
+        Args:
+            seconds: how long to take; it takes longer when the commands do. 0: as fast as they go.
 
         Raises:
             Exception: what a command raised that is of no use to repeat, or was repeated long enough.
         """
         loop = asyncio.get_running_loop()
         start_s = loop.time()
+        due_times = due_times_s([event.minute for event in self._events], seconds)
         # Flight -> its newest command that may still be under way.
         newest: dict[int, asyncio.Task[None]] = {}
         try:
             async with asyncio.TaskGroup() as group:
-                for event, due_s in zip(self._events, self._due_times_s, strict=True):
+                for event, due_s in zip(self._events, due_times, strict=True):
                     wait_s = start_s + due_s - loop.time()
                     if wait_s > 0:
                         await asyncio.sleep(wait_s)

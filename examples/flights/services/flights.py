@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, cast
 
-from sqlalchemy import RowMapping, Select, bindparam, select, update
+from sqlalchemy import Executable, RowMapping, bindparam, select, update
 
 from examples.flights import schema
 from examples.flights.clock import show_minute
@@ -211,7 +211,7 @@ class Flights(ComputeService):
             self.any_of.invalidate(plan["day"])
         return plan
 
-    async def _row(self, query: Select[Any], flight_id: int) -> Mapping[str, Any]:
+    async def _row(self, query: Executable, flight_id: int) -> Mapping[str, Any]:
         async with self.database.session() as session:
             result = await session.execute(query, {"of_flight": flight_id})
         return _known(result.mappings().one_or_none(), flight_id)

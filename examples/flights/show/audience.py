@@ -56,7 +56,7 @@ class Audience:
             (15, self._airport),
             (15, self._carrier),
             (5, self._conditions),
-            (10, lambda: self._network.by_carrier(self._day)),
+            (5, lambda: self._network.by_carrier(self._day)),
         )
 
     async def run(self) -> None:

@@ -32,7 +32,7 @@ def lines_in_sight(board: Sequence[Departure], minute: int, count: int) -> Seque
 
 def board_table(board: Sequence[Departure], minute: int) -> Table:
     """The lines as a table."""
-    table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+    table = Table(box=None, expand=True, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("time", width=5)
     table.add_column("to", width=3)
     table.add_column("flight", width=7)

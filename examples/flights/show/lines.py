@@ -25,4 +25,4 @@ def line_of(snapshot: Snapshot) -> str:
 def delay_of(totals: Totals) -> str:
     """The mean delay of those that left."""
     mean = totals.mean_departure_delay_min
-    return "-" if mean is None else f"{mean:.0f} min"
+    return "-" if mean is None else f"{round(mean)} min"

@@ -50,10 +50,10 @@ def summary_view(summary: Summary) -> RenderableType:
     """The summary, for a terminal and for a file."""
     snapshot, comparison = summary.snapshot, summary.comparison
     table = Table(title=f"{snapshot.day} after {snapshot.confirmed:,} commands", title_justify="left", box=None)
-    table.add_column("")
-    for column in ("flights", "departed", "arrived", "diverted", "cancelled", "departure delay", "arrival delay"):
-        table.add_column(column, justify="right")
-    for name, totals in (("through the gateway", snapshot.network), ("computed in SQL", summary.sql)):
+    table.add_column(no_wrap=True)
+    for column in ("flights", "departed", "arrived", "diverted", "cancelled", "left late", "came late"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, totals in (("gateway", snapshot.network), ("SQL", summary.sql)):
         counts = (totals.flights, totals.departed, totals.arrived, totals.diverted, totals.cancelled)
         delays = (totals.departure_delay_min, totals.arrival_delay_min)
         table.add_row(name, *(f"{count:,}" for count in counts), *(f"{delay:,} min" for delay in delays))

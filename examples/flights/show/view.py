@@ -86,7 +86,7 @@ def _sums(totals: Totals) -> tuple[Text, ...]:
         Text(f"{totals.departed}/{totals.flights}"),
         Text(str(totals.arrived)),
         Text(str(totals.cancelled + totals.diverted), style="red" if totals.cancelled + totals.diverted else "dim"),
-        Text("-" if mean is None else f"{mean:.0f} min", style=style),
+        Text("-" if mean is None else f"{round(mean)} min", style=style),
     )
 
 
@@ -115,7 +115,7 @@ def _traffic(traffic: Traffic) -> RenderableType:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_row("reads", f"{traffic.reads_per_s:,.0f}/s, {traffic.hit_rate:.0%} hits")
-    table.add_row("through the gateway", f"{traffic.miss_p50_ms:.1f} ms, p99 {traffic.miss_p99_ms:.1f}")
+    table.add_row("by gateway", f"{traffic.miss_p50_ms:.1f} ms, p99 {traffic.miss_p99_ms:.1f}")
     table.add_row("commands", f"{traffic.commands_per_s:,.0f}/s, {traffic.command_p50_ms:.1f} ms")
     table.add_row("invalidations", f"{traffic.invalidations_per_s:,.0f}/s")
     return Panel(table, title="calls", title_align="left")
@@ -126,12 +126,12 @@ def _foot(snapshot: Snapshot) -> RenderableType:
     in_all = (
         f"{year.flights:,} flights: {year.departed:,} departed, {year.arrived:,} arrived, {year.cancelled:,} cancelled"
     )
-    outside = "reads at half time" if snapshot.outside is None else snapshot.outside.answer
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", no_wrap=True, width=11)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    table.add_row("call it", Text(example_command(snapshot), style="bold green"))
-    table.add_row("2nd process", Text(outside, style="magenta"))
+    outside = "a second process reads at half time" if snapshot.outside is None else snapshot.outside.answer
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(style="dim", no_wrap=True, min_width=7)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_row("try", Text(example_command(snapshot), style="bold green"))
+    table.add_row("outside", Text(outside, style="magenta"))
     table.add_row(str(snapshot.day.year), in_all)
     return Panel(table, title=f"gateway [bold]{snapshot.address}[/]", title_align="left", border_style="green")
 

@@ -21,6 +21,7 @@ class Services(Protocol):
 
     def service(self, service: type[S], /) -> S:
         """The instance of a service class."""
+        ...
 
 
 @dataclass(frozen=True)
