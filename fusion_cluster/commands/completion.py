@@ -19,14 +19,16 @@ async def complete(coroutine: Coroutine[Any, Any, T]) -> T:
         CancelledError: the caller was cancelled meanwhile, or the task itself was (the loop is shutting down).
     """
     task = asyncio.get_running_loop().create_task(coroutine)
-    cancellation: asyncio.CancelledError | None = None
+    cancellation: asyncio.CancelledError
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError as error:
+        cancellation = error
     while not task.done():
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError as error:
             cancellation = error
-    if cancellation is None:
-        return task.result()
     if not task.cancelled():
         cancellation.__cause__ = task.exception()
     raise cancellation

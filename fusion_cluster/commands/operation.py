@@ -29,26 +29,6 @@ class OperationState(enum.Enum):
     ROLLED_BACK = "rolled back"
 
 
-class OperationSession(AsyncSession):
-    """The session of an operation: it is the operation that commits or rolls back, when its block ends."""
-
-    async def commit(self) -> None:
-        """Not here.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("an operation commits when its block ends")
-
-    async def rollback(self) -> None:
-        """Not here.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("an operation is rolled back by an exception that leaves its block")
-
-
 class Operation:
     """One transaction, given by `database.operation()`.
 
@@ -62,7 +42,7 @@ class Operation:
         task: the task that opened it.
     """
 
-    def __init__(self, session: OperationSession, *, savepoint_in: Operation | None = None) -> None:
+    def __init__(self, session: AsyncSession, *, savepoint_in: Operation | None = None) -> None:
         self.id: str = savepoint_in.id if savepoint_in is not None else uuid.uuid4().hex
         self.command = running_command()
         self.command_id: str = self.command.command_id if self.command is not None else self.id

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
@@ -22,7 +22,6 @@ from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import is_computing
 from fusion_cluster.commands.operation import (
     Operation,
-    OperationSession,
     OperationState,
     current_operation,
     running_operation,
@@ -31,7 +30,18 @@ from fusion_cluster.errors import CommandOutcomeUnknown, UsageError
 
 logger = logging.getLogger(__name__)
 
-OpenSession = Callable[[], OperationSession]
+
+class Transactions(Protocol):
+    """Where operations get their transactions from: a database, in one event loop."""
+
+    @property
+    def writers(self) -> asyncio.Semaphore:
+        """How many operations may be open at a time."""
+        ...
+
+    def open_session(self) -> AsyncSession:
+        """A session for one transaction, which begins with its first statement."""
+        ...
 
 
 class OperationScope(AbstractAsyncContextManager[Operation]):
@@ -40,32 +50,33 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     In the block of another operation on the same database it shares that one's transaction, as a savepoint in it.
 
     Args:
-        open_session: opens a session on the database; equal for the same database.
+        transactions: the database.
     """
 
-    def __init__(self, open_session: OpenSession) -> None:
-        self._open_session = open_session
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
         self._savepoint: AsyncSessionTransaction | None = None
         self._outer: _Opened | None = None
+        self._publications: list[Awaitable[None]] = []
 
     async def __aenter__(self) -> Operation:
         if is_computing():
             raise UsageError("a compute method cannot change data: open the operation in a command")
-        outer = _shared(self._open_session)
+        outer = self._outer = _shared(self._transactions)
         if outer is None:
-            operation: Operation = _Opened(self._open_session(), self._open_session)
+            self._operation = _Opened(self._transactions.open_session(), self._transactions)
+            await self._transactions.writers.acquire()
         else:
             if outer.task is not asyncio.current_task():
                 raise UsageError(
                     "an operation's transaction belongs to the task that opened it: open another outside its block"
                 )
-            self._savepoint = await outer.session.begin_nested()
-            operation = _Opened(outer.session, self._open_session, savepoint_in=outer)
-        self._outer = outer
-        self._operation = operation
+            self._savepoint = outer.session.begin_nested()
+            await complete(_begin(self._savepoint))
+            self._operation = _Opened(outer.session, self._transactions, savepoint_in=outer)
         self._previous = current_operation.get()
-        current_operation.set(operation)
-        return operation
+        current_operation.set(self._operation)
+        return self._operation
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -73,10 +84,13 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         current_operation.set(self._previous)
         if self._outer is not None:
             await (self._release(self._outer) if error is None else self._roll_back_to_savepoint())
-        elif error is None:
-            await self._commit()
-        else:
-            await self._roll_back()
+            return
+        try:
+            await (self._commit() if error is None else self._roll_back())
+        finally:
+            self._transactions.writers.release()
+        for publication in self._publications:
+            await publication
 
     # -- a transaction of its own --------------------------------------------------------------------------------------
     async def _commit(self) -> None:
@@ -89,8 +103,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             raise
         operation.state = OperationState.COMMITTING
         # From here on the caller's cancellation waits until the outcome is known.
-        for publication in await complete(self._commit_and_publish()):
-            await publication
+        self._publications = await complete(self._commit_and_publish())
 
     async def _commit_and_publish(self) -> list[Awaitable[None]]:
         operation = self._operation
@@ -134,17 +147,17 @@ class _Opened(Operation):
     """An operation that knows which database it is on."""
 
     def __init__(
-        self, session: OperationSession, open_session: OpenSession, *, savepoint_in: Operation | None = None
+        self, session: AsyncSession, transactions: Transactions, *, savepoint_in: Operation | None = None
     ) -> None:
         super().__init__(session, savepoint_in=savepoint_in)
-        self.open_session = open_session
+        self.transactions = transactions
 
 
-def _shared(open_session: OpenSession) -> _Opened | None:
+def _shared(transactions: Transactions) -> _Opened | None:
     """The open operation on the same database that the caller is a part of, if any."""
     operation = running_operation()
     while operation is not None:
-        if operation.is_open and isinstance(operation, _Opened) and operation.open_session == open_session:
+        if operation.is_open and isinstance(operation, _Opened) and operation.transactions is transactions:
             return operation
         operation = operation.surrounding
     return None
@@ -155,6 +168,10 @@ def _is_in_doubt(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return error.connection_invalidated
     return not isinstance(error, Exception)  # the task was cancelled under it: the loop is shutting down
+
+
+async def _begin(savepoint: AsyncSessionTransaction) -> None:
+    await savepoint
 
 
 async def _quietly(ending: Coroutine[Any, Any, None]) -> None:

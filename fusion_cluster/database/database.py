@@ -6,19 +6,16 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 from typing import Any
 
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
 
 from fusion_cluster.commands.completion import complete
-from fusion_cluster.commands.operation import Operation, OperationSession
+from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.scope import OperationScope
 from fusion_cluster.database.engines import Engines, create_engines
 from fusion_cluster.database.url import masked, parse_url
-from fusion_cluster.errors import UsageError
 
 
 class Database:
@@ -58,9 +55,10 @@ class Database:
     def session(self) -> AsyncSession:
         """A session to read with: `async with database.session() as session`.
 
-        Each statement sees what is committed when it begins. Changes are refused: they belong into an operation.
+        Each statement sees what is committed when it begins, and holds a connection only while it runs. Changes are
+        refused: they belong into an operation.
         """
-        return _ReadSession(self._current().reading, expire_on_commit=False, sync_session_class=_ReadOnlySession)
+        return self._current().read_session()
 
     def operation(self) -> AbstractAsyncContextManager[Operation]:
         """One transaction: `async with database.operation() as operation`, then `operation.session`.
@@ -73,7 +71,7 @@ class Database:
         Raises:
             UsageError: (when entered) in a compute method, or in another task than that of the operation around it.
         """
-        return OperationScope(self._open_operation_session)
+        return OperationScope(self._current())
 
     async def create_tables(self, metadata: MetaData | Sequence[MetaData]) -> None:
         """Create the tables that are not there yet."""
@@ -86,9 +84,6 @@ class Database:
         engines = self._engines.pop((os.getpid(), asyncio.get_running_loop()), None)
         if engines is not None:
             await complete(engines.dispose())
-
-    def _open_operation_session(self) -> OperationSession:
-        return OperationSession(self._current().writing, expire_on_commit=False)
 
     def _current(self) -> Engines:
         loop = asyncio.get_running_loop()
@@ -104,23 +99,3 @@ class Database:
 
 def _restored(url: str, busy_timeout_s: float) -> Database:
     return Database(url, busy_timeout_s=busy_timeout_s)
-
-
-class _ReadSession(AsyncSession):
-    """A session that ends without a task of its own: in autocommit mode there is nothing to roll back."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-
-class _ReadOnlySession(Session):
-    def flush(self, objects: Sequence[Any] | None = None) -> None:
-        """Refuse to write what has been changed.
-
-        Raises:
-            UsageError: something has been changed.
-        """
-        if self.new or self.deleted or self.dirty:
-            raise UsageError("this session only reads: change data in an operation, `async with database.operation()`")

@@ -3,11 +3,12 @@
 Reads are in autocommit mode: a read costs one statement and no BEGIN or ROLLBACK, and each statement sees what is
 committed when it begins. SQLite is set up for several processes: WAL, so that readers and the writer do not wait for
 each other; BEGIN IMMEDIATE for operations, so that two writers wait for each other at the beginning and do not fail
-when the second upgrades its lock; one writing connection per process, so that its operations queue here, not in SQLite.
+when the second upgrades its lock; one operation at a time per process, so that they queue here and not in SQLite.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +16,44 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolResetState
 
+from fusion_cluster.database.sessions import OperationSession, ReadSession
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import UsageError
 
 _SQLITE_READERS = 4
-"""Connections, each with a thread, that read one SQLite file in one process and loop."""
+"""Statements, each in a thread, that read one SQLite file at a time, in one process and loop."""
+
+_SERVER_READERS = _SERVER_WRITERS = 8
+"""Statements that read at a time, and operations, on a database server, in one process and loop."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Engines:
-    """The engines of one database in one event loop."""
+    """The engines of one database in one event loop (`commands.scope.Transactions`).
+
+    Attributes:
+        reading: in autocommit mode.
+        writing: for operations.
+        readers: how many statements may read at a time.
+        writers: how many operations may be open at a time.
+        finishes_calls: whether a call of a session is finished before its caller's cancellation takes effect.
+    """
 
     reading: AsyncEngine
     writing: AsyncEngine
+    readers: asyncio.Semaphore
+    writers: asyncio.Semaphore
+    finishes_calls: bool
+
+    def read_session(self) -> ReadSession:
+        """A session to read with."""
+        return ReadSession(self.reading, slots=self.readers, finishes_calls=self.finishes_calls)
+
+    def open_session(self) -> OperationSession:
+        """A session for one transaction, which begins with its first statement."""
+        return OperationSession(self.writing, finishes_calls=self.finishes_calls)
 
     async def dispose(self) -> None:
         """Close all connections that are not in use."""
@@ -48,8 +73,20 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engines(url, busy_timeout_s)
-    writing = _create(url, skip_autocommit_rollback=True, pool_pre_ping=True, pool_timeout=busy_timeout_s)
-    return Engines(writing.execution_options(isolation_level="AUTOCOMMIT"), writing)
+    writing = _create(
+        url,
+        skip_autocommit_rollback=True,
+        pool_pre_ping=True,
+        pool_size=_SERVER_READERS + _SERVER_WRITERS,
+        pool_timeout=busy_timeout_s,
+    )
+    return Engines(
+        writing.execution_options(isolation_level="AUTOCOMMIT"),
+        writing,
+        readers=asyncio.Semaphore(_SERVER_READERS),
+        writers=asyncio.Semaphore(_SERVER_WRITERS),
+        finishes_calls=False,
+    )
 
 
 def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
@@ -59,10 +96,9 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         skip_autocommit_rollback=True,
         pool_reset_on_return=None,
         pool_size=_SQLITE_READERS,
-        max_overflow=0,
         pool_timeout=busy_timeout_s,
     )
-    writing = _create(url, pool_size=1, max_overflow=0, pool_timeout=busy_timeout_s)
+    writing = _create(url, pool_size=1, pool_timeout=busy_timeout_s)
 
     def set_up(connection: Any, *pragmas: str) -> None:
         connection.isolation_level = None  # BEGIN is ours, see below
@@ -80,10 +116,18 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def on_return(connection: Any, record: object, state: PoolResetState) -> None:
+        # After a COMMIT that was refused (a deferred foreign key) SQLAlchemy takes the transaction for ended, SQLite not.
+        if state.asyncio_safe and connection.driver_connection.in_transaction:
+            connection.rollback()
+
     event.listen(reading.sync_engine, "connect", on_reading_connection)
     event.listen(writing.sync_engine, "connect", on_writing_connection)
     event.listen(writing.sync_engine, "begin", begin)
-    return Engines(reading, writing)
+    event.listen(writing.sync_engine, "reset", on_return)
+    return Engines(
+        reading, writing, readers=asyncio.Semaphore(_SQLITE_READERS), writers=asyncio.Semaphore(1), finishes_calls=True
+    )
 
 
 def _create(url: URL, **options: Any) -> AsyncEngine:

@@ -27,7 +27,7 @@ def parse_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise UsageError(f"not a database URL: {masked(url)!r}; such as sqlite:///shop.db", field="url") from error
     parsed = parsed.set(drivername=_ASYNC_DRIVERS.get(parsed.drivername, parsed.drivername))
     return _file_url(parsed) if parsed.get_backend_name() == "sqlite" else parsed

@@ -1,0 +1,135 @@
+"""The sessions that the database gives: one kind to read with, one for operations.
+
+With SQLite a call of a session that has begun is finished before a cancellation of its caller takes effect: its driver
+works in a thread, which a cancellation does not reach, and loses track of it. Drivers of servers cancel what the server
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session, SessionTransactionOrigin
+
+from fusion_cluster.commands.completion import complete
+from fusion_cluster.errors import UsageError
+
+T = TypeVar("T")
+
+# The calls of a session that reach the database, but for those that are made of others (`scalars`) and streams.
+_CALLS: Final = (
+    *("execute", "scalar", "get", "get_one", "refresh", "run_sync"),
+    *("flush", "merge", "merge_all", "delete", "delete_all"),
+)
+
+
+class _GuardedSession(AsyncSession):
+    """A session whose calls go through `_guard`."""
+
+    async def _guard(self, call: Coroutine[Any, Any, T]) -> T:
+        raise NotImplementedError
+
+
+def _guarded(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @functools.wraps(method)
+    async def call(self: _GuardedSession, *args: Any, **kwargs: Any) -> Any:
+        return await self._guard(method(self, *args, **kwargs))
+
+    return call
+
+
+for _name in _CALLS:
+    setattr(_GuardedSession, _name, _guarded(getattr(AsyncSession, _name)))
+
+
+class OperationSession(_GuardedSession):
+    """The session of an operation: it is the operation that commits or rolls back, when its block ends.
+
+    Args:
+        engine: to connect with.
+        finishes_calls: a call that has begun is finished before the caller's cancellation takes effect.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, finishes_calls: bool) -> None:
+        super().__init__(engine, expire_on_commit=False)
+        self._finishes_calls = finishes_calls
+
+    async def commit(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("an operation commits when its block ends")
+
+    async def rollback(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("an operation is rolled back by an exception that leaves its block")
+
+    async def _guard(self, call: Coroutine[Any, Any, T]) -> T:
+        return await (complete(call) if self._finishes_calls else call)
+
+
+class ReadSession(_GuardedSession):
+    """A session to read with. It holds a connection only while a call runs.
+
+    So a computation that awaits another inside the session's block never keeps it from a connection, however many do.
+
+    Args:
+        engine: to connect with; in autocommit mode.
+        slots: how many calls may run at a time.
+        finishes_calls: a call that has begun is finished before the caller's cancellation takes effect.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, slots: asyncio.Semaphore, finishes_calls: bool) -> None:
+        super().__init__(engine, expire_on_commit=False, sync_session_class=_ReadOnlySession)
+        self._slots = slots
+        self._finishes_calls = finishes_calls
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.in_transaction():  # a stream, or the user's own begin()
+            await super().__aexit__(kind, error, traceback)
+        else:
+            await self.close()
+
+    async def _guard(self, call: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with self._slots:
+                return await (complete(self._released(call)) if self._finishes_calls else self._released(call))
+        finally:
+            call.close()  # it has not begun when the wait for a slot was cancelled
+
+    async def _released(self, call: Coroutine[Any, Any, T]) -> T:
+        """Make the call, then give the connection back: in autocommit mode there is nothing to end."""
+        try:
+            return await call
+        finally:
+            await AsyncSession.run_sync(self, _end_transaction)
+
+
+def _end_transaction(session: Session) -> None:
+    transaction = session.get_transaction()
+    if transaction is not None and transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
+        transaction.close()
+
+
+class _ReadOnlySession(Session):
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Refuse to write what has been changed.
+
+        Raises:
+            UsageError: something has been changed.
+        """
+        if self.new or self.deleted or self.dirty:
+            raise UsageError("this session only reads: change data in an operation, `async with database.operation()`")

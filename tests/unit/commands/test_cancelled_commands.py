@@ -1,0 +1,217 @@
+"""A command cancelled at each of its awaits in turn: rolled back whole, or committed and published whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from fusion_cluster.app import App
+from fusion_cluster.commands.completion import complete
+from fusion_cluster.database import Database
+from fusion_cluster.graph import Key
+from fusion_cluster.host import LocalHost
+from tests.shelves import Base, ShelfRow, Shelves, Stock
+from tests.waiting import until
+
+
+class Stepped:
+    """Drives a coroutine and cancels the task it runs in while it is suspended for the n-th time (and again, later)."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], cancel_at: int, *, times: int = 1) -> None:
+        self.coroutine = coroutine
+        self.cancel_at = cancel_at
+        self.times = times
+        self.suspensions = 0
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        inner = self.coroutine.__await__()
+        try:
+            waited_for = next(inner)
+            while True:
+                if self.cancel_at <= self.suspensions < self.cancel_at + self.times:
+                    asyncio.get_running_loop().call_soon(task.cancel)
+                self.suspensions += 1
+                try:
+                    given = yield waited_for
+                except BaseException as error:
+                    waited_for = inner.throw(error)
+                else:
+                    waited_for = inner.send(given)
+        except StopIteration as end:
+            return end.value
+
+
+class Published(LocalHost):
+    """A host that remembers what was published; its publications take a few turns of the loop."""
+
+    keys: list[Key]
+
+    def publish(self, keys: Sequence[Key], barrier: bool) -> asyncio.Future[None]:
+        super().publish(keys, barrier)
+        self.keys.extend(keys)
+        loop = asyncio.get_running_loop()
+        confirmed: asyncio.Future[None] = loop.create_future()
+        loop.call_soon(loop.call_soon, _confirm, confirmed)
+        return confirmed
+
+
+def _confirm(confirmed: asyncio.Future[None]) -> None:
+    if not confirmed.done():
+        confirmed.set_result(None)
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Published]:
+    database = Database(f"sqlite:///{tmp_path}/shelves.db")
+    await database.create_tables(Base.metadata)
+    host = Published(App("shelves", [Shelves, Stock], database=database), max_nodes=1000)
+    host.keys = []
+    yield host
+    host.graph.validate()
+    await host.close()
+    await database.dispose()
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+
+async def amounts(database: Database) -> dict[int, int]:
+    async with database.session() as session:
+        rows = [await session.get(ShelfRow, number) for number in (1, 2)]
+        return {row.id: row.amount for row in rows if row is not None}
+
+
+def commits_of(database: Database) -> list[str]:
+    commits: list[str] = []
+    event.listen(database._current().writing.sync_engine, "commit", lambda connection: commits.append("commit"))
+    return commits
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("nested", [False, True])
+async def test_cancelled_at_any_await_it_is_done_and_published_or_not_done_at_all(
+    host: Published, nested: bool, times: int
+) -> None:
+    shelves, stock = host.service(Shelves), host.service(Stock)
+    database = shelves.database
+    commits = commits_of(database)
+    await shelves.put(1, 100)
+    await shelves.put(2, 0)
+    cancel_at, outcomes = 0, []
+    while True:
+        before = await amounts(database)
+        old = shelves.total(1, 2)
+        assert await old == sum(before.values())
+        commits.clear()
+        host.keys.clear()
+        expected = {1: before[1] - 1, 2: before[2] + 1} if nested else {**before, 1: before[1] - 1}
+        run = stock.move(1, 2, 1) if nested else shelves.put(1, before[1] - 1)
+        stepped = Stepped(run, cancel_at, times=times)
+        task = asyncio.create_task(_run(stepped))
+        with suppress(asyncio.CancelledError):
+            await task
+        after = await amounts(database)
+        if after == expected:
+            outcomes.append("done")
+            assert {key.arguments for key in host.keys} == ({(1,), (2,)} if nested else {(1,)})
+            assert not old.is_consistent
+        else:
+            outcomes.append("not done")
+            assert after == before
+            assert not commits or task.cancelled()
+            assert host.keys == []
+            assert old.is_consistent
+        assert not len(host.turns)
+        # The key and the connection are free again.
+        assert await asyncio.wait_for(shelves.put(1, after[1]), 10)
+        assert await shelves.total(1, 2) == sum(after.values())
+        if not task.cancelled():
+            break
+        cancel_at += 1
+    # Early cancellations undo it, late ones do not, and there is one point between.
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert {"done", "not done"} == set(outcomes)
+    assert cancel_at >= 4
+
+
+async def _run(stepped: Stepped) -> object:
+    return await stepped
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_cancelled_read_leaves_its_connection_usable(host: Published, times: int) -> None:
+    shelves = host.service(Shelves)
+    await shelves.put(1, 5)
+    for cancel_at in range(12):
+
+        async def read() -> int:
+            async with shelves.database.session() as session:
+                return (await session.get_one(ShelfRow, 1)).amount
+
+        task = asyncio.create_task(_run(Stepped(read(), cancel_at, times=times)))
+        with suppress(asyncio.CancelledError):
+            await task
+        assert await asyncio.wait_for(read(), 10) == 5
+
+
+async def test_a_timeout_around_a_command_is_a_timeout(host: Published) -> None:
+    shelves = host.service(Shelves)
+
+    async def never(place: str) -> None:
+        if place == "1: written":
+            await asyncio.Event().wait()
+
+    shelves.at = never  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await shelves.put(1, 5)
+    assert await amounts(shelves.database) == {}
+
+
+# -- complete ----------------------------------------------------------------------------------------------------------
+async def test_complete_returns_what_the_coroutine_returns() -> None:
+    async def one() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    assert await complete(one()) == 1
+
+
+async def test_complete_raises_what_the_coroutine_raises() -> None:
+    async def fail() -> None:
+        raise LookupError("no")
+
+    with pytest.raises(LookupError):
+        await complete(fail())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_complete_ends_with_the_coroutine_however_often_it_is_cancelled(fails: bool) -> None:
+    may_end, ended = asyncio.Event(), False
+
+    async def work() -> None:
+        nonlocal ended
+        await may_end.wait()
+        ended = True
+        if fails:
+            raise LookupError("no")
+
+    async def caller() -> None:
+        await complete(work())
+
+    task = asyncio.create_task(caller())
+    for _ in range(3):
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended
