@@ -1,0 +1,290 @@
+"""Both ends of a session under any interleaving, held against a naive model of what a caller may rely on.
+
+The owner's data is one counter for each of a few keys; every change of it invalidates the reads that saw the value
+before. The model knows nothing of frames: it only knows what was asked, what came, and what is true.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+
+from fusion_cluster.errors import CommandOutcomeUnknown
+from fusion_cluster.protocol import CallKind, OutgoingCall
+from fusion_cluster.protocol.events import (
+    Answered,
+    BarrierSettled,
+    BarriersReached,
+    Called,
+    CallerEvent,
+    Cancelled,
+    Failed,
+    InvalidationRequested,
+    Opened,
+    Outdated,
+    OwnerEvent,
+    Unsubscribed,
+)
+from fusion_cluster.v1.session_pb2 import Call
+from tests.session_pair import SessionPair, command_call, invalidation_call, read_call
+
+KEYS = ["A.x", "A.y"]
+
+
+class SessionMachine(RuleBasedStateMachine):
+    started = Bundle("started")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = SessionPair(on_event=self.on_event)
+        self.truth = dict.fromkeys(KEYS, 0)
+        # The owner's handler: id -> key of reads that run or are subscribed; what a running one has seen, if it began.
+        self.running: dict[int, Call] = {}
+        self.subscribed: dict[int, str] = {}
+        self.requests: set[int] = set()
+        # How often each command ran, by the caller's id, in the present life of the owner and before.
+        self.runs: dict[int, int] = {}
+        # The caller's side.
+        self.calls: dict[int, OutgoingCall] = {}
+        self.answers: dict[int, int] = {}
+        self.outdated: dict[int, int] = {}
+        self.failed: dict[int, int] = {}
+        # Reads that somebody uses: id -> key and the value that came.
+        self.used: dict[int, tuple[str, int]] = {}
+        self.left: set[int] = set()
+        self.reached: list[int] = []
+        self.marks = 0
+        self.settled_marks = 0
+        self.is_lost = False
+
+    # -- events -------------------------------------------------------------------------------------------------------
+    def on_event(self, end: str, event: CallerEvent | OwnerEvent) -> None:
+        match event:
+            case Called(calls):
+                for call in calls:
+                    assert call.id not in self.running, "a call that runs was run again"
+                    if call.kind == Call.KIND_COMMAND:
+                        self.runs[call.id] = self.runs.get(call.id, 0) + 1
+                    self.running[call.id] = call
+            case Cancelled(ids):
+                for call_id in ids:
+                    self.running.pop(call_id, None)
+                    self.requests.discard(call_id)
+            case Unsubscribed(ids):
+                for call_id in ids:
+                    del self.subscribed[call_id]
+            case InvalidationRequested(request):
+                assert request.id not in self.requests
+                self.requests.add(request.id)
+                for key in request.keys:
+                    self.change(key.method)
+            case BarrierSettled(_):
+                self.settled_marks += 1
+                assert self.settled_marks <= self.marks
+            case Answered(calls):
+                for answered in calls:
+                    self.answers[answered.id] = self.answers.get(answered.id, 0) + 1
+                    assert answered.id not in self.left
+                    assert answered.result is not None
+                    if answered.kind is CallKind.READ and answered.id not in self.outdated:
+                        self.used[answered.id] = (answered.method, int(answered.result.value))
+            case Outdated(calls):
+                for read in calls:
+                    self.outdated[read.id] = self.outdated.get(read.id, 0) + 1
+                    assert read.id not in self.left
+                    self.used.pop(read.id, None)
+            case Failed(calls, error):
+                for failed in calls:
+                    self.failed[failed.id] = self.failed.get(failed.id, 0) + 1
+                    if isinstance(error, CommandOutcomeUnknown):
+                        assert failed.kind is CallKind.COMMAND
+            case BarriersReached(barriers):
+                self.reached += barriers
+            case Opened(_, is_resumed):
+                assert not (self.is_lost and is_resumed)
+                self.is_lost = False
+            case _:
+                pass
+
+    # -- the owner's data ---------------------------------------------------------------------------------------------
+    def change(self, key: str) -> None:
+        self.truth[key] += 1
+        owner = self.pair.owner
+        assert owner is not None
+        for call_id, subscribed_key in list(self.subscribed.items()):
+            if subscribed_key == key:
+                del self.subscribed[call_id]
+                owner.send_invalidated(call_id)
+
+    # -- rules: the caller --------------------------------------------------------------------------------------------
+    @rule(target=started, key=st.sampled_from(KEYS), kind=st.sampled_from(["read", "read", "command", "request"]))
+    def start(self, key: str, kind: str) -> int:
+        if kind == "read":
+            call = read_call(key)
+        elif kind == "command":
+            call = command_call(key)
+        else:
+            call = invalidation_call(key)
+        self.pair.caller.start(call)
+        self.calls[call.id] = call
+        return call.id
+
+    @rule(call_id=consumes(started))
+    def cancel(self, call_id: int) -> None:
+        self.pair.caller.cancel(self.calls[call_id])
+        self.left.add(call_id)
+        self.used.pop(call_id, None)
+
+    @rule(call_id=consumes(started))
+    def unsubscribe(self, call_id: int) -> None:
+        if self.calls[call_id].kind is CallKind.READ and call_id in self.used:
+            self.pair.caller.unsubscribe(call_id)
+            self.left.add(call_id)
+            del self.used[call_id]
+
+    @precondition(lambda self: self.reached)
+    @rule()
+    def settle(self) -> None:
+        self.pair.caller.settle(self.reached.pop())
+
+    # -- rules: the owner ---------------------------------------------------------------------------------------------
+    @precondition(lambda self: self.running)
+    @rule(choice=st.integers(min_value=0), is_last=st.booleans())
+    def answer(self, choice: int, is_last: bool) -> None:
+        owner = self.pair.owner
+        assert owner is not None
+        call_id = sorted(self.running)[choice % len(self.running)]
+        call = self.running.pop(call_id)
+        if call.kind == Call.KIND_COMMAND:
+            owner.send_result(call_id, 0, b"0", subscribed=False)
+            return
+        owner.send_result(call_id, 1, str(self.truth[call.method]).encode(), subscribed=not is_last)
+        if not is_last:
+            self.subscribed[call_id] = call.method
+
+    @precondition(lambda self: self.running)
+    @rule(choice=st.integers(min_value=0))
+    def invalidate_while_computing(self, choice: int) -> None:
+        owner = self.pair.owner
+        assert owner is not None
+        reads = sorted(call_id for call_id, call in self.running.items() if call.kind == Call.KIND_READ)
+        if not reads:
+            return
+        call_id = reads[choice % len(reads)]
+        call = self.running.pop(call_id)
+        seen = self.truth[call.method]
+        owner.send_invalidated(call_id)
+        self.change(call.method)
+        owner.send_result(call_id, 1, str(seen).encode(), subscribed=False)
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def move(self) -> None:
+        assert self.pair.owner is not None
+        call_id, _ = self.running.popitem()
+        self.runs.pop(call_id, None)  # it did not
+        self.pair.owner.send_moved(call_id, 8)
+
+    @precondition(lambda self: self.requests)
+    @rule()
+    def confirm(self) -> None:
+        assert self.pair.owner is not None
+        self.pair.owner.send_result(self.requests.pop(), 0, b"", subscribed=False)
+
+    @precondition(lambda self: self.pair.owner is not None)
+    @rule(key=st.sampled_from(KEYS))
+    def write(self, key: str) -> None:
+        self.change(key)
+
+    @precondition(lambda self: self.pair.owner is not None)
+    @rule()
+    def barrier(self) -> None:
+        assert self.pair.owner is not None
+        self.marks += 1
+        self.pair.owner.send_barrier(self.marks % 3)
+
+    # -- rules: the carrier -------------------------------------------------------------------------------------------
+    @precondition(lambda self: not self.pair.is_connected)
+    @rule()
+    def connect(self) -> None:
+        self.pair.connect()
+
+    @precondition(lambda self: self.pair.is_connected)
+    @rule()
+    def disconnect(self) -> None:
+        self.pair.disconnect()
+
+    @precondition(lambda self: not self.pair.is_connected and self.pair.owner is not None)
+    @rule()
+    def restart(self) -> None:
+        self.pair.lose_session()
+        self.pair.epoch += 1
+        self.is_lost = True
+        self.running.clear()
+        self.subscribed.clear()
+        self.requests.clear()
+        self.marks = self.settled_marks = 0
+
+    @rule()
+    def flush(self) -> None:
+        self.pair.flush_caller()
+        self.pair.flush_owner()
+
+    @precondition(lambda self: self.pair.to_owner)
+    @rule()
+    def deliver_to_owner(self) -> None:
+        self.pair.deliver_to_owner()
+
+    @precondition(lambda self: self.pair.to_caller)
+    @rule()
+    def deliver_to_caller(self) -> None:
+        self.pair.deliver_to_caller()
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 2.9]))
+    def wait(self, seconds: float) -> None:
+        self.pair.advance(seconds)
+
+    # -- what must hold -----------------------------------------------------------------------------------------------
+    @invariant()
+    def everything_is_told_once(self) -> None:
+        assert all(count == 1 for count in self.answers.values())
+        assert all(count == 1 for count in self.outdated.values())
+        assert all(count == 1 for count in self.failed.values())
+        assert not self.answers.keys() & self.failed.keys()
+
+    @invariant()
+    def a_command_runs_once_unless_its_caller_was_told_that_it_may_not_have(self) -> None:
+        assert all(count == 1 for count in self.runs.values())
+
+    @invariant()
+    def both_ends_count_the_same_as_their_users(self) -> None:
+        assert self.pair.caller.subscription_count == len(self.used)
+        if self.pair.owner is not None:
+            assert self.pair.owner.subscription_count == len(self.subscribed)
+
+    def teardown(self) -> None:
+        """When all has come to rest no value in use is stale, and each end holds just what the other one does."""
+        if not self.pair.is_connected:
+            self.pair.connect()
+        self.pair.exchange()
+        for _ in range(len(self.running) + len(self.requests)):
+            if self.running:
+                self.answer(0, False)
+            else:
+                self.confirm()
+        self.pair.exchange()
+        while self.reached:
+            self.settle()
+        self.pair.exchange()
+        for key, value in self.used.values():
+            assert value == self.truth[key], f"{key} is {self.truth[key]}, and {value} is still used"
+        assert self.pair.caller.pending_count == 0
+        assert self.pair.owner is not None
+        assert self.pair.owner.in_flight_count == 0
+        assert self.pair.owner.subscription_count == self.pair.caller.subscription_count
+        assert self.settled_marks == self.marks
+
+
+TestSessionMachine = SessionMachine.TestCase
+TestSessionMachine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
