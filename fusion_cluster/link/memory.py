@@ -17,12 +17,16 @@ MAX_WAITING_FRAMES = 256
 
 
 class MemoryCarrier(Carrier):
-    """One end of a pair; see `memory_pair`."""
+    """One end of a pair; see `memory_pair`.
+
+    Attributes:
+        other: the other end.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
-        self._other: MemoryCarrier
+        self.other: MemoryCarrier
         # Frames for this end's user that wait for the next turn of the loop, or for `release`.
         self._inbox: deque[bytes] = deque()
         self._is_held = False
@@ -34,7 +38,7 @@ class MemoryCarrier(Carrier):
     @property
     def is_writable(self) -> bool:
         """Few enough frames wait at the other end."""
-        if len(self._other._inbox) < MAX_WAITING_FRAMES:
+        if len(self.other._inbox) < MAX_WAITING_FRAMES:
             return True
         self._was_full = True
         return False
@@ -46,9 +50,9 @@ class MemoryCarrier(Carrier):
 
     def send(self, frame: bytes) -> None:
         """Deliver a frame at the other end in the next turn of the loop."""
-        if not self._is_closed and not self._other._is_closed:
-            self._other._inbox.append(frame)
-            self._other._schedule()
+        if not self._is_closed and not self.other._is_closed:
+            self.other._inbox.append(frame)
+            self.other._schedule()
 
     def close(self) -> None:
         """End both ends; the other one gets what was sent before, unless it is held."""
@@ -56,11 +60,11 @@ class MemoryCarrier(Carrier):
             self._is_closed = True
             self._inbox.clear()
             self._loop.call_soon(self._tell, None)
-            self._other._schedule()
+            self.other._schedule()
 
     def cut(self, error: Exception | None = None) -> None:
         """Lose the connection: both ends are told, and nothing under way arrives."""
-        for end in (self, self._other):
+        for end in (self, self.other):
             end._is_closed = True
             end._inbox.clear()
             self._loop.call_soon(end._tell, error or ConnectionResetError("the memory carrier was cut"))
@@ -96,10 +100,10 @@ class MemoryCarrier(Carrier):
                 self.close()
                 return
             self.on_frame(frame)
-        if self._other._was_full and len(self._inbox) < MAX_WAITING_FRAMES:
-            self._other._was_full = False
-            self._other.on_writable()
-        if self._other._is_closed and not self._inbox and not self._is_held:
+        if self.other._was_full and len(self._inbox) < MAX_WAITING_FRAMES:
+            self.other._was_full = False
+            self.other.on_writable()
+        if self.other._is_closed and not self._inbox and not self._is_held:
             self._is_closed = True
             self._tell(None)
 
@@ -112,5 +116,5 @@ class MemoryCarrier(Carrier):
 def memory_pair() -> tuple[MemoryCarrier, MemoryCarrier]:
     """Two ends of one carrier, in the running event loop."""
     one, other = MemoryCarrier(), MemoryCarrier()
-    one._other, other._other = other, one
+    one.other, other.other = other, one
     return one, other

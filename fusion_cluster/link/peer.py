@@ -48,7 +48,8 @@ HANDSHAKE_TIMEOUT_S: Final = 5.0
 """How long dialling, and then the handshake, may take."""
 
 FIRST_REDIAL_S: Final = 0.02
-"""Pause after the first failure to connect, doubled after each one that follows. A lost link is redialled at once."""
+"""Pause after the first failure to connect, doubled after each one that follows. A link that had lasted for longer than
+`LAST_REDIAL_S` is redialled at once."""
 
 LAST_REDIAL_S: Final = 1.0
 """The longest pause between two attempts."""
@@ -91,9 +92,13 @@ class Peer:
         self._clock = clock
         self._session = CallerSession(peer_id=peer_id, secret=secret, on_output=self._schedule_flush)
         self._loop: asyncio.AbstractEventLoop | None = None
+        # Of the loop, which is found once: asking for the running one is a system call.
+        self.create_future: Callable[[], asyncio.Future[Result]]
         self._carrier: Carrier | None = None
         self._attached_at_s = 0.0
+        # Ever, and on the present carrier.
         self._has_opened = False
+        self._has_opened_here = False
         self._is_closed = False
         self._refusal: FusionError | None = None
         self._last_error: BaseException | None = None
@@ -180,7 +185,7 @@ class Peer:
             To be awaited once; see `PeerCall` for what it raises.
         """
         deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
-        call = PeerCall(self, _READ, method, arguments, deadline_s, on_invalidated, path=path)
+        call = PeerCall(self, _READ, method, arguments, deadline_s, on_invalidated, path)
         self._start(call)
         return call
 
@@ -203,7 +208,8 @@ class Peer:
             ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
         """
         deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
-        call = PeerCall(self, CallKind.COMMAND, method, arguments, deadline_s, None, command_id=command_id, path=path)
+        call = PeerCall(self, CallKind.COMMAND, method, arguments, deadline_s, None, path)
+        call.command_id = command_id
         self._start(call)
         return await call
 
@@ -218,7 +224,8 @@ class Peer:
             Done when the owner has answered; with ShardUnavailable when this peer is closed before.
         """
         request = Invalidate(keys=[KeyReference(method=m, arguments=a) for m, a in keys], barrier=barrier)
-        call = PeerCall(self, CallKind.INVALIDATION, "", b"", _INFINITY, None, invalidate=request)
+        call = PeerCall(self, CallKind.INVALIDATION, "", b"", _INFINITY, None)
+        call.invalidate = request
         future = call.future = asyncio.get_running_loop().create_future()
         self._start(call)
         return future
@@ -295,6 +302,7 @@ class Peer:
     def _ensure_running(self) -> None:
         if self._runner is None and not self._is_closed:
             self._loop = asyncio.get_running_loop()
+            self.create_future = self._loop.create_future
             self._runner = self._loop.create_task(self._keep_connected(), name="fusion-cluster link")
             self._tick = self._loop.call_later(TICK_S, self._on_tick)
 
@@ -302,6 +310,7 @@ class Peer:
     async def _keep_connected(self) -> None:
         pause_s = FIRST_REDIAL_S
         while not self._is_closed:
+            started_s = self._clock()
             had_opened = False
             try:
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
@@ -312,7 +321,7 @@ class Peer:
                 had_opened = await self._attach(carrier)
             if self._is_closed:
                 return
-            if had_opened:
+            if had_opened and self._clock() - started_s > LAST_REDIAL_S:
                 pause_s = FIRST_REDIAL_S
                 continue
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))

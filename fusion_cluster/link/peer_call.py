@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.protocol.call import CallKind, OutgoingCall
-from fusion_cluster.v1.session_pb2 import Invalidate, Result
+from fusion_cluster.v1.session_pb2 import Result
 
 if TYPE_CHECKING:
     from fusion_cluster.link.peer import Peer
@@ -37,12 +37,9 @@ class PeerCall(OutgoingCall):
         arguments: bytes,
         deadline_s: float,
         on_invalidated: Callable[[int], None] | None,
-        *,
-        command_id: str = "",
         path: Sequence[str] = (),
-        invalidate: Invalidate | None = None,
     ) -> None:
-        super().__init__(kind, method, arguments, deadline_s, command_id, path, invalidate)
+        super().__init__(kind, method, arguments, deadline_s, path)
         self._peer = peer
         self._error: Exception | None = None
         self.on_invalidated = on_invalidated
@@ -56,7 +53,7 @@ class PeerCall(OutgoingCall):
         if result is not None:
             self.result = None
             return result
-        future = self.future = asyncio.get_running_loop().create_future()
+        future = self.future = self._peer.create_future()
         try:
             answer: Result = yield from future
             return answer

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Final
 
 from fusion_cluster.protocol.states import CallerCall
 from fusion_cluster.v1.session_pb2 import Invalidate, Result
+
+_WAITING: Final = CallerCall.WAITING
 
 
 class CallKind(IntEnum):
@@ -27,7 +30,9 @@ class OutgoingCall:
         is_reported: the read's invalidation has been reported, or is not to be.
         result: there while the call is part of an `Answered` event; whoever takes it lets go of it, for it keeps the
             memory of its whole frame.
-        slot_map_version: of the Moved that answered it.
+        command_id: of a COMMAND; others have none.
+        invalidate: of an INVALIDATION; others have none.
+        slot_map_version: of the Moved that answered it; unset before.
     """
 
     __slots__ = (
@@ -45,27 +50,20 @@ class OutgoingCall:
         "state",
     )
 
+    command_id: str
+    invalidate: Invalidate
     slot_map_version: int
 
     def __init__(
-        self,
-        kind: CallKind,
-        method: str = "",
-        arguments: bytes = b"",
-        deadline_s: float = float("inf"),
-        command_id: str = "",
-        path: Sequence[str] = (),
-        invalidate: Invalidate | None = None,
+        self, kind: CallKind, method: str, arguments: bytes, deadline_s: float = float("inf"), path: Sequence[str] = ()
     ) -> None:
         self.id = 0
         self.kind = kind
         self.method = method
         self.arguments = arguments
         self.deadline_s = deadline_s
-        self.command_id = command_id
         self.path = path
-        self.invalidate = invalidate
-        self.state = CallerCall.WAITING
+        self.state = _WAITING
         self.is_reported = False
         self.result: Result | None = None
 

@@ -141,11 +141,11 @@ class CallerSession:
         """
         if self.state is CallerLink.CLOSED:
             raise ShardUnavailable("the link is closed")
-        size = len(call.arguments) if call.invalidate is None else call.invalidate.ByteSize()
+        size = len(call.arguments) if call.kind is not CallKind.INVALIDATION else call.invalidate.ByteSize()
         if size > MAX_PAYLOAD_SIZE:
             raise InvalidArgument(f"{size} bytes of arguments, {MAX_PAYLOAD_SIZE} are allowed", field="arguments")
-        self._last_id = call.id = self._last_id + 1
-        self._pending[call.id] = call
+        self._last_id = call.id = call_id = self._last_id + 1
+        self._pending[call_id] = call
         self._unsent.append(call)
         if call.deadline_s < self._next_deadline_s:
             self._next_deadline_s = call.deadline_s
@@ -177,10 +177,9 @@ class CallerSession:
 
     def settle(self, barrier: int) -> None:
         """One mark of a barrier given in `BarriersReached` is settled."""
-        if self._void_marks[barrier]:
-            self._void_marks[barrier] -= 1
-        elif self._marks[barrier]:
-            self._marks[barrier] -= 1
+        if _take_one(self._void_marks, barrier):
+            return
+        if _take_one(self._marks, barrier):
             self._settled.append(barrier)
             self._output()
 
@@ -356,11 +355,11 @@ class CallerSession:
         if frame.HasField("pong"):
             self._renew_lease(frame.pong.sequence)
         if frame.results:
-            events.append(self._on_results(frame))
+            self._on_results(frame, events)
         if frame.moved:
-            events.append(self._on_moved(frame))
+            self._on_moved(frame, events)
         if frame.invalidated:
-            events.append(self._on_invalidated(frame))
+            self._on_invalidated(frame, events)
         if now_s > self.lease_until_s and self._answered:
             events += self._outdate_expired()
         if frame.barriers:
@@ -368,7 +367,7 @@ class CallerSession:
             self._marks.update(barriers)
             events.append(BarriersReached(barriers))
 
-    def _on_results(self, frame: ServerFrame) -> Answered:
+    def _on_results(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
         pending, answered = self._pending, self._answered
         calls: list[OutgoingCall] = []
         for result in frame.results:
@@ -396,9 +395,10 @@ class CallerSession:
             calls.append(call)
         if self._received or self._unsubscribed:
             self._output()
-        return Answered(calls)
+        if calls:
+            events.append(Answered(calls))
 
-    def _on_invalidated(self, frame: ServerFrame) -> Outdated:
+    def _on_invalidated(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
         outdated: list[OutgoingCall] = []
         for call_id in frame.invalidated:
             call = self._answered.pop(call_id, None) or self._pending.get(call_id)
@@ -410,9 +410,10 @@ class CallerSession:
             call.state = state
             call.is_reported = True
             outdated.append(call)
-        return Outdated(outdated)
+        if outdated:
+            events.append(Outdated(outdated))
 
-    def _on_moved(self, frame: ServerFrame) -> MovedAway:
+    def _on_moved(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
         calls: list[OutgoingCall] = []
         for moved in frame.moved:
             call = self._pending.get(moved.id)
@@ -422,7 +423,8 @@ class CallerSession:
             call.state = CallerCall.ENDED
             call.slot_map_version = moved.slot_map_version
             calls.append(call)
-        return MovedAway(calls)
+        if calls:
+            events.append(MovedAway(calls))
 
     def _on_go_away(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
         if not frame.go_away.HasField("error"):
@@ -532,17 +534,18 @@ class CallerSession:
             timeout_ms = 0 if deadline_s == _INFINITY else max(1, int((deadline_s - now_s) * 1000))
             if call.kind is _READ and not call.path:
                 add(id=call.id, method=call.method, arguments=call.arguments, timeout_ms=timeout_ms)
-            elif call.invalidate is not None:
+            elif call.kind is CallKind.INVALIDATION:
                 call.invalidate.id = call.id
                 frame.invalidations.append(call.invalidate)
             else:
+                command_id = call.command_id if call.kind is CallKind.COMMAND else ""
                 add(
                     id=call.id,
                     kind=call.kind.value,
                     method=call.method,
                     arguments=call.arguments,
                     timeout_ms=timeout_ms,
-                    command_id=call.command_id,
+                    command_id=command_id,
                     path=call.path,
                 )
 
@@ -553,6 +556,16 @@ class CallerSession:
 
     def _step(self, event: CallerLinkEvent, error: type[LocalProtocolError] | type[RemoteProtocolError]) -> None:
         self.state = next_state(CALLER_LINK, event, self.state, error)
+
+
+def _take_one(marks: Counter[int], barrier: int) -> bool:
+    """Remove one mark of a barrier; False if there is none."""
+    count = marks[barrier]
+    if count > 1:
+        marks[barrier] = count - 1
+    elif count:
+        del marks[barrier]
+    return count > 0
 
 
 def _refusal(error: Error, is_handshake: bool) -> FusionError:

@@ -97,6 +97,8 @@ class OwnerSession:
         self._in_flight = 0
         # Results of requests that the caller has not confirmed; ids as in _calls with state KEPT.
         self._kept: dict[int, Result] = {}
+        # Calls whose last word leaves first over this carrier: they may come again, once, and are known by then.
+        self._settled_away: set[int] = set()
         # Barrier marks in the order sent, each until it is settled.
         self._marks: list[int] = []
         self._pong: int | None = None
@@ -190,6 +192,7 @@ class OwnerSession:
         self._step(OwnerLinkEvent.ATTACH, LocalProtocolError)
         self.heard_at_s = now_s
         waiting = {result.id for result in self._out.results}
+        self._settled_away = {*waiting, *(moved.id for moved in self._out.moved)}.difference(self._calls)
         self._out.results.extend(result for call_id, result in self._kept.items() if call_id not in waiting)
         del self._out.barriers[:]
         self._out.barriers.extend(self._marks)
@@ -296,11 +299,14 @@ class OwnerSession:
             self._limits.max_calls - self._in_flight,
             self._limits.max_calls + self._limits.max_subscriptions - len(calls),
         )
+        settled_away = self._settled_away
         fresh: list[Call] = []
         for call in frame.calls:
             call_id = call.id
             if call_id in calls:
                 self._on_repeated(call_id)
+            elif settled_away and call_id in settled_away:
+                settled_away.remove(call_id)
             elif len(fresh) >= room:
                 self._refuse(call_id, is_read=call.kind == Call.KIND_READ)
             else:
