@@ -1,0 +1,94 @@
+"""Shows rows as they come: a table on a terminal, plain lines elsewhere, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from benchmarks.row import Row
+
+
+class Report:
+    """Shows the rows of a run.
+
+    On a terminal it shows what is being measured while it is, and one table per benchmark at its end. Elsewhere it
+    prints a line per row, when it has it.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._status: Status | None = Status("", console=self.console) if self.console.is_terminal else None
+
+    def __enter__(self) -> Report:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def say(self, text: str) -> None:
+        """Show what is being measured now."""
+        if self._status is not None:
+            self._status.update(text)
+
+    def add(self, row: Row) -> None:
+        """Show a row, where rows are shown one by one."""
+        if self._status is None:
+            print(" | ".join(_cells(row)), flush=True)
+
+    def end_benchmark(self, rows: Sequence[Row]) -> None:
+        """Show the table of a benchmark that has ended, where tables are shown."""
+        if self._status is None or not rows:
+            return
+        table = Table(title=rows[0].benchmark, title_justify="left", title_style="bold")
+        table.add_column("case")
+        table.add_column("measured", justify="right")
+        table.add_column("reference")
+        table.add_column("measured", justify="right")
+        table.add_column("ratio", justify="right")
+        table.add_column("goal", justify="right")
+        for row in rows:
+            _, *cells = _cells(row)
+            style = {True: "green", False: "red", None: ""}[row.met]
+            table.add_row(*cells, style=style)
+        self.console.print(table)
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Show that a benchmark could not be carried out."""
+        self.console.print(f"{name}: failed, {type(error).__name__}: {error}", markup=False, highlight=False)
+
+
+def write_json(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows to a file; folders on the way are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"rows": [row.to_json() for row in rows]}, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _cells(row: Row) -> list[str]:
+    met = {True: " met", False: " missed", None: ""}[row.met]
+    return [
+        row.benchmark,
+        row.case,
+        _measured(row.value, row.unit),
+        row.reference,
+        _measured(row.reference_value, row.unit),
+        "" if row.ratio is None else f"{row.ratio:.3g}×",
+        "" if row.goal is None else f"{row.goal}{met}",
+    ]
+
+
+def _measured(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 3
+    return f"{value:,.{digits}f} {unit}"
