@@ -20,9 +20,10 @@ class AppConfiguration(msgspec.Struct, frozen=True):
         environment: variables to set before the app is imported.
         secret: the cluster secret that links prove.
         shards: how many shards.
-        gateways: how many gateways; gateway i listens on `grpc_port + i`.
+        gateways: how many gateways.
         grpc_host: address the gateways bind to.
-        grpc_port: port of the first gateway; 0: any free port for each.
+        grpc_port: port of each gateway that has a host of its own (one that offers `fusion_gateway`), else gateway i
+            listens on `grpc_port + i`; 0: any free port for each.
         insecure: gateways may bind to other than loopback addresses without credentials.
         max_nodes: bound on each shard's graph.
         read_lease_s: how long replicas may be served without hearing from their owner.
@@ -45,6 +46,10 @@ class AppConfiguration(msgspec.Struct, frozen=True):
     read_lease_s: float = 3.0
     call_timeout_s: float = 10.0
     cpus_per_shard: float = 1.0
+
+    def gateway_port(self, gateway_id: int, *, has_own_host: bool) -> int:
+        """The port that a gateway listens on; 0: any free one."""
+        return self.grpc_port if has_own_host or not self.grpc_port else self.grpc_port + gateway_id
 
 
 class MemberStatus(msgspec.Struct, frozen=True):

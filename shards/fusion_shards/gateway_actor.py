@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
+import ray
+
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.gateway import Gateway
@@ -23,7 +25,7 @@ class GatewayMember:
 
     Args:
         configuration: the app's.
-        gateway_id: which gateway; it listens on `grpc_port + gateway_id`.
+        gateway_id: which gateway.
         coordinator: handle of the app's coordinator.
     """
 
@@ -49,7 +51,8 @@ class GatewayMember:
         self._following = asyncio.get_running_loop().create_task(follow_slot_map(self._host, self._coordinator))
         self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=False)
         acceptor = SessionAcceptor(self._serving, peer_id=peer_id, secret=None, read_lease_s=configuration.read_lease_s)
-        port = configuration.grpc_port + self._gateway_id if configuration.grpc_port else 0
+        has_own_host = "fusion_gateway" in ray.get_runtime_context().get_assigned_resources()
+        port = configuration.gateway_port(self._gateway_id, has_own_host=has_own_host)
         self._gateway = Gateway(
             self._host,
             acceptor=acceptor,

@@ -110,7 +110,8 @@ async def launch(
     Args:
         app_path: "module:attribute".
         shards: how many shards.
-        gateways: how many gateways; gateway i listens on `grpc_port + i`.
+        gateways: how many gateways; gateway i listens on `grpc_port + i`, or all on `grpc_port` where hosts are set
+            aside for them by the resource `fusion_gateway`.
         grpc_host: address the gateways bind to.
         grpc_port: port of the first gateway; 0: any free port.
         insecure: allow gateways on other than loopback addresses.

@@ -31,6 +31,7 @@ SPEAKING_INITS = {
 # File or folder → why a test there may sleep.
 SLEEPERS = {
     "tests/waiting.py": "the one bounded wait for a condition",
+    "tests/unit/graph/test_errors_as_results.py": "in virtual time",
     "tests/simulation/": "readers, writers and disruptions at random times; nothing is waited for by it",
     "tests/integration/test_ray_cluster.py": "a caller that tries again when the error says that it may",
 }
