@@ -117,7 +117,7 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def on_return(connection: Any, record: object, state: PoolResetState) -> None:
-        # After a COMMIT that was refused (a deferred foreign key) SQLAlchemy takes the transaction for ended, SQLite not.
+        # A COMMIT that was refused (a deferred foreign key) has ended the transaction for SQLAlchemy, not for SQLite.
         if state.asyncio_safe and connection.driver_connection.in_transaction:
             connection.rollback()
 

@@ -184,7 +184,7 @@ async def test_tables_can_be_created_again_and_at_once(tmp_path: Path) -> None:
 async def test_nothing_is_opened_before_the_first_use_nor_left_after_disposal(tmp_path: Path) -> None:
     before = threading.active_count()
     database = Database(f"sqlite:///{tmp_path}/shelves.db")
-    assert not list(tmp_path.iterdir())
+    assert os.listdir(tmp_path) == []
     await database.dispose()
     await database.create_tables(Base.metadata)
     await put(database, 1, 5)
