@@ -51,7 +51,7 @@ class GatewayMember:
         self._following = asyncio.get_running_loop().create_task(follow_slot_map(self._host, self._coordinator))
         self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=False)
         acceptor = SessionAcceptor(self._serving, peer_id=peer_id, secret=None, read_lease_s=configuration.read_lease_s)
-        has_own_host = "fusion_gateway" in ray.get_runtime_context().get_assigned_resources()
+        has_own_host = "fusion_gateway" in ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
         port = configuration.gateway_port(self._gateway_id, has_own_host=has_own_host)
         self._gateway = Gateway(
             self._host,
