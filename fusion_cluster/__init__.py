@@ -27,6 +27,7 @@ from fusion_cluster.errors import (
     UsageError,
 )
 from fusion_cluster.graph import Computed, ComputeService, compute_method, gather, isolated
+from fusion_cluster.state import ComputedState, MutableState
 
 __all__ = [
     "App",
@@ -37,6 +38,7 @@ __all__ = [
     "ComputeError",
     "ComputeService",
     "Computed",
+    "ComputedState",
     "Database",
     "DeadlineExceeded",
     "FusionError",
@@ -44,6 +46,7 @@ __all__ = [
     "InvalidArgument",
     "InvariantViolation",
     "LocalProtocolError",
+    "MutableState",
     "NotOwner",
     "Overloaded",
     "PermissionDenied",

@@ -53,7 +53,7 @@ class RecordingHandler:
     def on_invalidate(self, session: ServedSession, request: Invalidate) -> None:
         self.requests.append(request)
 
-    def on_barrier_settled(self, session: ServedSession, barrier: int) -> None:
+    def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
         self.settled.append(barrier)
 
     def on_session_lost(self, session: ServedSession) -> None:

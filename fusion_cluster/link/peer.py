@@ -234,9 +234,15 @@ class Peer:
         """The replica fed by a read is gone. Does nothing when the read is out of date already."""
         self._session.unsubscribe(call_id)
 
-    def settle(self, barrier: int) -> None:
-        """Answer one `on_barrier` call: what came before it is applied, and settled with those we told of it."""
-        self._session.settle(barrier)
+    def settle(self, barrier: int, *, confirms: bool = True) -> None:
+        """Answer one `on_barrier` call: what came before it is applied here.
+
+        Args:
+            barrier: its number.
+            confirms: and settled with those we told of it; False: the barrier had come another way, which waits for
+                that.
+        """
+        self._session.settle(barrier, confirms=confirms)
 
     def abandon(self, call: PeerCall) -> None:
         """The caller has left: the owner is told to give the call up."""
@@ -265,8 +271,16 @@ class Peer:
         finally:
             self._connecting.discard(waiter)
 
-    async def close(self) -> None:
-        """End the session. What waits fails (ShardUnavailable, CommandOutcomeUnknown); replicas are invalidated."""
+    async def close(self, *, leave: bool = True) -> None:
+        """End the session. What waits fails (ShardUnavailable, CommandOutcomeUnknown); replicas are invalidated.
+
+        Args:
+            leave: tell the owner, who then waits for us with no change any more. Only for a process that has ceased to
+                serve, to its own subscribers too, what it was told here.
+        """
+        if leave and self._carrier is not None:
+            for frame in self._session.leave(self._clock()):
+                self._carrier.send(frame)
         self._close(None)
         runner, self._runner = self._runner, None
         if runner is not None and runner is not asyncio.current_task():

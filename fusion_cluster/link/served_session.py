@@ -11,10 +11,11 @@ from typing import Final, Protocol
 from fusion_cluster.errors import ProtocolError
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.protocol.events import (
-    BarrierSettled,
+    BarrierAnswered,
     Called,
     Cancelled,
     InvalidationRequested,
+    Left,
     OwnerEvent,
     Unsubscribed,
 )
@@ -69,8 +70,14 @@ class SessionHandler(Protocol):
         """Keys to invalidate; answered with `send_result` or `send_error`."""
         ...
 
-    def on_barrier_settled(self, session: ServedSession, barrier: int) -> None:
-        """One `send_barrier` is settled."""
+    def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
+        """One `send_barrier` is answered.
+
+        Args:
+            session: by whom.
+            barrier: the number that was sent.
+            confirms: all that was sent before it is settled there and below, not only for this barrier.
+        """
         ...
 
     def on_session_lost(self, session: ServedSession) -> None:
@@ -267,8 +274,10 @@ class ServedSession:
                     handler.on_cancelled(self, event.ids)
                 elif isinstance(event, InvalidationRequested):
                     handler.on_invalidate(self, event.request)
-                elif isinstance(event, BarrierSettled):
-                    handler.on_barrier_settled(self, event.barrier)
+                elif isinstance(event, BarrierAnswered):
+                    handler.on_barrier_answered(self, event.barrier, event.confirms)
+                elif isinstance(event, Left):
+                    self.close("its caller has left")
         except Exception:
             logger.exception("a callback of the session of %s raised; the session ends", self.peer_id)
             self._end(go_away_frame(Error(code=_INTERNAL, message="internal error", transient=True)))

@@ -116,6 +116,7 @@ class CallerSession:
         self._unsubscribed: list[int] = []
         self._received: list[int] = []
         self._settled: list[int] = []
+        self._joined: list[int] = []
         # Marks handed out over this carrier, and over earlier ones: settling the latter is of no use, the owner asks
         # again.
         self._marks: Counter[int] = Counter()
@@ -175,13 +176,24 @@ class CallerSession:
         if call is not None:
             call.is_reported = True
 
-    def settle(self, barrier: int) -> None:
-        """One mark of a barrier given in `BarriersReached` is settled."""
+    def settle(self, barrier: int, *, confirms: bool = True) -> None:
+        """Answer one mark of a barrier given in `BarriersReached`.
+
+        Args:
+            barrier: whose mark.
+            confirms: all that came before it is settled here and below; False: the barrier had come another way.
+        """
         if _take_one(self._void_marks, barrier):
             return
         if _take_one(self._marks, barrier):
-            self._settled.append(barrier)
+            (self._settled if confirms else self._joined).append(barrier)
             self._output()
+
+    def leave(self, now_s: float) -> list[bytes]:
+        """The last frames before this end closes in good order; none while there is no open session."""
+        if self.state is not CallerLink.OPEN and self.state is not CallerLink.LEAVING:
+            return []
+        return [*self.take_frames(now_s), ClientFrame(leaving=True).SerializeToString()]
 
     @property
     def pending_count(self) -> int:
@@ -207,6 +219,7 @@ class CallerSession:
         self._pings.clear()
         self._ping_due_s = _INFINITY
         self._settled.clear()
+        self._joined.clear()
         self._void_marks += self._marks
         self._marks.clear()
         for call in self._pending.values():
@@ -283,6 +296,9 @@ class CallerSession:
         if self._settled:
             frame.settled_barriers.extend(self._settled)
             self._settled = []
+        if self._joined:
+            frame.joined_barriers.extend(self._joined)
+            self._joined = []
         if now_s >= self._ping_due_s:
             self._ping_sequence += 1
             self._pings[self._ping_sequence] = now_s
@@ -354,14 +370,16 @@ class CallerSession:
     def _on_batch(self, frame: ServerFrame, now_s: float, events: list[CallerEvent]) -> None:
         if frame.HasField("pong"):
             self._renew_lease(frame.pong.sequence)
+        if now_s > self.lease_until_s:
+            events += self._outdate_expired()
         if frame.results:
             self._on_results(frame, events)
         if frame.moved:
             self._on_moved(frame, events)
         if frame.invalidated:
             self._on_invalidated(frame, events)
-        if now_s > self.lease_until_s and self._answered:
-            events += self._outdate_expired()
+        if now_s > self.lease_until_s:
+            events += self._outdate_expired()  # what came in this very frame, after a long way
         if frame.barriers:
             barriers = list(frame.barriers)
             self._marks.update(barriers)
@@ -464,12 +482,24 @@ class CallerSession:
         return [Failed(unknown, CommandOutcomeUnknown("the shard was lost while the command ran"))]
 
     def _outdate_expired(self) -> list[CallerEvent]:
-        """The read lease has run out: nothing is known to be fresh, and the owner need not tell of it any more."""
-        if not self._answered:
-            return []
-        self._unsubscribed.extend(self._answered)
-        self._output()
-        return self._outdate_answered()
+        """The read lease has run out: nothing is known to be fresh, and the owner need not tell of it any more.
+
+        Nor is what the reads in flight will bring: it may have left before a change that the owner has ceased to wait
+        for us with. Those who wait get it; who comes now must ask anew.
+        """
+        in_flight = [
+            call
+            for call in self._pending.values()
+            if call.kind is _READ and call.state is CallerCall.SENT and not call.is_reported
+        ]
+        for call in in_flight:
+            call.is_reported = True
+        events: list[CallerEvent] = [Outdated(in_flight)] if in_flight else []
+        if self._answered:
+            self._unsubscribed.extend(self._answered)
+            self._output()
+            events += self._outdate_answered()
+        return events
 
     def _outdate_answered(self) -> list[CallerEvent]:
         if not self._answered:

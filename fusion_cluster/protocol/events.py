@@ -120,10 +120,21 @@ class InvalidationRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class BarrierSettled:
-    """One mark of a barrier is settled at the other end and below it."""
+class BarrierAnswered:
+    """One mark of a barrier is answered.
+
+    Attributes:
+        barrier: whose mark.
+        confirms: all that was sent before it is settled at the other end and below it; not only for this barrier.
+    """
 
     barrier: int
+    confirms: bool
 
 
-OwnerEvent: TypeAlias = Called | Cancelled | Unsubscribed | InvalidationRequested | BarrierSettled
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The caller has left for good: the session is over."""
+
+
+OwnerEvent: TypeAlias = Called | Cancelled | Unsubscribed | InvalidationRequested | BarrierAnswered | Left

@@ -21,10 +21,11 @@ from typing import Final
 
 from fusion_cluster.errors import LocalProtocolError, RemoteProtocolError
 from fusion_cluster.protocol.events import (
-    BarrierSettled,
+    BarrierAnswered,
     Called,
     Cancelled,
     InvalidationRequested,
+    Left,
     OwnerEvent,
     Unsubscribed,
 )
@@ -179,7 +180,7 @@ class OwnerSession:
             self._output()
 
     def send_barrier(self, barrier: int) -> None:
-        """Put a mark behind the invalidations sent so far; `BarrierSettled` answers it, once for each mark."""
+        """Put a mark behind the invalidations sent so far; `BarrierAnswered` answers it, once for each mark."""
         if self.state is OwnerLink.LOST:
             return
         self._marks.append(barrier)
@@ -241,10 +242,10 @@ class OwnerSession:
             state = self._calls.get(call_id)
             if state is not None and _ON_CONFIRM.get(state) is OwnerCall.FORGOTTEN:
                 self._forget(call_id, state)
-        for barrier in frame.settled_barriers:
-            if barrier in self._marks:
-                self._marks.remove(barrier)
-                events.append(BarrierSettled(barrier))
+        self._on_barriers(frame.settled_barriers, events, confirms=True)
+        self._on_barriers(frame.joined_barriers, events, confirms=False)
+        if frame.leaving:
+            events.append(Left())
         if frame.HasField("ping"):
             self._pong = frame.ping.sequence
             self._output()
@@ -283,6 +284,8 @@ class OwnerSession:
             or frame.HasField("ping")
             or frame.cancelled
             or frame.settled_barriers
+            or frame.joined_barriers
+            or frame.leaving
             or frame.invalidations
         ):
             raise RemoteProtocolError("a frame of unknown kind")
@@ -326,6 +329,12 @@ class OwnerSession:
                 self._calls[request.id] = _REQUESTED
                 self._in_flight += 1
                 events.append(InvalidationRequested(request))
+
+    def _on_barriers(self, barriers: Iterable[int], events: list[OwnerEvent], *, confirms: bool) -> None:
+        for barrier in barriers:
+            if barrier in self._marks:
+                self._marks.remove(barrier)
+                events.append(BarrierAnswered(barrier, confirms))
 
     def _on_repeated(self, call_id: int) -> None:
         """A call came again over a new carrier. Its result is on its way, or will be; so must be its invalidation."""

@@ -37,6 +37,10 @@ class ClientFrame(_message.Message):
     INVALIDATIONS_FIELD_NUMBER: _builtins.int
     SETTLED_BARRIERS_FIELD_NUMBER: _builtins.int
     PING_FIELD_NUMBER: _builtins.int
+    JOINED_BARRIERS_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
+    leaving: _builtins.bool
+    """The caller's end is leaving for good, in good order: it serves nothing any more that it was told here."""
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -59,10 +63,16 @@ class ClientFrame(_message.Message):
 
     @_builtins.property
     def settled_barriers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Barriers of ServerFrame that are settled at this end and below it."""
+        """Barriers of ServerFrame that are settled at this end and below it: all that came before them is confirmed."""
 
     @_builtins.property
     def ping(self) -> Global___Ping: ...
+    @_builtins.property
+    def joined_barriers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Barriers of ServerFrame that had reached this end before, by another way: that one waits for what they brought
+        about. They confirm nothing to other barriers.
+        """
+
     def __init__(
         self,
         *,
@@ -74,10 +84,12 @@ class ClientFrame(_message.Message):
         invalidations: _abc.Iterable[Global___Invalidate] | None = ...,
         settled_barriers: _abc.Iterable[_builtins.int] | None = ...,
         ping: Global___Ping | None = ...,
+        joined_barriers: _abc.Iterable[_builtins.int] | None = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "ping", b"ping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancelled", b"cancelled", "hello", b"hello", "invalidations", b"invalidations", "ping", b"ping", "received", b"received", "settled_barriers", b"settled_barriers", "unsubscribed", b"unsubscribed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancelled", b"cancelled", "hello", b"hello", "invalidations", b"invalidations", "joined_barriers", b"joined_barriers", "leaving", b"leaving", "ping", b"ping", "received", b"received", "settled_barriers", b"settled_barriers", "unsubscribed", b"unsubscribed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,12 +5,16 @@ command's shard is the root. A message of a barrier is an invalidation request t
 behind the invalidations on a session; each is answered once. A process that is reached for the first time is *engaged*:
 it passes the barrier on to its own subscribers and answers when they have all answered. A process that is engaged
 already answers at once, since whatever it passes on counts for its engagement; so two shards that subscribe to each
-other never wait for each other.
+other never wait for each other. Such an answer says so: it ends this barrier's wait, but confirms nothing to others.
 
-A barrier is passed on to every subscriber with invalidations that it has not yet confirmed, whatever caused them: an
-earlier, plain invalidation may have taken the very computed this command would have reached and still be on its way.
+A barrier is passed on to every subscriber that *owes* a confirmation. An invalidation is owed until a later mark is
+answered, whatever caused it: a plain one may have taken the very computed this command would have reached, and still be
+on its way. A subscription that was given up is owed too: the subscriber has invalidated its replica by itself (evicted
+it, lost the carrier, ...) and what it told its own subscribers may be on its way, while we have no more to tell it.
 
 A subscriber that stays silent is given one read lease, after which it cannot serve its replicas either, and is dropped.
+So is whoever subscribed to the process before this one, under whose name it was restarted: for one read lease after
+such a start, barriers wait.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from fusion_cluster.errors import InvariantViolation
 logger = logging.getLogger(__name__)
 
 OnSettled = Callable[[], None]
+Answer = Callable[[bool], None]
+"""Answers a message of a barrier: with True when all that was owed is settled, False when others wait for some of it."""
 
 DRIFT = 1.2
 """How much longer than a read lease a silent subscriber is waited for: clocks of two hosts differ a little."""
@@ -50,38 +56,44 @@ class SubscribedSession(Protocol):
 
 
 class Confirmations:
-    """What one subscriber has been sent and has confirmed: invalidations are counted, barriers confirm them."""
+    """What one subscriber owes and has confirmed: invalidations and given up subscriptions, confirmed by barriers.
 
-    __slots__ = ("_confirmed", "_sent", "pending", "session")
+    Attributes:
+        session: to the subscriber.
+        owed: how many there have been.
+        pending: barrier → for each of its marks that is not answered: what was owed before it, and when it was sent.
+    """
+
+    __slots__ = ("_confirmed", "owed", "pending", "session")
 
     def __init__(self, session: SubscribedSession) -> None:
         self.session = session
-        self._sent = 0
+        self.owed = 0
         self._confirmed = 0
-        # Barrier -> for each of its marks on this session that is not answered: the count of invalidations before it,
-        # and when it was sent.
         self.pending: dict[int, deque[tuple[int, float]]] = {}
 
-    def invalidation_sent(self) -> None:
-        """Note one more invalidation on its way."""
-        self._sent += 1
+    def owe(self) -> None:
+        """Note one more invalidation on its way, or one more subscription given up."""
+        self.owed += 1
 
     @property
-    def is_dirty(self) -> bool:
-        """Some invalidation is not known to have been applied over there."""
-        return self._sent > self._confirmed
+    def is_owing(self) -> bool:
+        """Something is not known to have been applied over there, and beyond."""
+        return self.owed > self._confirmed
 
     def mark(self, barrier: int, now_s: float) -> None:
         """Send a barrier mark."""
-        self.pending.setdefault(barrier, deque()).append((self._sent, now_s))
+        self.pending.setdefault(barrier, deque()).append((self.owed, now_s))
         self.session.send_barrier(barrier)
 
-    def settle(self, barrier: int) -> bool:
+    def answer(self, barrier: int, *, confirms: bool) -> bool:
         """Take the answer to one mark of a barrier; False if none was awaited."""
         marks = self.pending.get(barrier)
         if not marks:
             return False
-        self._confirmed = max(self._confirmed, marks.popleft()[0])
+        owed, _ = marks.popleft()
+        if confirms:
+            self._confirmed = max(self._confirmed, owed)
         if not marks:
             del self.pending[barrier]
         return True
@@ -90,11 +102,14 @@ class Confirmations:
 class _Engagement:
     """This process's part in one barrier: how many answers it waits for, and what it does when they are there."""
 
-    __slots__ = ("deficit", "on_settled")
+    __slots__ = ("confirms", "deficit", "marked", "on_settled")
 
-    def __init__(self, on_settled: OnSettled) -> None:
+    def __init__(self, on_settled: Answer) -> None:
         self.deficit = 0
+        self.confirms = True
         self.on_settled = on_settled
+        # What each subscriber owed when this barrier was last passed on to it: only more than that is worth another mark.
+        self.marked: dict[Confirmations, int] = {}
 
 
 class Barriers:
@@ -102,10 +117,13 @@ class Barriers:
 
     Args:
         read_lease_s: how long a subscriber may serve replicas without hearing from us.
+        succeeds: this process takes the place of one that died, which may have subscribers that we do not know.
     """
 
-    def __init__(self, *, read_lease_s: float) -> None:
+    def __init__(self, *, read_lease_s: float, succeeds: bool = False) -> None:
         self._patience_s = read_lease_s * DRIFT
+        # Until then a predecessor's subscribers may serve its replicas.
+        self._quiet_until_s = asyncio.get_running_loop().time() + self._patience_s if succeeds else 0.0
         self._engagements: dict[int, _Engagement] = {}
         self._subscribers: set[Confirmations] = set()
         self._watch: asyncio.TimerHandle | None = None
@@ -129,43 +147,48 @@ class Barriers:
             on_settled: called once, when everything is settled everywhere.
         """
         barrier = secrets.randbits(63) + 1
-        engagement = self._engagements[barrier] = _Engagement(on_settled)
-        engagement.deficit += 1  # keeps it open while it is being sent
+        engagement = self._engage(barrier, lambda _confirms: on_settled())
         engagement.deficit += apply(barrier)
         self._pass_on(barrier, engagement)
         self.answered(barrier)
 
-    def reached(self, barrier: int, on_settled: OnSettled) -> None:
+    def reached(self, barrier: int, answer: Answer) -> None:
         """A message of a barrier arrived, and its invalidations are applied here.
 
         Args:
             barrier: its number.
-            on_settled: answers the message; called once.
+            answer: answers the message; called once.
         """
         engagement = self._engagements.get(barrier)
         if engagement is not None:
             self._pass_on(barrier, engagement)
-            on_settled()
+            answer(False)
             return
-        engagement = self._engagements[barrier] = _Engagement(on_settled)
-        engagement.deficit += 1
+        engagement = self._engage(barrier, answer)
         self._pass_on(barrier, engagement)
         self.answered(barrier)
 
-    def confirmed(self, subscriber: Confirmations, barrier: int) -> None:
-        """A subscriber answered a barrier mark."""
-        if subscriber.settle(barrier):
-            self.answered(barrier)
+    def mark_answered(self, subscriber: Confirmations, barrier: int, *, confirms: bool) -> None:
+        """A subscriber answered a barrier mark.
 
-    def answered(self, barrier: int, count: int = 1) -> None:
+        Args:
+            subscriber: who.
+            barrier: whose mark.
+            confirms: all that was owed before the mark is applied there and beyond; not only for this barrier.
+        """
+        if subscriber.answer(barrier, confirms=confirms):
+            self.answered(barrier, confirms=confirms)
+
+    def answered(self, barrier: int, count: int = 1, *, confirms: bool = True) -> None:
         """Messages of this barrier that we sent were answered."""
         engagement = self._engagements.get(barrier)
         if engagement is None:
             raise InvariantViolation(f"barrier {barrier:x} was answered more often than it was sent")
         engagement.deficit -= count
+        engagement.confirms = engagement.confirms and confirms
         if engagement.deficit == 0:
             del self._engagements[barrier]
-            engagement.on_settled()
+            engagement.on_settled(engagement.confirms)
 
     def close(self) -> None:
         """Forget everything; what waits for a barrier is its waiter's to cancel."""
@@ -173,10 +196,31 @@ class Barriers:
             self._watch.cancel()
         self._engagements.clear()
 
+    def _engage(self, barrier: int, on_settled: Answer) -> _Engagement:
+        """Take part, with a deficit of one that keeps it open until everything has been sent."""
+        engagement = self._engagements[barrier] = _Engagement(on_settled)
+        engagement.deficit = 1
+        if self._quiet_until_s:
+            self._stay_quiet(barrier, engagement)
+        return engagement
+
+    def _stay_quiet(self, barrier: int, engagement: _Engagement) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._quiet_until_s:
+            self._quiet_until_s = 0.0
+            return
+        engagement.deficit += 1
+        loop.call_at(self._quiet_until_s, self._answer_unless_closed, barrier)
+
+    def _answer_unless_closed(self, barrier: int) -> None:
+        if barrier in self._engagements:
+            self.answered(barrier)
+
     def _pass_on(self, barrier: int, engagement: _Engagement) -> None:
         now_s = 0.0
         for subscriber in self._subscribers:
-            if subscriber.is_dirty:
+            if subscriber.is_owing and engagement.marked.get(subscriber, -1) < subscriber.owed:
+                engagement.marked[subscriber] = subscriber.owed
                 now_s = now_s or asyncio.get_running_loop().time()
                 engagement.deficit += 1
                 subscriber.mark(barrier, now_s)

@@ -68,7 +68,7 @@ class ClusterHost(Host):
         self.peer_id = peer_id
         self.shard_id = shard_id
         self.epoch = epoch
-        self.barriers = Barriers(read_lease_s=read_lease_s)
+        self.barriers = Barriers(read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1)
         self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier)
         self._slot_map = SlotMap(0, array("H"), {})
         self._call_timeout_s = call_timeout_s
@@ -250,7 +250,7 @@ class ClusterHost(Host):
         return confirmed
 
     def _on_barrier(self, peer: Peer, barrier: int) -> None:
-        self.barriers.reached(barrier, lambda: peer.settle(barrier))
+        self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
 
     # -- owners ----------------------------------------------------------------------
     def _owner(self, slot: int) -> int:

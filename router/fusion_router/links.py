@@ -41,7 +41,7 @@ class Links:
         """Close links to incarnations that are gone, so that what waits on them is tried anew."""
         for shard_id, address in list(self._addresses.items()):
             if slot_map.shards.get(shard_id) != address:
-                self._drop(shard_id)
+                self._drop(shard_id, leave=False)
         self._addresses = dict(slot_map.shards)
         if self._changed is not None:
             changed, self._changed = self._changed, None
@@ -69,13 +69,13 @@ class Links:
         """Close all links."""
         self._is_closed = True
         for shard_id in list(self._peers):
-            self._drop(shard_id)
+            self._drop(shard_id, leave=True)
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _drop(self, shard_id: int) -> None:
+    def _drop(self, shard_id: int, *, leave: bool) -> None:
         peer = self._peers.pop(shard_id, None)
         if peer is not None:
-            task = asyncio.get_running_loop().create_task(peer.close())
+            task = asyncio.get_running_loop().create_task(peer.close(leave=leave))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)

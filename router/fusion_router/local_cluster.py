@@ -14,7 +14,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import ComputeService
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
-from fusion_cluster.link.memory import memory_pair
+from fusion_cluster.link.memory import MemoryCarrier, memory_pair
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
@@ -37,6 +37,7 @@ class LocalShard:
 
     async def close(self) -> None:
         """Stop serving."""
+        self.serving.close()
         await self.acceptor.close()
         await self.host.close()
 
@@ -76,6 +77,7 @@ class LocalCluster:
         self._shard_count = shards
         self._epochs = dict.fromkeys(range(shards), 0)
         self._hosts: list[ClusterHost] = []
+        self._links: dict[int, list[MemoryCarrier]] = {}
         # Shard id -> the shard, while it runs.
         self.shards: dict[int, LocalShard] = {}
         self.host: ClusterHost
@@ -126,6 +128,21 @@ class LocalCluster:
         self._publish(self.slot_map.without_shard(shard_id))
         await shard.close()
 
+    def cut_links(self, shard_id: int) -> None:
+        """Lose all connections to a shard, and what is under way on them; its callers dial again."""
+        for link in self._links.get(shard_id, ()):
+            link.cut()
+
+    def hold_links(self, shard_id: int) -> None:
+        """Let nothing that a shard sends arrive for now, as if its callers' processes were stopped."""
+        for link in self._links.get(shard_id, ()):
+            link.hold()
+
+    def release_links(self, shard_id: int) -> None:
+        """Deliver what was held."""
+        for link in self._links.get(shard_id, ()):
+            link.release()
+
     async def __aenter__(self) -> Self:
         for shard_id in range(self._shard_count):
             await self.start_shard(shard_id)
@@ -158,4 +175,7 @@ class LocalCluster:
             raise ConnectionRefusedError(f"shard {address.shard_id} does not run")
         ours, theirs = memory_pair()
         shard.acceptor.accept(theirs)
+        # The caller's ends of the links to this shard, open ones.
+        links = [link for link in self._links.get(address.shard_id, ()) if not link.is_closed]
+        self._links[address.shard_id] = [*links, ours]
         return ours

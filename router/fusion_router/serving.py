@@ -56,7 +56,7 @@ class Subscription:
 
     def _on_invalidated(self, node: Computed[Any]) -> None:
         self.is_outdated = True
-        self.subscriber.confirmations.invalidation_sent()
+        self.subscriber.confirmations.owe()
         self.subscriber.session.send_invalidated(self.id)
         if node.has_output:
             self.subscriber.subscriptions.pop(self.id, None)
@@ -110,6 +110,8 @@ class Serving:
         self._barriers = barriers
         self._accepts_invalidations = accepts_invalidations
         self._subscribers: dict[ServedSession, Subscriber] = {}
+        # The commands that run, also those whose session is lost.
+        self._commands: set[asyncio.Task[None]] = set()
 
     @property
     def epoch(self) -> int:
@@ -146,7 +148,7 @@ class Serving:
         """Callers left before their results came."""
         subscriber = self._subscribers[session]
         for call_id in ids:
-            self._end(subscriber, call_id)
+            self._give_up(subscriber, call_id)
             command = subscriber.commands.get(call_id)
             if command is not None:
                 command.cancel()
@@ -155,7 +157,7 @@ class Serving:
         """Replicas are gone."""
         subscriber = self._subscribers[session]
         for call_id in ids:
-            self._end(subscriber, call_id)
+            self._give_up(subscriber, call_id)
 
     def on_invalidate(self, session: ServedSession, request: session_pb2.Invalidate) -> None:
         """Somebody changed data beneath keys that we own."""
@@ -169,13 +171,13 @@ class Serving:
             session.send_error(request.id, 0, encode_error(error), subscribed=False)
             return
         if request.barrier:
-            self._barriers.reached(request.barrier, lambda: session.send_result(request.id, 0, b"", subscribed=False))
+            self._barriers.reached(request.barrier, lambda _: session.send_result(request.id, 0, b"", subscribed=False))
         else:
             session.send_result(request.id, 0, b"", subscribed=False)
 
-    def on_barrier_settled(self, session: ServedSession, barrier: int) -> None:
-        """A subscriber confirmed the invalidations before a barrier mark."""
-        self._barriers.confirmed(self._subscribers[session].confirmations, barrier)
+    def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
+        """A subscriber answered a barrier mark."""
+        self._barriers.mark_answered(self._subscribers[session].confirmations, barrier, confirms=confirms)
 
     def on_session_lost(self, session: ServedSession) -> None:
         """The session cannot be resumed any more."""
@@ -232,9 +234,18 @@ class Serving:
             finally:
                 subscriber.commands.pop(call.id, None)
 
-        subscriber.commands[call.id] = asyncio.get_running_loop().create_task(run(), name=call.method)
+        task = asyncio.get_running_loop().create_task(run(), name=call.method)
+        subscriber.commands[call.id] = task
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
 
-    def _end(self, subscriber: Subscriber, call_id: int) -> None:
+    def _give_up(self, subscriber: Subscriber, call_id: int) -> None:
         subscription = subscriber.subscriptions.pop(call_id, None)
         if subscription is not None:
+            subscriber.confirmations.owe()
             subscription.end()
+
+    def close(self) -> None:
+        """Cancel the commands that run, as the end of the process would."""
+        for command in self._commands:
+            command.cancel()

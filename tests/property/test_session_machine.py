@@ -14,7 +14,7 @@ from fusion_cluster.errors import CommandOutcomeUnknown
 from fusion_cluster.protocol import CallKind, OutgoingCall
 from fusion_cluster.protocol.events import (
     Answered,
-    BarrierSettled,
+    BarrierAnswered,
     BarriersReached,
     Called,
     CallerEvent,
@@ -79,7 +79,7 @@ class SessionMachine(RuleBasedStateMachine):
                 self.requests.add(request.id)
                 for key in request.keys:
                     self.change(key.method)
-            case BarrierSettled(_):
+            case BarrierAnswered(_, _):
                 self.settled_marks += 1
                 assert self.settled_marks <= self.marks
             case Answered(calls):
@@ -129,6 +129,18 @@ class SessionMachine(RuleBasedStateMachine):
         self.pair.caller.start(call)
         self.calls[call.id] = call
         return call.id
+
+    @precondition(lambda self: self.pair.is_connected)
+    @rule(target=started, keys=st.lists(st.sampled_from(KEYS), min_size=1, max_size=3))
+    def read_to_the_end(self, keys: list[str]) -> int:
+        """Random steps alone seldom get a read answered before something happens to it."""
+        reads = [self.start(key, "read") for key in keys]
+        self.pair.exchange()
+        for call_id in reads:
+            if call_id in self.running:
+                self.answer(sorted(self.running).index(call_id), False)
+        self.pair.exchange()
+        return reads[-1]
 
     @rule(call_id=consumes(started))
     def cancel(self, call_id: int) -> None:
@@ -225,6 +237,11 @@ class SessionMachine(RuleBasedStateMachine):
         self.subscribed.clear()
         self.requests.clear()
         self.marks = self.settled_marks = 0
+
+    @precondition(lambda self: self.pair.is_connected)
+    @rule()
+    def exchange(self) -> None:
+        self.pair.exchange()
 
     @rule()
     def flush(self) -> None:

@@ -23,7 +23,7 @@ from fusion_cluster.errors import FusionError
 from fusion_cluster.protocol import OutgoingCall, OwnerSession
 from fusion_cluster.protocol.events import (
     Answered,
-    BarrierSettled,
+    BarrierAnswered,
     BarriersReached,
     Called,
     CallerEvent,
@@ -31,6 +31,7 @@ from fusion_cluster.protocol.events import (
     Failed,
     InvalidationRequested,
     Leaving,
+    Left,
     MovedAway,
     Opened,
     Outdated,
@@ -179,7 +180,7 @@ def _client_words(frame: ClientFrame) -> list[str]:
         if request.barrier:
             words[-1] += f" barrier {request.barrier}"
     words += [_call(call) for call in frame.calls]
-    for name in ("cancelled", "unsubscribed", "received", "settled_barriers"):
+    for name in ("cancelled", "unsubscribed", "received", "settled_barriers", "joined_barriers"):
         if getattr(frame, name):
             words.append(f"{name.split('_')[0]} {_numbers(getattr(frame, name))}")
     if frame.HasField("ping"):
@@ -235,8 +236,10 @@ def _event_words(event: CallerEvent | OwnerEvent) -> str:
             return "unsubscribed " + _numbers(ids)
         case InvalidationRequested(request):
             return f"invalidate {_keys(request)} as {request.id}"
-        case BarrierSettled(barrier):
-            return f"settled {barrier}"
+        case BarrierAnswered(barrier, confirms):
+            return f"settled {barrier}" if confirms else f"joined {barrier}"
+        case Left():
+            return "left"
     raise AssertionError(event)
 
 

@@ -407,12 +407,20 @@ async def test_a_dropped_session_starts_anew(owner: Owner, peer: Peer) -> None:
     assert owner.acceptor.sessions == [owner.handler.session]
 
 
+async def test_a_caller_that_leaves_in_good_order_ends_its_session_at_once(owner: Owner) -> None:
+    peer = owner.peer()
+    await peer.connect(5)
+    session = owner.handler.session
+    await peer.close()
+    await until(lambda: session.is_lost)
+
+
 async def test_a_detached_session_says_so_and_is_lost_after_a_while(owner: Owner) -> None:
     peer = owner.peer()
     await peer.connect(5)
     session = owner.handler.session
     assert session.is_attached
-    await peer.close()
+    await peer.close(leave=False)
     await until(lambda: not session.is_attached)
     assert not session.is_lost
     assert owner.acceptor.sessions == [session]
