@@ -71,7 +71,9 @@ class RemoteError(ComputeError):
         error_type: name of the exception's class over there.
     """
 
-    def __init__(self, message: str = "", *, error_type: str = "", field: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, error_type: str = "", field: str = "", retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message, field=field, retry_after_s=retry_after_s)
         self.error_type = error_type
 

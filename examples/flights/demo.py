@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -111,7 +112,8 @@ async def demonstrate(options: Options, console: Console) -> int:
             if options.seconds is None and summary.is_right:
                 console.print(f"serving on at [bold green]{address}[/]: Ctrl-C ends; try")
                 console.print(f"  {example_command(show.observer.snapshot)}", soft_wrap=True)
-                await asyncio.Event().wait()
+                with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C
+                    await asyncio.Event().wait()
     return 0 if summary.is_right else 1
 
 
@@ -120,6 +122,12 @@ def _end_on_sigterm() -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """What went wrong first, out of however many groups it came in."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 class Show:
@@ -171,15 +179,18 @@ class Show:
         start_s = time.perf_counter()
         self._console.print(f"the first boards and totals of {self._options.day} in {start_s - begin_s:.1f} s")
         seconds = (self._options.seconds or DEFAULT_SECONDS) - (start_s - begin_s)
-        async with asyncio.TaskGroup() as group:
-            beside: list[Coroutine[Any, Any, None]] = [self._audience.run(), self._watch_members(), self._show()]
-            tasks = [group.create_task(each) for each in beside]
-            half_time = group.create_task(self._read_outside_at_half_time())
-            await self._replay.run(max(seconds, 0.0))
-            took_s = time.perf_counter() - start_s
-            await half_time
-            for task in tasks:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                beside: list[Coroutine[Any, Any, None]] = [self._audience.run(), self._watch_members(), self._show()]
+                tasks = [group.create_task(each) for each in beside]
+                half_time = group.create_task(self._read_outside_at_half_time())
+                await self._replay.run(max(seconds, 0.0))
+                took_s = time.perf_counter() - start_s
+                await half_time
+                for task in tasks:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            raise _first(errors) from None
         return await self._summary(complete, database, took_s)
 
     def _on_confirmed(self, _event: FlightEvent) -> None:

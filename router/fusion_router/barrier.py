@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 OnSettled = Callable[[], None]
 Answer = Callable[[bool], None]
-"""Answers a message of a barrier: with True when all that was owed is settled, False when others wait for some of it."""
+"""Answers a message of a barrier: True when all that was owed is settled, False when others wait for some of it."""
 
 DRIFT = 1.2
 """How much longer than a read lease a silent subscriber is waited for: clocks of two hosts differ a little."""
@@ -108,7 +108,7 @@ class _Engagement:
         self.deficit = 0
         self.confirms = True
         self.on_settled = on_settled
-        # What each subscriber owed when this barrier was last passed on to it: only more than that is worth another mark.
+        # What each subscriber owed when this barrier was last passed on to it: only more is worth another mark.
         self.marked: dict[Confirmations, int] = {}
 
 

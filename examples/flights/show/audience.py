@@ -13,7 +13,7 @@ from examples.flights.truth.comparison import Services
 from fusion_cluster import Computed
 from fusion_cluster.errors import FusionError
 
-READERS = 8
+READERS = 4
 PAUSE_S = 0.01
 
 

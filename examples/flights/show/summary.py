@@ -49,7 +49,8 @@ class Summary:
 def summary_view(summary: Summary) -> RenderableType:
     """The summary, for a terminal and for a file."""
     snapshot, comparison = summary.snapshot, summary.comparison
-    table = Table(title=f"{snapshot.day} after {snapshot.confirmed:,} commands", title_justify="left", box=None)
+    title = f"{snapshot.day} after {snapshot.confirmed:,} commands"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)
     for column in ("flights", "departed", "arrived", "diverted", "cancelled", "left late", "came late"):
         table.add_column(column, justify="right", no_wrap=True)
