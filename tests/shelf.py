@@ -114,6 +114,12 @@ class Shelf(ComputeService):
         return previous
 
     @command
+    async def raise_to(self, name: str, count: int) -> None:
+        """Counts only rise, whatever the order of the commands."""
+        self.stock.counts[name] = max(count, self.stock.counts[name])
+        self.count.invalidate(name)
+
+    @command
     async def refuse(self, name: str) -> None:
         self.stock.executed.append(name)
         raise ValueError(f"{name} is not to be touched")

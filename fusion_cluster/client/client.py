@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -69,7 +68,7 @@ class Client:
         self._channel = open_channel(self.address)
         self._rpcs = PlainRpcs(self._channel, timeout_s=self.timeout_s)
         self._streams = SessionStreams(self._channel)
-        self._peer = Peer(self._streams.dial, peer_id=f"client-{uuid.uuid4().hex}", on_barrier=Peer.settle)
+        self._peer = Peer(self._streams.dial, peer_id=f"client-{uuid.uuid4().hex}")
         self._host = ClientHost(self._peer, timeout_s=self.timeout_s, max_nodes=self._max_nodes)
         self._is_open = True
         return self
@@ -79,7 +78,6 @@ class Client:
     ) -> None:
         self._is_open = False
         await self._host.close()
-        await asyncio.sleep(0)  # lets the peer say that the replicas are gone, which nobody need wait for then
         await self._peer.close()
         await self._streams.close()
         await self._channel.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from functools import partial
@@ -10,7 +12,7 @@ from functools import partial
 import pytest
 
 from fusion_cluster.client import Client, connect
-from fusion_cluster.errors import InvalidArgument, ShardUnavailable, UsageError
+from fusion_cluster.errors import CommandOutcomeUnknown, InvalidArgument, ShardUnavailable, UsageError
 from tests.clients import Front, fronted
 from tests.shelf import Item, Query, Scales, Shelf, Stock, app, fresh_stock
 from tests.waiting import until
@@ -199,6 +201,38 @@ async def test_a_client_may_start_before_its_gateway(front: Front) -> None:
         await asyncio.sleep(0)
         await front.start()
         assert await reading == 0
+
+
+async def test_through_restarts_of_the_gateway_no_reader_sees_less_than_what_was_committed(front: Front) -> None:
+    committed = reads = 0
+    is_over = asyncio.Event()
+
+    async def write(shelf: Shelf) -> None:
+        nonlocal committed
+        for count in itertools.count(1):
+            if is_over.is_set():
+                return
+            with contextlib.suppress(CommandOutcomeUnknown):
+                await shelf.raise_to("nut", count)
+                committed = count
+
+    async def read(shelf: Shelf) -> None:
+        nonlocal reads
+        while not is_over.is_set():
+            floor = committed
+            assert await shelf.count("nut") >= floor
+            reads += 1
+            await asyncio.sleep(0)
+
+    async with connect(front.address) as writer, connect(front.address) as reader:
+        tasks = [asyncio.create_task(write(writer.service(Shelf))), asyncio.create_task(read(reader.service(Shelf)))]
+        for _ in range(5):
+            enough = committed + 20, reads + 20
+            await until(partial(lambda enough: committed > enough[0] and reads > enough[1], enough))
+            await front.stop()
+            await front.start()
+        is_over.set()
+        await asyncio.gather(*tasks)
 
 
 async def test_a_client_is_used_in_its_context_only(front: Front) -> None:
