@@ -1,0 +1,32 @@
+"""The other process of the `caching` benchmark: two shards and a gateway over the database of the URL given.
+
+Prints the gateway's address, and serves until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+
+from benchmarks.caching_rows import make_app
+from fusion_cluster.link.acceptor import SessionAcceptor
+from fusion_cluster.testing import LocalCluster
+from fusion_router.gateway import Gateway
+from fusion_router.serving import Serving
+
+
+async def serve(url: str) -> None:
+    """Serve the app of that database."""
+    async with LocalCluster(make_app(url), shards=2) as cluster:
+        host = cluster.new_host("gateway", epoch=1)
+        acceptor = SessionAcceptor(Serving(host, host.barriers, accepts_invalidations=False), peer_id="gateway")
+        gateway = Gateway(host, acceptor=acceptor, address="127.0.0.1:0")
+        print(await gateway.start(), flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        await gateway.stop(0.5)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(sys.argv[1]))
