@@ -59,11 +59,11 @@ class SessionHandler(Protocol):
         ...
 
     def on_cancelled(self, session: ServedSession, ids: Sequence[int]) -> None:
-        """Calls, not yet answered, whose callers have left."""
+        """Calls whose callers have left, some of which may have been answered in this turn of the loop."""
         ...
 
     def on_unsubscribed(self, session: ServedSession, ids: Sequence[int]) -> None:
-        """Reads, answered and subscribed, whose replicas are gone."""
+        """Subscribed reads whose replicas are gone, some of which may have been invalidated in this turn of the loop."""
         ...
 
     def on_invalidate(self, session: ServedSession, request: Invalidate) -> None:

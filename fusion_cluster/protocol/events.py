@@ -100,14 +100,14 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Calls that still ran, and whose callers have left."""
+    """Calls that still ran, and whose callers have left. An event before it may have got some of them answered."""
 
     ids: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribed:
-    """Reads that were subscribed, and whose replicas are gone."""
+    """Reads that were subscribed, and whose replicas are gone. An event before it may have invalidated some of them."""
 
     ids: Sequence[int]
 

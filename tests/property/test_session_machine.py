@@ -73,7 +73,8 @@ class SessionMachine(RuleBasedStateMachine):
                     self.requests.discard(call_id)
             case Unsubscribed(ids):
                 for call_id in ids:
-                    del self.subscribed[call_id]
+                    # A request of the same frame may have invalidated it.
+                    self.subscribed.pop(call_id, None)
             case InvalidationRequested(request):
                 assert request.id not in self.requests
                 self.requests.add(request.id)
