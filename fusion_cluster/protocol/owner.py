@@ -195,6 +195,10 @@ class OwnerSession:
         waiting = {result.id for result in self._out.results}
         self._settled_away = {*waiting, *(moved.id for moved in self._out.moved)}.difference(self._calls)
         self._out.results.extend(result for call_id, result in self._kept.items() if call_id not in waiting)
+        # Told before, but perhaps lost with the carrier: again, and before the marks, so that no mark is answered by one
+        # who still lets new readers join a read that is out of date.
+        told = set(self._out.invalidated)
+        self._out.invalidated.extend(i for i, state in self._calls.items() if state is _OUTDATED and i not in told)
         del self._out.barriers[:]
         self._out.barriers.extend(self._marks)
         self.has_output = False
@@ -307,8 +311,8 @@ class OwnerSession:
         for call in frame.calls:
             call_id = call.id
             if call_id in calls:
-                self._on_repeated(call_id)
-            elif settled_away and call_id in settled_away:
+                continue  # it came again over a new carrier: its result is on its way, or will be
+            if settled_away and call_id in settled_away:
                 settled_away.remove(call_id)
             elif len(fresh) >= room:
                 self._refuse(call_id, is_read=call.kind == Call.KIND_READ)
@@ -322,8 +326,8 @@ class OwnerSession:
     def _on_invalidations(self, frame: ClientFrame, events: list[OwnerEvent]) -> None:
         for request in frame.invalidations:
             if request.id in self._calls:
-                self._on_repeated(request.id)
-            elif self._in_flight >= self._limits.max_calls:
+                continue
+            if self._in_flight >= self._limits.max_calls:
                 self._refuse(request.id, is_read=False)
             else:
                 self._calls[request.id] = _REQUESTED
@@ -335,12 +339,6 @@ class OwnerSession:
             if barrier in self._marks:
                 self._marks.remove(barrier)
                 events.append(BarrierAnswered(barrier, confirms))
-
-    def _on_repeated(self, call_id: int) -> None:
-        """A call came again over a new carrier. Its result is on its way, or will be; so must be its invalidation."""
-        if self._calls[call_id] is _OUTDATED:
-            self._out.invalidated.append(call_id)
-            self._output()
 
     def _refuse(self, call_id: int, *, is_read: bool) -> None:
         retry_after_ms = self._limits.retry_after_ms
