@@ -26,8 +26,8 @@ from fusion_cluster.client.channel import SessionStreams, open_channel
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.v1 import gateway_pb2
 
-ROUNDS = 5
-ROUND_S = 0.6
+ROUNDS = 10
+ROUND_S = 0.3
 CALLERS = (1, 50)
 SESSION_CALLERS = (1, 50, 500)
 WATCHERS = 50
