@@ -37,7 +37,7 @@ def _reason(error: Exception, folder: Path) -> str | None:
         free_mb = shutil.disk_usage(folder).free // 2**20
         return f"the disk of {folder} is full ({free_mb} MB free; the flights need about 250 MB)"
     unwritable = ("unable to open database file", "attempt to write a readonly database")
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST) or any(
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT) or any(
         part in text for part in unwritable
     ):
         return f"the folder {folder} cannot be written"
