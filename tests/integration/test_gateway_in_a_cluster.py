@@ -105,10 +105,14 @@ async def test_a_stopping_gateway_ends_sessions_with_a_retryable_status(front: F
         session = open_session()
         await session.read()  # the challenge
         await front.stop()
-        with pytest.raises(grpc.aio.AioRpcError):
-            while await session.read() is not grpc.aio.EOF:
-                pass
-        assert await session.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await read_to_the_end(session)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def read_to_the_end(session: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
+    while await session.read() is not grpc.aio.EOF:
+        pass
 
 
 async def test_a_client_keeps_reading_while_shards_die(front: Front) -> None:
