@@ -88,13 +88,20 @@ class Operation:
         """
         command = self.command if self.command is not None and self.command.is_open else None
         barrier = command.barrier if command is not None else True
-        publications = [unhurt(publish(list(keys), barrier)) for publish, keys in self._recorded.items()]
+        publications: list[Awaitable[None]] = []
+        failure: Exception | None = None
+        for publish, keys in self._recorded.items():
+            try:
+                publications.append(unhurt(publish(list(keys), barrier)))
+            except Exception as error:  # one that fails keeps no other from its own
+                failure = failure or error
         self._recorded.clear()
-        if command is None:
-            return publications
-        for publication in publications:
-            command.add(publication)
-        return []
+        if command is not None:
+            for publication in publications:
+                command.add(publication)
+        if failure is not None:
+            raise failure
+        return publications if command is None else []
 
 
 current_operation: Final[ContextVar[Operation | None]] = ContextVar("fusion_cluster_current_operation", default=None)

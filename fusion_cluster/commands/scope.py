@@ -39,8 +39,8 @@ class Transactions(Protocol):
         """How many operations may be open at a time."""
         ...
 
-    def open_session(self) -> AsyncSession:
-        """A session for one transaction, which begins with its first statement."""
+    async def begin(self) -> AsyncSession:
+        """Begin a transaction; gives a session for it alone."""
         ...
 
 
@@ -64,15 +64,13 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             raise UsageError("a compute method cannot change data: open the operation in a command")
         outer = self._outer = _shared(self._transactions)
         if outer is None:
-            self._operation = _Opened(self._transactions.open_session(), self._transactions)
-            await self._transactions.writers.acquire()
+            self._operation = _Opened(await self._begin(), self._transactions)
         else:
             if outer.task is not asyncio.current_task():
                 raise UsageError(
                     "an operation's transaction belongs to the task that opened it: open another outside its block"
                 )
-            self._savepoint = outer.session.begin_nested()
-            await complete(_begin(self._savepoint))
+            self._savepoint = await outer.session.begin_nested()
             self._operation = _Opened(outer.session, self._transactions, savepoint_in=outer)
         self._previous = current_operation.get()
         current_operation.set(self._operation)
@@ -93,6 +91,14 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             await publication
 
     # -- a transaction of its own --------------------------------------------------------------------------------------
+    async def _begin(self) -> AsyncSession:
+        await self._transactions.writers.acquire()
+        try:
+            return await self._transactions.begin()
+        except BaseException:
+            self._transactions.writers.release()
+            raise
+
     async def _commit(self) -> None:
         operation = self._operation
         try:
@@ -131,7 +137,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         assert self._savepoint is not None
         self._operation.state = OperationState.COMMITTING
         try:
-            await complete(self._savepoint.commit())
+            await self._savepoint.commit()
         finally:
             # Also when that failed: then the outer operation most likely will too, and if not, its rows may hold ours.
             self._operation.hand_over(outer)
@@ -140,7 +146,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     async def _roll_back_to_savepoint(self) -> None:
         assert self._savepoint is not None
         self._operation.state = OperationState.ROLLED_BACK
-        await complete(_quietly(self._savepoint.rollback()))
+        await _quietly(self._savepoint.rollback())
 
 
 class _Opened(Operation):
@@ -168,10 +174,6 @@ def _is_in_doubt(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return error.connection_invalidated
     return not isinstance(error, Exception)  # the task was cancelled under it: the loop is shutting down
-
-
-async def _begin(savepoint: AsyncSessionTransaction) -> None:
-    await savepoint
 
 
 async def _quietly(ending: Coroutine[Any, Any, None]) -> None:

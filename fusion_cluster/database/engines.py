@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolResetState
 
+from fusion_cluster.commands.completion import complete
 from fusion_cluster.database.sessions import OperationSession, ReadSession
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import UsageError
@@ -51,9 +52,15 @@ class Engines:
         """A session to read with."""
         return ReadSession(self.reading, slots=self.readers, finishes_calls=self.finishes_calls)
 
-    def open_session(self) -> OperationSession:
-        """A session for one transaction, which begins with its first statement."""
-        return OperationSession(self.writing, finishes_calls=self.finishes_calls)
+    async def begin(self) -> OperationSession:
+        """Begin a transaction; gives a session for it alone."""
+        session = OperationSession(self.writing, finishes_calls=self.finishes_calls)
+        try:
+            await session.connection()
+        except BaseException:
+            await complete(session.close())
+            raise
+        return session
 
     async def dispose(self) -> None:
         """Close all connections that are not in use."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult, AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session, SessionTransactionOrigin
 
 from fusion_cluster.commands.completion import complete
@@ -29,7 +29,23 @@ _CALLS: Final = (
 
 
 class _GuardedSession(AsyncSession):
-    """A session whose calls go through `_guard`."""
+    """A session whose calls go through `_guard`.
+
+    Args:
+        engine: to connect with.
+        finishes_calls: a call that has begun is finished before its caller's cancellation takes effect.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, finishes_calls: bool, **options: Any) -> None:
+        super().__init__(engine, expire_on_commit=False, **options)
+        self._finishes_calls = finishes_calls
+
+    async def stream(self, statement: Any, *args: Any, **options: Any) -> AsyncResult[Any]:
+        """The rows of a query one after the other; from SQLite they are read at once."""
+        if self._finishes_calls:
+            return AsyncResult(await self.execute(statement, *args, **options))
+        rows: AsyncResult[Any] = await super().stream(statement, *args, **options)
+        return rows
 
     async def _guard(self, call: Coroutine[Any, Any, T]) -> T:
         raise NotImplementedError
@@ -47,17 +63,30 @@ for _name in _CALLS:
     setattr(_GuardedSession, _name, _guarded(getattr(AsyncSession, _name)))
 
 
+class _Savepoint(AsyncSessionTransaction):
+    """A savepoint whose calls go through the session's `_guard`."""
+
+    __slots__ = ()
+
+    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:
+        return await self._guarded(super().start(is_ctxmanager))
+
+    async def commit(self) -> None:
+        await self._guarded(super().commit())
+
+    async def rollback(self) -> None:
+        await self._guarded(super().rollback())
+
+    async def __aexit__(self, type_: Any, value: Any, traceback: Any) -> None:
+        await self._guarded(super().__aexit__(type_, value, traceback))
+
+    async def _guarded(self, call: Coroutine[Any, Any, T]) -> T:
+        assert isinstance(self.session, _GuardedSession)
+        return await self.session._guard(call)
+
+
 class OperationSession(_GuardedSession):
-    """The session of an operation: it is the operation that commits or rolls back, when its block ends.
-
-    Args:
-        engine: to connect with.
-        finishes_calls: a call that has begun is finished before the caller's cancellation takes effect.
-    """
-
-    def __init__(self, engine: AsyncEngine, *, finishes_calls: bool) -> None:
-        super().__init__(engine, expire_on_commit=False)
-        self._finishes_calls = finishes_calls
+    """The session of an operation: it is the operation that commits or rolls back, when its block ends."""
 
     async def commit(self) -> None:
         """Not here.
@@ -75,6 +104,14 @@ class OperationSession(_GuardedSession):
         """
         raise UsageError("an operation is rolled back by an exception that leaves its block")
 
+    async def connection(self, *args: Any, **options: Any) -> AsyncConnection:
+        """The connection of the operation's transaction."""
+        return await self._guard(super().connection(*args, **options))
+
+    def begin_nested(self) -> AsyncSessionTransaction:
+        """A savepoint: `async with operation.session.begin_nested()`."""
+        return _Savepoint(self, nested=True)
+
     async def _guard(self, call: Coroutine[Any, Any, T]) -> T:
         return await (complete(call) if self._finishes_calls else call)
 
@@ -87,13 +124,12 @@ class ReadSession(_GuardedSession):
     Args:
         engine: to connect with; in autocommit mode.
         slots: how many calls may run at a time.
-        finishes_calls: a call that has begun is finished before the caller's cancellation takes effect.
+        finishes_calls: a call that has begun is finished before its caller's cancellation takes effect.
     """
 
     def __init__(self, engine: AsyncEngine, *, slots: asyncio.Semaphore, finishes_calls: bool) -> None:
-        super().__init__(engine, expire_on_commit=False, sync_session_class=_ReadOnlySession)
+        super().__init__(engine, finishes_calls=finishes_calls, sync_session_class=_ReadOnlySession)
         self._slots = slots
-        self._finishes_calls = finishes_calls
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -192,6 +192,8 @@ class Computation:
         """Take the node off this computation, which from now on waits for nothing on the node's behalf."""
         node = self.node
         node._computation = None
+        if node._state == OUTDATED:
+            node.function.on_outdated_ended(node)
         if self.waits_for is not None:
             unlink_all(node, self.waits_for)
         self.waits_for = self.waits_isolated = None

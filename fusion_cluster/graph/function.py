@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.graph.arguments import TypedArguments
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.core import Node
+from fusion_cluster.graph.core import OUTDATED, Node
 from fusion_cluster.graph.failure import Failure, retry_delay_s
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.graph.signature import Signature
@@ -31,6 +31,7 @@ class ComputeFunction:
         graph: the graph that its computeds are in.
         is_keyed_by_argument: the registry's keys are the one argument itself, not a tuple with it.
         nodes: the registry: every live node of this function, and no other.
+        outdated: how many outdated computations run for a key (of the registry). Keys without one are not there.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class ComputeFunction:
         "name",
         "nodes",
         "options",
+        "outdated",
         "service_name",
         "signature",
     )
@@ -69,6 +71,7 @@ class ComputeFunction:
             len(signature.parameter_names) == signature.positional_count == 1 and not signature.is_ambiguous
         )
         self.nodes: dict[Any, Computed[Any]] = {}
+        self.outdated: dict[Any, int] = {}
 
     def __repr__(self) -> str:
         return f"<ComputeFunction {self.name}, {len(self.nodes)} nodes>"
@@ -131,10 +134,23 @@ class ComputeFunction:
     # -- the registry ------------------------------------------------------------------------------------------------
     def drop(self, node: Node[Any]) -> None:
         """Take a node that is no longer live out of the registry (called by `core.mark` alone)."""
-        key = node.arguments[0] if self.is_keyed_by_argument else node.arguments
+        key = self.key_of(node)
         if self.nodes.get(key) is node:
             del self.nodes[key]
+        if node._state == OUTDATED:
+            self.outdated[key] = self.outdated.get(key, 0) + 1
         self.graph.forget(node)
+
+    def on_outdated_ended(self, node: Node[Any]) -> None:
+        """Note that the computation of an outdated node has ended."""
+        key = self.key_of(node)
+        self.outdated[key] -= 1
+        if not self.outdated[key]:
+            del self.outdated[key]
+
+    def key_of(self, node: Node[Any]) -> Any:
+        """Return the key under which a node of this function stands in the registry."""
+        return node.arguments[0] if self.is_keyed_by_argument else node.arguments
 
     def _create(self, arguments: tuple[Any, ...]) -> Computed[Any]:
         if self.signature.is_ambiguous and type(arguments) is not TypedArguments:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import InvariantViolation
-from fusion_cluster.graph.core import COMPUTING, CONSISTENT, Node
+from fusion_cluster.graph.core import COMPUTING, CONSISTENT, OUTDATED, Node
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.graph import Graph
@@ -16,7 +17,7 @@ def validate(graph: Graph) -> None:
     nodes = list(graph.nodes())
     for function in graph.functions.values():
         for key, node in function.nodes.items():
-            expected = node.arguments[0] if function.is_keyed_by_argument else node.arguments
+            expected = function.key_of(node)
             _require(key is expected or key == expected, node, "stands under another key")
             _require(node.function is function, node, "stands in the registry of another function")
     for node in nodes:
@@ -34,6 +35,15 @@ def validate(graph: Graph) -> None:
             _require(node_or_none._older is older, node_or_none, "is not linked back")
             count, older, node_or_none = count + 1, node_or_none, node_or_none._newer
         _require(count == queue.size and queue.newest is older, None, "an eviction queue has another size than it says")
+    outdated: Counter[Any] = Counter()
+    for computation in graph._computations.values():
+        node = computation.node
+        if node._computation is computation and node._state == OUTDATED:
+            outdated[node.function.name, node.function.key_of(node)] += 1
+    for function in graph.functions.values():
+        for key, count in function.outdated.items():
+            _require(outdated.pop((function.name, key), 0) == count, None, f"{function.name} counts {key!r} wrongly")
+    _require(not outdated, None, f"outdated computations are not counted: {outdated}")
     for computation in graph._computations.values():
         if computation.node._computation is computation:
             _require(bool(computation.waiters), computation.node, "is computed though nobody waits for it")

@@ -2,13 +2,18 @@
 
 What each computation waits for (`Computation.waits`) is the wait-for graph. A wait that would close a cycle in it is
 refused with `CircularDependencyError`, so no set of computations can wait for each other for ever.
+
+An outdated computation is not joined, so a cycle of keys whose computations are outdated again and again (by an eviction,
+say) would not be a cycle of nodes, but a chain without end. A chain in which too many computations of one key wait for each
+other is therefore refused too. One or two are no cycle yet: the data may have changed so that the key no longer needs itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.graph.computation import Computation, Waiter
@@ -17,6 +22,10 @@ from fusion_cluster.graph.core import COMPUTING, OUTDATED, Node, link, settle
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.computed import Computed
+
+
+MAX_GENERATIONS: Final = 8
+"""How many outdated computations of one key may wait for each other."""
 
 
 def enter(node: Computed[Any], dependent: Node[Any] | None, on_done: Callable[[Computed[Any]], object]) -> Waiter:
@@ -32,6 +41,8 @@ def enter(node: Computed[Any], dependent: Node[Any] | None, on_done: Callable[[C
     waiting = None if dependent is None else dependent._computation
     if dependent is not None and waiting is not None:
         _refuse_cycle(dependent, node, is_isolated=is_isolated)
+        if node._computation is None and node.function.outdated:
+            _refuse_endless_chain(dependent, node, is_isolated=is_isolated)
     else:
         dependent = None  # nobody who computes waits: a computation that has ended waits no more
     computation = node._computation or Computation(node)
@@ -57,8 +68,25 @@ def _refuse_cycle(dependent: Node[Any], node: Computed[Any], *, is_isolated: boo
     if node is not dependent and (node._computation is None or not node._computation.is_waiting):
         return
     path = _path(node, dependent)
-    if path is None:
+    if path is not None:
+        _fail(dependent, node, path, is_isolated=is_isolated)
+
+
+def _refuse_endless_chain(dependent: Node[Any], node: Computed[Any], *, is_isolated: bool) -> None:
+    function = node.function
+    if function.outdated.get(function.key_of(node), 0) < MAX_GENERATIONS:
         return
+    path: list[Node[Any]] | None = None
+    generations = 0
+    for waiting in _transitive_waiters(dependent):
+        if waiting.function is function and waiting.arguments == node.arguments:
+            generations += 1
+            path = path or _path(waiting, dependent)
+    if path is not None and generations >= MAX_GENERATIONS:
+        _fail(dependent, node, path, is_isolated=is_isolated)
+
+
+def _fail(dependent: Node[Any], node: Computed[Any], path: list[Node[Any]], *, is_isolated: bool) -> NoReturn:
     if node is not dependent and not is_isolated and dependent._state == COMPUTING:
         # The error rests on what the others wait for: when that changes, it is out of date.
         if node._state == OUTDATED:
@@ -66,6 +94,20 @@ def _refuse_cycle(dependent: Node[Any], node: Computed[Any], *, is_isolated: boo
         elif link(dependent, node):
             settle(dependent, node)
     raise CircularDependencyError(" → ".join(_name(step) for step in [dependent, *path]))
+
+
+def _transitive_waiters(node: Node[Any]) -> Iterator[Node[Any]]:
+    """Go through `node` and all computations that wait for it, directly or through others; the nearest first."""
+    seen = {node}
+    pending = deque(seen)
+    while pending:
+        current = pending.popleft()
+        yield current
+        if current._computation is not None:
+            for waiter in current._computation.waiters:
+                if waiter.dependent is not None and waiter.dependent not in seen:
+                    seen.add(waiter.dependent)
+                    pending.append(waiter.dependent)
 
 
 def _name(node: Any) -> str:

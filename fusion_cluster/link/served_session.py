@@ -63,7 +63,7 @@ class SessionHandler(Protocol):
         ...
 
     def on_unsubscribed(self, session: ServedSession, ids: Sequence[int]) -> None:
-        """Subscribed reads whose replicas are gone, some of which may have been invalidated in this turn of the loop."""
+        """Subscribed reads whose replicas are gone; some may have been invalidated in this very turn of the loop."""
         ...
 
     def on_invalidate(self, session: ServedSession, request: Invalidate) -> None:

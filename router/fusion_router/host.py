@@ -26,7 +26,7 @@ from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barriers
 from fusion_router.links import Dial, Links
-from fusion_router.route import routes_of
+from fusion_router.route import Route, routes_of
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +96,9 @@ class ClusterHost(Host):
             self._invalidate_moved(old, new)
         self.links.set_slot_map(new)
 
-    def serves(self, slot: int) -> bool:
-        """Whether calls of this slot are answered here; gateways and drivers pass on what they are asked."""
-        return self.shard_id is None or self._owns(slot)
+    def serves(self, route: Route, arguments: tuple[Any, ...]) -> bool:
+        """Whether a call is answered here; gateways and drivers pass on whatever they are asked."""
+        return self.shard_id is None or self._owns(route.slot(arguments))
 
     def _owns(self, slot: int) -> bool:
         return (

@@ -205,7 +205,7 @@ class Serving:
         function = self._host.function(call.method)
         route = self._host.routes[call.method]
         arguments = route.arguments.decode_msgpack(call.arguments)
-        if not self._host.serves(route.slot(arguments)):
+        if not self._host.serves(route, arguments):
             subscriber.session.send_moved(call.id, self._host.slot_map_version)
             return
         subscription = Subscription(subscriber, call.id, function.lookup(arguments))
@@ -216,7 +216,7 @@ class Serving:
         command = self._host.command(call.method)
         route = self._host.routes[call.method]
         arguments = route.arguments.decode_msgpack(call.arguments)
-        if not self._host.serves(route.slot(arguments)):
+        if not self._host.serves(route, arguments):
             subscriber.session.send_moved(call.id, self._host.slot_map_version)
             return
 

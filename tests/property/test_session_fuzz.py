@@ -67,6 +67,8 @@ client_frames = st.builds(
     received=st.lists(ids, max_size=3),
     invalidations=st.lists(requests, max_size=3),
     settled_barriers=st.lists(barriers, max_size=3),
+    joined_barriers=st.lists(barriers, max_size=2),
+    leaving=st.booleans(),
     ping=st.none() | st.builds(Ping, sequence=ids),
 )
 errors = st.builds(Error, code=st.integers(min_value=-5, max_value=50), type=texts, transient=st.booleans())

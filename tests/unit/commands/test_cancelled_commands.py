@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from fusion_cluster.app import App
 from fusion_cluster.commands.completion import complete
@@ -142,6 +143,34 @@ async def test_cancelled_at_any_await_it_is_done_and_published_or_not_done_at_al
 
 async def _run(stepped: Stepped) -> object:
     return await stepped
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+async def test_a_cancelled_operation_with_savepoints_and_streams_leaves_the_database_usable(
+    host: Published, times: int
+) -> None:
+    database = host.service(Shelves).database
+
+    async def write() -> int:
+        async with database.operation() as operation:
+            async with operation.session.begin_nested():
+                await operation.session.merge(ShelfRow(id=1, amount=1))
+            await operation.session.connection()
+            return len([row async for row in await operation.session.stream_scalars(select(ShelfRow))])
+
+    cancel_at = 0
+    while True:
+        task = asyncio.create_task(_run(Stepped(write(), cancel_at, times=times)))
+        with suppress(asyncio.CancelledError):
+            await task
+        pool = database._current().writing.sync_engine.pool
+        assert isinstance(pool, AsyncAdaptedQueuePool)
+        assert pool.checkedout() == 0
+        assert await asyncio.wait_for(write(), 10) == 1
+        if not task.cancelled():
+            break
+        cancel_at += 1
+    assert cancel_at > 5
 
 
 @pytest.mark.parametrize("times", [1, 2])

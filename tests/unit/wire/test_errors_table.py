@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from google.rpc import code_pb2
+from sqlalchemy.exc import IntegrityError
 
 from fusion_cluster import errors
 from fusion_cluster.errors import FusionError, RemoteError
@@ -109,6 +110,12 @@ def test_no_error_breaks_its_own_transport() -> None:
     assert len(encode_error(ValueError("x" * 100_000)).message) <= 4096
     for retry_after_s in (float("nan"), float("inf"), -1.0, 0.0):
         encode_error(errors.Overloaded("full", retry_after_s=retry_after_s)).SerializeToString()
+
+
+def test_the_error_of_a_database_shows_no_statement() -> None:
+    error = IntegrityError("INSERT INTO secrets", {}, ValueError("UNIQUE constraint failed"))
+    assert encode_error(error).message == "UNIQUE constraint failed"
+    assert encode_error(error).type == "IntegrityError"
 
 
 def test_a_delay_shorter_than_a_millisecond_is_not_lost() -> None:
