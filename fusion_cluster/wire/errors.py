@@ -107,11 +107,13 @@ def _type_name(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     if isinstance(error, FusionError):
         return _text(error.message)
+    original = getattr(error, "orig", None)  # what SQLAlchemy has wrapped: its own text shows the statement
+    if isinstance(original, Exception):
+        error = original
     if len(error.args) == 1 and isinstance(error.args[0], str):
         return _text(error.args[0])  # a KeyError's str() has quotes around it
-    original = getattr(error, "orig", None)  # what SQLAlchemy has wrapped: its own text shows the statement
     try:
-        return _text(str(original if isinstance(original, Exception) else error))
+        return _text(str(error))
     except Exception:  # a user's __str__ may do anything
         return ""
 
