@@ -185,7 +185,7 @@ class Peer:
             To be awaited once; see `PeerCall` for what it raises.
         """
         deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
-        call = PeerCall(self, _READ, method, arguments, deadline_s, on_invalidated, path)
+        call = PeerCall(_READ, method, arguments, deadline_s, path, peer=self, on_invalidated=on_invalidated)
         self._start(call)
         return call
 
@@ -208,8 +208,7 @@ class Peer:
             ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
         """
         deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
-        call = PeerCall(self, CallKind.COMMAND, method, arguments, deadline_s, None, path)
-        call.command_id = command_id
+        call = PeerCall(CallKind.COMMAND, method, arguments, deadline_s, path, command_id, peer=self)
         self._start(call)
         return await call
 
@@ -224,8 +223,7 @@ class Peer:
             Done when the owner has answered; with ShardUnavailable when this peer is closed before.
         """
         request = Invalidate(keys=[KeyReference(method=m, arguments=a) for m, a in keys], barrier=barrier)
-        call = PeerCall(self, CallKind.INVALIDATION, "", b"", _INFINITY, None)
-        call.invalidate = request
+        call = PeerCall(CallKind.INVALIDATION, "", b"", invalidate=request, peer=self)
         future = call.future = asyncio.get_running_loop().create_future()
         self._start(call)
         return future

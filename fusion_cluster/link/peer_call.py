@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from fusion_cluster.protocol.call import CallKind, OutgoingCall
+from fusion_cluster.protocol.call import OutgoingCall
 from fusion_cluster.v1.session_pb2 import Result
 
 if TYPE_CHECKING:
     from fusion_cluster.link.peer import Peer
 
 
-class PeerCall(OutgoingCall):
+class PeerCall(OutgoingCall, eq=False, kw_only=True):
     """Awaitable, once: gives the `Result`, whose error, if it has one, is left to the caller to decode.
 
     The result keeps the memory of its whole frame: take the value out of it and let it go. Cancelling the await
@@ -25,47 +25,39 @@ class PeerCall(OutgoingCall):
         NotOwner: it does not own the key.
         CommandOutcomeUnknown: for a command that may or may not have run.
         HandshakeRefused: the owner's end refused us.
+
+    Attributes:
+        peer: the link it is made on.
+        on_invalidated: called once with its id, when the read is out of date; None from then on.
+        future: made when somebody waits; a call that is answered before needs none.
+        error: what the await raises.
     """
 
-    __slots__ = ("_error", "_peer", "future", "on_invalidated")
-
-    def __init__(
-        self,
-        peer: Peer,
-        kind: CallKind,
-        method: str,
-        arguments: bytes,
-        deadline_s: float,
-        on_invalidated: Callable[[int], None] | None,
-        path: Sequence[str] = (),
-    ) -> None:
-        super().__init__(kind, method, arguments, deadline_s, path)
-        self._peer = peer
-        self._error: Exception | None = None
-        self.on_invalidated = on_invalidated
-        # Made when somebody waits; a call that is answered before needs none.
-        self.future: asyncio.Future[Result] | None = None
+    peer: Peer
+    on_invalidated: Callable[[int], None] | None = None
+    future: asyncio.Future[Result] | None = None
+    error: Exception | None = None
 
     def __await__(self) -> Generator[Any, None, Result]:
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         result = self.result
         if result is not None:
             self.result = None
             return result
-        future = self.future = self._peer.create_future()
+        future = self.future = self.peer.create_future()
         try:
             answer: Result = yield from future
             return answer
         except asyncio.CancelledError:
             self.on_invalidated = None
-            self._peer.abandon(self)
+            self.peer.abandon(self)
             raise
 
     def fail(self, error: Exception) -> None:
         """End without a result."""
         self.on_invalidated = None
-        self._error = error
+        self.error = error
         future = self.future
         if future is not None and not future.done():
             future.set_exception(error)

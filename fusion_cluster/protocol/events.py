@@ -6,8 +6,9 @@ The user handles them in the order given.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from fusion_cluster.errors import FusionError
 from fusion_cluster.protocol.call import OutgoingCall
@@ -15,8 +16,7 @@ from fusion_cluster.v1.session_pb2 import Call, Invalidate
 
 
 # -- the caller's end -------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """The session is open.
 
     Attributes:
@@ -28,49 +28,42 @@ class Opened:
     is_resumed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """Results came: `call.result` of each. Reads among them are subscribed until an `Outdated` names them."""
 
     calls: Sequence[OutgoingCall]
 
 
-@dataclass(frozen=True, slots=True)
-class Outdated:
+class Outdated(Struct, frozen=True):
     """Reads whose value is out of date, or cannot be proved fresh any more. Each read is named once at most."""
 
     calls: Sequence[OutgoingCall]
 
 
-@dataclass(frozen=True, slots=True)
-class MovedAway:
+class MovedAway(Struct, frozen=True):
     """Calls that went to the wrong owner: `call.slot_map_version` of each says which slot map to look at."""
 
     calls: Sequence[OutgoingCall]
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """Calls that have ended with an error of the session's own, and without a result."""
 
     calls: Sequence[OutgoingCall]
     error: FusionError
 
 
-@dataclass(frozen=True, slots=True)
-class BarriersReached:
+class BarriersReached(Struct, frozen=True):
     """Barriers to settle, each once, when all that was told before is applied."""
 
     barriers: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
+class Leaving(Struct, frozen=True):
     """The owner's end is about to leave: new calls wait for the next carrier."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The owner's end refused the handshake, or ended the session: close the carrier.
 
     Attributes:
@@ -80,8 +73,7 @@ class Refused:
     error: FusionError
 
 
-@dataclass(frozen=True, slots=True)
-class Silent:
+class Silent(Struct, frozen=True):
     """Nothing was heard from the owner's end for a read lease: close the carrier."""
 
 
@@ -91,36 +83,31 @@ CallerEvent: TypeAlias = (
 
 
 # -- the owner's end --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(Struct, frozen=True):
     """Reads and commands to run."""
 
     calls: Sequence[Call]
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True):
     """Calls that still ran, and whose callers have left. An event before it may have got some of them answered."""
 
     ids: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribed:
+class Unsubscribed(Struct, frozen=True):
     """Reads that were subscribed, and whose replicas are gone. An event before it may have invalidated some of them."""
 
     ids: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidationRequested:
+class InvalidationRequested(Struct, frozen=True):
     """Keys to invalidate; answer with a result."""
 
     request: Invalidate
 
 
-@dataclass(frozen=True, slots=True)
-class BarrierAnswered:
+class BarrierAnswered(Struct, frozen=True):
     """One mark of a barrier is answered.
 
     Attributes:
@@ -132,8 +119,7 @@ class BarrierAnswered:
     confirms: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """The caller has left for good: the session is over."""
 
 

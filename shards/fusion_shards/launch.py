@@ -47,6 +47,7 @@ def start_ray(*, address: str | None = None, cpus: int | None = None) -> None:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         return
     ray.init(
+        address="local",  # also where the address of some earlier cluster lies about
         num_cpus=cpus,
         namespace=NAMESPACE,
         include_dashboard=False,

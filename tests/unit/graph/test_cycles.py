@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from fusion_cluster.errors import CircularDependencyError
-from fusion_cluster.graph import Computed, ComputeService, Graph, compute_method, gather, isolated
+from fusion_cluster.graph import (
+    Computed,
+    ComputeService,
+    Graph,
+    GraphHosting,
+    attach,
+    compute_method,
+    gather,
+    isolated,
+)
 from fusion_cluster.graph.validation import dependencies_of
 from tests.waiting import until
 
@@ -123,6 +132,16 @@ async def test_the_error_of_a_cycle_is_out_of_date_when_the_others_no_longer_clo
     await switched.way.invalidate()
     assert failed.is_consistent is False
     assert await switched.a() == "ab"
+
+
+async def test_a_cycle_whose_computations_are_evicted_all_the_time_does_not_go_on_for_ever() -> None:
+    graph, maze = Graph(max_nodes=1), Maze(a="b", b="a")
+    attach(maze, GraphHosting(graph))
+    with pytest.raises(CircularDependencyError, match=r"Maze.walk\('b'\) → Maze.walk\('a'\)"):
+        await maze.walk("a")
+    assert 2 < len(maze.log) < 50
+    graph.validate()
+    await graph.close()
 
 
 async def test_a_diamond_is_no_cycle(host: Host) -> None:
