@@ -34,7 +34,7 @@ class FusionError(Exception):
         return str(self.args[0]) if self.args else ""
 
 
-# -- usage: the caller is wrong -----------------------------------------------------------------------------------------
+# -- usage: the caller is wrong ----------------------------------------------------------------------------------------
 class UsageError(FusionError):
     """The call cannot be right: a wrong argument, a service that is not hosted, a misuse of the API."""
 
@@ -55,7 +55,7 @@ class PermissionDenied(UsageError):
     """The caller may not do this."""
 
 
-# -- compute: a computation cannot end well -----------------------------------------------------------------------------
+# -- compute: a computation cannot end well ----------------------------------------------------------------------------
 class ComputeError(FusionError):
     """A computation failed for a reason of the graph's own."""
 
@@ -81,7 +81,7 @@ class RemoteError(ComputeError):
         return f"{self.error_type}: {self.message}" if self.error_type else self.message
 
 
-# -- cluster: the other side is not there, or not able ------------------------------------------------------------------
+# -- cluster: the other side is not there, or not able -----------------------------------------------------------------
 class ClusterError(FusionError):
     """Something between this process and the owner of a key failed. Never memoized."""
 
@@ -113,7 +113,7 @@ class NotOwner(ClusterError):
         self.slot_map_version = slot_map_version
 
 
-# -- protocol: somebody does not keep to the session protocol -----------------------------------------------------------
+# -- protocol: somebody does not keep to the session protocol ----------------------------------------------------------
 class ProtocolError(FusionError):
     """A frame, or an action, that the protocol does not allow in the present state."""
 
@@ -132,7 +132,7 @@ class HandshakeRefused(ProtocolError):
     """The other end did not prove that it knows the cluster secret, or speaks another version of the protocol."""
 
 
-# -- command ------------------------------------------------------------------------------------------------------------
+# -- command -----------------------------------------------------------------------------------------
 class CommandError(FusionError):
     """A command could not be carried out."""
 
@@ -145,6 +145,6 @@ class CommandOutcomeUnknown(CommandError):
     is_transient = True
 
 
-# -- ours ---------------------------------------------------------------------------------------------------------------
+# -- ours -----------------------------------------------------------------------------------------
 class InvariantViolation(FusionError):
     """An invariant of fusion-cluster itself does not hold: a bug of ours, please report it."""
