@@ -13,6 +13,7 @@ from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, co
 from fusion_cluster.graph.validation import dependencies_of
 from tests.unit.graph.cells import Cells
 from tests.virtual_time import run_in_virtual_time
+from tests.waiting import until
 
 Host = Callable[[Any], Any]
 
@@ -62,6 +63,25 @@ async def test_when_waits_for_a_value(host: Host) -> None:
         await cells.put("a", value)
     assert (await waiting).value == 3
     assert (await cells.cell("a").when(bool)).value == 3
+
+
+async def test_a_computation_that_waits_for_a_value_depends_on_the_one_it_got_alone(host: Host) -> None:
+    class Patient(ComputeService):
+        @compute_method
+        async def get(self) -> int:
+            return (await handle.when(lambda value: value >= 2)).value
+
+    cells: Cells = host(Cells(a=1))
+    handle = cells.cell("a")
+    patient: Patient = host(Patient())
+    waiting = asyncio.create_task(patient.get().update())
+    await until(lambda: cells.cell.peek("a"))
+    await cells.put("a", 2)
+    computed = await waiting
+    assert computed.value == 2
+    assert computed.is_consistent
+    await cells.put("a", 3)
+    assert not computed.is_consistent
 
 
 async def test_when_raises_the_error_of_a_computation(host: Host) -> None:

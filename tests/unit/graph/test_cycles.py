@@ -134,6 +134,31 @@ async def test_the_error_of_a_cycle_is_out_of_date_when_the_others_no_longer_clo
     assert await switched.a() == "ab"
 
 
+async def test_the_error_of_a_cycle_through_an_outdated_computation_is_not_kept(host: Host) -> None:
+    class Ring(ComputeService):
+        @compute_method
+        async def first(self) -> int:
+            return await self.second()
+
+        @compute_method
+        async def second(self) -> int:
+            entered.set()
+            await outdated.wait()
+            return await handle
+
+    entered, outdated = asyncio.Event(), asyncio.Event()
+    ring: Ring = host(Ring())
+    handle = ring.first()
+    handle.join(lambda _: None)
+    await entered.wait()
+    second = ring.second()
+    handle.invalidate()
+    outdated.set()
+    with pytest.raises(CircularDependencyError):
+        await second
+    assert ring.second.peek() is None
+
+
 async def test_a_cycle_whose_computations_are_evicted_all_the_time_does_not_go_on_for_ever() -> None:
     graph, maze = Graph(max_nodes=1), Maze(a="b", b="a")
     attach(maze, GraphHosting(graph))

@@ -211,6 +211,29 @@ async def test_nor_one_whose_dependency_was_invalidated_between_its_completion_a
     assert await cells.double("a") == 4
 
 
+async def test_nor_one_that_has_begun_to_wait_for_an_outdated_computation(host: Host) -> None:
+    class Holder(ComputeService):
+        @compute_method
+        async def get(self) -> int:
+            runs.append("get")
+            return await (handle if len(runs) == 1 else cells.cell("a"))
+
+    runs: list[str] = []
+    cells: Cells = host(Cells(a=1))
+    holder: Holder = host(Holder())
+    gate, handle = cells.gate("a"), cells.cell("a")
+    handle.join(lambda _: None)
+    await gate.entered.wait()
+    await cells.put("a", 2)
+    early = asyncio.create_task(value_of(holder.get()))
+    await turns()
+    late = asyncio.create_task(value_of(holder.get()))
+    await turns()
+    gate.open()
+    assert await late == 2
+    assert await early == 1
+
+
 async def test_a_handle_invalidated_before_its_first_await_gives_the_current_value(host: Host) -> None:
     cells: Cells = host(Cells(a=1))
     handle = cells.cell("a")
