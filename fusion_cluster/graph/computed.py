@@ -106,15 +106,15 @@ class Computed(Node[T_co]):
             observer(self)
         elif self._observers is None:
             self._observers = observer
-        elif type(self._observers) is dict:
+        elif isinstance(self._observers, dict):
             self._observers[observer] = None
         elif self._observers != observer:
-            self._observers = {self._observers: None, observer: None}  # type: ignore[dict-item]
+            self._observers = {self._observers: None, observer: None}
 
     def remove_observer(self, observer: Callable[[Computed[T_co]], object]) -> None:
         """Forget an observer; without effect if it is not there."""
         observers = self._observers
-        if type(observers) is dict:
+        if isinstance(observers, dict):
             observers.pop(observer, None)
             if observers:
                 return

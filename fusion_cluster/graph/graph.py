@@ -267,7 +267,7 @@ def _tell_observers(nodes: Iterable[Node[Any]]) -> None:
             if observers is None:
                 continue
             node._observers = None
-            told: Iterable[Any] = observers if type(observers) is dict else (observers,)
+            told: Iterable[Any] = observers if isinstance(observers, dict) else (observers,)
             for observer in told:
                 try:
                     observer(node)
