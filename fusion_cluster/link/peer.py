@@ -95,6 +95,7 @@ class Peer:
         # Of the loop, which is found once: asking for the running one is a system call.
         self.create_future: Callable[[], asyncio.Future[Result]]
         self._carrier: Carrier | None = None
+        self._is_flush_scheduled = False
         self._attached_at_s = 0.0
         # Ever, and on the present carrier.
         self._has_opened = False
@@ -378,7 +379,11 @@ class Peer:
             self._session.void()
             self._drop_carrier()
         else:
-            self._handle(events)
+            for event in events:
+                self._handlers[type(event)](event)
+            # Behind the callers that this frame has woken: what they ask for next leaves in this turn of the loop.
+            if not self._is_flush_scheduled:
+                self._schedule_flush()
 
     def _on_closed(self, carrier: Carrier, error: Exception | None) -> None:
         if carrier is self._carrier:
@@ -390,12 +395,14 @@ class Peer:
             self._schedule_flush()
 
     def _schedule_flush(self) -> None:
-        if self._carrier is not None and self._loop is not None:
+        if not self._is_flush_scheduled and self._loop is not None:
+            self._is_flush_scheduled = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        self._is_flush_scheduled = False
         carrier = self._carrier
-        if carrier is not None and carrier.is_writable:
+        if carrier is not None and self._session.has_output and carrier.is_writable:
             for frame in self._session.take_frames(self._clock()):
                 carrier.send(frame)
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from fusion_cluster.errors import ProtocolError
 from fusion_cluster.link.carrier import Carrier
@@ -25,6 +25,8 @@ from fusion_cluster.protocol.states import OwnerLink
 from fusion_cluster.v1.session_pb2 import Call, Error, GoAway, Invalidate, ServerFrame
 
 logger = logging.getLogger(__name__)
+
+_LOST: Final = OwnerLink.LOST
 
 # google.rpc.Code
 _INVALID_ARGUMENT: Final = 3
@@ -122,9 +124,19 @@ class ServedSession:
         self._on_lost = on_lost
         self._on_detached = on_detached
         self._on_carrier_ended = on_carrier_ended
+        self._handlers: dict[type[OwnerEvent], Callable[[Any], None]] = {
+            Called: lambda event: handler.on_calls(self, event.calls),
+            Cancelled: lambda event: handler.on_cancelled(self, event.ids),
+            Unsubscribed: lambda event: handler.on_unsubscribed(self, event.ids),
+            InvalidationRequested: lambda event: handler.on_invalidate(self, event.request),
+            BarrierAnswered: lambda event: handler.on_barrier_answered(self, event.barrier, event.confirms),
+            Left: lambda event: self.close("its caller has left"),
+        }
         self._loop = asyncio.get_running_loop()
         self._carrier: Carrier | None = None
         self._is_reading_paused = False
+        # A frame is being handled: what it brings about is sent once that is done.
+        self._is_receiving = False
         self._core = OwnerSession(peer_id=peer_id, limits=limits, on_output=self._schedule_flush, now_s=clock())
         # The hot path: no call in between.
         self.send_result = self._core.send_result
@@ -217,12 +229,23 @@ class ServedSession:
     def _on_frame(self, carrier: Carrier, frame: bytes) -> None:
         if carrier is not self._carrier:
             return
+        core = self._core
+        self._is_receiving = True
         try:
-            events = self._core.receive(frame, self._clock())
+            events = core.receive(frame, self._clock())
         except ProtocolError as error:
             self._on_violation(error)
         else:
             self._handle(events)
+        finally:
+            self._is_receiving = False
+        if not core.has_output:
+            return
+        if core.in_flight_count:
+            # Some may be answered in this very turn of the loop: wait for them.
+            self._loop.call_soon(self._flush)
+        else:
+            self._flush()
 
     def _on_violation(self, error: ProtocolError) -> None:
         logger.warning("a protocol error of %s: %s", self.peer_id, error)
@@ -245,11 +268,12 @@ class ServedSession:
             self._schedule_flush()
 
     def _schedule_flush(self) -> None:
-        self._loop.call_soon(self._flush)
+        if not self._is_receiving:
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         carrier = self._carrier
-        if carrier is None:
+        if carrier is None or not self._core.has_output:
             return
         if not carrier.is_writable:
             # A caller that does not take its results gets no new calls in.
@@ -261,23 +285,11 @@ class ServedSession:
             carrier.send(frame)
 
     def _handle(self, events: list[OwnerEvent]) -> None:
-        handler = self._handler
         try:
             for event in events:
-                if self.is_lost:
+                if self._core.state is _LOST:
                     return
-                if isinstance(event, Called):
-                    handler.on_calls(self, event.calls)
-                elif isinstance(event, Unsubscribed):
-                    handler.on_unsubscribed(self, event.ids)
-                elif isinstance(event, Cancelled):
-                    handler.on_cancelled(self, event.ids)
-                elif isinstance(event, InvalidationRequested):
-                    handler.on_invalidate(self, event.request)
-                elif isinstance(event, BarrierAnswered):
-                    handler.on_barrier_answered(self, event.barrier, event.confirms)
-                elif isinstance(event, Left):
-                    self.close("its caller has left")
+                self._handlers[type(event)](event)
         except Exception:
             logger.exception("a callback of the session of %s raised; the session ends", self.peer_id)
             self._end(go_away_frame(Error(code=_INTERNAL, message="internal error", transient=True)))

@@ -10,6 +10,7 @@ from msgspec import Struct
 from fusion_cluster.protocol.states import CallerCall
 from fusion_cluster.v1.session_pb2 import Invalidate, Result
 
+
 class CallKind(IntEnum):
     """What is asked of the owner. READ and COMMAND have the numbers of `Call.Kind`."""
 

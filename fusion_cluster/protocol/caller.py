@@ -18,8 +18,8 @@ reported out of date; the calls in `_pending` are exactly those that wait for a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias
 
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
@@ -57,10 +57,33 @@ from fusion_cluster.protocol.states import (
     CallerLinkEvent,
     next_state,
 )
-from fusion_cluster.v1.session_pb2 import ClientFrame, Error, Ping, ServerFrame
+from fusion_cluster.v1.session_pb2 import (
+    Challenge,
+    ClientFrame,
+    Error,
+    GoAway,
+    Moved,
+    Ping,
+    Result,
+    ServerFrame,
+    Welcome,
+)
 
+_OPEN: Final = CallerLink.OPEN
+_LEAVING: Final = CallerLink.LEAVING
+_CLOSED: Final = CallerLink.CLOSED
+_AWAITING_WELCOME: Final = CallerLink.AWAITING_WELCOME
 _INFINITY: Final = float("inf")
 _READ: Final = CallKind.READ
+# Numbers of the fields of a ServerFrame: what a frame holds is asked of it once.
+_CHALLENGE, _WELCOME, _RESULTS, _INVALIDATED, _BARRIERS, _MOVED, _PONG, _GO_AWAY = (
+    ServerFrame.DESCRIPTOR.fields_by_name[name].number
+    for name in ("challenge", "welcome", "results", "invalidated", "barriers", "moved", "pong", "go_away")
+)
+_NOT_A_BATCH: Final = frozenset((_CHALLENGE, _WELCOME, _GO_AWAY))
+_Fields: TypeAlias = dict[int, Any]
+
+_ON_BATCH: Final = CALLER_LINK[CallerLinkEvent.BATCH]
 _ON_SEND: Final = CALLER_CALL[CallerCallEvent.SEND]
 _ON_RESULT: Final = (
     CALLER_CALL[CallerCallEvent.RESULT],
@@ -140,9 +163,9 @@ class CallerSession:
             InvalidArgument: its arguments are too long for a frame.
             ShardUnavailable: the session is closed.
         """
-        if self.state is CallerLink.CLOSED:
+        if self.state is _CLOSED:
             raise ShardUnavailable("the link is closed")
-        size = len(call.arguments) if call.kind is not CallKind.INVALIDATION else call.invalidate.ByteSize()
+        size = len(call.arguments) if call.invalidate is None else call.invalidate.ByteSize()
         if size > MAX_PAYLOAD_SIZE:
             raise InvalidArgument(f"{size} bytes of arguments, {MAX_PAYLOAD_SIZE} are allowed", field="arguments")
         self._last_id = call.id = call_id = self._last_id + 1
@@ -191,7 +214,7 @@ class CallerSession:
 
     def leave(self, now_s: float) -> list[bytes]:
         """The last frames before this end closes in good order; none while there is no open session."""
-        if self.state is not CallerLink.OPEN and self.state is not CallerLink.LEAVING:
+        if self.state is not _OPEN and self.state is not _LEAVING:
             return []
         return [*self.take_frames(now_s), ClientFrame(leaving=True).SerializeToString()]
 
@@ -249,40 +272,36 @@ class CallerSession:
             RemoteProtocolError: it is not allowed now, or no frame. Nothing of it was applied.
             HandshakeRefused: the owner's end has not proved the secret, or speaks another version.
         """
-        frame = parse_server_frame(data)
+        present: _Fields = {field.number: value for field, value in parse_server_frame(data).ListFields()}
         events: list[CallerEvent] = []
-        is_empty = True
-        if frame.HasField("challenge"):
-            is_empty = False
-            self._on_challenge(frame)
-        if frame.HasField("welcome"):
-            is_empty = False
-            self._on_welcome(frame, events)
-        if frame.results or frame.invalidated or frame.HasField("pong") or frame.barriers or frame.moved:
-            is_empty = False
-            self._step(CallerLinkEvent.BATCH, RemoteProtocolError)
-            self._on_batch(frame, now_s, events)
-        if frame.HasField("go_away"):
-            is_empty = False
-            self._on_go_away(frame, events)
-        if is_empty:
+        if not present:
             raise RemoteProtocolError("a frame of unknown kind")
+        if _CHALLENGE in present:
+            self._on_challenge(present[_CHALLENGE])
+        if _WELCOME in present:
+            self._on_welcome(present[_WELCOME], events)
+        if not _NOT_A_BATCH.issuperset(present):
+            if self.state not in _ON_BATCH:
+                self._step(CallerLinkEvent.BATCH, RemoteProtocolError)
+            self._on_batch(present, now_s, events)
+        if _GO_AWAY in present:
+            self._on_go_away(present[_GO_AWAY], events)
         self._heard_at_s = now_s
         return events
 
     def take_frames(self, now_s: float) -> list[bytes]:
         """All that is to be sent now, as few frames as the size allows; nothing before the session is open."""
-        if self.state is CallerLink.AWAITING_WELCOME:
+        if self.state is _AWAITING_WELCOME:
             if not self._hello:
                 return []
             hello, self._hello = self._hello, b""
             self._pings[0] = now_s
             return [hello]
-        if self.state is not CallerLink.OPEN and self.state is not CallerLink.LEAVING:
+        if self.state is not _OPEN and self.state is not _LEAVING:
             return []
         self.has_output = False
         frame = ClientFrame()
-        if self._unsent and self.state is CallerLink.OPEN:
+        if self._unsent and self.state is _OPEN:
             self._add_calls(frame, now_s)
         if self._cancelled:
             frame.cancelled.extend(self._cancelled)
@@ -309,7 +328,7 @@ class CallerSession:
     def tick(self, now_s: float) -> list[CallerEvent]:
         """Time has passed."""
         events: list[CallerEvent] = []
-        is_open = self.state is CallerLink.OPEN or self.state is CallerLink.LEAVING
+        is_open = self.state is _OPEN or self.state is _LEAVING
         if is_open:
             if now_s > self.lease_until_s:
                 events += self._outdate_expired()
@@ -322,13 +341,13 @@ class CallerSession:
         return events
 
     # -- frames in ----------------------------------------------------------------------------------------------------
-    def _on_challenge(self, frame: ServerFrame) -> None:
+    def _on_challenge(self, challenge: Challenge) -> None:
         self._step(CallerLinkEvent.CHALLENGE, RemoteProtocolError)
-        self._challenge_nonce = frame.challenge.nonce
+        self._challenge_nonce = challenge.nonce
         self._hello = hello_frame(
             peer_id=self._peer_id,
             secret=self._secret,
-            challenge=frame.challenge,
+            challenge=challenge,
             nonce=self._nonce,
             resume_token=self._resume_token,
             slot_map_version=self.slot_map_version,
@@ -336,8 +355,7 @@ class CallerSession:
         self.has_output = False
         self._output()
 
-    def _on_welcome(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
-        welcome = frame.welcome
+    def _on_welcome(self, welcome: Welcome, events: list[CallerEvent]) -> None:
         if self._hello:
             raise RemoteProtocolError("a Welcome before the Hello")
         state = next_state(CALLER_LINK, CallerLinkEvent.WELCOME, self.state, RemoteProtocolError)
@@ -367,28 +385,29 @@ class CallerSession:
         self.has_output = False
         self._output()
 
-    def _on_batch(self, frame: ServerFrame, now_s: float, events: list[CallerEvent]) -> None:
-        if frame.HasField("pong"):
-            self._renew_lease(frame.pong.sequence)
-        if now_s > self.lease_until_s:
+    def _on_batch(self, present: _Fields, now_s: float, events: list[CallerEvent]) -> None:
+        if _PONG in present:
+            self._renew_lease(present[_PONG].sequence)
+        is_expired = now_s > self.lease_until_s
+        if is_expired:
             events += self._outdate_expired()
-        if frame.results:
-            self._on_results(frame, events)
-        if frame.moved:
-            self._on_moved(frame, events)
-        if frame.invalidated:
-            self._on_invalidated(frame, events)
-        if now_s > self.lease_until_s:
+        if _RESULTS in present:
+            self._on_results(present[_RESULTS], events)
+        if _MOVED in present:
+            self._on_moved(present[_MOVED], events)
+        if _INVALIDATED in present:
+            self._on_invalidated(present[_INVALIDATED], events)
+        if is_expired:
             events += self._outdate_expired()  # what came in this very frame, after a long way
-        if frame.barriers:
-            barriers = list(frame.barriers)
+        if _BARRIERS in present:
+            barriers = list(present[_BARRIERS])
             self._marks.update(barriers)
             events.append(BarriersReached(barriers))
 
-    def _on_results(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
+    def _on_results(self, results: Iterable[Result], events: list[CallerEvent]) -> None:
         pending, answered = self._pending, self._answered
         calls: list[OutgoingCall] = []
-        for result in frame.results:
+        for result in results:
             call_id = result.id
             call = pending.get(call_id)
             if call is None:
@@ -416,9 +435,9 @@ class CallerSession:
         if calls:
             events.append(Answered(calls))
 
-    def _on_invalidated(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
+    def _on_invalidated(self, ids: Iterable[int], events: list[CallerEvent]) -> None:
         outdated: list[OutgoingCall] = []
-        for call_id in frame.invalidated:
+        for call_id in ids:
             call = self._answered.pop(call_id, None) or self._pending.get(call_id)
             if call is None or call.is_reported or call.kind is not _READ:
                 continue
@@ -431,9 +450,9 @@ class CallerSession:
         if outdated:
             events.append(Outdated(outdated))
 
-    def _on_moved(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
+    def _on_moved(self, moves: Iterable[Moved], events: list[CallerEvent]) -> None:
         calls: list[OutgoingCall] = []
-        for moved in frame.moved:
+        for moved in moves:
             call = self._pending.get(moved.id)
             if call is None or call.state is CallerCall.WAITING:
                 continue
@@ -444,15 +463,15 @@ class CallerSession:
         if calls:
             events.append(MovedAway(calls))
 
-    def _on_go_away(self, frame: ServerFrame, events: list[CallerEvent]) -> None:
-        if not frame.go_away.HasField("error"):
+    def _on_go_away(self, go_away: GoAway, events: list[CallerEvent]) -> None:
+        if not go_away.HasField("error"):
             self._step(CallerLinkEvent.GO_AWAY, RemoteProtocolError)
             events.append(Leaving())
             return
         is_handshake = self.state in (CallerLink.AWAITING_CHALLENGE, CallerLink.AWAITING_WELCOME)
         self._step(CallerLinkEvent.REFUSAL, RemoteProtocolError)
         self.void()
-        events.append(Refused(_refusal(frame.go_away.error, is_handshake)))
+        events.append(Refused(_refusal(go_away.error, is_handshake)))
 
     def _renew_lease(self, sequence: int) -> None:
         sent_at_s = self._pings.pop(sequence, None)
@@ -564,18 +583,17 @@ class CallerSession:
             timeout_ms = 0 if deadline_s == _INFINITY else max(1, int((deadline_s - now_s) * 1000))
             if call.kind is _READ and not call.path:
                 add(id=call.id, method=call.method, arguments=call.arguments, timeout_ms=timeout_ms)
-            elif call.kind is CallKind.INVALIDATION:
+            elif call.invalidate is not None:
                 call.invalidate.id = call.id
                 frame.invalidations.append(call.invalidate)
             else:
-                command_id = call.command_id if call.kind is CallKind.COMMAND else ""
                 add(
                     id=call.id,
                     kind=call.kind.value,
                     method=call.method,
                     arguments=call.arguments,
                     timeout_ms=timeout_ms,
-                    command_id=command_id,
+                    command_id=call.command_id,
                     path=call.path,
                 )
 

@@ -17,7 +17,7 @@ that run or are kept; `_out` holds what no carrier has taken yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from fusion_cluster.errors import LocalProtocolError, RemoteProtocolError
 from fusion_cluster.protocol.events import (
@@ -40,7 +40,7 @@ from fusion_cluster.protocol.states import (
     OwnerLinkEvent,
     next_state,
 )
-from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Result, ServerFrame
+from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Hello, Invalidate, Ping, Result, ServerFrame
 
 RESOURCE_EXHAUSTED: Final = 8
 """google.rpc.Code of a call beyond a limit."""
@@ -55,6 +55,7 @@ _ON_INVALIDATION: Final = OWNER_CALL[OwnerCallEvent.INVALIDATION]
 _ON_MOVE: Final = OWNER_CALL[OwnerCallEvent.MOVE]
 _ON_LEAVE: Final = OWNER_CALL[OwnerCallEvent.LEAVE]
 _ON_CONFIRM: Final = OWNER_CALL[OwnerCallEvent.CONFIRM]
+_ATTACHED: Final = OwnerLink.ATTACHED
 _RUNNING: Final = OwnerCall.RUNNING
 _OUTDATED: Final = OwnerCall.OUTDATED
 _REQUESTED: Final = OwnerCall.REQUESTED
@@ -195,8 +196,8 @@ class OwnerSession:
         waiting = {result.id for result in self._out.results}
         self._settled_away = {*waiting, *(moved.id for moved in self._out.moved)}.difference(self._calls)
         self._out.results.extend(result for call_id, result in self._kept.items() if call_id not in waiting)
-        # Told before, but perhaps lost with the carrier: again, and before the marks, so that no mark is answered by one
-        # who still lets new readers join a read that is out of date.
+        # Told before, but perhaps lost with the carrier: again, and before the marks, so that no mark is answered by
+        # one who still lets new readers join a read that is out of date.
         told = set(self._out.invalidated)
         self._out.invalidated.extend(i for i, state in self._calls.items() if state is _OUTDATED and i not in told)
         del self._out.barriers[:]
@@ -228,36 +229,23 @@ class OwnerSession:
         """A frame came.
 
         Raises:
-            RemoteProtocolError: it is not allowed now, or no frame. Nothing of it was applied.
+            RemoteProtocolError: it is not allowed now, or no frame. The session has to be lost.
         """
-        frame = parse_client_frame(data)
-        self._check(frame)
+        if self.state is not _ATTACHED:
+            next_state(OWNER_LINK, OwnerLinkEvent.BATCH, self.state, RemoteProtocolError)
+        fields = parse_client_frame(data).ListFields()
+        if not fields:
+            raise RemoteProtocolError("a frame of unknown kind")
         self.heard_at_s = now_s
         events: list[OwnerEvent] = []
-        if frame.invalidations:
-            self._on_invalidations(frame, events)
-        if frame.calls:
-            self._on_calls(frame, events)
-        if frame.cancelled:
-            self._on_left(frame.cancelled, events)
-        if frame.unsubscribed:
-            self._on_left(frame.unsubscribed, events)
-        for call_id in frame.received:
-            state = self._calls.get(call_id)
-            if state is not None and _ON_CONFIRM.get(state) is OwnerCall.FORGOTTEN:
-                self._forget(call_id, state)
-        self._on_barriers(frame.settled_barriers, events, confirms=True)
-        self._on_barriers(frame.joined_barriers, events, confirms=False)
-        if frame.leaving:
-            events.append(Left())
-        if frame.HasField("ping"):
-            self._pong = frame.ping.sequence
-            self._output()
+        for field, value in fields:
+            _TAKERS[field.number](self, value, events)
         return events
 
     def take_frames(self) -> list[bytes]:
         """All that is to be sent now, as few frames as the size allows. Only while attached."""
-        self._step(OwnerLinkEvent.BATCH, LocalProtocolError)
+        if self.state is not _ATTACHED:
+            self._step(OwnerLinkEvent.BATCH, LocalProtocolError)
         self.has_output = False
         frame = self._out
         if self._pong is not None:
@@ -277,62 +265,85 @@ class OwnerSession:
         return self._in_flight
 
     # -- frames in ----------------------------------------------------------------------------------------------------
-    def _check(self, frame: ClientFrame) -> None:
-        next_state(OWNER_LINK, OwnerLinkEvent.BATCH, self.state, RemoteProtocolError)
-        if frame.HasField("hello"):
-            raise RemoteProtocolError("a second Hello")
-        if not (
-            frame.calls
-            or frame.unsubscribed
-            or frame.received
-            or frame.HasField("ping")
-            or frame.cancelled
-            or frame.settled_barriers
-            or frame.joined_barriers
-            or frame.leaving
-            or frame.invalidations
-        ):
-            raise RemoteProtocolError("a frame of unknown kind")
-        for call in frame.calls:
-            if call.kind not in _FIRST_STATE or not call.id:
-                raise RemoteProtocolError("a call of unknown kind, or without an id")
-        for request in frame.invalidations:
-            if not request.id:
-                raise RemoteProtocolError("an invalidation request without an id")
+    def _on_hello(self, hello: Hello, events: list[OwnerEvent]) -> None:
+        raise RemoteProtocolError("a second Hello")
 
-    def _on_calls(self, frame: ClientFrame, events: list[OwnerEvent]) -> None:
-        calls = self._calls
-        room = min(
-            self._limits.max_calls - self._in_flight,
-            self._limits.max_calls + self._limits.max_subscriptions - len(calls),
-        )
-        settled_away = self._settled_away
+    def _on_calls(self, calls: Iterable[Call], events: list[OwnerEvent]) -> None:
+        known, settled_away = self._calls, self._settled_away
+        in_flight, max_in_flight = self._in_flight, self._limits.max_calls
+        max_known = max_in_flight + self._limits.max_subscriptions
         fresh: list[Call] = []
-        for call in frame.calls:
+        for call in calls:
             call_id = call.id
-            if call_id in calls:
-                continue  # it came again over a new carrier: its result is on its way, or will be
+            if call_id in known:
+                continue  # again, over a new carrier: its result is on its way, or will be
             if settled_away and call_id in settled_away:
                 settled_away.remove(call_id)
-            elif len(fresh) >= room:
-                self._refuse(call_id, is_read=call.kind == Call.KIND_READ)
             else:
-                calls[call_id] = _FIRST_STATE[call.kind]
+                state = _FIRST_STATE.get(call.kind)
+                if state is None or not call_id:
+                    raise RemoteProtocolError("a call of unknown kind, or without an id")
+                if in_flight >= max_in_flight or len(known) >= max_known:
+                    self._refuse(call_id, is_read=state is _RUNNING)
+                    continue
+                known[call_id] = state
+                in_flight += 1
                 fresh.append(call)
-        self._in_flight += len(fresh)
+        self._in_flight = in_flight
         if fresh:
             events.append(Called(fresh))
 
-    def _on_invalidations(self, frame: ClientFrame, events: list[OwnerEvent]) -> None:
-        for request in frame.invalidations:
+    def _on_invalidations(self, requests: Iterable[Invalidate], events: list[OwnerEvent]) -> None:
+        requested: list[OwnerEvent] = []
+        for request in requests:
             if request.id in self._calls:
                 continue
+            if not request.id:
+                raise RemoteProtocolError("an invalidation request without an id")
             if self._in_flight >= self._limits.max_calls:
                 self._refuse(request.id, is_read=False)
             else:
                 self._calls[request.id] = _REQUESTED
                 self._in_flight += 1
-                events.append(InvalidationRequested(request))
+                requested.append(InvalidationRequested(request))
+        # Before the reads of the same frame, which may have been made after them and rely on them.
+        events[:0] = requested
+
+    def _on_cancelled_or_unsubscribed(self, ids: Iterable[int], events: list[OwnerEvent]) -> None:
+        cancelled: list[int] = []
+        unsubscribed: list[int] = []
+        for call_id in ids:
+            state = self._calls.get(call_id)
+            if state is _SUBSCRIBED:
+                del self._calls[call_id]
+                unsubscribed.append(call_id)
+            elif state is not None and _ON_LEAVE.get(state) is not None:
+                self._forget(call_id, state)
+                if state is not _KEPT:
+                    cancelled.append(call_id)
+        if cancelled:
+            events.append(Cancelled(cancelled))
+        if unsubscribed:
+            events.append(Unsubscribed(unsubscribed))
+
+    def _on_received(self, ids: Iterable[int], events: list[OwnerEvent]) -> None:
+        for call_id in ids:
+            state = self._calls.get(call_id)
+            if state is not None and _ON_CONFIRM.get(state) is OwnerCall.FORGOTTEN:
+                self._forget(call_id, state)
+
+    def _on_settled(self, barriers: Iterable[int], events: list[OwnerEvent]) -> None:
+        self._on_barriers(barriers, events, confirms=True)
+
+    def _on_joined(self, barriers: Iterable[int], events: list[OwnerEvent]) -> None:
+        self._on_barriers(barriers, events, confirms=False)
+
+    def _on_leaving(self, is_leaving: bool, events: list[OwnerEvent]) -> None:
+        events.append(Left())
+
+    def _on_ping(self, ping: Ping, events: list[OwnerEvent]) -> None:
+        self._pong = ping.sequence
+        self._output()
 
     def _on_barriers(self, barriers: Iterable[int], events: list[OwnerEvent], *, confirms: bool) -> None:
         for barrier in barriers:
@@ -351,23 +362,6 @@ class OwnerSession:
         if is_read:
             self._out.invalidated.append(call_id)
         self._output()
-
-    def _on_left(self, ids: Iterable[int], events: list[OwnerEvent]) -> None:
-        cancelled: list[int] = []
-        unsubscribed: list[int] = []
-        for call_id in ids:
-            state = self._calls.get(call_id)
-            if state is None or _ON_LEAVE.get(state) is None:
-                continue
-            self._forget(call_id, state)
-            if state is _SUBSCRIBED:
-                unsubscribed.append(call_id)
-            elif state is not _KEPT:
-                cancelled.append(call_id)
-        if cancelled:
-            events.append(Cancelled(cancelled))
-        if unsubscribed:
-            events.append(Unsubscribed(unsubscribed))
 
     # -- calls --------------------------------------------------------------------------------------------------------
     def _answer(self, state: OwnerCall, result: Result, subscribed: bool) -> None:
@@ -404,3 +398,21 @@ class OwnerSession:
 
     def _step(self, event: OwnerLinkEvent, error: type[LocalProtocolError] | type[RemoteProtocolError]) -> None:
         self.state = next_state(OWNER_LINK, event, self.state, error)
+
+
+# Number of a field of ClientFrame -> what takes it. Fields come in the order of their numbers.
+_TAKERS: Final[dict[int, Callable[[OwnerSession, Any, list[OwnerEvent]], None]]] = {
+    ClientFrame.DESCRIPTOR.fields_by_name[name].number: taker
+    for name, taker in (
+        ("hello", OwnerSession._on_hello),
+        ("calls", OwnerSession._on_calls),
+        ("cancelled", OwnerSession._on_cancelled_or_unsubscribed),
+        ("unsubscribed", OwnerSession._on_cancelled_or_unsubscribed),
+        ("received", OwnerSession._on_received),
+        ("invalidations", OwnerSession._on_invalidations),
+        ("settled_barriers", OwnerSession._on_settled),
+        ("joined_barriers", OwnerSession._on_joined),
+        ("ping", OwnerSession._on_ping),
+        ("leaving", OwnerSession._on_leaving),
+    )
+}
