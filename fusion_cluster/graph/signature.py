@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import inspect
 import types
@@ -90,7 +91,7 @@ class Signature:
         """The method's docstring, cleaned, or ""."""
         return inspect.getdoc(self._function) or ""
 
-    @property
+    @cached_property
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the parameters in order, without `self`; resolves no type hint."""
         return tuple(parameter.name for parameter in self._declared)
@@ -144,6 +145,8 @@ class Signature:
         """
         if len(args) > self.positional_count:
             raise self._surplus(len(args))
+        if len(args) == len(self._declared) and not kwargs:
+            return self._canonical(list(args))
         given = dict(zip(self.parameter_names, args, strict=False))
         for name, value in kwargs.items():
             if name not in self.parameter_names or name in self._positional_only:
@@ -179,8 +182,10 @@ class Signature:
         """Resolve one type hint; names are looked up as in the function's body."""
         function: Any = inspect.unwrap(self._function)
         annotation = function.__annotations__.get(name, Any)
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        enclosing = {variable: cell.cell_contents for variable, cell in cells if variable != "__class__"}
+        enclosing: dict[str, Any] = {}
+        for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # not assigned yet
+                enclosing[variable] = cell.cell_contents
         holder = types.SimpleNamespace(__annotations__={name: annotation})
         try:
             hints = typing.get_type_hints(holder, function.__globals__, enclosing, include_extras=True)

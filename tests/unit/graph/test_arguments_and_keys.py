@@ -274,7 +274,7 @@ def test_arguments_from_the_wire_stand_in_order_keyword_only_ones_too() -> None:
         signature.canonicalise([])
 
 
-def test_type_hints_may_name_what_is_local_to_the_enclosing_function() -> None:
+def test_type_hints_may_name_what_is_local_to_the_enclosing_function_and_used_in_the_body() -> None:
     class Local:
         pass
 
@@ -283,6 +283,19 @@ def test_type_hints_may_name_what_is_local_to_the_enclosing_function() -> None:
         async def get(self, key: int) -> Local:
             return Local()
 
+    class Unfinished(ComputeService):
+        @compute_method
+        async def get(self, key: Local) -> Later:
+            assert isinstance(key, Local)
+            return Later()
+
+    signature = Unfinished.get.signature(Unfinished)
+    assert signature.parameters[0].type is Local
+
+    class Later:
+        pass
+
+    assert signature.result_type is Later
     assert Service.get.signature(Service).result_type is Local
 
 
