@@ -62,7 +62,8 @@ class Peer:
     incarnation of the owner; commands only while the owner still knows the session, and so the calls it has had.
 
     Args:
-        dial: opens a carrier to the owner; any error means that it cannot be reached now.
+        dial: opens a carrier to the owner. HandshakeRefused out of it means that dialling again is of no use, any other
+            error that the owner cannot be reached now.
         peer_id: names this process.
         secret: the cluster secret; None where none is in force.
         on_barrier: called with this peer and the number of a freshness barrier, after all the `on_invalidated` calls
@@ -205,6 +206,7 @@ class Peer:
             Its result, or the error it ended with.
 
         Raises:
+            InvalidArgument: the command id, or the path, is no text that can be sent.
             CommandOutcomeUnknown: the owner was lost while it ran. Retry with the same command id.
             ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
         """
@@ -328,9 +330,15 @@ class Peer:
             try:
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
                     carrier = await self._dial()
+            except HandshakeRefused as error:
+                self._refuse(error)
             except Exception as error:
+                logger.debug("an owner could not be dialled: %s", error)
                 self._last_error = error
             else:
+                if self._is_closed:
+                    carrier.close()
+                    return
                 had_opened = await self._attach(carrier)
             if self._is_closed:
                 return

@@ -1,14 +1,16 @@
-"""One call as the caller's end keeps it, from `start` until it has ended."""
+"""One call as the caller's end keeps it, from `start` until it has ended, and how it goes into a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from typing import Final
 
 from msgspec import Struct
 
-from fusion_cluster.protocol.states import CallerCall
-from fusion_cluster.v1.session_pb2 import Invalidate, Result
+from fusion_cluster.errors import InvalidArgument
+from fusion_cluster.protocol.states import CALLER_CALL, CallerCall, CallerCallEvent
+from fusion_cluster.v1.session_pb2 import ClientFrame, Invalidate, Result
 
 
 class CallKind(IntEnum):
@@ -17,6 +19,12 @@ class CallKind(IntEnum):
     READ = 0
     COMMAND = 1
     INVALIDATION = 2
+
+
+_READ: Final = CallKind.READ
+_INFINITY: Final = float("inf")
+_MAX_TIMEOUT_MS: Final = 2**32 - 1
+_ON_SEND: Final = CALLER_CALL[CallerCallEvent.SEND]
 
 
 class OutgoingCall(Struct, eq=False):
@@ -41,7 +49,7 @@ class OutgoingCall(Struct, eq=False):
     kind: CallKind
     method: str
     arguments: bytes
-    deadline_s: float = float("inf")
+    deadline_s: float = _INFINITY
     path: Sequence[str] = ()
     command_id: str = ""
     invalidate: Invalidate | None = None
@@ -53,3 +61,47 @@ class OutgoingCall(Struct, eq=False):
 
     def __repr__(self) -> str:
         return f"<{self.kind.name.lower()} {self.id} {self.method} {self.state.name.lower()}>"
+
+
+def check_text(call: OutgoingCall) -> None:
+    """Whether the names of a call can go into a frame: Python's strings may hold what is no Unicode text.
+
+    Raises:
+        InvalidArgument: they cannot; `field` says which.
+    """
+    for field, text in (
+        ("method", call.method),
+        ("command_id", call.command_id),
+        *(("path", key) for key in call.path),
+    ):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"the {field} is no Unicode text: {error}", field=field) from None
+
+
+def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -> None:
+    """Put calls into a frame that is about to leave, but for those that need not be sent any more."""
+    add = frame.calls.add
+    for call in calls:
+        state = _ON_SEND.get(call.state)
+        if state is None:
+            continue  # ended before it left, or answered by the owner's end of a resumed session
+        call.state = state
+        deadline_s = call.deadline_s
+        timeout_ms = 0 if deadline_s == _INFINITY else min(max(1, int((deadline_s - now_s) * 1000)), _MAX_TIMEOUT_MS)
+        if call.kind is _READ and not call.path:
+            add(id=call.id, method=call.method, arguments=call.arguments, timeout_ms=timeout_ms)
+        elif call.invalidate is not None:
+            call.invalidate.id = call.id
+            frame.invalidations.append(call.invalidate)
+        else:
+            add(
+                id=call.id,
+                kind=call.kind.value,
+                method=call.method,
+                arguments=call.arguments,
+                timeout_ms=timeout_ms,
+                command_id=call.command_id,
+                path=call.path,
+            )

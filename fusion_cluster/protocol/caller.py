@@ -17,22 +17,19 @@ reported out of date; the calls in `_pending` are exactly those that wait for a 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
-    DeadlineExceeded,
     FusionError,
-    HandshakeRefused,
     InvalidArgument,
     LocalProtocolError,
-    Overloaded,
     RemoteProtocolError,
     ShardUnavailable,
 )
-from fusion_cluster.protocol.call import CallKind, OutgoingCall
+from fusion_cluster.protocol.call import CallKind, OutgoingCall, add_calls, check_text
+from fusion_cluster.protocol.endings import closed, late, refusal
 from fusion_cluster.protocol.events import (
     Answered,
     BarriersReached,
@@ -45,8 +42,10 @@ from fusion_cluster.protocol.events import (
     Refused,
     Silent,
 )
-from fusion_cluster.protocol.handshake import check_welcome, hello_frame
-from fusion_cluster.protocol.limits import LEASE_DRIFT_MARGIN, MAX_PAYLOAD_SIZE
+from fusion_cluster.protocol.handshake import CallerHandshake
+from fusion_cluster.protocol.lease import ReadLease
+from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
+from fusion_cluster.protocol.marks import BarrierMarks
 from fusion_cluster.protocol.parsing import cut_client_frame, parse_server_frame
 from fusion_cluster.protocol.states import (
     CALLER_CALL,
@@ -60,10 +59,8 @@ from fusion_cluster.protocol.states import (
 from fusion_cluster.v1.session_pb2 import (
     Challenge,
     ClientFrame,
-    Error,
     GoAway,
     Moved,
-    Ping,
     Result,
     ServerFrame,
     Welcome,
@@ -84,7 +81,6 @@ _NOT_A_BATCH: Final = frozenset((_CHALLENGE, _WELCOME, _GO_AWAY))
 _Fields: TypeAlias = dict[int, Any]
 
 _ON_BATCH: Final = CALLER_LINK[CallerLinkEvent.BATCH]
-_ON_SEND: Final = CALLER_CALL[CallerCallEvent.SEND]
 _ON_RESULT: Final = (
     CALLER_CALL[CallerCallEvent.RESULT],
     CALLER_CALL[CallerCallEvent.OUTCOME],
@@ -113,7 +109,6 @@ class CallerSession:
         owner_id: the owner's peer id, of the last Welcome.
         slot_map_version: told to the owner in the next Hello.
         owner_slot_map_version: what the last Welcome said.
-        lease_until_s: replicas may be served until then.
         has_output: `take_frames` has something, once the link's state allows it to be sent.
     """
 
@@ -123,10 +118,8 @@ class CallerSession:
         self.owner_id = ""
         self.slot_map_version = 0
         self.owner_slot_map_version = 0
-        self.lease_until_s = -_INFINITY
         self.has_output = False
-        self._peer_id = peer_id
-        self._secret = secret
+        self._handshake = CallerHandshake(peer_id=peer_id, secret=secret)
         self._on_output = on_output
         self._last_id = 0
         self._pending: dict[int, OutgoingCall] = {}
@@ -138,33 +131,22 @@ class CallerSession:
         self._cancelled: list[int] = []
         self._unsubscribed: list[int] = []
         self._received: list[int] = []
-        self._settled: list[int] = []
-        self._joined: list[int] = []
-        # Marks handed out over this carrier, and over earlier ones: settling the latter is of no use, the owner asks
-        # again.
-        self._marks: Counter[int] = Counter()
-        self._void_marks: Counter[int] = Counter()
         self._resume_token = b""
-        self._nonce = b""
-        self._challenge_nonce = b""
-        self._hello = b""
-        self._lease_s = 0.0
-        self._heard_at_s = -_INFINITY
-        self._ping_sequence = 0
-        self._ping_due_s = _INFINITY
-        # Sequence number of each ping in flight (0: the Hello) -> when it left.
-        self._pings: dict[int, float] = {}
+        self._lease = ReadLease()
+        self._marks = BarrierMarks()
 
     # -- calls --------------------------------------------------------------------------------------------------------
     def start(self, call: OutgoingCall) -> None:
         """Take a new call; it leaves when the session is open.
 
         Raises:
-            InvalidArgument: its arguments are too long for a frame.
+            InvalidArgument: its arguments are too long for a frame, or a name of it is no text.
             ShardUnavailable: the session is closed.
         """
         if self.state is _CLOSED:
             raise ShardUnavailable("the link is closed")
+        if call.path or not (call.method.isascii() and call.command_id.isascii()):
+            check_text(call)
         size = len(call.arguments) if call.invalidate is None else call.invalidate.ByteSize()
         if size > MAX_PAYLOAD_SIZE:
             raise InvalidArgument(f"{size} bytes of arguments, {MAX_PAYLOAD_SIZE} are allowed", field="arguments")
@@ -206,10 +188,7 @@ class CallerSession:
             barrier: whose mark.
             confirms: all that came before it is settled here and below; False: the barrier had come another way.
         """
-        if _take_one(self._void_marks, barrier):
-            return
-        if _take_one(self._marks, barrier):
-            (self._settled if confirms else self._joined).append(barrier)
+        if self._marks.settle(barrier, confirms=confirms):
             self._output()
 
     def leave(self, now_s: float) -> list[bytes]:
@@ -217,6 +196,11 @@ class CallerSession:
         if self.state is not _OPEN and self.state is not _LEAVING:
             return []
         return [*self.take_frames(now_s), ClientFrame(leaving=True).SerializeToString()]
+
+    @property
+    def lease_until_s(self) -> float:
+        """Replicas may be served until then; minus infinity while there is no open session."""
+        return self._lease.until_s
 
     @property
     def pending_count(self) -> int:
@@ -232,22 +216,16 @@ class CallerSession:
     def attach(self, nonce: bytes, now_s: float) -> None:
         """A carrier is there; `nonce` has to be fresh and random."""
         self._step(CallerLinkEvent.ATTACH, LocalProtocolError)
-        self._nonce = nonce
-        self._heard_at_s = now_s
+        self._handshake.begin(nonce)
+        self._lease.hear(now_s)
 
     def detach(self) -> list[CallerEvent]:
         """The carrier is gone. Every read that was answered is out of date."""
         self._step(CallerLinkEvent.DETACH, LocalProtocolError)
-        self._hello = b""
-        self._pings.clear()
-        self._ping_due_s = _INFINITY
-        self._settled.clear()
-        self._joined.clear()
-        self._void_marks += self._marks
-        self._marks.clear()
+        self._lease.end()
+        self._marks.detach()
         for call in self._pending.values():
             call.state = _ON_DETACH[call.state]
-        self.lease_until_s = -_INFINITY
         # The owner forgets the reads that it has answered, too: nothing to unsubscribe.
         return self._outdate_answered()
 
@@ -257,13 +235,11 @@ class CallerSession:
 
     def close(self) -> list[CallerEvent]:
         """The end. Sends nothing; every call fails, every replica is out of date."""
-        self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
-        return self._fail_pending(ShardUnavailable("the link is closed")) + self._outdate_answered()
+        return self._end_all(ShardUnavailable("the link is closed"))
 
     def refuse(self, error: FusionError) -> list[CallerEvent]:
         """There is no way to the owner: close, with every pending call failing for this reason."""
-        self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
-        return self._fail_pending(error) + self._outdate_answered()
+        return self._end_all(error)
 
     def receive(self, data: bytes, now_s: float) -> list[CallerEvent]:
         """A frame came.
@@ -286,23 +262,24 @@ class CallerSession:
             self._on_batch(present, now_s, events)
         if _GO_AWAY in present:
             self._on_go_away(present[_GO_AWAY], events)
-        self._heard_at_s = now_s
+        self._lease.hear(now_s)
         return events
 
     def take_frames(self, now_s: float) -> list[bytes]:
         """All that is to be sent now, as few frames as the size allows; nothing before the session is open."""
         if self.state is _AWAITING_WELCOME:
-            if not self._hello:
+            hello = self._handshake.take_hello()
+            if not hello:
                 return []
-            hello, self._hello = self._hello, b""
-            self._pings[0] = now_s
+            self._lease.hello_sent(now_s)
             return [hello]
         if self.state is not _OPEN and self.state is not _LEAVING:
             return []
         self.has_output = False
         frame = ClientFrame()
         if self._unsent and self.state is _OPEN:
-            self._add_calls(frame, now_s)
+            add_calls(frame, self._unsent, now_s)
+            self._unsent = []
         if self._cancelled:
             frame.cancelled.extend(self._cancelled)
             self._cancelled = []
@@ -312,17 +289,9 @@ class CallerSession:
         if self._received:
             frame.received.extend(self._received)
             self._received = []
-        if self._settled:
-            frame.settled_barriers.extend(self._settled)
-            self._settled = []
-        if self._joined:
-            frame.joined_barriers.extend(self._joined)
-            self._joined = []
-        if now_s >= self._ping_due_s:
-            self._ping_sequence += 1
-            self._pings[self._ping_sequence] = now_s
-            self._ping_due_s = now_s + self._lease_s / 3
-            frame.ping.CopyFrom(Ping(sequence=self._ping_sequence))
+        self._marks.write(frame)
+        if now_s >= self._lease.ping_due_s:
+            frame.ping.sequence = self._lease.ping(now_s)
         return cut_client_frame(frame)
 
     def tick(self, now_s: float) -> list[CallerEvent]:
@@ -330,42 +299,26 @@ class CallerSession:
         events: list[CallerEvent] = []
         is_open = self.state is _OPEN or self.state is _LEAVING
         if is_open:
-            if now_s > self.lease_until_s:
+            if now_s > self._lease.until_s:
                 events += self._outdate_expired()
-            if now_s >= self._ping_due_s:
+            if now_s >= self._lease.ping_due_s:
                 self._output()
-            if now_s - self._heard_at_s > self._lease_s:
+            if self._lease.is_silent(now_s):
                 events.append(Silent())
         if now_s >= self._next_deadline_s:
-            events += self._time_out(now_s, is_reachable=is_open and now_s - self._heard_at_s < self._lease_s / 2)
+            events += self._time_out(now_s, is_reachable=is_open and self._lease.was_heard_lately(now_s))
         return events
 
     # -- frames in ----------------------------------------------------------------------------------------------------
     def _on_challenge(self, challenge: Challenge) -> None:
         self._step(CallerLinkEvent.CHALLENGE, RemoteProtocolError)
-        self._challenge_nonce = challenge.nonce
-        self._hello = hello_frame(
-            peer_id=self._peer_id,
-            secret=self._secret,
-            challenge=challenge,
-            nonce=self._nonce,
-            resume_token=self._resume_token,
-            slot_map_version=self.slot_map_version,
-        )
+        self._handshake.answer(challenge, resume_token=self._resume_token, slot_map_version=self.slot_map_version)
         self.has_output = False
         self._output()
 
     def _on_welcome(self, welcome: Welcome, events: list[CallerEvent]) -> None:
-        if self._hello:
-            raise RemoteProtocolError("a Welcome before the Hello")
         state = next_state(CALLER_LINK, CallerLinkEvent.WELCOME, self.state, RemoteProtocolError)
-        check_welcome(
-            welcome,
-            secret=self._secret,
-            challenge_nonce=self._challenge_nonce,
-            hello_nonce=self._nonce,
-            caller_id=self._peer_id,
-        )
+        self._handshake.check(welcome)
         is_resumed = welcome.resumed and bool(self._resume_token) and welcome.epoch == self.epoch
         if welcome.resumed and not is_resumed:
             raise RemoteProtocolError("the owner's end resumes a session that was not asked for")
@@ -374,10 +327,7 @@ class CallerSession:
         self.owner_id = welcome.peer_id
         self.owner_slot_map_version = welcome.slot_map_version
         self._resume_token = welcome.resume_token
-        self._lease_s = welcome.read_lease_ms / 1000 * (1 - LEASE_DRIFT_MARGIN)
-        sent_at_s = self._pings.pop(0)
-        self.lease_until_s = sent_at_s + self._lease_s
-        self._ping_due_s = sent_at_s + self._lease_s / 3
+        self._lease.begin(welcome.read_lease_ms / 1000)
         events.append(Opened(self.epoch, is_resumed))
         if not is_resumed:
             events += self._lose_session()
@@ -387,8 +337,8 @@ class CallerSession:
 
     def _on_batch(self, present: _Fields, now_s: float, events: list[CallerEvent]) -> None:
         if _PONG in present:
-            self._renew_lease(present[_PONG].sequence)
-        is_expired = now_s > self.lease_until_s
+            self._lease.renew(present[_PONG].sequence)
+        is_expired = now_s > self._lease.until_s
         if is_expired:
             events += self._outdate_expired()
         if _RESULTS in present:
@@ -401,7 +351,7 @@ class CallerSession:
             events += self._outdate_expired()  # what came in this very frame, after a long way
         if _BARRIERS in present:
             barriers = list(present[_BARRIERS])
-            self._marks.update(barriers)
+            self._marks.come(barriers)
             events.append(BarriersReached(barriers))
 
     def _on_results(self, results: Iterable[Result], events: list[CallerEvent]) -> None:
@@ -471,16 +421,7 @@ class CallerSession:
         is_handshake = self.state in (CallerLink.AWAITING_CHALLENGE, CallerLink.AWAITING_WELCOME)
         self._step(CallerLinkEvent.REFUSAL, RemoteProtocolError)
         self.void()
-        events.append(Refused(_refusal(go_away.error, is_handshake)))
-
-    def _renew_lease(self, sequence: int) -> None:
-        sent_at_s = self._pings.pop(sequence, None)
-        if sent_at_s is None:
-            return
-        # Counted from when the ping left: the owner heard us after that, and waits a whole lease from then on.
-        self.lease_until_s = max(self.lease_until_s, sent_at_s + self._lease_s)
-        for older in [other for other in self._pings if other < sequence]:
-            del self._pings[older]
+        events.append(Refused(refusal(go_away.error, is_handshake=is_handshake)))
 
     # -- ends ---------------------------------------------------------------------------------------------------------
     def _lose_session(self) -> list[CallerEvent]:
@@ -531,72 +472,22 @@ class CallerSession:
         return [Outdated(calls)]
 
     def _time_out(self, now_s: float, *, is_reachable: bool) -> list[CallerEvent]:
-        late = [call for call in self._pending.values() if call.deadline_s <= now_s]
-        unanswered: list[OutgoingCall] = []
-        unreachable: list[OutgoingCall] = []
-        unknown: list[OutgoingCall] = []
-        for call in late:
-            if is_reachable and call.state is CallerCall.SENT:
-                unanswered.append(call)
-            elif call.kind is CallKind.COMMAND and call.state is not CallerCall.WAITING:
-                unknown.append(call)
-            else:
-                unreachable.append(call)
+        calls = [call for call in self._pending.values() if call.deadline_s <= now_s]
+        failures = late(calls, is_reachable=is_reachable)
+        for call in calls:
             self.cancel(call)
         self._next_deadline_s = min((call.deadline_s for call in self._pending.values()), default=_INFINITY)
-        events: list[CallerEvent] = []
-        if unanswered:
-            events.append(Failed(unanswered, DeadlineExceeded("no result before the deadline")))
-        if unreachable:
-            events.append(Failed(unreachable, ShardUnavailable("the owner could not be reached before the deadline")))
-        if unknown:
-            events.append(
-                Failed(unknown, CommandOutcomeUnknown("the shard could not be reached while the command ran"))
-            )
-        return events
+        return [*failures]
 
-    def _fail_pending(self, error: FusionError) -> list[CallerEvent]:
-        unknown: list[OutgoingCall] = []
-        failed: list[OutgoingCall] = []
+    def _end_all(self, error: FusionError) -> list[CallerEvent]:
+        self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
+        failures = closed(self._pending.values(), error)
         for call in self._pending.values():
-            is_out = call.kind is CallKind.COMMAND and call.state is not CallerCall.WAITING
-            (unknown if is_out else failed).append(call)
             call.state = CallerCall.ENDED
         self._pending.clear()
-        events: list[CallerEvent] = []
-        if failed:
-            events.append(Failed(failed, error))
-        if unknown:
-            events.append(Failed(unknown, CommandOutcomeUnknown("the link was closed while the command ran")))
-        return events
+        return [*failures, *self._outdate_answered()]
 
     # -- frames out ---------------------------------------------------------------------------------------------------
-    def _add_calls(self, frame: ClientFrame, now_s: float) -> None:
-        calls, self._unsent = self._unsent, []
-        add = frame.calls.add
-        for call in calls:
-            state = _ON_SEND.get(call.state)
-            if state is None:
-                continue  # ended before it left, or answered by the owner's end of a resumed session
-            call.state = state
-            deadline_s = call.deadline_s
-            timeout_ms = 0 if deadline_s == _INFINITY else max(1, int((deadline_s - now_s) * 1000))
-            if call.kind is _READ and not call.path:
-                add(id=call.id, method=call.method, arguments=call.arguments, timeout_ms=timeout_ms)
-            elif call.invalidate is not None:
-                call.invalidate.id = call.id
-                frame.invalidations.append(call.invalidate)
-            else:
-                add(
-                    id=call.id,
-                    kind=call.kind.value,
-                    method=call.method,
-                    arguments=call.arguments,
-                    timeout_ms=timeout_ms,
-                    command_id=call.command_id,
-                    path=call.path,
-                )
-
     def _output(self) -> None:
         if not self.has_output:
             self.has_output = True
@@ -604,20 +495,3 @@ class CallerSession:
 
     def _step(self, event: CallerLinkEvent, error: type[LocalProtocolError] | type[RemoteProtocolError]) -> None:
         self.state = next_state(CALLER_LINK, event, self.state, error)
-
-
-def _take_one(marks: Counter[int], barrier: int) -> bool:
-    """Remove one mark of a barrier; False if there is none."""
-    count = marks[barrier]
-    if count > 1:
-        marks[barrier] = count - 1
-    elif count:
-        del marks[barrier]
-    return count > 0
-
-
-def _refusal(error: Error, is_handshake: bool) -> FusionError:
-    message = f"the owner's end refused the session: {error.message}" if error.message else "the session was refused"
-    if error.transient:
-        return Overloaded(message, retry_after_s=error.retry_after_ms / 1000 if error.retry_after_ms else None)
-    return HandshakeRefused(message) if is_handshake else RemoteProtocolError(message)

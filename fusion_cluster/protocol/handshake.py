@@ -112,6 +112,54 @@ class OwnerHandshake:
         return ServerFrame(welcome=welcome).SerializeToString()
 
 
+class CallerHandshake:
+    """The caller's end of one carrier after another, each until it knows whom it talks to."""
+
+    __slots__ = ("_challenge_nonce", "_hello", "_nonce", "_peer_id", "_secret")
+
+    def __init__(self, *, peer_id: str, secret: bytes | None) -> None:
+        self._peer_id = peer_id
+        self._secret = secret
+        self._nonce = b""
+        self._challenge_nonce = b""
+        self._hello = b""
+
+    def begin(self, nonce: bytes) -> None:
+        """A carrier is there; `nonce` has to be fresh and random."""
+        self._nonce = nonce
+        self._challenge_nonce = b""
+        self._hello = b""
+
+    def answer(self, challenge: Challenge, *, resume_token: bytes, slot_map_version: int) -> None:
+        """The challenge came: `take_hello` has its answer. Raises as `hello_frame` does."""
+        self._challenge_nonce = challenge.nonce
+        self._hello = hello_frame(
+            peer_id=self._peer_id,
+            secret=self._secret,
+            challenge=challenge,
+            nonce=self._nonce,
+            resume_token=resume_token,
+            slot_map_version=slot_map_version,
+        )
+
+    def take_hello(self) -> bytes:
+        """The Hello, once; empty when it has been sent."""
+        hello, self._hello = self._hello, b""
+        return hello
+
+    def check(self, welcome: Welcome) -> None:
+        """Whether the sender of this Welcome may be trusted. Raises as `check_welcome` does."""
+        if self._hello:
+            raise RemoteProtocolError("a Welcome before the Hello")
+        check_welcome(
+            welcome,
+            secret=self._secret,
+            challenge_nonce=self._challenge_nonce,
+            hello_nonce=self._nonce,
+            caller_id=self._peer_id,
+        )
+
+
 def hello_frame(
     *,
     peer_id: str,

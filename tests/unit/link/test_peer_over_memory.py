@@ -14,7 +14,7 @@ from fusion_cluster.errors import (
     NotOwner,
     ShardUnavailable,
 )
-from fusion_cluster.link import Peer
+from fusion_cluster.link import Carrier, Peer
 from fusion_cluster.v1.session_pb2 import Error, Result
 from tests.owners import Owner, RecordingHandler
 from tests.waiting import until
@@ -498,3 +498,38 @@ async def test_an_owner_that_does_not_know_the_secret_is_refused_too(caplog: pyt
     assert owner.dial_count == 1
     await peer.close()
     await owner.acceptor.close()
+
+
+async def test_a_name_that_is_no_text_is_refused_here(owner: Owner, peer: Peer) -> None:
+    with pytest.raises(InvalidArgument, match="command_id"):
+        await peer.execute("Carts.clear", b"\x90", command_id="\ud800", timeout_s=5)
+    with pytest.raises(InvalidArgument, match="method"):
+        await peer.read("Carts.\udfff", b"\x90", timeout_s=5, on_invalidated=ignore)
+    with pytest.raises(InvalidArgument, match="path"):
+        await peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore, path=["\ud800"])
+    assert peer.pending_count == 0
+
+
+async def test_a_deadline_in_the_far_future_is_no_deadline_that_cannot_be_told(owner: Owner, peer: Peer) -> None:
+    call = peer.read("Carts.total", b"\x90", timeout_s=1e9, on_invalidated=ignore)
+    await until(lambda: owner.handler.calls)
+    assert owner.handler.calls[0].timeout_ms == 2**32 - 1
+    owner.handler.answer(call.id, b"v")
+    await call
+
+
+async def test_a_dial_that_is_refused_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    dialled = 0
+
+    async def dial() -> Carrier:
+        nonlocal dialled
+        dialled += 1
+        raise HandshakeRefused("no credentials")
+
+    peer = Peer(dial, peer_id="caller")
+    with pytest.raises(HandshakeRefused, match="no credentials"):
+        await peer.connect(5)
+    with pytest.raises(HandshakeRefused):
+        await peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore)
+    assert dialled == 1
+    await peer.close()

@@ -1,0 +1,80 @@
+"""The read lease at the caller's end: until when its replicas may be served without hearing from the owner.
+
+It is counted from when the ping that the owner answered left here: the owner heard us after that, and waits a whole
+lease from then on before it takes a change for done without us. So a frame that was long on its way extends nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fusion_cluster.protocol.limits import LEASE_DRIFT_MARGIN
+
+_INFINITY: Final = float("inf")
+_HELLO: Final = 0
+"""Takes the place of a ping's sequence number: the Welcome answers it."""
+
+
+class ReadLease:
+    """The read lease on what one owner has told.
+
+    Attributes:
+        until_s: when it runs out; minus infinity while there is none.
+        ping_due_s: when the next ping should leave; infinite while there is no open session.
+    """
+
+    __slots__ = ("_heard_at_s", "_length_s", "_pings", "_sequence", "ping_due_s", "until_s")
+
+    def __init__(self) -> None:
+        self.until_s = -_INFINITY
+        self.ping_due_s = _INFINITY
+        self._length_s = 0.0
+        self._heard_at_s = -_INFINITY
+        self._sequence = 0
+        # Sequence number of each ping in flight -> when it left.
+        self._pings: dict[int, float] = {}
+
+    def hear(self, now_s: float) -> None:
+        """A frame came, or a carrier."""
+        self._heard_at_s = now_s
+
+    def hello_sent(self, now_s: float) -> None:
+        """The Hello leaves now."""
+        self._pings[_HELLO] = now_s
+
+    def begin(self, length_s: float) -> None:
+        """The Welcome came, and granted a lease of this length."""
+        self._length_s = length_s * (1 - LEASE_DRIFT_MARGIN)
+        sent_at_s = self._pings.pop(_HELLO)
+        self.until_s = sent_at_s + self._length_s
+        self.ping_due_s = sent_at_s + self._length_s / 3
+
+    def ping(self, now_s: float) -> int:
+        """A ping leaves now, with this sequence number."""
+        self._sequence += 1
+        self._pings[self._sequence] = now_s
+        self.ping_due_s = now_s + self._length_s / 3
+        return self._sequence
+
+    def renew(self, sequence: int) -> None:
+        """A pong came."""
+        sent_at_s = self._pings.pop(sequence, None)
+        if sent_at_s is None:
+            return
+        self.until_s = max(self.until_s, sent_at_s + self._length_s)
+        for older in [other for other in self._pings if other < sequence]:
+            del self._pings[older]
+
+    def end(self) -> None:
+        """The carrier is gone."""
+        self.until_s = -_INFINITY
+        self.ping_due_s = _INFINITY
+        self._pings.clear()
+
+    def is_silent(self, now_s: float) -> bool:
+        """Nothing at all was heard for a whole lease."""
+        return now_s - self._heard_at_s > self._length_s
+
+    def was_heard_lately(self, now_s: float) -> bool:
+        """The owner was there half a lease ago."""
+        return now_s - self._heard_at_s < self._length_s / 2
