@@ -13,11 +13,11 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
-from fusion_cluster.errors import FusionError, HandshakeRefused, NotOwner, ProtocolError, ShardUnavailable
+from fusion_cluster.errors import FusionError, HandshakeRefused, ProtocolError, ShardUnavailable
 from fusion_cluster.link.carrier import Carrier
-from fusion_cluster.link.peer_call import PeerCall
+from fusion_cluster.link.peer_call import PeerCall, deliver_results, fail_calls, fail_moved, report_outdated
 from fusion_cluster.protocol.call import CallKind
 from fusion_cluster.protocol.caller import CallerSession
 from fusion_cluster.protocol.events import (
@@ -111,10 +111,10 @@ class Peer:
         # Those who wait for the session to open.
         self._connecting: set[asyncio.Future[None]] = set()
         self._handlers: dict[type[CallerEvent], Callable[..., None]] = {
-            Answered: self._on_answered,
-            Outdated: self._on_outdated,
-            MovedAway: self._on_moved,
-            Failed: self._on_failed,
+            Answered: deliver_results,
+            Outdated: report_outdated,
+            MovedAway: fail_moved,
+            Failed: fail_calls,
             BarriersReached: self._on_barriers,
             Opened: self._on_opened,
             Refused: self._on_refused,
@@ -432,34 +432,6 @@ class Peer:
     def _handle(self, events: list[CallerEvent]) -> None:
         for event in events:
             self._handlers[type(event)](event)
-
-    def _on_answered(self, event: Answered) -> None:
-        for call in cast("Sequence[PeerCall]", event.calls):
-            future = call.future
-            if future is not None:
-                if not future.done():
-                    future.set_result(cast(Result, call.result))
-                call.result = None
-
-    def _on_outdated(self, event: Outdated) -> None:
-        for call in cast("Sequence[PeerCall]", event.calls):
-            on_invalidated = call.on_invalidated
-            if on_invalidated is not None:
-                call.on_invalidated = None
-                try:
-                    on_invalidated(call.id)
-                except Exception:
-                    logger.exception("an on_invalidated callback of a read raised")
-
-    def _on_moved(self, event: MovedAway) -> None:
-        for call in cast("Sequence[PeerCall]", event.calls):
-            call.fail(NotOwner("the key moved to another shard", slot_map_version=call.slot_map_version))
-
-    def _on_failed(self, event: Failed) -> None:
-        error = event.error
-        for call in cast("Sequence[PeerCall]", event.calls):
-            # One exception for each caller: a raised exception collects the traceback of whoever raises it.
-            call.fail(type(error)(error.message, retry_after_s=error.retry_after_s))
 
     def _on_barriers(self, event: BarriersReached) -> None:
         for barrier in event.barriers:

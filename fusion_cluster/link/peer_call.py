@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
+from fusion_cluster.errors import NotOwner
 from fusion_cluster.protocol.call import OutgoingCall
+from fusion_cluster.protocol.events import Answered, Failed, MovedAway, Outdated
 from fusion_cluster.v1.session_pb2 import Result
 
 if TYPE_CHECKING:
     from fusion_cluster.link.peer import Peer
+
+logger = logging.getLogger(__name__)
 
 
 class PeerCall(OutgoingCall, eq=False, kw_only=True):
@@ -63,3 +68,39 @@ class PeerCall(OutgoingCall, eq=False, kw_only=True):
             future.set_exception(error)
             # Whoever asked may have lost interest: not worth a message in the log.
             future.exception()
+
+
+# -- what a session's events mean to its calls; each session of a peer holds peer calls alone --------------------------
+def deliver_results(event: Answered) -> None:
+    """Results came: wake those who wait for them."""
+    for call in cast("Sequence[PeerCall]", event.calls):
+        future = call.future
+        if future is not None:
+            if not future.done():
+                future.set_result(cast(Result, call.result))
+            call.result = None
+
+
+def report_outdated(event: Outdated) -> None:
+    """Reads are out of date: tell those who use them."""
+    for call in cast("Sequence[PeerCall]", event.calls):
+        on_invalidated = call.on_invalidated
+        if on_invalidated is not None:
+            call.on_invalidated = None
+            try:
+                on_invalidated(call.id)
+            except Exception:
+                logger.exception("an on_invalidated callback of a read raised")
+
+
+def fail_moved(event: MovedAway) -> None:
+    """Calls went to the wrong owner."""
+    for call in cast("Sequence[PeerCall]", event.calls):
+        call.fail(NotOwner("the key moved to another shard", slot_map_version=call.slot_map_version))
+
+
+def fail_calls(event: Failed) -> None:
+    """Calls have ended without a result: one exception for each, for it collects the traceback of whoever raises it."""
+    error = event.error
+    for call in cast("Sequence[PeerCall]", event.calls):
+        call.fail(type(error)(error.message, retry_after_s=error.retry_after_s))

@@ -10,48 +10,36 @@ The driver's obligations:
 - a `ProtocolError` out of `receive`: `void`, close the carrier, `detach`.
 
 The session outlives its carriers. What has to survive is the state of each call, not the frames that were sent.
-
-Invariant: every read whose result is used by somebody is in `_answered`, and nothing in `_answered` has been
-reported out of date; the calls in `_pending` are exactly those that wait for a result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from fusion_cluster.errors import (
-    CommandOutcomeUnknown,
     FusionError,
-    InvalidArgument,
     LocalProtocolError,
     RemoteProtocolError,
     ShardUnavailable,
 )
-from fusion_cluster.protocol.call import CallKind, OutgoingCall, add_calls, check_text
-from fusion_cluster.protocol.endings import closed, late, refusal
+from fusion_cluster.protocol.call import OutgoingCall
+from fusion_cluster.protocol.caller_calls import CallerCalls
+from fusion_cluster.protocol.endings import refusal
 from fusion_cluster.protocol.events import (
-    Answered,
     BarriersReached,
     CallerEvent,
-    Failed,
     Leaving,
-    MovedAway,
     Opened,
-    Outdated,
     Refused,
     Silent,
 )
 from fusion_cluster.protocol.handshake import CallerHandshake
 from fusion_cluster.protocol.lease import ReadLease
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.protocol.marks import BarrierMarks
 from fusion_cluster.protocol.parsing import cut_client_frame, parse_server_frame
 from fusion_cluster.protocol.states import (
-    CALLER_CALL,
     CALLER_LINK,
-    CallerCall,
-    CallerCallEvent,
     CallerLink,
     CallerLinkEvent,
     next_state,
@@ -60,8 +48,6 @@ from fusion_cluster.v1.session_pb2 import (
     Challenge,
     ClientFrame,
     GoAway,
-    Moved,
-    Result,
     ServerFrame,
     Welcome,
 )
@@ -70,8 +56,6 @@ _OPEN: Final = CallerLink.OPEN
 _LEAVING: Final = CallerLink.LEAVING
 _CLOSED: Final = CallerLink.CLOSED
 _AWAITING_WELCOME: Final = CallerLink.AWAITING_WELCOME
-_INFINITY: Final = float("inf")
-_READ: Final = CallKind.READ
 # Numbers of the fields of a ServerFrame: what a frame holds is asked of it once.
 _CHALLENGE, _WELCOME, _RESULTS, _INVALIDATED, _BARRIERS, _MOVED, _PONG, _GO_AWAY = (
     ServerFrame.DESCRIPTOR.fields_by_name[name].number
@@ -81,14 +65,6 @@ _NOT_A_BATCH: Final = frozenset((_CHALLENGE, _WELCOME, _GO_AWAY))
 _Fields: TypeAlias = dict[int, Any]
 
 _ON_BATCH: Final = CALLER_LINK[CallerLinkEvent.BATCH]
-_ON_RESULT: Final = (
-    CALLER_CALL[CallerCallEvent.RESULT],
-    CALLER_CALL[CallerCallEvent.OUTCOME],
-    CALLER_CALL[CallerCallEvent.OUTCOME],
-)
-_ON_INVALIDATION: Final = CALLER_CALL[CallerCallEvent.INVALIDATION]
-_ON_DETACH: Final = CALLER_CALL[CallerCallEvent.DETACH]
-_ON_LOSS: Final = CALLER_CALL[CallerCallEvent.LOSS]
 
 
 def _nothing() -> None:
@@ -121,16 +97,7 @@ class CallerSession:
         self.has_output = False
         self._handshake = CallerHandshake(peer_id=peer_id, secret=secret)
         self._on_output = on_output
-        self._last_id = 0
-        self._pending: dict[int, OutgoingCall] = {}
-        self._answered: dict[int, OutgoingCall] = {}
-        # A lower bound of the deadlines in _pending.
-        self._next_deadline_s = _INFINITY
-        # Calls to be sent over this carrier; some may have ended meanwhile.
-        self._unsent: list[OutgoingCall] = []
-        self._cancelled: list[int] = []
-        self._unsubscribed: list[int] = []
-        self._received: list[int] = []
+        self._calls = CallerCalls(self._output)
         self._resume_token = b""
         self._lease = ReadLease()
         self._marks = BarrierMarks()
@@ -145,41 +112,15 @@ class CallerSession:
         """
         if self.state is _CLOSED:
             raise ShardUnavailable("the link is closed")
-        if call.path or not (call.method.isascii() and call.command_id.isascii()):
-            check_text(call)
-        size = len(call.arguments) if call.invalidate is None else call.invalidate.ByteSize()
-        if size > MAX_PAYLOAD_SIZE:
-            raise InvalidArgument(f"{size} bytes of arguments, {MAX_PAYLOAD_SIZE} are allowed", field="arguments")
-        self._last_id = call.id = call_id = self._last_id + 1
-        self._pending[call_id] = call
-        self._unsent.append(call)
-        if call.deadline_s < self._next_deadline_s:
-            self._next_deadline_s = call.deadline_s
-        if not self.has_output:
-            self._output()
+        self._calls.start(call)
 
     def cancel(self, call: OutgoingCall) -> None:
         """The caller has left: nothing more is told of this call."""
-        if self._pending.pop(call.id, None) is not None:
-            if call.state is not CallerCall.WAITING:
-                self._cancelled.append(call.id)
-                self._output()
-            call.state = CallerCall.ENDED
-        else:
-            self.unsubscribe(call.id)
+        self._calls.cancel(call)
 
     def unsubscribe(self, call_id: int) -> None:
         """The replica of a read is gone: nothing more is told of it, but a result that is still awaited."""
-        call = self._answered.pop(call_id, None)
-        if call is not None:
-            call.state = CallerCall.ENDED
-            self._unsubscribed.append(call_id)
-            if not self.has_output:
-                self._output()
-            return
-        call = self._pending.get(call_id)
-        if call is not None:
-            call.is_reported = True
+        self._calls.unsubscribe(call_id)
 
     def settle(self, barrier: int, *, confirms: bool = True) -> None:
         """Answer one mark of a barrier given in `BarriersReached`.
@@ -205,12 +146,12 @@ class CallerSession:
     @property
     def pending_count(self) -> int:
         """Calls that wait for a result."""
-        return len(self._pending)
+        return self._calls.pending_count
 
     @property
     def subscription_count(self) -> int:
         """Reads that are answered and not out of date."""
-        return len(self._answered)
+        return self._calls.subscription_count
 
     # -- the carrier --------------------------------------------------------------------------------------------------
     def attach(self, nonce: bytes, now_s: float) -> None:
@@ -224,10 +165,7 @@ class CallerSession:
         self._step(CallerLinkEvent.DETACH, LocalProtocolError)
         self._lease.end()
         self._marks.detach()
-        for call in self._pending.values():
-            call.state = _ON_DETACH[call.state]
-        # The owner forgets the reads that it has answered, too: nothing to unsubscribe.
-        return self._outdate_answered()
+        return self._calls.detach()
 
     def void(self) -> None:
         """Do not resume this session: the next carrier begins a new one."""
@@ -235,11 +173,13 @@ class CallerSession:
 
     def close(self) -> list[CallerEvent]:
         """The end. Sends nothing; every call fails, every replica is out of date."""
-        return self._end_all(ShardUnavailable("the link is closed"))
+        self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
+        return self._calls.end(ShardUnavailable("the link is closed"))
 
     def refuse(self, error: FusionError) -> list[CallerEvent]:
         """There is no way to the owner: close, with every pending call failing for this reason."""
-        return self._end_all(error)
+        self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
+        return self._calls.end(error)
 
     def receive(self, data: bytes, now_s: float) -> list[CallerEvent]:
         """A frame came.
@@ -277,18 +217,7 @@ class CallerSession:
             return []
         self.has_output = False
         frame = ClientFrame()
-        if self._unsent and self.state is _OPEN:
-            add_calls(frame, self._unsent, now_s)
-            self._unsent = []
-        if self._cancelled:
-            frame.cancelled.extend(self._cancelled)
-            self._cancelled = []
-        if self._unsubscribed:
-            frame.unsubscribed.extend(self._unsubscribed)
-            self._unsubscribed = []
-        if self._received:
-            frame.received.extend(self._received)
-            self._received = []
+        self._calls.write(frame, now_s, with_calls=self.state is _OPEN)
         self._marks.write(frame)
         if now_s >= self._lease.ping_due_s:
             frame.ping.sequence = self._lease.ping(now_s)
@@ -300,13 +229,13 @@ class CallerSession:
         is_open = self.state is _OPEN or self.state is _LEAVING
         if is_open:
             if now_s > self._lease.until_s:
-                events += self._outdate_expired()
+                events += self._calls.outdate()
             if now_s >= self._lease.ping_due_s:
                 self._output()
             if self._lease.is_silent(now_s):
                 events.append(Silent())
-        if now_s >= self._next_deadline_s:
-            events += self._time_out(now_s, is_reachable=is_open and self._lease.was_heard_lately(now_s))
+        if now_s >= self._calls.next_deadline_s:
+            events += self._calls.time_out(now_s, is_reachable=is_open and self._lease.was_heard_lately(now_s))
         return events
 
     # -- frames in ----------------------------------------------------------------------------------------------------
@@ -329,9 +258,10 @@ class CallerSession:
         self._resume_token = welcome.resume_token
         self._lease.begin(welcome.read_lease_ms / 1000)
         events.append(Opened(self.epoch, is_resumed))
-        if not is_resumed:
-            events += self._lose_session()
-        self._unsent = list(self._pending.values())
+        if is_resumed:
+            self._calls.resume()
+        else:
+            events += self._calls.begin_anew()
         self.has_output = False
         self._output()
 
@@ -340,78 +270,19 @@ class CallerSession:
             self._lease.renew(present[_PONG].sequence)
         is_expired = now_s > self._lease.until_s
         if is_expired:
-            events += self._outdate_expired()
+            events += self._calls.outdate()
         if _RESULTS in present:
-            self._on_results(present[_RESULTS], events)
+            self._calls.on_results(present[_RESULTS], events)
         if _MOVED in present:
-            self._on_moved(present[_MOVED], events)
+            self._calls.on_moved(present[_MOVED], events)
         if _INVALIDATED in present:
-            self._on_invalidated(present[_INVALIDATED], events)
+            self._calls.on_invalidated(present[_INVALIDATED], events)
         if is_expired:
-            events += self._outdate_expired()  # what came in this very frame, after a long way
+            events += self._calls.outdate()  # what came in this very frame, after a long way
         if _BARRIERS in present:
             barriers = list(present[_BARRIERS])
             self._marks.come(barriers)
             events.append(BarriersReached(barriers))
-
-    def _on_results(self, results: Iterable[Result], events: list[CallerEvent]) -> None:
-        pending, answered = self._pending, self._answered
-        calls: list[OutgoingCall] = []
-        for result in results:
-            call_id = result.id
-            call = pending.get(call_id)
-            if call is None:
-                if call_id not in answered:
-                    # Its caller left while the result was on its way: the owner must not keep anything for it.
-                    self._unsubscribed.append(call_id)
-                continue
-            kind = call.kind
-            state = _ON_RESULT[kind].get(call.state)
-            if state is None:
-                continue  # never sent: this result cannot be its own
-            del pending[call_id]
-            call.state = state
-            call.result = result
-            if kind is not _READ:
-                self._received.append(call_id)
-            elif call.is_reported:
-                call.state = CallerCall.ENDED
-                self._unsubscribed.append(call_id)
-            else:
-                answered[call_id] = call
-            calls.append(call)
-        if self._received or self._unsubscribed:
-            self._output()
-        if calls:
-            events.append(Answered(calls))
-
-    def _on_invalidated(self, ids: Iterable[int], events: list[CallerEvent]) -> None:
-        outdated: list[OutgoingCall] = []
-        for call_id in ids:
-            call = self._answered.pop(call_id, None) or self._pending.get(call_id)
-            if call is None or call.is_reported or call.kind is not _READ:
-                continue
-            state = _ON_INVALIDATION.get(call.state)
-            if state is None:
-                continue  # never sent
-            call.state = state
-            call.is_reported = True
-            outdated.append(call)
-        if outdated:
-            events.append(Outdated(outdated))
-
-    def _on_moved(self, moves: Iterable[Moved], events: list[CallerEvent]) -> None:
-        calls: list[OutgoingCall] = []
-        for moved in moves:
-            call = self._pending.get(moved.id)
-            if call is None or call.state is CallerCall.WAITING:
-                continue
-            del self._pending[moved.id]
-            call.state = CallerCall.ENDED
-            call.slot_map_version = moved.slot_map_version
-            calls.append(call)
-        if calls:
-            events.append(MovedAway(calls))
 
     def _on_go_away(self, go_away: GoAway, events: list[CallerEvent]) -> None:
         if not go_away.HasField("error"):
@@ -423,71 +294,7 @@ class CallerSession:
         self.void()
         events.append(Refused(refusal(go_away.error, is_handshake=is_handshake)))
 
-    # -- ends ---------------------------------------------------------------------------------------------------------
-    def _lose_session(self) -> list[CallerEvent]:
-        """A new session begins: what the owner was told in the one before means nothing in it."""
-        self._cancelled.clear()
-        self._unsubscribed.clear()
-        self._received.clear()
-        unknown: list[OutgoingCall] = []
-        for call in list(self._pending.values()):
-            if call.kind is CallKind.COMMAND and call.state is CallerCall.UNSURE:
-                del self._pending[call.id]
-                call.state = CallerCall.ENDED
-                unknown.append(call)
-            else:
-                call.state = _ON_LOSS[call.state]
-        if not unknown:
-            return []
-        return [Failed(unknown, CommandOutcomeUnknown("the shard was lost while the command ran"))]
-
-    def _outdate_expired(self) -> list[CallerEvent]:
-        """The read lease has run out: nothing is known to be fresh, and the owner need not tell of it any more.
-
-        Nor is what the reads in flight will bring: it may have left before a change that the owner has ceased to wait
-        for us with. Those who wait get it; who comes now must ask anew.
-        """
-        in_flight = [
-            call
-            for call in self._pending.values()
-            if call.kind is _READ and call.state is CallerCall.SENT and not call.is_reported
-        ]
-        for call in in_flight:
-            call.is_reported = True
-        events: list[CallerEvent] = [Outdated(in_flight)] if in_flight else []
-        if self._answered:
-            self._unsubscribed.extend(self._answered)
-            self._output()
-            events += self._outdate_answered()
-        return events
-
-    def _outdate_answered(self) -> list[CallerEvent]:
-        if not self._answered:
-            return []
-        calls = list(self._answered.values())
-        self._answered.clear()
-        for call in calls:
-            call.state = CallerCall.ENDED
-            call.is_reported = True
-        return [Outdated(calls)]
-
-    def _time_out(self, now_s: float, *, is_reachable: bool) -> list[CallerEvent]:
-        calls = [call for call in self._pending.values() if call.deadline_s <= now_s]
-        failures = late(calls, is_reachable=is_reachable)
-        for call in calls:
-            self.cancel(call)
-        self._next_deadline_s = min((call.deadline_s for call in self._pending.values()), default=_INFINITY)
-        return [*failures]
-
-    def _end_all(self, error: FusionError) -> list[CallerEvent]:
-        self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
-        failures = closed(self._pending.values(), error)
-        for call in self._pending.values():
-            call.state = CallerCall.ENDED
-        self._pending.clear()
-        return [*failures, *self._outdate_answered()]
-
-    # -- frames out ---------------------------------------------------------------------------------------------------
+    # -- effects -----
     def _output(self) -> None:
         if not self.has_output:
             self.has_output = True

@@ -1,0 +1,267 @@
+"""The calls of one session at the caller's end: what waits, what is subscribed, and what the owner has yet to be told.
+
+Invariant: every read whose result somebody uses is in `_answered`, and nothing in `_answered` has been reported out of
+date; the calls in `_pending` are exactly those that wait for a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument
+from fusion_cluster.protocol.call import CallKind, OutgoingCall, add_calls, check_text
+from fusion_cluster.protocol.endings import closed, late
+from fusion_cluster.protocol.events import Answered, CallerEvent, Failed, MovedAway, Outdated
+from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
+from fusion_cluster.protocol.states import CALLER_CALL, CallerCall, CallerCallEvent
+from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
+
+_INFINITY: Final = float("inf")
+_READ: Final = CallKind.READ
+_SENT: Final = CallerCall.SENT
+_ENDED: Final = CallerCall.ENDED
+_ON_RESULT: Final = (
+    CALLER_CALL[CallerCallEvent.RESULT],
+    CALLER_CALL[CallerCallEvent.OUTCOME],
+    CALLER_CALL[CallerCallEvent.OUTCOME],
+)
+_ON_INVALIDATION: Final = CALLER_CALL[CallerCallEvent.INVALIDATION]
+_ON_DETACH: Final = CALLER_CALL[CallerCallEvent.DETACH]
+_ON_LOSS: Final = CALLER_CALL[CallerCallEvent.LOSS]
+
+
+class CallerCalls:
+    """The calls of one session.
+
+    Args:
+        on_output: called when there is something to send.
+
+    Attributes:
+        next_deadline_s: no call ends before it for want of time.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_cancelled",
+        "_last_id",
+        "_on_output",
+        "_pending",
+        "_received",
+        "_unsent",
+        "_unsubscribed",
+        "next_deadline_s",
+    )
+
+    def __init__(self, on_output: Callable[[], None]) -> None:
+        self.next_deadline_s = _INFINITY
+        self._on_output = on_output
+        self._last_id = 0
+        self._pending: dict[int, OutgoingCall] = {}
+        self._answered: dict[int, OutgoingCall] = {}
+        # Calls to be sent over this carrier; some may have ended meanwhile.
+        self._unsent: list[OutgoingCall] = []
+        self._cancelled: list[int] = []
+        self._unsubscribed: list[int] = []
+        self._received: list[int] = []
+
+    @property
+    def pending_count(self) -> int:
+        """Calls that wait for a result."""
+        return len(self._pending)
+
+    @property
+    def subscription_count(self) -> int:
+        """Reads that are answered and not out of date."""
+        return len(self._answered)
+
+    # -- the caller ---------------------------------------------------------------------------------------------------
+    def start(self, call: OutgoingCall) -> None:
+        """Take a new call. Raises as `CallerSession.start` does."""
+        if call.path or not (call.method.isascii() and call.command_id.isascii()):
+            check_text(call)
+        size = len(call.arguments) if call.invalidate is None else call.invalidate.ByteSize()
+        if size > MAX_PAYLOAD_SIZE:
+            raise InvalidArgument(f"{size} bytes of arguments, {MAX_PAYLOAD_SIZE} are allowed", field="arguments")
+        self._last_id = call.id = call_id = self._last_id + 1
+        self._pending[call_id] = call
+        self._unsent.append(call)
+        if call.deadline_s < self.next_deadline_s:
+            self.next_deadline_s = call.deadline_s
+        self._on_output()
+
+    def cancel(self, call: OutgoingCall) -> None:
+        """The caller has left."""
+        if self._pending.pop(call.id, None) is None:
+            self.unsubscribe(call.id)
+            return
+        if call.state is not CallerCall.WAITING:
+            self._cancelled.append(call.id)
+            self._on_output()
+        call.state = _ENDED
+
+    def unsubscribe(self, call_id: int) -> None:
+        """The replica of a read is gone."""
+        call = self._answered.pop(call_id, None)
+        if call is not None:
+            call.state = _ENDED
+            self._unsubscribed.append(call_id)
+            self._on_output()
+            return
+        call = self._pending.get(call_id)
+        if call is not None:
+            call.is_reported = True
+
+    # -- the carrier --------------------------------------------------------------------------------------------------
+    def resume(self) -> None:
+        """The session goes on over a new carrier: whatever waits is to be sent."""
+        self._unsent = list(self._pending.values())
+
+    def begin_anew(self) -> list[CallerEvent]:
+        """A new session begins: what the owner was told in the one before means nothing in it."""
+        self._cancelled.clear()
+        self._unsubscribed.clear()
+        self._received.clear()
+        unknown: list[OutgoingCall] = []
+        for call in list(self._pending.values()):
+            if call.kind is CallKind.COMMAND and call.state is CallerCall.UNSURE:
+                del self._pending[call.id]
+                call.state = _ENDED
+                unknown.append(call)
+            else:
+                call.state = _ON_LOSS[call.state]
+        self.resume()
+        if not unknown:
+            return []
+        return [Failed(unknown, CommandOutcomeUnknown("the shard was lost while the command ran"))]
+
+    def detach(self) -> list[CallerEvent]:
+        """The carrier is gone. The owner forgets the reads that it has answered, too: nothing to unsubscribe."""
+        for call in self._pending.values():
+            call.state = _ON_DETACH[call.state]
+        return self._outdate_answered()
+
+    def write(self, frame: ClientFrame, now_s: float, *, with_calls: bool) -> None:
+        """Put what the owner has yet to be told into a frame that is about to leave."""
+        if with_calls and self._unsent:
+            add_calls(frame, self._unsent, now_s)
+            self._unsent = []
+        if self._cancelled:
+            frame.cancelled.extend(self._cancelled)
+            self._cancelled = []
+        if self._unsubscribed:
+            frame.unsubscribed.extend(self._unsubscribed)
+            self._unsubscribed = []
+        if self._received:
+            frame.received.extend(self._received)
+            self._received = []
+
+    # -- what the owner says ------------------------------------------------------------------------------------------
+    def on_results(self, results: Iterable[Result], events: list[CallerEvent]) -> None:
+        """Results came."""
+        pending, answered = self._pending, self._answered
+        calls: list[OutgoingCall] = []
+        for result in results:
+            call_id = result.id
+            call = pending.get(call_id)
+            if call is None:
+                if call_id not in answered:
+                    # Its caller left while the result was on its way: the owner must not keep anything for it.
+                    self._unsubscribed.append(call_id)
+                continue
+            kind = call.kind
+            state = _ON_RESULT[kind].get(call.state)
+            if state is None:
+                continue  # never sent: this result cannot be its own
+            del pending[call_id]
+            call.state = state
+            call.result = result
+            if kind is not _READ:
+                self._received.append(call_id)
+            elif call.is_reported:
+                call.state = _ENDED
+                self._unsubscribed.append(call_id)
+            else:
+                answered[call_id] = call
+            calls.append(call)
+        if self._received or self._unsubscribed:
+            self._on_output()
+        if calls:
+            events.append(Answered(calls))
+
+    def on_invalidated(self, ids: Iterable[int], events: list[CallerEvent]) -> None:
+        """Reads are out of date, answered or not."""
+        outdated: list[OutgoingCall] = []
+        for call_id in ids:
+            call = self._answered.pop(call_id, None) or self._pending.get(call_id)
+            if call is None or call.is_reported or call.kind is not _READ:
+                continue
+            state = _ON_INVALIDATION.get(call.state)
+            if state is None:
+                continue  # never sent
+            call.state = state
+            call.is_reported = True
+            outdated.append(call)
+        if outdated:
+            events.append(Outdated(outdated))
+
+    def on_moved(self, moves: Iterable[Moved], events: list[CallerEvent]) -> None:
+        """Calls went to the wrong owner."""
+        calls: list[OutgoingCall] = []
+        for moved in moves:
+            call = self._pending.get(moved.id)
+            if call is None or call.state is CallerCall.WAITING:
+                continue
+            del self._pending[moved.id]
+            call.state = _ENDED
+            call.slot_map_version = moved.slot_map_version
+            calls.append(call)
+        if calls:
+            events.append(MovedAway(calls))
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+    def outdate(self) -> list[CallerEvent]:
+        """The read lease has run out: nothing is known to be fresh, and the owner need not tell of it any more.
+
+        Nor is what the reads in flight will bring: it may have left before a change that the owner has ceased to wait
+        for us with. Those who wait get it; who comes now must ask anew.
+        """
+        in_flight = [
+            call
+            for call in self._pending.values()
+            if call.kind is _READ and call.state is _SENT and not call.is_reported
+        ]
+        for call in in_flight:
+            call.is_reported = True
+        events: list[CallerEvent] = [Outdated(in_flight)] if in_flight else []
+        if self._answered:
+            self._unsubscribed.extend(self._answered)
+            self._on_output()
+        return events + self._outdate_answered()
+
+    def time_out(self, now_s: float, *, is_reachable: bool) -> list[CallerEvent]:
+        """Give up the calls whose deadline has passed."""
+        calls = [call for call in self._pending.values() if call.deadline_s <= now_s]
+        failures = late(calls, is_reachable=is_reachable)
+        for call in calls:
+            self.cancel(call)
+        self.next_deadline_s = min((call.deadline_s for call in self._pending.values()), default=_INFINITY)
+        return [*failures]
+
+    def end(self, error: FusionError) -> list[CallerEvent]:
+        """Give all calls up, for this reason."""
+        failures = closed(self._pending.values(), error)
+        for call in self._pending.values():
+            call.state = _ENDED
+        self._pending.clear()
+        return [*failures, *self._outdate_answered()]
+
+    def _outdate_answered(self) -> list[CallerEvent]:
+        if not self._answered:
+            return []
+        calls = list(self._answered.values())
+        self._answered.clear()
+        for call in calls:
+            call.state = _ENDED
+            call.is_reported = True
+        return [Outdated(calls)]
