@@ -359,5 +359,5 @@ def outcome(task: asyncio.Task[Any]) -> Any:
 
 TestNeverStale = NeverStale.TestCase
 TestNeverStale.settings = settings(
-    max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
 )
