@@ -4,8 +4,9 @@ A diffusing computation after Dijkstra and Scholten ("Termination detection for 
 command's shard is the root. A message of a barrier is an invalidation request to the owner of a key, or a barrier mark
 behind the invalidations on a session; each is answered once. A process that is reached for the first time is *engaged*:
 it passes the barrier on to its own subscribers and answers when they have all answered. A process that is engaged
-already answers at once, since whatever it passes on counts for its engagement; so two shards that subscribe to each
-other never wait for each other. Such an answer says so: it ends this barrier's wait, but confirms nothing to others.
+already answers a mark at once, since whatever it passes on counts for its engagement; so two shards that subscribe to
+each other never wait for each other. Such an answer says so: it ends this barrier's wait, but confirms nothing to
+others. A request comes from the root, for which nobody waits, and is in any case answered when all is settled.
 
 A barrier is passed on to every subscriber that *owes* a confirmation. An invalidation is owed until a later mark is
 answered, whatever caused it: a plain one may have taken the very computed this command would have reached, and still be
@@ -102,12 +103,13 @@ class Confirmations:
 class _Engagement:
     """This process's part in one barrier: how many answers it waits for, and what it does when they are there."""
 
-    __slots__ = ("confirms", "deficit", "marked", "on_settled")
+    __slots__ = ("confirms", "deficit", "marked", "waiting")
 
     def __init__(self, on_settled: Answer) -> None:
         self.deficit = 0
         self.confirms = True
-        self.on_settled = on_settled
+        # Who is told when everything is settled: whoever engaged this process, and requests that came since.
+        self.waiting = [on_settled]
         # What each subscriber owed when this barrier was last passed on to it: only more is worth another mark.
         self.marked: dict[Confirmations, int] = {}
 
@@ -153,7 +155,7 @@ class Barriers:
         self.answered(barrier)
 
     def reached(self, barrier: int, answer: Answer) -> None:
-        """A message of a barrier arrived, and its invalidations are applied here.
+        """A barrier mark arrived, and the invalidations before it are applied here.
 
         Args:
             barrier: its number.
@@ -167,6 +169,24 @@ class Barriers:
         engagement = self._engage(barrier, answer)
         self._pass_on(barrier, engagement)
         self.answered(barrier)
+
+    def requested(self, barrier: int, answer: Answer) -> None:
+        """An invalidation request of a barrier arrived, and is applied here; answered when all it did is settled.
+
+        It waits for that also where this process is engaged already: it may be the very request that engaged it, made
+        again because the session that was to carry the answer is lost. It can wait, for it comes from the root alone,
+        and nobody waits for the root.
+
+        Args:
+            barrier: its number.
+            answer: answers the request; called once.
+        """
+        engagement = self._engagements.get(barrier)
+        if engagement is None:
+            self.reached(barrier, answer)
+        else:
+            engagement.waiting.append(answer)
+            self._pass_on(barrier, engagement)
 
     def mark_answered(self, subscriber: Confirmations, barrier: int, *, confirms: bool) -> None:
         """A subscriber answered a barrier mark.
@@ -188,7 +208,8 @@ class Barriers:
         engagement.confirms = engagement.confirms and confirms
         if engagement.deficit == 0:
             del self._engagements[barrier]
-            engagement.on_settled(engagement.confirms)
+            for answer in engagement.waiting:
+                answer(engagement.confirms)
 
     def close(self) -> None:
         """Forget everything; what waits for a barrier is its waiter's to cancel."""

@@ -171,7 +171,9 @@ class Serving:
             session.send_error(request.id, 0, encode_error(error), subscribed=False)
             return
         if request.barrier:
-            self._barriers.reached(request.barrier, lambda _: session.send_result(request.id, 0, b"", subscribed=False))
+            self._barriers.requested(
+                request.barrier, lambda _: session.send_result(request.id, 0, b"", subscribed=False)
+            )
         else:
             session.send_result(request.id, 0, b"", subscribed=False)
 

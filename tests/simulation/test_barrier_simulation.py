@@ -143,7 +143,7 @@ class World:
         def answer(_: bool) -> None:
             self.send((node[0], root, "reply"), lambda: self.barriers[root].answered(barrier))
 
-        self.barriers[node[0]].reached(barrier, answer)
+        self.barriers[node[0]].requested(barrier, answer)
 
 
 def simulate(seed: int) -> None:
