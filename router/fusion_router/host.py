@@ -17,10 +17,18 @@ from typing import Any, TypeVar
 
 from fusion_cluster.app import App
 from fusion_cluster.commands import BoundCommand, run_command
-from fusion_cluster.errors import ClusterError, CommandError, NotOwner, ShardUnavailable
+from fusion_cluster.errors import (
+    ClusterError,
+    CommandError,
+    FusionError,
+    HandshakeRefused,
+    NotOwner,
+    ShardUnavailable,
+)
 from fusion_cluster.graph import DONE, Computed, Key
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
+from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import decode_error
@@ -34,6 +42,9 @@ T = TypeVar("T")
 
 RETRY_PAUSE_S = 0.05
 """How long to wait before a shard that could not be reached is tried again, unless a new slot map comes first."""
+
+_REFERENCE_OVERHEAD = 32
+"""Bytes that a key takes in a message besides its name and arguments, at most."""
 
 
 class ClusterHost(Host):
@@ -73,6 +84,8 @@ class ClusterHost(Host):
         self._slot_map = SlotMap(0, array("H"), {})
         self._call_timeout_s = call_timeout_s
         self._deliveries: set[asyncio.Task[None]] = set()
+        # Publications that somebody may wait for.
+        self._confirmations: set[asyncio.Future[None]] = set()
         super().__init__(app, max_nodes=max_nodes, runs_bodies=shard_id is not None)
 
     # -- slots ----------------------------------------------------------------------
@@ -172,25 +185,16 @@ class ClusterHost(Host):
 
         Raises:
             ShardUnavailable: (when awaited) an owner has not confirmed in time; it is still being tried.
+            FusionError: (when awaited) an owner has refused.
         """
-        if not barrier:
-            return self._publish_plainly(keys)
-        settled = self._confirmation()
-        self.barriers.start(lambda number: self._apply(keys, number), partial(_resolve, settled))
-        return settled
-
-    def apply_invalidations(self, references: Iterable[session_pb2.KeyReference]) -> None:
-        """Invalidate keys that another process says have changed."""
-        for reference in references:
-            function = self.function(reference.method)
-            function.invalidate(self.routes[reference.method].arguments.decode_msgpack(reference.arguments))
-
-    def _publish_plainly(self, keys: Sequence[Key]) -> Awaitable[None]:
-        before = set(self._deliveries)
-        if self._apply(keys, 0) == 0:
-            return DONE
         confirmed = self._confirmation()
-        outstanding = self._deliveries - before
+        if barrier:
+            self.barriers.start(lambda number: len(self._apply(keys, number, confirmed)), partial(_resolve, confirmed))
+            return confirmed
+        outstanding = self._apply(keys, 0, confirmed)
+        if not outstanding:
+            _resolve(confirmed)
+            return DONE
 
         def on_delivered(delivery: asyncio.Task[None]) -> None:
             outstanding.discard(delivery)
@@ -201,8 +205,14 @@ class ClusterHost(Host):
             delivery.add_done_callback(on_delivered)
         return confirmed
 
-    def _apply(self, keys: Sequence[Key], barrier: int) -> int:
-        """Invalidate here and begin to tell the other owners; returns how many of them there are."""
+    def apply_invalidations(self, references: Iterable[session_pb2.KeyReference]) -> None:
+        """Invalidate keys that another process says have changed."""
+        for reference in references:
+            function = self.function(reference.method)
+            function.invalidate(self.routes[reference.method].arguments.decode_msgpack(reference.arguments))
+
+    def _apply(self, keys: Sequence[Key], barrier: int, confirmed: asyncio.Future[None]) -> set[asyncio.Task[None]]:
+        """Invalidate here and begin to tell the other owners; returns a delivery for each of them."""
         remote: defaultdict[int, list[tuple[str, bytes]]] = defaultdict(list)
         for key in keys:
             name = f"{key.service}.{key.method}"
@@ -211,28 +221,52 @@ class ClusterHost(Host):
             slot = route.slot(key.arguments)
             if not self._owns(slot):
                 remote[self._owner(slot)].append((name, route.arguments.encode(key.arguments)))
-        for shard_id, references in remote.items():
-            delivery = asyncio.get_running_loop().create_task(self._deliver(shard_id, references, barrier))
-            self._deliveries.add(delivery)
+        deliveries = {
+            asyncio.get_running_loop().create_task(self._deliver(shard_id, references, barrier, confirmed))
+            for shard_id, references in remote.items()
+        }
+        self._deliveries |= deliveries
+        for delivery in deliveries:
             delivery.add_done_callback(self._deliveries.discard)
-        return len(remote)
+        return deliveries
 
-    async def _deliver(self, shard_id: int, references: list[tuple[str, bytes]], barrier: int) -> None:
-        """Tell an owner until it has confirmed: nothing else would make its computeds fresh again."""
+    async def _deliver(
+        self, shard_id: int, references: list[tuple[str, bytes]], barrier: int, confirmed: asyncio.Future[None]
+    ) -> None:
+        """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
+        messages = _messages(references)
+        for message in messages:
+            # A barrier goes with the last one: it settles what the others have brought about, too.
+            refusal = await self._tell(shard_id, message, barrier if message is messages[-1] else 0)
+            if refusal is not None:
+                logger.error("shard %d refused an invalidation: %s", shard_id, refusal)
+                _fail(confirmed, refusal)
+        if barrier:
+            self.barriers.answered(barrier)
+
+    async def _tell(self, shard_id: int, references: list[tuple[str, bytes]], barrier: int) -> Exception | None:
+        """One message of a delivery, until it is answered: nothing else would make the owner's computeds fresh again.
+
+        Returns:
+            The error of an owner that will not do it.
+        """
         while True:
+            pause_s = RETRY_PAUSE_S
             peer = self.links.peer(shard_id)
             if peer is not None:
                 try:
                     result = await peer.invalidate(references, barrier=barrier)
-                except (ClusterError, CommandError):
-                    pass
+                except (ClusterError, CommandError, HandshakeRefused) as error:
+                    logger.debug("shard %d: %s; trying again", shard_id, error)
+                except FusionError as error:
+                    return error
                 else:
-                    if result.WhichOneof("outcome") == "error":
-                        logger.error("shard %d refused an invalidation: %s", shard_id, result.error.message)
-                    break
-            await self.links.changed(RETRY_PAUSE_S)
-        if barrier:
-            self.barriers.answered(barrier)
+                    if result.WhichOneof("outcome") != "error":
+                        return None
+                    if not result.error.transient:
+                        return decode_error(result.error)
+                    pause_s = max(pause_s, result.error.retry_after_ms / 1000)
+            await self.links.changed(pause_s)
 
     def _confirmation(self) -> asyncio.Future[None]:
         """A future for "everybody has it", which fails when that takes too long and may be left unawaited."""
@@ -243,9 +277,11 @@ class ClusterHost(Host):
 
         def on_done(future: asyncio.Future[None]) -> None:
             timer.cancel()
+            self._confirmations.discard(future)
             if not future.cancelled():
                 future.exception()
 
+        self._confirmations.add(confirmed)
         confirmed.add_done_callback(on_done)
         return confirmed
 
@@ -267,18 +303,38 @@ class ClusterHost(Host):
                     return await attempt(peer, remaining_s)
                 except (ShardUnavailable, NotOwner) as error:
                     logger.debug("slot %d: %s; trying again", slot, error)
+            if self.links.is_closed:
+                raise ShardUnavailable("this member has left the cluster")
             await self.links.changed(min(RETRY_PAUSE_S, remaining_s))
         raise ShardUnavailable(
             f"shard {self._owner(slot)} could not be reached within {self._call_timeout_s:g} s", retry_after_s=1.0
         )
 
     async def close(self) -> None:
-        """Leave the cluster: links are closed, computations cancelled."""
-        for delivery in self._deliveries:
+        """Leave the cluster: links are closed, computations cancelled; who waits for something else gets an error."""
+        deliveries = list(self._deliveries)
+        for delivery in deliveries:
             delivery.cancel()
         self.barriers.close()
+        for confirmed in list(self._confirmations):
+            _fail(confirmed, ShardUnavailable("the change is made, but this member left before all have confirmed it"))
         await self.links.close()
+        await asyncio.gather(*deliveries, return_exceptions=True)
         await super().close()
+
+
+def _messages(references: list[tuple[str, bytes]]) -> list[list[tuple[str, bytes]]]:
+    """The references, in as few messages as the size of a frame allows."""
+    messages: list[list[tuple[str, bytes]]] = []
+    room = 0
+    for name, arguments in references:
+        size = 4 * len(name) + len(arguments) + _REFERENCE_OVERHEAD
+        if size > room:
+            messages.append([])
+            room = MAX_PAYLOAD_SIZE - _REFERENCE_OVERHEAD
+        room -= size
+        messages[-1].append((name, arguments))
+    return messages
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

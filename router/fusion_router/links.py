@@ -43,9 +43,12 @@ class Links:
             if slot_map.shards.get(shard_id) != address:
                 self._drop(shard_id, leave=False)
         self._addresses = dict(slot_map.shards)
-        if self._changed is not None:
-            changed, self._changed = self._changed, None
-            changed.set_result(None)
+        self._wake()
+
+    @property
+    def is_closed(self) -> bool:
+        """There are no links any more, nor will there be."""
+        return self._is_closed
 
     def peer(self, shard_id: int) -> Peer | None:
         """The link to a shard; None while it does not serve."""
@@ -60,7 +63,7 @@ class Links:
         return peer
 
     async def changed(self, timeout_s: float) -> None:
-        """Wait for a newer slot map, at most so long."""
+        """Wait for a newer slot map, or the end; at most so long."""
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._changed], timeout=timeout_s)
@@ -68,10 +71,16 @@ class Links:
     async def close(self) -> None:
         """Close all links."""
         self._is_closed = True
+        self._wake()
         for shard_id in list(self._peers):
             self._drop(shard_id, leave=True)
         if self._closing:
             await asyncio.wait(self._closing)
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            changed, self._changed = self._changed, None
+            changed.set_result(None)
 
     def _drop(self, shard_id: int, *, leave: bool) -> None:
         peer = self._peers.pop(shard_id, None)
