@@ -34,19 +34,15 @@ class MethodSpec:
         kind: "compute" (a read) or "command".
         signature: its parameters and its result.
         service: the class it belongs to.
-        method: the descriptor that stands in the class.
+        shard_by: what decides the slot instead of the first argument: a parameter's name, or a function of the
+            arguments.
     """
 
     name: str
     kind: MethodKind
     signature: Signature
     service: type[ComputeService]
-    method: ComputeMethod[..., Any] | Command[..., Any]
-
-    @property
-    def shard_by(self) -> str | Callable[..., Any] | None:
-        """What decides the slot instead of the first argument: a parameter's name, or a function of the arguments."""
-        return self.method.options.shard_by if isinstance(self.method, ComputeMethod) else self.method.shard_by
+    shard_by: str | Callable[..., Any] | None = None
 
 
 class App:
@@ -81,11 +77,12 @@ class App:
             raise UsageError(f"two services of the app {self.name!r} are named {name!r}", field="services")
         self.services[name] = service
         for method in service_methods(service).values():
-            if not isinstance(method, Command | ComputeMethod):
-                continue
-            kind: MethodKind = "command" if isinstance(method, Command) else "compute"
             full_name = f"{name}.{method.name}"
-            self.methods[full_name] = MethodSpec(full_name, kind, method.signature(service), service, method)
+            signature = method.signature(service)
+            if isinstance(method, Command):
+                self.methods[full_name] = MethodSpec(full_name, "command", signature, service, method.shard_by)
+            elif isinstance(method, ComputeMethod):
+                self.methods[full_name] = MethodSpec(full_name, "compute", signature, service, method.options.shard_by)
 
     def method(self, service: str, method: str) -> MethodSpec:
         """The method of that name.

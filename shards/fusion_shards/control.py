@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayActorError
 
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.host import ClusterHost
 
-Actor: TypeAlias = "ActorHandle[Any]"
+logger = logging.getLogger(__name__)
+
+Actor: TypeAlias = Any
+"""Handle of an actor: Ray's types know the methods of a handle only while the class is at hand."""
 
 PAUSE_S = 0.05
 LONG_POLL_S = 30.0
@@ -33,7 +36,9 @@ async def persist(call: Callable[[], Any], *, timeout_s: float = 30.0) -> Any:
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:
-            return await call()
+            return await asyncio.wait_for(call(), max(0.0, deadline_s - time.monotonic()))
+        except TimeoutError:
+            raise ShardUnavailable(f"the actor did not answer within {timeout_s:g} s") from None
         except ActorDiedError as error:
             raise ShardUnavailable(f"the actor is gone: {error}") from error
         except RayActorError as error:
@@ -47,7 +52,9 @@ async def follow_slot_map(host: ClusterHost, coordinator: Actor) -> None:
     while True:
         try:
             encoded = await coordinator.slot_map.remote(host.slot_map_version, LONG_POLL_S)
+            host.set_slot_map(SlotMap.decode(encoded))
         except RayActorError:
             await asyncio.sleep(4 * PAUSE_S)
-        else:
-            host.set_slot_map(SlotMap.decode(encoded))
+        except Exception:  # without a new map this process would never find a shard that has restarted
+            logger.exception("the slot map could not be brought up to date; trying again")
+            await asyncio.sleep(20 * PAUSE_S)

@@ -42,8 +42,8 @@ class GatewayMember:
 
     async def _start(self) -> None:
         configuration = self._configuration
-        app = import_configured_app(configuration)
         epoch: int = await persist(lambda: self._coordinator.new_epoch.remote("gateway", self._gateway_id))
+        app = import_configured_app(configuration)
         peer_id = f"{app.name}/gateway-{self._gateway_id}.{epoch}"
         self._host = new_host(app, configuration, peer_id, epoch=epoch)
         encoded = await persist(lambda: self._coordinator.slot_map.remote(0, 0.0))

@@ -186,7 +186,7 @@ def is_running(app_name: str, namespace: str = NAMESPACE) -> bool:
 
 def running_apps(namespace: str = NAMESPACE) -> list[str]:
     """The names of the apps that run in this Ray cluster."""
-    actors = ray.util.list_named_actors(all_namespaces=True)
+    actors: list[Any] = ray.util.list_named_actors(all_namespaces=True)
     names = (app_of_coordinator(actor["name"]) for actor in actors if actor["namespace"] == namespace)
     return sorted(name for name in names if name)
 

@@ -40,8 +40,8 @@ class Shard:
         self._started = asyncio.get_running_loop().create_task(self._start())
 
     async def _start(self) -> None:
-        app = import_configured_app(self._configuration)
         epoch: int = await persist(lambda: self._coordinator.new_epoch.remote("shard", self._shard_id))
+        app = import_configured_app(self._configuration)
         peer_id = f"{app.name}/shard-{self._shard_id}.{epoch}"
         self._host = new_host(app, self._configuration, peer_id, shard_id=self._shard_id, epoch=epoch)
         self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=True)
