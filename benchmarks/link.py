@@ -1,7 +1,8 @@
 """Calls over a TCP link to another process, against gRPC unary calls and calls of a Ray actor, measured in turns.
 
-Caller and owner are processes of their own, all on uvloop. The owner answers at once, or from a real graph (routing and
-argument checks included). Every read goes over the wire: its subscription is given up as soon as its result is there.
+Caller and owner are processes of their own, on uvloop (but for gRPC's caller, which is faster without). The owner
+answers at once, or from a real graph (routing and argument checks included). Every read goes over the wire: its
+subscription is given up as soon as its result is there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from benchmarks.discovery import Say
 from benchmarks.row import Row, at_least, value_at_most
 
+# What is measured, and the calling and the answering process for it.
+PAIRS = (("link", "link", "echo"), ("graph", "link", "graph"), ("grpc", "grpc", "grpc"), ("tcp", "tcp", "tcp"))
 CALLERS = (1, 50, 500)
 ROUNDS = 5
 ROUND_S = 0.6
@@ -52,15 +55,17 @@ async def run(say: Say) -> AsyncIterator[Row]:
     """Measure the link and its references."""
     async with AsyncExitStack() as stack:
         callers: dict[str, Caller] = {}
-        for kind, owner in (("link", "echo"), ("graph", "graph"), ("grpc", "grpc")):
+        for kind, caller, owner in PAIRS:
             say(f"starting {kind}")
             port = await stack.enter_async_context(_owner(owner))
-            callers[kind] = await stack.enter_async_context(_caller("grpc" if kind == "grpc" else "link", port))
+            callers[kind] = await stack.enter_async_context(_caller(caller, port))
         if importlib.util.find_spec("ray") is not None:
             say("starting Ray")
             callers["ray"] = await stack.enter_async_context(_caller("ray", "0"))
         for count in CALLERS:
             say(f"{count} callers")
+            if count > 1:
+                callers.pop("tcp", None)
             measured = await _in_turns(callers, count)
             for row in _rows(count, measured):
                 yield row
@@ -76,6 +81,7 @@ def _rows(count: int, measured: dict[str, Measured]) -> list[Row]:
         return [
             Row("link", case, link.median_ms, "ms", f"gRPC unary, {label}", grpc.median_ms, goal),
             Row("link", case, link.median_ms, "ms", f"Ray actor call, {label}", ray.median_ms if ray else None),
+            Row("link", case, link.median_ms, "ms", f"bare TCP echo, {label}", measured["tcp"].median_ms),
             Row("link", f"{case}, a graph answers", graph.median_ms, "ms", f"gRPC unary, {label}", grpc.median_ms),
         ]
     label = f"{count} callers"

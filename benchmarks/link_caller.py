@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 import msgspec
@@ -48,6 +48,34 @@ async def grpc_call(port: int) -> AsyncIterator[Operation]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ECHO_METHOD)
         yield lambda _: call(b"\x91\x2a")
+
+
+class _Answers(asyncio.Protocol):
+    """The calling end of a bare TCP echo."""
+
+    answer: asyncio.Future[bytes]
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.answer.set_result(data)
+
+
+@asynccontextmanager
+async def tcp_call(port: int) -> AsyncIterator[Operation]:
+    """Bytes to and fro and nothing else, one after another: what network, wake-ups and event loop cost here."""
+    loop = asyncio.get_running_loop()
+    _, protocol = await loop.create_connection(_Answers, "127.0.0.1", port)
+
+    async def send(_number: int) -> None:
+        protocol.answer = loop.create_future()
+        protocol.transport.write(b"\x91\x2a" * 20)
+        await protocol.answer
+
+    yield send
+    protocol.transport.close()
 
 
 @asynccontextmanager
@@ -116,6 +144,7 @@ CALLS: dict[str, Callable[[int], AbstractAsyncContextManager[Operation]]] = {
     "link": link_call,
     "grpc": grpc_call,
     "ray": ray_call,
+    "tcp": tcp_call,
 }
 
 
@@ -131,4 +160,6 @@ async def main(kind: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], int(sys.argv[2])))
+    # gRPC's callers are faster on asyncio's own loop.
+    run = asyncio.run if sys.argv[1] == "grpc" else uvloop.run
+    run(main(sys.argv[1], int(sys.argv[2])))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 import grpc
 import grpc.aio
@@ -78,6 +79,20 @@ async def serve_graph() -> None:
         await acceptor.close()
 
 
+class _Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+async def serve_tcp() -> None:
+    server = await asyncio.get_running_loop().create_server(_Echo, "127.0.0.1", 0)
+    await _until_told(server.sockets[0].getsockname()[1])
+    server.close()
+
+
 async def serve_grpc() -> None:
     async def echo(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return request
@@ -96,7 +111,7 @@ async def _until_told(port: int) -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-SERVERS = {"echo": serve_echo, "graph": serve_graph, "grpc": serve_grpc}
+SERVERS = {"echo": serve_echo, "graph": serve_graph, "grpc": serve_grpc, "tcp": serve_tcp}
 
 if __name__ == "__main__":
     uvloop.run(SERVERS[sys.argv[1]]())

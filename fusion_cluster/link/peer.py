@@ -73,6 +73,8 @@ class Peer:
     Attributes:
         on_lost: called when the session is lost: the owner does not know it any more, has a new epoch, or refuses us.
         on_disconnected: called whenever the carrier is lost, after its replicas were reported invalidated.
+        unsubscribe: called with the id of a read when the replica fed by it is gone; does nothing when the read is
+            out of date already.
         slot_map_version: told to the owner at the next connection.
     """
 
@@ -92,6 +94,9 @@ class Peer:
         self._on_barrier = on_barrier
         self._clock = clock
         self._session = CallerSession(peer_id=peer_id, secret=secret, on_output=self._schedule_flush)
+        # The hot path: no call in between.
+        self._start_call = self._session.start
+        self.unsubscribe = self._session.unsubscribe
         self._loop: asyncio.AbstractEventLoop | None = None
         # Of the loop, which is found once: asking for the running one is a system call.
         self.create_future: Callable[[], asyncio.Future[Result]]
@@ -188,7 +193,12 @@ class Peer:
         """
         deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
         call = PeerCall(_READ, method, arguments, deadline_s, path, peer=self, on_invalidated=on_invalidated)
-        self._start(call)
+        if self._runner is None:
+            self._ensure_running()
+        try:
+            self._start_call(call)
+        except FusionError as error:
+            call.fail(self._refusal or error)
         return call
 
     async def execute(
@@ -230,10 +240,6 @@ class Peer:
         future = call.future = asyncio.get_running_loop().create_future()
         self._start(call)
         return future
-
-    def unsubscribe(self, call_id: int) -> None:
-        """The replica fed by a read is gone. Does nothing when the read is out of date already."""
-        self._session.unsubscribe(call_id)
 
     def settle(self, barrier: int, *, confirms: bool = True) -> None:
         """Answer one `on_barrier` call: what came before it is applied here.
@@ -310,7 +316,7 @@ class Peer:
         if self._runner is None:
             self._ensure_running()
         try:
-            self._session.start(call)
+            self._start_call(call)
         except FusionError as error:
             call.fail(self._refusal or error)
 

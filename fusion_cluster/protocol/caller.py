@@ -23,7 +23,6 @@ from fusion_cluster.errors import (
     RemoteProtocolError,
     ShardUnavailable,
 )
-from fusion_cluster.protocol.call import OutgoingCall
 from fusion_cluster.protocol.caller_calls import CallerCalls
 from fusion_cluster.protocol.endings import refusal
 from fusion_cluster.protocol.events import (
@@ -54,7 +53,6 @@ from fusion_cluster.v1.session_pb2 import (
 
 _OPEN: Final = CallerLink.OPEN
 _LEAVING: Final = CallerLink.LEAVING
-_CLOSED: Final = CallerLink.CLOSED
 _AWAITING_WELCOME: Final = CallerLink.AWAITING_WELCOME
 # Numbers of the fields of a ServerFrame: what a frame holds is asked of it once.
 _CHALLENGE, _WELCOME, _RESULTS, _INVALIDATED, _BARRIERS, _MOVED, _PONG, _GO_AWAY = (
@@ -85,6 +83,9 @@ class CallerSession:
         owner_id: the owner's peer id, of the last Welcome.
         slot_map_version: told to the owner in the next Hello.
         owner_slot_map_version: what the last Welcome said.
+        start: `CallerCalls.start`.
+        cancel: `CallerCalls.cancel`.
+        unsubscribe: `CallerCalls.unsubscribe`.
         has_output: `take_frames` has something, once the link's state allows it to be sent.
     """
 
@@ -98,30 +99,15 @@ class CallerSession:
         self._handshake = CallerHandshake(peer_id=peer_id, secret=secret)
         self._on_output = on_output
         self._calls = CallerCalls(self._output)
+        # The hot path: no call in between.
+        self.start = self._calls.start
+        self.cancel = self._calls.cancel
+        self.unsubscribe = self._calls.unsubscribe
         self._resume_token = b""
         self._lease = ReadLease()
         self._marks = BarrierMarks()
 
-    # -- calls --------------------------------------------------------------------------------------------------------
-    def start(self, call: OutgoingCall) -> None:
-        """Take a new call; it leaves when the session is open.
-
-        Raises:
-            InvalidArgument: its arguments are too long for a frame, or a name of it is no text.
-            ShardUnavailable: the session is closed.
-        """
-        if self.state is _CLOSED:
-            raise ShardUnavailable("the link is closed")
-        self._calls.start(call)
-
-    def cancel(self, call: OutgoingCall) -> None:
-        """The caller has left: nothing more is told of this call."""
-        self._calls.cancel(call)
-
-    def unsubscribe(self, call_id: int) -> None:
-        """The replica of a read is gone: nothing more is told of it, but a result that is still awaited."""
-        self._calls.unsubscribe(call_id)
-
+    # -- the caller ---------------------------------------------------------------------------------------------------
     def settle(self, barrier: int, *, confirms: bool = True) -> None:
         """Answer one mark of a barrier given in `BarriersReached`.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument
+from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument, ShardUnavailable
 from fusion_cluster.protocol.call import CallKind, OutgoingCall, add_calls, check_text
 from fusion_cluster.protocol.endings import closed, late
 from fusion_cluster.protocol.events import Answered, CallerEvent, Failed, MovedAway, Outdated
@@ -44,6 +44,7 @@ class CallerCalls:
     __slots__ = (
         "_answered",
         "_cancelled",
+        "_is_ended",
         "_last_id",
         "_on_output",
         "_pending",
@@ -56,6 +57,7 @@ class CallerCalls:
     def __init__(self, on_output: Callable[[], None]) -> None:
         self.next_deadline_s = _INFINITY
         self._on_output = on_output
+        self._is_ended = False
         self._last_id = 0
         self._pending: dict[int, OutgoingCall] = {}
         self._answered: dict[int, OutgoingCall] = {}
@@ -77,7 +79,14 @@ class CallerCalls:
 
     # -- the caller ---------------------------------------------------------------------------------------------------
     def start(self, call: OutgoingCall) -> None:
-        """Take a new call. Raises as `CallerSession.start` does."""
+        """Take a new call; it leaves when the session is open.
+
+        Raises:
+            InvalidArgument: its arguments are too long for a frame, or a name of it is no text.
+            ShardUnavailable: the session is closed.
+        """
+        if self._is_ended:
+            raise ShardUnavailable("the link is closed")
         if call.path or not (call.method.isascii() and call.command_id.isascii()):
             check_text(call)
         size = len(call.arguments) if call.invalidate is None else call.invalidate.ByteSize()
@@ -91,7 +100,7 @@ class CallerCalls:
         self._on_output()
 
     def cancel(self, call: OutgoingCall) -> None:
-        """The caller has left."""
+        """The caller has left: nothing more is told of this call."""
         if self._pending.pop(call.id, None) is None:
             self.unsubscribe(call.id)
             return
@@ -101,7 +110,7 @@ class CallerCalls:
         call.state = _ENDED
 
     def unsubscribe(self, call_id: int) -> None:
-        """The replica of a read is gone."""
+        """The replica of a read is gone: nothing more is told of it, but a result that is still awaited."""
         call = self._answered.pop(call_id, None)
         if call is not None:
             call.state = _ENDED
@@ -250,6 +259,7 @@ class CallerCalls:
 
     def end(self, error: FusionError) -> list[CallerEvent]:
         """Give all calls up, for this reason."""
+        self._is_ended = True
         failures = closed(self._pending.values(), error)
         for call in self._pending.values():
             call.state = _ENDED
