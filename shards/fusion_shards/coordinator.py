@@ -87,6 +87,7 @@ class Coordinator:
         await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
         if self._failure.done():
             everyone.cancel()
+            await asyncio.gather(everyone, return_exceptions=True)
             self._failure.result()
         return await self.status()
 
@@ -227,4 +228,4 @@ class Coordinator:
 
 def was_restarted() -> bool:
     """Whether the actor that runs here takes the place of one that has ended."""
-    return bool(ray.get_runtime_context().was_current_actor_reconstructed)  # type: ignore[no-untyped-call]
+    return bool(ray.get_runtime_context().was_current_actor_reconstructed)

@@ -1,0 +1,141 @@
+"""The coordinator with members that the test makes up: what it tells whom, and what it does about members that fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from fusion_cluster.errors import UsageError
+from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_shards import coordinator as module
+from fusion_shards.configuration import AppConfiguration
+from fusion_shards.coordinator import START_ATTEMPTS, Coordinator
+from tests.waiting import until
+
+CONFIGURATION = AppConfiguration(app_path="a:app", app_name="a", namespace="n", secret=b"s", shards=2, gateways=0)
+KNOWN_VERSION = 1
+
+
+class _Method:
+    """What `actor.method` is: `remote` calls it."""
+
+    def __init__(self, call: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+        self.remote = call
+
+
+class _Member:
+    """A shard actor: up with an address once the test has given it one, or failing to start."""
+
+    def __init__(self) -> None:
+        self.address: asyncio.Future[ShardAddress] = asyncio.get_running_loop().create_future()
+        self.describe = _Method(self._describe)
+        self.watch = _Method(asyncio.Event().wait)
+
+    async def _describe(self) -> ShardAddress:
+        return await asyncio.shield(self.address)
+
+    def fail(self, error: Exception) -> None:
+        failure = RayTaskError("describe", "no traceback", error)  # type: ignore[no-untyped-call]
+        self.address.set_exception(failure)
+
+
+class _Ray:
+    """The members, and which of them were started again."""
+
+    def __init__(self) -> None:
+        self.members = [_Member(), _Member()]
+        self.killed: list[int] = []
+
+    def get_or_start(self, member: tuple[str, int]) -> _Member:
+        return self.members[member[1]]
+
+    def kill(self, actor: _Member, *, no_restart: bool) -> None:
+        assert not no_restart
+        shard_id = self.members.index(actor)
+        self.killed.append(shard_id)
+        self.members[shard_id] = _Member()
+
+
+@pytest.fixture
+async def fake(monkeypatch: pytest.MonkeyPatch) -> _Ray:
+    ray = _Ray()
+    monkeypatch.setattr(Coordinator, "_get_or_start", lambda _coordinator, member: ray.get_or_start(member))
+    monkeypatch.setattr("ray.kill", ray.kill)
+    monkeypatch.setattr(module, "was_restarted", lambda: False)
+    monkeypatch.setattr(module, "RESTART_PAUSE_S", 0.0)
+    return ray
+
+
+def up(shard_id: int, epoch: int) -> ShardAddress:
+    return ShardAddress(shard_id, "host", 1000 + shard_id, epoch)
+
+
+async def end(coordinator: Coordinator) -> None:
+    for supervision in coordinator._supervisions:
+        supervision.cancel()
+    await asyncio.gather(*coordinator._supervisions, return_exceptions=True)
+
+
+async def test_a_new_coordinator_tells_nobody_who_has_a_map_of_one_without_the_shards_that_live(
+    fake: _Ray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "was_restarted", lambda: True)
+    coordinator = Coordinator(CONFIGURATION)
+    following = asyncio.create_task(coordinator.slot_map(KNOWN_VERSION, 30.0))
+    fake.members[0].address.set_result(up(0, 1))
+    await until(lambda: 0 in coordinator._slot_map.shards)
+    assert not following.done()
+    assert set(SlotMap.decode(await coordinator.slot_map(0, 0.0)).shards) == {0}  # better than nothing
+    fake.members[1].address.set_result(up(1, 1))
+    assert set(SlotMap.decode(await following).shards) == {0, 1}
+    await end(coordinator)
+
+
+async def test_epochs_rise_over_the_restart_of_the_coordinator_and_those_that_live_keep_theirs(
+    fake: _Ray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "was_restarted", lambda: True)
+    coordinator = Coordinator(CONFIGURATION)
+    fake.members[0].address.set_result(up(0, 9))
+    await until(lambda: 0 in coordinator._slot_map.shards)
+    assert await coordinator.new_epoch("shard", 0) == 10
+    assert await coordinator.new_epoch("shard", 1) > 1_000_000  # its predecessor's is not known any more
+    await end(coordinator)
+
+
+async def test_a_member_whose_process_ends_again_and_again_fails_the_launch(fake: _Ray) -> None:
+    coordinator = Coordinator(CONFIGURATION)
+    launching = asyncio.create_task(coordinator.wait_until_up())
+    for attempt in range(START_ATTEMPTS):
+        assert await coordinator.new_epoch("shard", 1) == attempt + 1
+    await asyncio.sleep(0)
+    assert not launching.done()
+    await coordinator.new_epoch("shard", 1)
+    with pytest.raises(UsageError, match="shard 1 cannot start: its process has ended 3 times"):
+        await launching
+    await end(coordinator)
+
+
+async def test_a_member_that_cannot_start_fails_the_launch(fake: _Ray) -> None:
+    coordinator = Coordinator(CONFIGURATION)
+    fake.members[1].fail(ValueError("nothing there"))
+    with pytest.raises(UsageError, match="shard 1 cannot start: nothing there"):
+        await coordinator.wait_until_up()
+    assert fake.killed == []
+    await end(coordinator)
+
+
+async def test_a_member_that_was_up_and_cannot_start_for_now_is_tried_again(
+    fake: _Ray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "was_restarted", lambda: True)  # so that all members have been up
+    coordinator = Coordinator(CONFIGURATION)
+    fake.members[1].fail(OSError("the port is taken for a moment"))
+    await until(lambda: fake.killed == [1])
+    fake.members[1].address.set_result(up(1, 3))
+    await until(lambda: 1 in coordinator._slot_map.shards)
+    await end(coordinator)
