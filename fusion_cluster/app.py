@@ -142,6 +142,8 @@ def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:
         UsageError: no such module or attribute, or it is not an App; the message says which.
     """
     module_name, _, attribute = path.partition(":")
+    if not module_name or module_name.startswith("."):
+        raise UsageError(f"{path!r} is not of the form module:attribute", field="app")
     for folder in (os.getcwd(), *extra_sys_path):
         if folder not in sys.path:
             sys.path.append(folder)

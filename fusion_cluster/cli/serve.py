@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from fusion_cluster.cli.status import console, status_table
+from fusion_cluster.app import import_app
+from fusion_cluster.cli.status import console, require_ray, status_table
+
+T = TypeVar("T")
 
 
 def serve(
@@ -27,7 +31,10 @@ def serve(
     call_timeout: Annotated[float, typer.Option(help="Seconds a call may take, retries included.", min=0.1)] = 10.0,
 ) -> None:
     """Start or join Ray and run an app: its shards and gateways. Ctrl-C or SIGTERM stops it in good order."""
+    require_ray()
     from fusion_shards.launch import launch, start_ray, stop_ray
+
+    import_app(app)  # a wrong name is told at once, before Ray has started
 
     async def run() -> None:
         out = console()
@@ -38,16 +45,21 @@ def serve(
         with out.status(f"starting {app} on Ray: {shards} shards, {gateways} gateways"):
             cpus = max(os.cpu_count() or 1, shards + gateways)
             await asyncio.to_thread(start_ray, address=ray_address, cpus=cpus)
-            launched = await launch(
-                app,
-                shards=shards,
-                gateways=gateways,
-                grpc_host=grpc_host,
-                grpc_port=grpc_port,
-                insecure=insecure,
-                max_nodes=max_nodes,
-                call_timeout_s=call_timeout,
+            launched = await unless(
+                told_to_stop,
+                launch(
+                    app,
+                    shards=shards,
+                    gateways=gateways,
+                    grpc_host=grpc_host,
+                    grpc_port=grpc_port,
+                    insecure=insecure,
+                    max_nodes=max_nodes,
+                    call_timeout_s=call_timeout,
+                ),
             )
+        if launched is None:
+            return
         try:
             out.print(status_table(await launched.status()))
             for address in launched.gateway_addresses:
@@ -62,3 +74,18 @@ def serve(
         asyncio.run(run())
     finally:
         stop_ray()
+
+
+async def unless(told_to_stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Do something; give it up, and return None when it has ended, as soon as the event is set."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(told_to_stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        return None
+    finally:
+        stopping.cancel()

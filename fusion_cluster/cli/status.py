@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fusion_cluster.errors import ShardUnavailable
+from fusion_cluster.errors import ShardUnavailable, UsageError
 
 if TYPE_CHECKING:
     from fusion_shards.configuration import ClusterStatus, MemberStatus
@@ -40,12 +41,23 @@ def status_table(status: ClusterStatus) -> Table:
     return table
 
 
+def require_ray() -> None:
+    """Check that what runs apps is installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("this needs Ray, which is not installed: pip install 'fusion-cluster[cluster]'")
+
+
 def status(
     app: Annotated[str | None, typer.Option(help="The app's name; not needed when only one runs.")] = None,
     ray_address: Annotated[str, typer.Option(help="The Ray cluster: host:port, or 'auto' for the one here.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Show the shards and gateways: slots, nodes, hits, computations, invalidations, subscriptions, memory, epoch."""
+    require_ray()
     from fusion_shards.launch import attach, running_apps, start_ray, stop_ray
 
     async def ask() -> ClusterStatus:
@@ -55,10 +67,7 @@ def status(
             raise ShardUnavailable(f"{what} (Ray cluster {ray_address!r})")
         return await (await attach(names[0])).status()
 
-    try:
-        start_ray(address=ray_address)
-    except ConnectionError as error:
-        raise ShardUnavailable(f"no Ray cluster at {ray_address!r}: is an app served here?") from error
+    start_ray(address=ray_address)
     try:
         found = asyncio.run(ask())
     finally:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fusion_cluster.app import App
-from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.host import ClusterHost
 from fusion_shards.control import follow_slot_map, persist
@@ -28,10 +27,7 @@ async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
     Raises:
         ShardUnavailable: the app does not run in this Ray cluster, or there is none.
     """
-    try:
-        await asyncio.to_thread(start_ray, address="auto")
-    except ConnectionError as error:
-        raise ShardUnavailable(f"no Ray cluster to join: does {app.name!r} run here?") from error
+    start_ray(address="auto")
     launched = await attach(app.name, namespace)
     peer_id = f"{app.name}/driver-{os.getpid()}-{secrets.token_hex(4)}"
     host = new_host(app, launched.configuration, peer_id)

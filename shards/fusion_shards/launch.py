@@ -26,6 +26,8 @@ START_TIMEOUT_S = 120.0
 OBJECT_STORE_BYTES = 80 * 2**20
 """Values travel on links; Ray's object store only carries the control plane."""
 
+MAX_PORT = 65_535
+
 PASSED_ENVIRONMENT = "FUSION_"
 """Variables with this prefix reach every member of the app."""
 
@@ -36,6 +38,10 @@ def start_ray(*, address: str | None = None, cpus: int | None = None) -> None:
     Args:
         address: "auto" or "host:port"; None: the one that RAY_ADDRESS names, else a new one on loopback.
         cpus: CPUs a new cluster claims to have.
+
+    Raises:
+        ShardUnavailable: there is no Ray cluster at the address.
+        UsageError: that is no address.
     """
     if ray.is_initialized():
         return
@@ -43,8 +49,14 @@ def start_ray(*, address: str | None = None, cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+    where = address or os.environ.get("RAY_ADDRESS")
+    if where:
+        try:
+            ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+        except ConnectionError as error:
+            raise ShardUnavailable(f"no Ray cluster at {where!r}: is an app served here?") from error
+        except ValueError as error:
+            raise UsageError(f"{where!r} is no address of a Ray cluster: {error}", field="address") from error
         return
     ray.init(
         address="local",  # also where the address of some earlier cluster lies about
@@ -131,6 +143,9 @@ async def launch(
     for field, number in (("shards", shards), ("gateways", gateways)):
         if number < (1 if field == "shards" else 0):
             raise UsageError(f"{field} is {number}: too few", field=field)
+    last_port = grpc_port + max(0, gateways - 1) if grpc_port else 0
+    if not 0 <= grpc_port <= last_port <= MAX_PORT:
+        raise UsageError(f"port {last_port if grpc_port >= 0 else grpc_port} is none", field="grpc_port")
     app = import_app(app_path)
     if is_running(app.name, namespace):
         raise UsageError(f"the app {app.name!r} runs already in this Ray cluster", field="app")
