@@ -9,6 +9,7 @@ from typing import Any
 from fusion_cluster.commands.command import BoundCommand
 from fusion_cluster.commands.context import CommandContext, current_command
 from fusion_cluster.commands.turns import Turns
+from fusion_cluster.errors import ClusterError, CommandOutcomeUnknown
 from fusion_cluster.graph.context import isolated
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ async def run_command(
         turns: the commands that run in this host.
 
     Raises:
+        CommandOutcomeUnknown: it was carried out, but an owner of what it invalidated could not be reached in time.
         Exception: what the command raised, or, when it succeeded, the error of a publication.
     """
     context = CommandContext(command.name, command_id or uuid.uuid4().hex, command.hosting, barrier=command.barrier)
@@ -37,7 +39,13 @@ async def run_command(
         with isolated():
             async with turns.of(command.turn_key(arguments)):
                 result = await command.body(arguments)
-        await context.published()
+        try:
+            await context.published()
+        except ClusterError as error:
+            raise CommandOutcomeUnknown(
+                f"{command.name} is carried out, but not everywhere confirmed: {error.message}",
+                retry_after_s=error.retry_after_s,
+            ) from error
     except Exception:
         await _published_quietly(context)
         raise

@@ -95,6 +95,7 @@ class ServedSession:
 
     Attributes:
         peer_id: who calls.
+        has_left: the caller has ended the session in good order: it serves nothing any more that it was told here.
         resume_token: known to the caller, who resumes with it.
         detached_at_s: when the carrier was lost.
         send_result: `OwnerSession.send_result`.
@@ -117,6 +118,7 @@ class ServedSession:
         on_carrier_ended: Callable[[Carrier], None],
     ) -> None:
         self.peer_id = peer_id
+        self.has_left = False
         self.resume_token = resume_token
         self.detached_at_s = clock()
         self._handler = handler
@@ -130,7 +132,7 @@ class ServedSession:
             Unsubscribed: lambda event: handler.on_unsubscribed(self, event.ids),
             InvalidationRequested: lambda event: handler.on_invalidate(self, event.request),
             BarrierAnswered: lambda event: handler.on_barrier_answered(self, event.barrier, event.confirms),
-            Left: lambda event: self.close("its caller has left"),
+            Left: self._on_left,
         }
         self._loop = asyncio.get_running_loop()
         self._carrier: Carrier | None = None
@@ -177,6 +179,10 @@ class ServedSession:
         logger.debug("the session of %s is closed: %s", self.peer_id, reason)
         self._flush()
         self._end(go_away_frame(None))
+
+    def _on_left(self, event: Left) -> None:
+        self.has_left = True
+        self.close("its caller has left")
 
     def drop(self) -> None:
         """End the session for good: its resume token is void, and its caller must start anew."""

@@ -134,12 +134,24 @@ class Barriers:
         """A session was opened: barriers reach it from now on."""
         self._subscribers.add(subscriber)
 
-    def remove(self, subscriber: Confirmations) -> None:
-        """A session is lost for good: its subscriber can serve none of its replicas any more."""
+    def remove(self, subscriber: Confirmations, *, has_left: bool = False) -> None:
+        """A session is lost for good.
+
+        Args:
+            subscriber: whose; until its read lease has run out it may serve its replicas, and barriers wait for that.
+            has_left: it has said that it serves them no more.
+        """
         self._subscribers.discard(subscriber)
+        loop = asyncio.get_running_loop()
+        lease_s = 0.0 if has_left else self._patience_s - subscriber.session.heard_s_ago
+        if lease_s > 0:
+            self._quiet_until_s = max(self._quiet_until_s, loop.time() + lease_s)
         pending, subscriber.pending = subscriber.pending, {}
         for barrier, marks in pending.items():
-            self.answered(barrier, len(marks))
+            if lease_s > 0:
+                loop.call_later(lease_s, self._answer_unless_closed, barrier, len(marks))
+            else:
+                self.answered(barrier, len(marks))
 
     def start(self, apply: Callable[[int], int], on_settled: OnSettled) -> None:
         """Begin a barrier as its root.
@@ -231,11 +243,11 @@ class Barriers:
             self._quiet_until_s = 0.0
             return
         engagement.deficit += 1
-        loop.call_at(self._quiet_until_s, self._answer_unless_closed, barrier)
+        loop.call_at(self._quiet_until_s, self._answer_unless_closed, barrier, 1)
 
-    def _answer_unless_closed(self, barrier: int) -> None:
+    def _answer_unless_closed(self, barrier: int, count: int) -> None:
         if barrier in self._engagements:
-            self.answered(barrier)
+            self.answered(barrier, count)
 
     def _pass_on(self, barrier: int, engagement: _Engagement) -> None:
         now_s = 0.0

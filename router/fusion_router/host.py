@@ -34,11 +34,15 @@ from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barriers
 from fusion_router.links import Dial, Links
+from fusion_router.outbox import Outbox, Reference
 from fusion_router.route import Route, routes_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+LONGEST_PAUSE_S = 1.0
+"""The longest pause between two attempts to tell an owner of a change; a new slot map always comes through at once."""
 
 RETRY_PAUSE_S = 0.05
 """How long to wait before a shard that could not be reached is tried again, unless a new slot map comes first."""
@@ -84,6 +88,8 @@ class ClusterHost(Host):
         self._slot_map = SlotMap(0, array("H"), {})
         self._call_timeout_s = call_timeout_s
         self._deliveries: set[asyncio.Task[None]] = set()
+        # Shard id -> the plain invalidations on their way to it.
+        self._outboxes: dict[int, Outbox] = {}
         # Publications that somebody may wait for.
         self._confirmations: set[asyncio.Future[None]] = set()
         super().__init__(app, max_nodes=max_nodes, runs_bodies=shard_id is not None)
@@ -187,22 +193,24 @@ class ClusterHost(Host):
             ShardUnavailable: (when awaited) an owner has not confirmed in time; it is still being tried.
             FusionError: (when awaited) an owner has refused.
         """
-        confirmed = self._confirmation()
         if barrier:
-            self.barriers.start(lambda number: len(self._apply(keys, number, confirmed)), partial(_resolve, confirmed))
+            confirmed = self._confirmation()
+            self.barriers.start(partial(self._apply_with_barrier, keys, confirmed), partial(_resolve, confirmed))
             return confirmed
-        outstanding = self._apply(keys, 0, confirmed)
+        outstanding = {self._outbox(shard_id).add(keys) for shard_id, keys in self._apply(keys).items()}
         if not outstanding:
-            _resolve(confirmed)
             return DONE
+        confirmed = self._confirmation()
 
-        def on_delivered(delivery: asyncio.Task[None]) -> None:
-            outstanding.discard(delivery)
-            if not outstanding:
+        def on_told(told: asyncio.Future[None]) -> None:
+            outstanding.discard(told)
+            if (refusal := told.exception()) is not None:
+                _fail(confirmed, refusal)
+            elif not outstanding:
                 _resolve(confirmed)
 
-        for delivery in list(outstanding):
-            delivery.add_done_callback(on_delivered)
+        for told in list(outstanding):
+            told.add_done_callback(on_told)
         return confirmed
 
     def apply_invalidations(self, references: Iterable[session_pb2.KeyReference]) -> None:
@@ -211,9 +219,9 @@ class ClusterHost(Host):
             function = self.function(reference.method)
             function.invalidate(self.routes[reference.method].arguments.decode_msgpack(reference.arguments))
 
-    def _apply(self, keys: Sequence[Key], barrier: int, confirmed: asyncio.Future[None]) -> set[asyncio.Task[None]]:
-        """Invalidate here and begin to tell the other owners; returns a delivery for each of them."""
-        remote: defaultdict[int, list[tuple[str, bytes]]] = defaultdict(list)
+    def _apply(self, keys: Sequence[Key]) -> dict[int, list[Reference]]:
+        """Invalidate here; returns what the other owners have to be told, by shard."""
+        remote: defaultdict[int, list[Reference]] = defaultdict(list)
         for key in keys:
             name = f"{key.service}.{key.method}"
             self.function(name).invalidate(key.arguments)
@@ -221,37 +229,52 @@ class ClusterHost(Host):
             slot = route.slot(key.arguments)
             if not self._owns(slot):
                 remote[self._owner(slot)].append((name, route.arguments.encode(key.arguments)))
-        deliveries = {
-            asyncio.get_running_loop().create_task(self._deliver(shard_id, references, barrier, confirmed))
-            for shard_id, references in remote.items()
-        }
-        self._deliveries |= deliveries
-        for delivery in deliveries:
+        return remote
+
+    def _apply_with_barrier(self, keys: Sequence[Key], confirmed: asyncio.Future[None], barrier: int) -> int:
+        """Invalidate here and begin to tell the other owners on behalf of a barrier; returns how many there are."""
+        remote = self._apply(keys)
+        for shard_id, references in remote.items():
+            delivery = asyncio.get_running_loop().create_task(self._deliver(shard_id, references, barrier, confirmed))
+            self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
-        return deliveries
+        return len(remote)
+
+    def _outbox(self, shard_id: int) -> Outbox:
+        outbox = self._outboxes.get(shard_id)
+        if outbox is None:
+            outbox = self._outboxes[shard_id] = Outbox(partial(self._tell_all, shard_id, 0))
+        return outbox
 
     async def _deliver(
-        self, shard_id: int, references: list[tuple[str, bytes]], barrier: int, confirmed: asyncio.Future[None]
+        self, shard_id: int, references: list[Reference], barrier: int, confirmed: asyncio.Future[None]
     ) -> None:
         """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
+        refusal = await self._tell_all(shard_id, barrier, references)
+        if refusal is not None:
+            _fail(confirmed, refusal)
+        self.barriers.answered(barrier)
+
+    async def _tell_all(self, shard_id: int, barrier: int, references: list[Reference]) -> Exception | None:
+        """Tell an owner of keys, in as many messages as it takes; returns the error of one that will not do it."""
+        refusal: Exception | None = None
         messages = _messages(references)
         for message in messages:
             # A barrier goes with the last one: it settles what the others have brought about, too.
-            refusal = await self._tell(shard_id, message, barrier if message is messages[-1] else 0)
-            if refusal is not None:
-                logger.error("shard %d refused an invalidation: %s", shard_id, refusal)
-                _fail(confirmed, refusal)
-        if barrier:
-            self.barriers.answered(barrier)
+            failure = await self._tell(shard_id, message, barrier if message is messages[-1] else 0)
+            if failure is not None:
+                logger.error("shard %d refused an invalidation: %s", shard_id, failure)
+                refusal = refusal or failure
+        return refusal
 
-    async def _tell(self, shard_id: int, references: list[tuple[str, bytes]], barrier: int) -> Exception | None:
-        """One message of a delivery, until it is answered: nothing else would make the owner's computeds fresh again.
+    async def _tell(self, shard_id: int, references: list[Reference], barrier: int) -> Exception | None:
+        """One message to an owner, until it is answered: nothing else would make its computeds fresh again.
 
         Returns:
             The error of an owner that will not do it.
         """
+        pause_s = RETRY_PAUSE_S
         while True:
-            pause_s = RETRY_PAUSE_S
             peer = self.links.peer(shard_id)
             if peer is not None:
                 try:
@@ -267,6 +290,7 @@ class ClusterHost(Host):
                         return decode_error(result.error)
                     pause_s = max(pause_s, result.error.retry_after_ms / 1000)
             await self.links.changed(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _confirmation(self) -> asyncio.Future[None]:
         """A future for "everybody has it", which fails when that takes too long and may be left unawaited."""
@@ -320,12 +344,14 @@ class ClusterHost(Host):
             _fail(confirmed, ShardUnavailable("the change is made, but this member left before all have confirmed it"))
         await self.links.close()
         await asyncio.gather(*deliveries, return_exceptions=True)
+        for outbox in self._outboxes.values():
+            await outbox.close()
         await super().close()
 
 
-def _messages(references: list[tuple[str, bytes]]) -> list[list[tuple[str, bytes]]]:
+def _messages(references: list[Reference]) -> list[list[Reference]]:
     """The references, in as few messages as the size of a frame allows."""
-    messages: list[list[tuple[str, bytes]]] = []
+    messages: list[list[Reference]] = []
     room = 0
     for name, arguments in references:
         size = 4 * len(name) + len(arguments) + _REFERENCE_OVERHEAD
@@ -342,6 +368,6 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)

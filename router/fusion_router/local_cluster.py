@@ -124,6 +124,7 @@ class LocalCluster:
     async def kill_shard(self, shard_id: int) -> None:
         """Stop a shard as if its process had died: its sessions and its graph are gone."""
         shard = self.shards.pop(shard_id)
+        self.cut_links(shard_id)
         self._hosts.remove(shard.host)
         self._publish(self.slot_map.without_shard(shard_id))
         await shard.close()
@@ -152,6 +153,8 @@ class LocalCluster:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            self.validate()
         for shard in self.shards.values():
             await shard.acceptor.close()
         for host in self._hosts:

@@ -186,7 +186,7 @@ class Serving:
         subscriber = self._subscribers.pop(session, None)
         if subscriber is None:
             return
-        self._barriers.remove(subscriber.confirmations)
+        self._barriers.remove(subscriber.confirmations, has_left=session.has_left)
         for subscription in list(subscriber.subscriptions.values()):
             subscription.end()
         subscriber.subscriptions.clear()
@@ -201,6 +201,9 @@ class Serving:
                 else:
                     self._execute(subscriber, call)
             except FusionError as error:
+                subscriber.session.send_error(call.id, 0, encode_error(error), subscribed=False)
+            except Exception as error:
+                logger.exception("a call of %s cannot be started", call.method)
                 subscriber.session.send_error(call.id, 0, encode_error(error), subscribed=False)
 
     def _read(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
@@ -246,6 +249,11 @@ class Serving:
         if subscription is not None:
             subscriber.confirmations.owe()
             subscription.end()
+
+    async def drain(self, grace_s: float) -> None:
+        """Wait for the commands that run to end, at most so long: their callers get their results."""
+        if self._commands:
+            await asyncio.wait(self._commands, timeout=grace_s)
 
     def close(self) -> None:
         """Cancel the commands that run, as the end of the process would."""

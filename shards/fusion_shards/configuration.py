@@ -17,6 +17,8 @@ class AppConfiguration(msgspec.Struct, frozen=True):
         app_name: the app's own name.
         namespace: the Ray namespace its actors live in.
         sys_path: folders the launcher could import from.
+        folder: the launcher's current folder; members on hosts that have it work in it too, so that a relative path
+            means the same everywhere.
         environment: variables to set before the app is imported.
         secret: the cluster secret that links prove.
         shards: how many shards.
@@ -36,6 +38,7 @@ class AppConfiguration(msgspec.Struct, frozen=True):
     namespace: str
     secret: bytes
     sys_path: tuple[str, ...] = ()
+    folder: str = ""
     environment: dict[str, str] = {}
     shards: int = 2
     gateways: int = 1

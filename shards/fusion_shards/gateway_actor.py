@@ -14,10 +14,7 @@ from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
 from fusion_shards.control import Actor, follow_slot_map, persist
-from fusion_shards.member import import_configured_app, new_host
-
-GRACE_S = 2.0
-"""How long calls in flight may go on when a gateway stops."""
+from fusion_shards.member import GRACE_S, import_configured_app, new_host
 
 
 class GatewayMember:
@@ -98,5 +95,6 @@ class GatewayMember:
         """Leave: finish the calls in flight, end the streams, close the links."""
         await asyncio.shield(self._started)
         self._following.cancel()
+        await self._serving.drain(GRACE_S)
         await self._gateway.stop(GRACE_S)
         await self._host.close()

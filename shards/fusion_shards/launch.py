@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -13,16 +14,19 @@ from typing import Any, Self
 
 import msgspec
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from fusion_cluster.app import import_app
 from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
 from fusion_shards.configuration import AppConfiguration, ClusterStatus
 from fusion_shards.control import Actor, persist
 from fusion_shards.coordinator import Coordinator
-from fusion_shards.names import NAMESPACE, app_of_coordinator, coordinator_name
+from fusion_shards.names import NAMESPACE, app_of_coordinator, coordinator_name, gateway_name, shard_name
+
+logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 30.0
 OBJECT_STORE_BYTES = 80 * 2**20
 """Values travel on links; Ray's object store only carries the control plane."""
 
@@ -89,11 +93,18 @@ class LaunchedApp:
         return status
 
     async def stop(self) -> None:
-        """Stop all its actors; Ray itself goes on."""
+        """Stop all its actors; Ray itself goes on. In good order if the coordinator can, by force if not."""
         try:
-            await asyncio.wait_for(self.coordinator.stop.remote(), 30.0)
-        finally:
-            ray.kill(self.coordinator, no_restart=True)
+            await asyncio.wait_for(self.coordinator.stop.remote(), STOP_TIMEOUT_S)
+        except (RayError, TimeoutError) as error:
+            logger.warning("the coordinator could not stop the app (%r): its actors are killed", error)
+        ray.kill(self.coordinator, no_restart=True)
+        configuration = self.configuration
+        members = [shard_name(configuration.app_name, i) for i in range(configuration.shards)]
+        members += [gateway_name(configuration.app_name, i) for i in range(configuration.gateways)]
+        for name in members:
+            with contextlib.suppress(ValueError):  # it has stopped: there is no actor of that name
+                ray.kill(ray.get_actor(name, namespace=configuration.namespace), no_restart=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,6 +167,7 @@ async def launch(
         namespace=namespace,
         secret=secrets.token_bytes(32),
         sys_path=tuple(path for path in sys.path if path),
+        folder=os.getcwd(),
         environment={**passed, **(environment or {})},
         shards=shards,
         gateways=gateways,

@@ -14,6 +14,9 @@ from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_router.host import ClusterHost
 from fusion_shards.configuration import AppConfiguration
 
+GRACE_S = 2.0
+"""How long calls and commands in flight may go on when a member stops."""
+
 
 def node_address() -> str:
     """The address by which other members reach this host."""
@@ -27,6 +30,8 @@ async def dial_shard(address: ShardAddress) -> Carrier:
 
 def import_configured_app(configuration: AppConfiguration) -> App:
     """Import the app in this process, as the launcher would."""
+    if os.path.isdir(configuration.folder):
+        os.chdir(configuration.folder)
     os.environ.update(configuration.environment)
     logging.basicConfig(level=os.environ.get("FUSION_LOG_LEVEL", "WARNING"))
     return import_app(configuration.app_path, configuration.sys_path)

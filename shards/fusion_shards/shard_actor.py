@@ -16,7 +16,7 @@ from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
 from fusion_shards.control import Actor, follow_slot_map, persist
-from fusion_shards.member import import_configured_app, new_host, node_address
+from fusion_shards.member import GRACE_S, import_configured_app, new_host, node_address
 
 
 class Shard:
@@ -35,6 +35,7 @@ class Shard:
         self._address: ShardAddress
         self._host: ClusterHost
         self._serving: Serving
+        self._acceptor: SessionAcceptor
         self._listener: TcpListener
         self._following: asyncio.Task[None]
         self._started = asyncio.get_running_loop().create_task(self._start())
@@ -45,7 +46,7 @@ class Shard:
         peer_id = f"{app.name}/shard-{self._shard_id}.{epoch}"
         self._host = new_host(app, self._configuration, peer_id, shard_id=self._shard_id, epoch=epoch)
         self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=True)
-        acceptor = SessionAcceptor(
+        acceptor = self._acceptor = SessionAcceptor(
             self._serving,
             peer_id=peer_id,
             secret=self._configuration.secret,
@@ -97,6 +98,9 @@ class Shard:
         await asyncio.shield(self._started)
         self._following.cancel()
         await self._listener.close()
+        await self._serving.drain(GRACE_S)
+        self._serving.close()
+        await self._acceptor.close()
         await self._host.close()
         if self._host.app.database is not None:
             await self._host.app.database.dispose()

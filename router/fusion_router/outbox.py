@@ -1,0 +1,58 @@
+"""Plain invalidations on their way to one owner: one message under way, what comes meanwhile goes with the next.
+
+However long the owner is away, what waits for it is bounded by the number of different keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+Reference = tuple[str, bytes]
+"""A key as links carry it: the method's full name and the encoded arguments."""
+
+Tell = Callable[[list[Reference]], Awaitable[Exception | None]]
+"""Tells the owner, until it has answered; returns the error of an owner that will not do it."""
+
+
+class Outbox:
+    """The invalidations that wait for one owner.
+
+    Args:
+        tell: sends keys to the owner.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._waiting: dict[Reference, None] = {}
+        # Done when what waits now is confirmed; None while nothing waits.
+        self._confirmed: asyncio.Future[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
+
+    def add(self, references: Iterable[Reference]) -> asyncio.Future[None]:
+        """Put keys into the next message; the future is done when the owner has confirmed them, or has refused."""
+        loop = asyncio.get_running_loop()
+        self._waiting.update(dict.fromkeys(references))
+        if self._confirmed is None:
+            self._confirmed = loop.create_future()
+        if self._sender is None:
+            self._sender = loop.create_task(self._send())
+        return self._confirmed
+
+    async def close(self) -> None:
+        """Give up what has not been sent."""
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait([self._sender])
+
+    async def _send(self) -> None:
+        while self._confirmed is not None:
+            references, self._waiting = list(self._waiting), {}
+            confirmed, self._confirmed = self._confirmed, None
+            refusal = await self._tell(references)
+            if refusal is None:
+                confirmed.set_result(None)
+            else:
+                confirmed.set_exception(refusal)
+                confirmed.exception()  # whoever waits gets it; nobody has to
+        self._sender = None

@@ -1,0 +1,63 @@
+"""Invalidations that wait for an owner who is away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fusion_cluster.errors import PermissionDenied
+from fusion_router.outbox import Outbox, Reference
+from tests.waiting import until
+
+
+class Owner:
+    """An owner that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.messages: list[list[Reference]] = []
+        self.is_back = asyncio.Event()
+        self.refusal: Exception | None = None
+
+    async def tell(self, references: list[Reference]) -> Exception | None:
+        self.messages.append(references)
+        await self.is_back.wait()
+        return self.refusal
+
+
+def key(number: int) -> Reference:
+    return "Carts.total", bytes([number])
+
+
+async def test_what_comes_while_a_message_is_under_way_goes_with_the_next_and_each_key_once() -> None:
+    owner = Owner()
+    outbox = Outbox(owner.tell)
+    first = outbox.add([key(1)])
+    await until(lambda: owner.messages)
+    later = [outbox.add([key(number % 3)]) for number in range(5_000)]
+    assert not first.done()
+    owner.is_back.set()
+    await asyncio.gather(first, *later)
+    assert owner.messages == [[key(1)], [key(0), key(1), key(2)]]
+
+
+async def test_a_refusal_reaches_those_whose_keys_were_refused_and_the_next_message_goes_on() -> None:
+    owner = Owner()
+    outbox = Outbox(owner.tell)
+    owner.refusal = PermissionDenied("no")
+    refused = outbox.add([key(1)])
+    owner.is_back.set()
+    with pytest.raises(PermissionDenied):
+        await refused
+    owner.refusal = None
+    await outbox.add([key(2)])
+    assert owner.messages == [[key(1)], [key(2)]]
+
+
+async def test_closing_gives_up_what_waits() -> None:
+    owner = Owner()
+    outbox = Outbox(owner.tell)
+    waiting = outbox.add([key(1)])
+    await until(lambda: owner.messages)
+    await outbox.close()
+    assert not waiting.done()
