@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+Role = Literal["shard", "gateway"]
+
 
 class AppConfiguration(msgspec.Struct, frozen=True):
     """One launched app, the same for each of its actors.
@@ -75,7 +77,7 @@ class MemberStatus(msgspec.Struct, frozen=True):
         memory_bytes: resident memory of its process.
     """
 
-    role: Literal["shard", "gateway"]
+    role: Role
     member_id: int
     epoch: int = 0
     address: str = ""

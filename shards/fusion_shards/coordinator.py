@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
-from fusion_shards.configuration import AppConfiguration, ClusterStatus, MemberStatus
+from fusion_shards.configuration import AppConfiguration, ClusterStatus, MemberStatus, Role
 from fusion_shards.control import PAUSE_S, Actor
 from fusion_shards.gateway_actor import GatewayMember
 from fusion_shards.names import gateway_name, shard_name
@@ -25,7 +25,6 @@ from fusion_shards.shard_actor import Shard
 
 logger = logging.getLogger(__name__)
 
-Role = Literal["shard", "gateway"]
 MemberId = tuple[Role, int]
 
 STATUS_TIMEOUT_S = 2.0

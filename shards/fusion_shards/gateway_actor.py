@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import ray
 
@@ -12,9 +11,9 @@ from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.gateway import Gateway
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
-from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
+from fusion_shards.configuration import AppConfiguration, MemberStatus
 from fusion_shards.control import Actor, follow_slot_map, persist
-from fusion_shards.member import GRACE_S, import_configured_app, new_host
+from fusion_shards.member import GRACE_S, import_configured_app, new_host, status_of
 
 
 class GatewayMember:
@@ -74,22 +73,7 @@ class GatewayMember:
     async def status(self) -> MemberStatus:
         """What `fusion-cluster status` shows of this gateway."""
         await asyncio.shield(self._started)
-        stats = self._host.graph.stats
-        return MemberStatus(
-            role="gateway",
-            member_id=self._gateway_id,
-            epoch=self._host.epoch,
-            address=self._address,
-            pid=os.getpid(),
-            nodes=stats.nodes,
-            hits=stats.hits,
-            computations=stats.computations,
-            invalidations=stats.invalidations,
-            evictions=stats.evictions,
-            subscriptions=self._serving.subscription_count,
-            sessions=self._serving.session_count,
-            memory_bytes=resident_bytes(),
-        )
+        return status_of("gateway", self._gateway_id, self._host, self._serving, self._address)
 
     async def stop(self) -> None:
         """Leave: finish the calls in flight, end the streams, close the links."""

@@ -12,7 +12,8 @@ from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.tcp import dial_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_router.host import ClusterHost
-from fusion_shards.configuration import AppConfiguration
+from fusion_router.serving import Serving
+from fusion_shards.configuration import AppConfiguration, MemberStatus, Role, resident_bytes
 
 GRACE_S = 2.0
 """How long calls and commands in flight may go on when a member stops."""
@@ -51,4 +52,33 @@ def new_host(
         read_lease_s=configuration.read_lease_s,
         call_timeout_s=configuration.call_timeout_s,
         max_nodes=configuration.max_nodes,
+    )
+
+
+def status_of(role: Role, member_id: int, host: ClusterHost, serving: Serving, address: str) -> MemberStatus:
+    """What a member says of itself.
+
+    Args:
+        role: what it is.
+        member_id: its number among its kind.
+        host: its graph, slots and epoch.
+        serving: its sessions.
+        address: where it listens.
+    """
+    stats = host.graph.stats
+    return MemberStatus(
+        role=role,
+        member_id=member_id,
+        epoch=host.epoch,
+        address=address,
+        pid=os.getpid(),
+        slots=0 if host.shard_id is None else host.slot_map.slots_of(host.shard_id),
+        nodes=stats.nodes,
+        hits=stats.hits,
+        computations=stats.computations,
+        invalidations=stats.invalidations,
+        evictions=stats.evictions,
+        subscriptions=serving.subscription_count,
+        sessions=serving.session_count,
+        memory_bytes=resident_bytes(),
     )

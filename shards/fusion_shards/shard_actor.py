@@ -7,16 +7,15 @@ registers its new address. Its graph starts empty, which is always right: cached
 from __future__ import annotations
 
 import asyncio
-import os
 
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.tcp import TcpListener, listen_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
-from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
+from fusion_shards.configuration import AppConfiguration, MemberStatus
 from fusion_shards.control import Actor, follow_slot_map, persist
-from fusion_shards.member import GRACE_S, import_configured_app, new_host, node_address
+from fusion_shards.member import GRACE_S, import_configured_app, new_host, node_address, status_of
 
 
 class Shard:
@@ -75,23 +74,8 @@ class Shard:
     async def status(self) -> MemberStatus:
         """What `fusion-cluster status` shows of this shard."""
         await asyncio.shield(self._started)
-        stats = self._host.graph.stats
-        return MemberStatus(
-            role="shard",
-            member_id=self._shard_id,
-            epoch=self._address.epoch,
-            address=f"{self._address.host}:{self._address.port}",
-            pid=os.getpid(),
-            slots=self._host.slot_map.slots_of(self._shard_id),
-            nodes=stats.nodes,
-            hits=stats.hits,
-            computations=stats.computations,
-            invalidations=stats.invalidations,
-            evictions=stats.evictions,
-            subscriptions=self._serving.subscription_count,
-            sessions=self._serving.session_count,
-            memory_bytes=resident_bytes(),
-        )
+        address = f"{self._address.host}:{self._address.port}"
+        return status_of("shard", self._shard_id, self._host, self._serving, address)
 
     async def stop(self) -> None:
         """Leave: close the links and the database."""
