@@ -25,9 +25,9 @@ from fusion_cluster import Database
 from fusion_cluster.client import connect
 
 READERS = 10
-READS_PER_TURN = 50
+READS_PER_TURN = 250
 """Reads of one reader before it lets the others, and the writer, go on."""
-PAUSE_S = 0.0002
+PAUSE_S = 0.003
 """How long a reader rests after its turn. Readers that never rest would keep the interpreter from the database's
 thread: the writer would hardly write, and the cached rate would be that of rows that nobody changes."""
 ROUNDS = 3
