@@ -6,7 +6,10 @@ However long the owner is away, what waits for it is bounded by the number of di
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
+
+logger = logging.getLogger(__name__)
 
 Reference = tuple[str, bytes]
 """A key as links carry it: the method's full name and the encoded arguments."""
@@ -49,7 +52,11 @@ class Outbox:
         while self._confirmed is not None:
             references, self._waiting = list(self._waiting), {}
             confirmed, self._confirmed = self._confirmed, None
-            refusal = await self._tell(references)
+            try:
+                refusal = await self._tell(references)
+            except Exception as fault:  # ours; the keys that come next must reach the owner all the same
+                logger.exception("telling an owner of invalidations failed")
+                refusal = fault
             if refusal is None:
                 confirmed.set_result(None)
             else:

@@ -61,3 +61,19 @@ async def test_closing_gives_up_what_waits() -> None:
     await until(lambda: owner.messages)
     await outbox.close()
     assert not waiting.done()
+
+
+async def test_a_fault_while_telling_reaches_those_who_wait_and_the_next_message_goes_on() -> None:
+    told: list[list[Reference]] = []
+
+    async def tell(references: list[Reference]) -> Exception | None:
+        told.append(references)
+        if len(told) == 1:
+            raise RuntimeError("a bug")
+        return None
+
+    outbox = Outbox(tell)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await asyncio.wait_for(outbox.add([key(1)]), 1.0)
+    await asyncio.wait_for(outbox.add([key(2)]), 1.0)
+    assert told == [[key(1)], [key(2)]]
