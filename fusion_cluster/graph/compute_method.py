@@ -122,8 +122,10 @@ def compute_method(
     *,
     min_cache_duration: float = 0.0,
     auto_invalidation_delay: float = math.inf,
+    invalidation_delay: float = 0.0,
     transient_error_delay: float = 1.0,
     error_delay: float = 30.0,
+    consolidation_delay: float | None = None,
     shard_by: str | Callable[..., Any] | None = None,
 ) -> Callable[[Callable[Concatenate[S, P], Coroutine[Any, Any, T]]], ComputeMethod[P, T]]: ...
 

@@ -1,16 +1,53 @@
-"""What `@compute_method` can be told."""
+"""What `@compute_method` can be told.
+
+Options are said in three places: at the method, at the service (`compute_defaults`) and at the app (`App(defaults=…)`).
+The nearest that says something about an option decides it; a place that says nothing about an option leaves it alone,
+so an option that is said with its default value still wins over what a wider place says.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Self
 
 from fusion_cluster.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class RayTask:
+    """Runs a body as a Ray task: in another process, on any host of the Ray cluster that has the resources free.
+
+    Where the process has no Ray, the body runs in a thread, under the same rules: it has its arguments and an instance
+    made for it, and neither compute methods nor the database.
+
+    Attributes:
+        num_cpus: CPUs that Ray sets aside while the body runs.
+        num_gpus: GPUs, likewise; a fraction shares one.
+        memory_bytes: memory, likewise; None: none is set aside.
+        resources: custom resources, by name.
+
+    Raises:
+        UsageError: an amount is negative; `field` names it.
+    """
+
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    memory_bytes: int | None = None
+    resources: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory_bytes": self.memory_bytes or 0}
+        for name, amount in {**amounts, **self.resources}.items():
+            _require_number(name, amount, "an amount, 0 or more", field_name=name if name in amounts else "resources")
+
+
+Offload = Literal["thread"] | RayTask
+"""Where a body runs instead of on the event loop."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
     """Options of a compute method; all times are in seconds.
 
@@ -18,23 +55,85 @@ class ComputeOptions:
         min_cache_duration: keep a result at least this long after it was computed, as far as the registry's bound
             allows.
         auto_invalidation_delay: invalidate a result this long after it was computed; infinite means never.
+        invalidation_delay: when something beneath a result has changed, let this pass before the result is invalidated;
+            further changes within it cost nothing.
         transient_error_delay: invalidate a transient error this long after it was computed.
         error_delay: invalidate any other error this long after it was computed.
+        consolidation_delay: when something beneath a result has changed, compute it again after this long, and
+            invalidate its dependents only if the value is another. None: they are invalidated at once.
         shard_by: what places the key on a shard instead of the first argument: the name of a parameter, or a function
             of the arguments.
+        offload: where the body runs: "thread", `RayTask(...)`, or None for the event loop.
+
+    Raises:
+        UsageError: a value is out of its range; `field` names the option.
     """
 
     min_cache_duration: float = 0.0
     auto_invalidation_delay: float = math.inf
+    invalidation_delay: float = 0.0
     transient_error_delay: float = 1.0
     error_delay: float = 30.0
+    consolidation_delay: float | None = None
     shard_by: str | Callable[..., Any] | None = None
+    offload: Offload | None = None
+
+    def __new__(cls, **said: Any) -> Self:
+        options = super().__new__(cls)
+        object.__setattr__(options, "_said", frozenset(said))
+        return options
 
     def __post_init__(self) -> None:
         for name in ("min_cache_duration", "auto_invalidation_delay", "transient_error_delay", "error_delay"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must be a number of seconds, 0 or more", field=name)
+            _require_number(name, getattr(self, name), "a number of seconds, 0 or more")
+        # A result that is never told of a change would be wrong for ever.
+        _require_number("invalidation_delay", self.invalidation_delay, "a finite number of seconds", is_finite=True)
+        if self.consolidation_delay is not None:
+            _require_number(
+                "consolidation_delay", self.consolidation_delay, "a finite number of seconds, or None", is_finite=True
+            )
+        if not (self.offload is None or self.offload == "thread" or isinstance(self.offload, RayTask)):
+            raise UsageError('offload must be "thread", RayTask(...) or None', field="offload")
+        if not (self.shard_by is None or isinstance(self.shard_by, str) or callable(self.shard_by)):
+            raise UsageError("shard_by must be a parameter's name or a function of the arguments", field="shard_by")
+
+    @property
+    def said(self) -> frozenset[str]:
+        """Names of the options that were given, also of those given with their default values."""
+        said: frozenset[str] = self.__dict__["_said"]
+        return said
+
+    def over(self, wider: ComputeOptions) -> ComputeOptions:
+        """Return these options, with what `wider` says where these say nothing."""
+        values = {name: getattr(wider, name) for name in wider.said} | {name: getattr(self, name) for name in self.said}
+        return ComputeOptions(**values)
 
 
-DEFAULT_OPTIONS = ComputeOptions()
+def require_defaults(options: object, where: str) -> None:
+    """Check that `options` can stand for many methods at once.
+
+    Args:
+        options: what somebody gave as defaults.
+        where: names the place in the message.
+
+    Raises:
+        UsageError: it is no `ComputeOptions`, or says `shard_by`, which is about the parameters of one method.
+    """
+    if not isinstance(options, ComputeOptions):
+        raise UsageError(f"{where} must be ComputeOptions(...), not {options!r}", field=where)
+    if "shard_by" in options.said:
+        raise UsageError(
+            f"{where} cannot say shard_by: say it at the method, or give services one shard_group", field="shard_by"
+        )
+
+
+def _require_number(
+    name: str, value: object, what: str, *, is_finite: bool = False, field_name: str | None = None
+) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    if not is_number or (is_finite and value == math.inf):
+        raise UsageError(f"{name} must be {what}, not {value!r}", field=field_name or name)
+
+
+DEFAULT_OPTIONS: Final = ComputeOptions()
 """Options of a compute method that is told nothing."""
