@@ -2,6 +2,17 @@
 
 from fusion_cluster.state.computed_state import ComputedState
 from fusion_cluster.state.mutable_state import MutableState
-from fusion_cluster.state.update_delayer import FixedDelayer, UpdateDelayer
+from fusion_cluster.state.snapshot import StateSnapshot
+from fusion_cluster.state.update_delayer import BackoffDelayer, FixedDelayer, UpdateDelayer
+from fusion_cluster.state.user_actions import CutShortDelayer, UserActions
 
-__all__ = ["ComputedState", "FixedDelayer", "MutableState", "UpdateDelayer"]
+__all__ = [
+    "BackoffDelayer",
+    "ComputedState",
+    "CutShortDelayer",
+    "FixedDelayer",
+    "MutableState",
+    "StateSnapshot",
+    "UpdateDelayer",
+    "UserActions",
+]

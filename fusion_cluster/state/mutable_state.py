@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
-from fusion_cluster.graph import Computed, ComputeFunction, Graph, GraphHosting, Signature
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph import Computed, isolated
+from fusion_cluster.state.single_key import single_key_function
+from fusion_cluster.state.snapshot import StateSnapshot
 
 T = TypeVar("T")
 
@@ -25,18 +29,15 @@ class MutableState(Generic[T]):
     """
 
     def __init__(self, value: T, *, name: str = "value") -> None:
-        hosting = GraphHosting(Graph(max_nodes=1))
-        self._function = ComputeFunction(
-            service_name="MutableState",
-            method_name=name,
-            signature=Signature(MutableState._read, f"MutableState.{name}"),
-            body=self._read,
-            hosting=hosting,
-            graph=hosting.graph,
-        )
-        hosting.graph.add(self._function)
+        self._function = single_key_function("MutableState", name, self._read)
         self._value = value
         self._error: Exception | None = None
+        self._last_successful: Computed[T] | None = None
+        """The last computed that was no error, while there is an error."""
+        self._update_count = 0
+        self._error_count = 0
+        self._snapshot: StateSnapshot[T] | None = None
+        """The snapshot of now, if somebody has asked for it."""
 
     def __repr__(self) -> str:
         holds = repr(self._value) if self._error is None else repr(self._error)
@@ -64,12 +65,27 @@ class MutableState(Generic[T]):
         """The error that was set, None when a value was."""
         return self.computed.error
 
+    @property
+    def snapshot(self) -> StateSnapshot[T]:
+        """What it holds now: the present computed, the latest that was no error, and the counts."""
+        computed = self.computed
+        if self._snapshot is None:
+            self._snapshot = StateSnapshot(update_count=self._update_count, error_count=self._error_count)
+        if self._snapshot.computed is not computed:  # or it was invalidated by hand, and stands for the same as before
+            last_successful = computed if self._error is None else self._last_successful
+            self._snapshot = replace(self._snapshot, computed=computed, last_successful=last_successful)
+        return self._snapshot
+
+    # -- changes -----------------------------------------------------------------------------------------------------
     def set(self, value: T) -> None:
-        """Set the value. An equal one changes nothing and invalidates nothing."""
+        """Set the value. An equal one changes nothing and invalidates nothing.
+
+        A value that was changed in place is equal to itself: say `update(lambda value: value)` then.
+        """
         if self._error is None and _is_equal(self._value, value):
             return
-        self._value, self._error = value, None
-        self._put()
+        self._value, self._error, self._last_successful = value, None, None
+        self._on_changed()
 
     def update(self, updater: Callable[[T], T]) -> None:
         """Set the value to `updater(value)`; this always invalidates, also when the result is equal.
@@ -80,24 +96,47 @@ class MutableState(Generic[T]):
         if self._error is not None:
             raise self._error
         self._value = updater(self._value)
-        self._put()
+        self._on_changed()
 
     def set_error(self, error: Exception) -> None:
-        """Set an error, which every read raises until the next `set`."""
-        self._error = error
-        self._put()
+        """Set an error, which every read raises until the next `set`. The very error that it holds changes nothing.
 
-    def changes(self) -> AsyncIterator[Computed[T]]:
+        Raises:
+            UsageError: it is no `Exception`.
+        """
+        if not isinstance(error, Exception):
+            raise UsageError(f"a state holds a value or an Exception, not {error!r}", field="error")
+        if self._error is error:
+            return
+        if self._error is None:
+            self._last_successful = self.computed
+        self._error = error
+        self._error_count += 1
+        self._on_changed()
+
+    # -- for those who follow it -------------------------------------------------------------------------------------
+    async def changes(self) -> AsyncIterator[Computed[T]]:
         """Give the present computed now, and another after each change; a slow reader skips some."""
-        return self.computed.changes()
+        while True:
+            computed = self.computed
+            yield computed
+            await computed.when_invalidated()
 
     async def when(self, predicate: Callable[[T], bool]) -> Computed[T]:
         """Return the first computed, from now on, whose value satisfies `predicate`.
 
+        Inside a computation only the computed returned may become a dependency, when its value is read.
+
         Raises:
             Exception: the error that was set.
         """
-        return await self.computed.when(predicate)
+        while True:
+            computed = self.computed
+            with isolated():
+                value = computed.value
+            if predicate(value):
+                return computed
+            await computed.when_invalidated()
 
     # -- inside ------------------------------------------------------------------------------------------------------
     async def _read(self) -> Any:
@@ -105,6 +144,14 @@ class MutableState(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._value
+
+    def _on_changed(self) -> None:
+        """Let the new output take the place of the old one."""
+        self._update_count += 1
+        before, self._snapshot = self._snapshot, None
+        self._put()
+        if before is not None:
+            before.next_update.announce()
 
     def _put(self) -> Computed[T]:
         """Replace the computed by a new one with the present value or error."""

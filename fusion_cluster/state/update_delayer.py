@@ -1,17 +1,21 @@
-"""How long a `ComputedState` waits, after it was invalidated, before it computes again."""
+"""How long a `ComputedState` waits, after it was invalidated or has failed, before it computes again."""
 
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fusion_cluster.errors import UsageError
+
 
 class UpdateDelayer(Protocol):
-    """Paces the updates of a `ComputedState`."""
+    """Paces the updates of a `ComputedState`. One delayer may serve any number of states."""
 
     async def delay(self, retry_count: int) -> None:
-        """Wait until the next update may begin.
+        """Wait until the next update may begin. Is cancelled when that is to begin earlier.
 
         Args:
             retry_count: how many transient errors in a row the last computations ended with.
@@ -26,11 +30,80 @@ class FixedDelayer:
     Attributes:
         delay_s: that time; 0 updates in the next turn of the event loop.
         retry_delay_s: the time before an update that follows a transient error, if that is longer.
+
+    Raises:
+        UsageError: a time is negative; `field` names it.
     """
 
     delay_s: float = 0.0
     retry_delay_s: float = 1.0
 
+    def __post_init__(self) -> None:
+        require_delay(self.delay_s, "delay_s")
+        require_delay(self.retry_delay_s, "retry_delay_s")
+
     async def delay(self, retry_count: int) -> None:
         """Wait."""
         await asyncio.sleep(max(self.delay_s, self.retry_delay_s) if retry_count else self.delay_s)
+
+
+@dataclass(frozen=True)
+class BackoffDelayer:
+    """Waits longer after each further transient error, so that what is in trouble is left alone more and more.
+
+    The n-th retry waits `first_retry_delay_s * factor ** (n - 1)`, give or take `jitter`, and never longer than
+    `max_retry_delay_s`. The first success begins anew.
+
+    Attributes:
+        delay_s: the time before an update that follows no error; a retry never waits less.
+        first_retry_delay_s: the time before the first retry.
+        factor: by how much each further one is longer, 1 or more.
+        max_retry_delay_s: the cap.
+        jitter: the share of a retry's delay, from 0 to 1, by which it is shortened or prolonged at random, so that
+            those who failed together do not try again together.
+        random: gives numbers from 0 to 1.
+
+    Raises:
+        UsageError: a number is out of its range; `field` names it.
+    """
+
+    delay_s: float = 0.0
+    first_retry_delay_s: float = 1.0
+    factor: float = 2.0
+    max_retry_delay_s: float = 60.0
+    jitter: float = 0.1
+    random: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        require_delay(self.delay_s, "delay_s")
+        require_delay(self.first_retry_delay_s, "first_retry_delay_s")
+        if not self.factor >= 1:
+            raise UsageError("factor must be 1 or more", field="factor")
+        if not self.max_retry_delay_s >= self.first_retry_delay_s:
+            raise UsageError("max_retry_delay_s must not be less than first_retry_delay_s", field="max_retry_delay_s")
+        if not 0 <= self.jitter <= 1:
+            raise UsageError("jitter must be between 0 and 1", field="jitter")
+
+    def retry_delay_s(self, retry_count: int) -> float:
+        """Return the seconds before the retry of this number, 1 being the first; another each time, by the jitter."""
+        try:
+            delay_s = min(self.first_retry_delay_s * float(self.factor) ** (retry_count - 1), self.max_retry_delay_s)
+        except OverflowError:
+            delay_s = self.max_retry_delay_s
+        shortest_s = delay_s * (1 - self.jitter)
+        longest_s = min(delay_s * (1 + self.jitter), self.max_retry_delay_s)
+        return shortest_s + (longest_s - shortest_s) * self.random()
+
+    async def delay(self, retry_count: int) -> None:
+        """Wait."""
+        await asyncio.sleep(max(self.delay_s, self.retry_delay_s(retry_count)) if retry_count else self.delay_s)
+
+
+def require_delay(delay_s: float, field: str) -> None:
+    """Refuse what is no time to wait.
+
+    Raises:
+        UsageError: it is negative, or not a number.
+    """
+    if not delay_s >= 0:
+        raise UsageError(f"{field} must be a number of seconds, 0 or more", field=field)

@@ -1,50 +1,17 @@
-"""A.1 and A.20: a live value misses no change, ends when told, and tries again after errors."""
+"""A.20: a live value misses no change, and shows it in its own time."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import assert_type
+from typing import Any, assert_type
 
 import pytest
 
-from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.state import ComputedState, FixedDelayer, MutableState, UpdateDelayer
+from fusion_cluster.state import ComputedState, FixedDelayer, MutableState
 from tests.unit.graph.cells import Cells
 from tests.virtual_time import run_in_virtual_time
-
-
-class ImmediateDelayer:
-    async def delay(self, retry_count: int) -> None:
-        pass
-
-
-DELAYERS = [FixedDelayer(), FixedDelayer(0.01), FixedDelayer(3.0), ImmediateDelayer()]
-
-
-@pytest.mark.parametrize("delayer", DELAYERS, ids=str)
-def test_readers_racing_one_writer_all_end_on_the_final_value(delayer: UpdateDelayer) -> None:
-    async def main() -> None:
-        source = MutableState(0)
-
-        async def compute() -> int:
-            value = source.value
-            await asyncio.sleep(0.005)
-            return value
-
-        states = [ComputedState(compute, update_delayer=delayer) for _ in range(10)]
-        for state in states:
-            state.start()
-        for value in range(1, 101):
-            source.set(value)
-            await asyncio.sleep(0.001)
-        finals = await asyncio.gather(*(state.when(lambda value: value == 100) for state in states))
-        assert [final.value for final in finals] == [100] * 10
-        for state in states:
-            assert state.computed.is_consistent
-            await state.close()
-
-    run_in_virtual_time(main())
+from tests.waiting import until
 
 
 async def test_an_invalidation_that_comes_during_the_computation_is_not_lost() -> None:
@@ -62,51 +29,6 @@ async def test_an_invalidation_that_comes_during_the_computation_is_not_lost() -
     await graph.close()
 
 
-async def test_closing_in_mid_update_cancels_it_and_does_not_try_again() -> None:
-    runs: list[str] = []
-    entered = asyncio.Event()
-
-    async def compute() -> int:
-        runs.append("began")
-        entered.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            runs.append("ended")
-        return 1
-
-    state = ComputedState(compute)
-    state.start()
-    state.start()
-    await entered.wait()
-    reader = asyncio.create_task(state.when(bool))
-    await asyncio.sleep(0)
-    await state.close()
-    assert runs == ["began", "ended"]
-    with pytest.raises(UsageError, match="closed"):
-        await reader
-    with pytest.raises(UsageError, match="not been computed"):
-        _ = state.value
-    with pytest.raises(UsageError, match="closed"):
-        state.start()
-    await state.close()
-
-
-async def test_the_last_value_stays_readable_after_the_end() -> None:
-    source = MutableState(1)
-
-    async def compute() -> int:
-        return source.value + 1
-
-    async with ComputedState(compute, name="plus one") as state:
-        assert await state == 2
-        await state.when(bool)
-    assert state.value == 2
-    assert state.error is None
-    assert [computed.value async for computed in state.changes()] == [2]
-    assert "plus one" in repr(state)
-
-
 def test_updates_wait_for_the_delay_and_skip_what_came_within_it() -> None:
     async def main() -> None:
         source = MutableState(0)
@@ -122,8 +44,7 @@ def test_updates_wait_for_the_delay_and_skip_what_came_within_it() -> None:
             for value in range(1, 6):
                 source.set(value)
                 await asyncio.sleep(1)
-            assert state.value == 0  # what a screen shows
-            assert await state == 5  # what is true
+            assert state.value == 0
             await state.when(lambda value: value == 5)
             assert loop.time() == pytest.approx(10.0)
         assert computed == [0, 5]
@@ -131,36 +52,141 @@ def test_updates_wait_for_the_delay_and_skip_what_came_within_it() -> None:
     run_in_virtual_time(main())
 
 
-def test_a_transient_error_is_shown_and_tried_again() -> None:
+def test_what_a_reader_has_computed_in_the_delay_is_shown_and_the_delay_begins_anew() -> None:
     async def main() -> None:
-        attempts = 0
+        source = MutableState(0)
 
         async def compute() -> int:
-            nonlocal attempts
-            attempts += 1
-            if attempts < 3:
-                raise ConnectionError
-            if attempts == 3:
-                raise asyncio.CancelledError
-            return attempts
+            return source.value
 
-        counts: list[int] = []
-
-        class Counting(FixedDelayer):
-            async def delay(self, retry_count: int) -> None:
-                counts.append(retry_count)
-                await super().delay(retry_count)
-
-        async with ComputedState(compute, update_delayer=Counting()) as state:
-            async for computed in state.changes():
-                if computed.error is None:
-                    break
-                assert isinstance(state.error, ConnectionError)
-            assert state.value == 4
-            assert counts == [1, 2, 3]
-            assert asyncio.get_running_loop().time() == pytest.approx(1 + 1 + 1 + 1 + 1)
+        loop = asyncio.get_running_loop()
+        async with ComputedState(compute, update_delayer=FixedDelayer(10.0)) as state:
+            await state.when(lambda value: value == 0)
+            source.set(1)
+            await asyncio.sleep(4)
+            assert state.value == 0  # shown, and out of date
+            assert await state == 1  # true
+            assert state.value == 1
+            await asyncio.sleep(16)
+            source.set(2)
+            await state.when(lambda value: value == 2)
+            assert loop.time() == pytest.approx(4 + 16 + 10)
 
     run_in_virtual_time(main())
+
+
+def test_what_a_reader_has_computed_ends_the_retries() -> None:
+    async def main() -> None:
+        source = MutableState(0)
+        source.set_error(ConnectionError())
+
+        async def compute() -> int:
+            return source.value
+
+        loop = asyncio.get_running_loop()
+        delayer = FixedDelayer(2.0, retry_delay_s=3600.0)
+        async with ComputedState(compute, update_delayer=delayer) as state:
+            await asyncio.sleep(5)
+            source.set(1)
+            assert await state == 1
+            assert state.snapshot.retry_count == 0
+            source.set(2)
+            await state.when(lambda value: value == 2)
+            assert loop.time() == pytest.approx(5 + 2)
+
+    run_in_virtual_time(main())
+
+
+async def test_what_was_computed_from_older_data_never_takes_the_place_of_what_is_newer() -> None:
+    cells, graph = Cells(a=1), Graph()
+    attach(cells, GraphHosting(graph))
+    gate = cells.gate("2*a")
+    async with ComputedState(lambda: cells.double("a")) as state:
+        await gate.entered.wait()
+        await cells.put("a", 2)
+        assert await state == 4
+        shown = state.snapshot
+        gate.open()
+        await until(lambda: graph.stats.computations == 4)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert cells.log.count("2*a") == 2
+        assert state.snapshot is shown
+    await graph.close()
+
+
+async def test_an_initial_value_is_shown_until_the_first_computation_has_ended() -> None:
+    gate = asyncio.Event()
+
+    async def compute() -> int:
+        await gate.wait()
+        return 2
+
+    state = ComputedState(compute, initial=0)
+    assert state.value == 0
+    assert state.snapshot.is_initial
+    assert state.snapshot.last_value == 0
+    assert not state.computed.is_consistent
+    seen: list[int] = []
+    async with state:
+        waiting = asyncio.create_task(state.when(lambda value: value < 5))
+        async for computed in state.changes():
+            seen.append(computed.value)
+            if len(seen) == 2:
+                break
+            gate.set()
+        assert seen == [0, 2]
+        assert (await waiting).value == 2  # the initial value was never computed
+        assert await state == 2
+        assert state.snapshot.update_count == 1
+
+
+async def test_what_reads_an_initial_value_is_out_of_date_at_once() -> None:
+    class Labels(ComputeService):
+        @compute_method
+        async def label(self) -> str:
+            return f"<{state.value}>"
+
+    async def compute() -> int:
+        return 2
+
+    graph, labels = Graph(), Labels()
+    attach(labels, GraphHosting(graph))
+    state = ComputedState(compute, initial=0)
+    assert await labels.label() == "<0>"
+    assert labels.label.peek() is None
+    async with state:
+        await state.when(bool)
+        assert await labels.label() == "<2>"
+    await graph.close()
+
+
+async def test_waiting_inside_a_computation_depends_on_nothing_but_what_is_returned() -> None:
+    class Waits(ComputeService):
+        @compute_method
+        async def when(self) -> int:
+            return (await state.when(lambda value: value == 2)).value
+
+    source, graph, waits = MutableState(1), Graph(), Waits()
+    attach(waits, GraphHosting(graph))
+
+    async def compute() -> int:
+        return source.value
+
+    async with ComputedState(compute) as state:
+        await state.when(lambda value: value == 1)
+        waiting = asyncio.ensure_future(_value_of(waits))
+        await asyncio.sleep(0)
+        source.set(2)
+        assert await waiting == 2
+        assert waits.when.peek() is not None
+        source.set(3)
+        assert waits.when.peek() is None
+    await graph.close()
+
+
+async def _value_of(waits: Any) -> int:
+    return int(await waits.when())
 
 
 async def test_a_compute_method_may_depend_on_a_computed_state() -> None:
@@ -199,5 +225,8 @@ async def test_a_state_started_inside_a_computation_is_not_part_of_it() -> None:
 
     state = ComputedState(compute)
     assert await starter.start() == 1
+    source.set(2)
+    await state.when(lambda value: value == 2)
+    assert starter.start.peek() is not None
     await state.close()
     await graph.close()

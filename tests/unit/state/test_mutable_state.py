@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import assert_type
+from typing import Any, assert_type
 
 import pytest
 
+from fusion_cluster.errors import ShardUnavailable, UsageError
 from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
 from fusion_cluster.state import MutableState
 
@@ -94,6 +95,75 @@ async def test_a_state_can_hold_an_error() -> None:
     assert rate.error is None
     assert await prices.by_await(3) == 6.0
     await graph.close()
+
+
+async def test_setting_the_very_error_that_it_holds_updates_nothing() -> None:
+    rate = MutableState(2.0)
+    error = LookupError("no rate today")
+    rate.set_error(error)
+    computed = rate.computed
+    rate.set_error(error)
+    assert rate.computed is computed
+    rate.set_error(LookupError("no rate today"))
+    assert rate.computed is not computed
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), LookupError, "bad"])
+async def test_what_is_no_exception_is_refused_as_an_error(error: Any) -> None:
+    rate = MutableState(2.0)
+    with pytest.raises(UsageError) as refused:
+        rate.set_error(error)
+    assert refused.value.field == "error"
+    assert rate.value == 2.0
+
+
+async def test_an_error_that_is_not_kept_as_a_result_is_held_all_the_same() -> None:
+    state = MutableState(0)
+    state.set_error(ShardUnavailable())
+    computed = state.computed
+    assert isinstance(computed.error, ShardUnavailable)
+    assert computed.is_consistent
+    changes = state.changes()
+    assert await anext(changes) is computed
+    state.set(1)
+    assert (await anext(changes)).value == 1  # at once
+
+
+async def test_waiting_inside_a_computation_depends_on_nothing_but_what_is_returned() -> None:
+    class Waits(ComputeService):
+        @compute_method
+        async def when(self) -> int:
+            return (await state.when(lambda value: value == 2)).value
+
+    state, graph, waits = MutableState(1), Graph(), Waits()
+    attach(waits, GraphHosting(graph))
+
+    async def read() -> int:
+        return await waits.when()
+
+    waiting = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    state.set(2)
+    assert await waiting == 2
+    assert waits.when.peek() is not None
+    state.set(3)
+    assert waits.when.peek() is None
+    state.set_error(LookupError())
+    with pytest.raises(LookupError):
+        await waits.when()
+    await graph.close()
+
+
+async def test_a_value_changed_in_place_is_made_known_by_an_updater() -> None:
+    basket = ["tea"]
+    state = MutableState(basket)
+    computed = state.computed
+    basket.append("milk")
+    state.set(basket)
+    assert state.computed is computed
+    state.update(lambda value: value)
+    assert state.computed is not computed
 
 
 def test_values_that_cannot_say_whether_they_are_equal_are_not() -> None:
