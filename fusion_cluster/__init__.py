@@ -27,10 +27,20 @@ from fusion_cluster.errors import (
     UsageError,
 )
 from fusion_cluster.graph import Computed, ComputeService, compute_method, gather, isolated
-from fusion_cluster.state import ComputedState, MutableState
+from fusion_cluster.state import (
+    BackoffDelayer,
+    ComputedState,
+    CutShortDelayer,
+    FixedDelayer,
+    MutableState,
+    StateSnapshot,
+    UpdateDelayer,
+    UserActions,
+)
 
 __all__ = [
     "App",
+    "BackoffDelayer",
     "CircularDependencyError",
     "ClusterError",
     "CommandError",
@@ -39,8 +49,10 @@ __all__ = [
     "ComputeService",
     "Computed",
     "ComputedState",
+    "CutShortDelayer",
     "Database",
     "DeadlineExceeded",
+    "FixedDelayer",
     "FusionError",
     "HandshakeRefused",
     "InvalidArgument",
@@ -54,9 +66,12 @@ __all__ = [
     "RemoteError",
     "RemoteProtocolError",
     "ShardUnavailable",
+    "StateSnapshot",
     "UnknownMethod",
     "UnknownService",
+    "UpdateDelayer",
     "UsageError",
+    "UserActions",
     "command",
     "compute_method",
     "gather",
