@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fusion_cluster.commands import Command
 from fusion_cluster.errors import UnknownMethod, UnknownService, UsageError
-from fusion_cluster.graph import ComputeMethod, ComputeService, Signature, service_methods
+from fusion_cluster.graph import (
+    DEFAULT_OPTIONS,
+    Bodies,
+    ComputeMethod,
+    ComputeOptions,
+    ComputeService,
+    RayTask,
+    Signature,
+    TaskRunner,
+    TransientClassifier,
+    is_transient,
+    service_methods,
+)
 from fusion_cluster.host import Host, LocalHost
 
 if TYPE_CHECKING:
@@ -52,18 +64,37 @@ class App:
         name: names the app in a Ray cluster; two apps in one cluster do not see each other.
         services: the service classes; their names must differ.
         database: given to every service as `self.database`.
+        defaults: options of compute methods where neither the method nor its service (`compute_defaults`) says
+            otherwise.
+        is_transient: tells which errors may go away by themselves, see `Transiency`; by default connections, time-outs,
+            lost or busy databases, and errors that say so themselves.
+        max_threads: how many bodies with `offload="thread"` run at a time in each process, without those that wait for
+            another computation; None: a few more than there are CPUs.
 
     Raises:
-        UsageError: two services of one name, or a class that is no service.
+        UsageError: two services of one name, a class that is no service, or defaults that make no sense.
     """
 
     def __init__(
-        self, name: str, services: Sequence[type[ComputeService]] = (), *, database: Database | None = None
+        self,
+        name: str,
+        services: Sequence[type[ComputeService]] = (),
+        *,
+        database: Database | None = None,
+        defaults: ComputeOptions = DEFAULT_OPTIONS,
+        is_transient: TransientClassifier = is_transient,
+        max_threads: int | None = None,
     ) -> None:
         if not name:
             raise UsageError("an app needs a name", field="name")
+        if not callable(is_transient):
+            raise UsageError("is_transient must be a function of an error", field="is_transient")
         self.name = name
         self.database = database
+        self.defaults = defaults
+        self.is_transient = is_transient
+        self.max_threads = max_threads
+        self.new_bodies()  # says what is wrong with the defaults
         self.services: dict[str, type[ComputeService]] = {}
         self.methods: dict[str, MethodSpec] = {}
         for service in services:
@@ -83,6 +114,22 @@ class App:
                 self.methods[full_name] = MethodSpec(full_name, "command", signature, service, method.shard_by)
             elif isinstance(method, ComputeMethod):
                 self.methods[full_name] = MethodSpec(full_name, "compute", signature, service, method.options.shard_by)
+
+    @property
+    def task_cpus(self) -> float:
+        """The most CPUs that one body asks for with `offload=RayTask(...)`; 0 when there is none."""
+        bodies = self.new_bodies()
+        offloads = [
+            bodies.options(method.options, service).offload
+            for service in self.services.values()
+            for method in service_methods(service).values()
+            if isinstance(method, ComputeMethod)
+        ]
+        return max((offload.num_cpus for offload in offloads if isinstance(offload, RayTask)), default=0.0)
+
+    def new_bodies(self) -> Bodies:
+        """What one host runs the app's bodies with."""
+        return Bodies(defaults=self.defaults, max_threads=self.max_threads)
 
     def method(self, service: str, method: str) -> MethodSpec:
         """The method of that name.
@@ -106,10 +153,13 @@ class App:
     async def local(self, *, max_nodes: int = 1_000_000) -> AsyncIterator[LocalHost]:
         """The whole app in this process and event loop: one graph, no network.
 
+        Bodies with `offload=RayTask(...)` run as Ray tasks if this process has called `ray.init()`, else in threads.
+
         Args:
             max_nodes: hard bound on the number of cached results.
         """
         host = LocalHost(self, max_nodes=max_nodes)
+        host.bodies.task_runner = _local_task_runner()
         try:
             yield host
         finally:
@@ -129,6 +179,17 @@ class App:
         from fusion_shards.cluster import join  # the composition seam, see docs/adr/0003-nested-packages.md
 
         return join(self, namespace=namespace)
+
+
+def _local_task_runner() -> TaskRunner | None:
+    """What runs tasks on the Ray cluster of this process; None where there is none."""
+    ray: Any = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    from fusion_shards.cluster import local_task_runner  # the composition seam, see docs/adr/0003-nested-packages.md
+
+    runner: TaskRunner = local_task_runner()
+    return runner
 
 
 def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:

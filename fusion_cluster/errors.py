@@ -64,6 +64,12 @@ class CircularDependencyError(ComputeError):
     """A computation waits, directly or through others, for itself; the message names the path."""
 
 
+class WorkerLost(ComputeError):
+    """The process to which a body was offloaded is gone: it was killed, or ran out of memory. Computed anew later."""
+
+    is_transient = True
+
+
 class RemoteError(ComputeError):
     """An exception of user code, raised in another process, whose class is not known here.
 

@@ -6,6 +6,7 @@ another process) and where invalidations and commands go. `LocalHost` is the who
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
@@ -28,11 +29,18 @@ class Host(ABC):
         app: the app to host.
         max_nodes: hard bound on the number of nodes in the graph.
         runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
+
+    Attributes:
+        graph: the computeds.
+        bodies: default options, and what runs bodies off the event loop.
+        loop: the event loop in which it was made, if it was in one.
     """
 
     def __init__(self, app: App, *, max_nodes: int, runs_bodies: bool) -> None:
         self.app = app
-        self.graph = Graph(max_nodes=max_nodes)
+        self.graph = Graph(max_nodes=max_nodes, is_transient=app.is_transient)
+        self.bodies = app.new_bodies()
+        self.loop = _loop_now()
         self.commands: dict[str, BoundCommand[..., Any]] = {}
         self.turns = Turns()
         self._services = {service: self._create(service, runs_bodies) for service in app.services.values()}
@@ -113,7 +121,7 @@ class Host(ABC):
     # -- wiring ----------------------------------------------------------------------
     def _create(self, service: type[ComputeService], runs_bodies: bool) -> ComputeService:
         instance = service() if runs_bodies else service.__new__(service)
-        attach(instance, self)
+        attach(instance, self, bodies=self.bodies)
         for method in service_methods(service):
             bound = getattr(instance, method).function
             if isinstance(bound, BoundCommand):
@@ -135,6 +143,13 @@ class Host(ABC):
                     field=attribute,
                 )
             setattr(instance, attribute, dependency)
+
+
+def _loop_now() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def service_annotations(service: type[ComputeService]) -> dict[str, Any]:

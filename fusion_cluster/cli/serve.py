@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import Coroutine
@@ -34,7 +35,7 @@ def serve(
     require_ray()
     from fusion_shards.launch import launch, start_ray, stop_ray
 
-    import_app(app)  # a wrong name is told at once, before Ray has started
+    task_cpus = import_app(app).task_cpus  # a wrong name is told at once, before Ray has started
 
     async def run() -> None:
         out = console()
@@ -43,7 +44,8 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, told_to_stop.set)
         with out.status(f"starting {app} on Ray: {shards} shards, {gateways} gateways"):
-            cpus = max(os.cpu_count() or 1, shards + gateways)
+            # Members keep a CPU each for good: a body that runs as a Ray task needs one besides.
+            cpus = max(os.cpu_count() or 1, shards + gateways + math.ceil(task_cpus))
             await asyncio.to_thread(start_ray, address=ray_address, cpus=cpus)
             launched = await unless(
                 told_to_stop,

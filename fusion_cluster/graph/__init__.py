@@ -1,24 +1,35 @@
 """The dependency graph: compute methods, computeds, invalidation. One process, one event loop, no IO of its own."""
 
 from fusion_cluster.graph.computation import Waiter
-from fusion_cluster.graph.compute_method import BoundComputeMethod, ComputeMethod, compute_method
+from fusion_cluster.graph.compute_method import (
+    BoundComputeMethod,
+    ComputeMethod,
+    ComputeMethodDecorator,
+    compute_method,
+)
 from fusion_cluster.graph.computed import Computed, State
 from fusion_cluster.graph.context import current_computation, isolated
+from fusion_cluster.graph.facade import value_of
+from fusion_cluster.graph.failure import Transiency, TransientClassifier, is_transient
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.gather import gather
 from fusion_cluster.graph.graph import Graph, GraphStats
 from fusion_cluster.graph.hosting import DONE, GraphHosting
 from fusion_cluster.graph.key import Key
-from fusion_cluster.graph.options import ComputeOptions
+from fusion_cluster.graph.offload import Bodies, TaskBody, TaskRunner
+from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload, RayTask
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, attach, is_attached, service_methods
 from fusion_cluster.graph.signature import REQUIRED, Parameter, Signature
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "DONE",
     "REQUIRED",
+    "Bodies",
     "BoundComputeMethod",
     "ComputeFunction",
     "ComputeMethod",
+    "ComputeMethodDecorator",
     "ComputeOptions",
     "ComputeService",
     "Computed",
@@ -27,16 +38,24 @@ __all__ = [
     "GraphStats",
     "Hosting",
     "Key",
+    "Offload",
     "Parameter",
+    "RayTask",
     "ServiceMethod",
     "Signature",
     "State",
+    "TaskBody",
+    "TaskRunner",
+    "Transiency",
+    "TransientClassifier",
     "Waiter",
     "attach",
     "compute_method",
     "current_computation",
     "gather",
     "is_attached",
+    "is_transient",
     "isolated",
     "service_methods",
+    "value_of",
 ]

@@ -1,19 +1,19 @@
-"""`@compute_method`: an `async def` whose results are cached and tracked."""
+"""`@compute_method`: a method whose results are cached and tracked."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.core import make_call
 from fusion_cluster.graph.function import ComputeFunction
-from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions
-from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod
+from fusion_cluster.graph.offload import Bodies
+from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload
+from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -54,10 +54,14 @@ class ComputeMethod(ServiceMethod, Generic[P, T]):
     """The descriptor that `@compute_method` leaves in the class.
 
     Attributes:
-        options: what the decorator was told.
+        options: what the decorator was told. What holds for a hosted method is `service.method.function.options`.
     """
 
-    def __init__(self, body: Callable[..., Coroutine[Any, Any, T]], options: ComputeOptions = DEFAULT_OPTIONS) -> None:
+    takes_plain_def: ClassVar[bool] = True
+
+    def __init__(
+        self, body: Callable[..., Coroutine[Any, Any, T] | T], options: ComputeOptions = DEFAULT_OPTIONS
+    ) -> None:
         super().__init__(body)
         self.options = options
         chosen = options.shard_by
@@ -78,14 +82,16 @@ class ComputeMethod(ServiceMethod, Generic[P, T]):
         """Enter the compute function in the graph; return the bound method, a plain function with attributes."""
         signature = self.signature(type(instance))
         name = f"{service_name}.{self.name}"
+        bodies = bodies_of(instance) or Bodies()
+        options = bodies.options(self.options, type(instance))
         function = ComputeFunction(
             service_name=service_name,
             method_name=self.name,
             signature=signature if signature.name == name else signature.renamed(name),
-            body=MethodType(self.body, instance),
+            body=bodies.place(self, instance, name, options.offload),
             hosting=hosting,
             graph=hosting.graph,
-            options=self.options,
+            options=options,
         )
         hosting.graph.add(function)
         return bind(function, self.body)
@@ -113,8 +119,21 @@ def bind(function: ComputeFunction, body: Callable[..., Any]) -> BoundComputeMet
     return cast("BoundComputeMethod[Any, Any]", call)
 
 
+class ComputeMethodDecorator(Protocol):
+    """What `compute_method(...)` with options is: it makes a method a compute method."""
+
+    @overload
+    def __call__(self, body: Callable[Concatenate[S, P], Coroutine[Any, Any, T]], /) -> ComputeMethod[P, T]: ...
+    @overload
+    def __call__(self, body: Callable[Concatenate[S, P], T], /) -> ComputeMethod[P, T]: ...
+
+
 @overload
 def compute_method(body: Callable[Concatenate[S, P], Coroutine[Any, Any, T]], /) -> ComputeMethod[P, T]: ...
+
+
+@overload
+def compute_method(body: Callable[Concatenate[S, P], T], /) -> ComputeMethod[P, T]: ...
 
 
 @overload
@@ -127,19 +146,34 @@ def compute_method(
     error_delay: float = 30.0,
     consolidation_delay: float | None = None,
     shard_by: str | Callable[..., Any] | None = None,
-) -> Callable[[Callable[Concatenate[S, P], Coroutine[Any, Any, T]]], ComputeMethod[P, T]]: ...
+    offload: Offload | None = None,
+) -> ComputeMethodDecorator: ...
 
 
 def compute_method(body: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Make an `async def` of a service a compute method: each result is cached and knows what it was computed from.
+    """Make a method of a service a compute method: each result is cached and knows what it was computed from.
 
-    Use it plain, or with options (see `ComputeOptions`).
+    Use it plain, or with options (see `ComputeOptions`). What is not said here is what the service says
+    (`compute_defaults`), then what the app says (`App(defaults=…)`).
+
+    An `async def` reads other compute methods by `await`. A plain `def` cannot wait: on the event loop its calls give
+    the values that are there already, and `UsageError` where there is none; with `offload="thread"` they wait.
 
     >>> class Carts(ComputeService):
     ...     @compute_method(min_cache_duration=60)
     ...     async def total(self, cart_id: str) -> Decimal: ...
+    ...
+    ...     @compute_method(offload="thread")
+    ...     def invoice(self, cart_id: str) -> bytes: ...
+
+    Raises:
+        UsageError: an option is unknown or out of its range; the method is a generator, or takes `*args` or `**kwargs`.
     """
     if body is not None:
         return ComputeMethod(body)
-    chosen = ComputeOptions(**options)
+    try:
+        chosen = ComputeOptions(**options)
+    except TypeError as error:
+        unknown = next((name for name in options if name not in ComputeOptions.__dataclass_fields__), "")
+        raise UsageError(f"compute_method has no option {unknown!r}", field=unknown) from error
     return lambda body: ComputeMethod(body, chosen)

@@ -79,6 +79,7 @@ class ComputeOptions:
     offload: Offload | None = None
 
     def __new__(cls, **said: Any) -> Self:
+        """Note what is said."""
         options = super().__new__(cls)
         object.__setattr__(options, "_said", frozenset(said))
         return options

@@ -13,6 +13,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, require_defaults
 from fusion_cluster.graph.signature import Signature
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fusion_cluster.graph.computed import Computed
     from fusion_cluster.graph.function import ComputeFunction
     from fusion_cluster.graph.graph import Graph
+    from fusion_cluster.graph.offload import Bodies
 
 
 class Hosting(Protocol):
@@ -60,16 +62,25 @@ class Hosting(Protocol):
 class ServiceMethod(ABC):
     """A method of a service that is more than a method: the descriptor that decorators leave in the class.
 
+    Attributes:
+        takes_plain_def: the method may be a plain `def` as well as an `async def`.
+
     Args:
-        body: the `async def` as written.
+        body: the method as written.
 
     Raises:
-        UsageError: it is not an `async def`, or takes `*args` or `**kwargs`.
+        UsageError: it is not an `async def` (nor what else may be), or takes `*args` or `**kwargs`.
     """
 
-    def __init__(self, body: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+    takes_plain_def: ClassVar[bool] = False
+
+    def __init__(self, body: Callable[..., Any]) -> None:
         if not inspect.iscoroutinefunction(body):
-            raise UsageError(f"{getattr(body, '__qualname__', body)!s} must be an async def")
+            name = getattr(body, "__qualname__", body)
+            if not (self.takes_plain_def and inspect.isfunction(body)):
+                raise UsageError(f"{name!s} must be an async def")
+            if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
+                raise UsageError(f"{name!s} is a generator, which gives no value: return a tuple or a list")
         self.body = body
         self.name = body.__name__
         self.__doc__ = body.__doc__
@@ -126,20 +137,26 @@ class ComputeService:
         service_name: the service's name in keys and on the wire; the class's own name unless the class sets it.
         shard_group: services of one group put equal first arguments on the same shard; the service's name unless the
             class or one of its bases sets it.
+        compute_defaults: options of the class's compute methods that say nothing themselves; a class adds to what its
+            bases say. They win over the app's.
     """
 
     database: Database
 
     service_name: ClassVar[str] = "ComputeService"
     shard_group: ClassVar[str] = "ComputeService"
+    compute_defaults: ClassVar[ComputeOptions] = DEFAULT_OPTIONS
 
     _chosen_shard_group: ClassVar[str | None] = None
     _hosting: Hosting | None = None
+    _bodies: Bodies | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "service_name" not in cls.__dict__:
             cls.service_name = cls.__name__
+        if "compute_defaults" in cls.__dict__:
+            require_defaults(cls.compute_defaults, f"{cls.__name__}.compute_defaults")
         if "shard_group" in cls.__dict__:
             cls._chosen_shard_group = cls.shard_group
         else:
@@ -159,8 +176,21 @@ def service_methods(cls: type[ComputeService]) -> dict[str, ServiceMethod]:
     return {name: member for name, member in members.items() if isinstance(member, ServiceMethod)}
 
 
-def attach(instance: ComputeService, hosting: Hosting, service_name: str | None = None) -> None:
+def bodies_of(instance: ComputeService) -> Bodies | None:
+    """Return what runs the bodies of `instance`, as given to `attach`."""
+    return instance._bodies
+
+
+def attach(
+    instance: ComputeService, hosting: Hosting, service_name: str | None = None, *, bodies: Bodies | None = None
+) -> None:
     """Bind all service methods of `instance` to `hosting`.
+
+    Args:
+        instance: the service.
+        hosting: where its values come from.
+        service_name: its name in keys, if not its class's.
+        bodies: default options and threads; a service that is given none has its own.
 
     Raises:
         UsageError: the instance is attached already.
@@ -168,6 +198,7 @@ def attach(instance: ComputeService, hosting: Hosting, service_name: str | None 
     if is_attached(instance):
         raise UsageError(f"{type(instance).__name__} is hosted already")
     name = service_name or type(instance).service_name
+    instance._bodies = bodies
     methods = service_methods(type(instance))
     bound = {method: descriptor.bind(instance, hosting, name) for method, descriptor in methods.items()}
     instance.__dict__.update(bound)

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fusion_cluster.app import App
+from fusion_cluster.graph import TaskRunner
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.host import ClusterHost
 from fusion_shards.control import follow_slot_map, persist
 from fusion_shards.launch import attach, start_ray
 from fusion_shards.member import new_host
+from fusion_shards.ray_offload import RayTasks, WorkerPreparation
 
 
 @asynccontextmanager
@@ -39,3 +41,8 @@ async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
     finally:
         following.cancel()
         await host.close()
+
+
+def local_task_runner() -> TaskRunner:
+    """What runs bodies on the Ray cluster that this process has joined, for an app that it hosts itself."""
+    return RayTasks(WorkerPreparation.of_this_process())

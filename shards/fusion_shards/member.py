@@ -14,6 +14,7 @@ from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus, Role, resident_bytes
+from fusion_shards.ray_offload import RayTasks, WorkerPreparation
 
 GRACE_S = 2.0
 """How long calls and commands in flight may go on when a member stops."""
@@ -42,7 +43,7 @@ def new_host(
     app: App, configuration: AppConfiguration, peer_id: str, *, shard_id: int | None = None, epoch: int = 0
 ) -> ClusterHost:
     """A member of the app's cluster."""
-    return ClusterHost(
+    host = ClusterHost(
         app,
         dial=dial_shard,
         peer_id=peer_id,
@@ -53,6 +54,8 @@ def new_host(
         call_timeout_s=configuration.call_timeout_s,
         max_nodes=configuration.max_nodes,
     )
+    host.bodies.task_runner = RayTasks(WorkerPreparation.of_app(configuration))
+    return host
 
 
 def status_of(role: Role, member_id: int, host: ClusterHost, serving: Serving, address: str) -> MemberStatus:

@@ -1,0 +1,202 @@
+"""Bodies as Ray tasks: what runs `@compute_method(offload=RayTask(...))` where a process has Ray.
+
+What is pickled is code and arguments of the cluster's own processes: the service class, by reference where it can be
+imported, and arguments that were decoded and checked before. A worker process prepares itself like the process that
+sends: the same folders to import from, the same current folder, the same variables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Awaitable
+from typing import Any, Final, Self
+
+import msgspec
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+
+from fusion_cluster.errors import RemoteError, UsageError, WorkerLost
+from fusion_cluster.graph import RayTask, TaskBody
+from fusion_shards.configuration import AppConfiguration
+
+logger = logging.getLogger(__name__)
+
+CANCEL_GRACE_S: Final = 2.0
+"""How long a task may take to end by itself when it is cancelled; then its worker process is killed."""
+
+PASSED_ENVIRONMENT: Final = "FUSION_"
+
+
+class WorkerPreparation(msgspec.Struct, frozen=True):
+    """What a worker process needs so that it can import the app's code.
+
+    Attributes:
+        sys_path: folders to import from, besides its own.
+        folder: the current folder, where there is one of this name.
+        environment: variables to set.
+    """
+
+    sys_path: tuple[str, ...] = ()
+    folder: str = ""
+    environment: dict[str, str] = {}
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """What this process has."""
+        passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ENVIRONMENT)}
+        return cls(tuple(path for path in sys.path if path), os.getcwd(), passed)
+
+    @classmethod
+    def of_app(cls, configuration: AppConfiguration) -> Self:
+        """What the app's members were told."""
+        folder = configuration.folder
+        sys_path = (*((folder,) if folder else ()), *configuration.sys_path)
+        return cls(sys_path, folder, configuration.environment)
+
+    def apply(self) -> None:
+        """Prepare this process."""
+        if os.path.isdir(self.folder):
+            os.chdir(self.folder)
+        os.environ.update(self.environment)
+        sys.path.extend(path for path in self.sys_path if path not in sys.path)
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """How a body has failed in a worker.
+
+    Attributes:
+        error: the pickled error.
+        trace: its traceback, as text.
+    """
+
+    error: bytes
+    trace: str
+
+
+class RayTasks:
+    """Runs bodies as Ray tasks (a `graph.TaskRunner`).
+
+    Args:
+        preparation: for the worker processes.
+    """
+
+    def __init__(self, preparation: WorkerPreparation) -> None:
+        self._preparation = preparation
+        self._giving_up: set[asyncio.Task[None]] = set()
+
+    async def run(self, task: RayTask, body: TaskBody) -> Any:
+        """Run a body on a worker that has the resources free, and wait until there is one.
+
+        Raises:
+            WorkerLost: the worker process is gone.
+            UsageError: arguments, code or result cannot be pickled.
+            Exception: what the body raised.
+        """
+        try:
+            pickled = _dumps(body)
+        except Exception as error:
+            raise UsageError(f"{body.name} cannot be sent to a Ray worker: {error}") from error
+        remote: Any = _run_pickled.options(name=body.name, **_options(task))
+        reference = remote.remote(self._preparation, pickled)
+        try:
+            result = await reference
+        except asyncio.CancelledError:
+            self._give_up(reference)
+            raise
+        except TaskCancelledError:
+            raise asyncio.CancelledError(f"the Ray task of {body.name} was cancelled") from None
+        except RayTaskError as error:
+            raise _untold(error, body.name) from None
+        except RayError as error:
+            raise WorkerLost(f"the worker process that ran {body.name} is gone: {_first_line(error)}") from None
+        if isinstance(result, Failed):
+            raise _unpickled(result)
+        return result
+
+    def _give_up(self, reference: Any) -> None:
+        giving_up = asyncio.get_running_loop().create_task(_cancel(reference), name="cancel a Ray task")
+        self._giving_up.add(giving_up)
+        giving_up.add_done_callback(self._giving_up.discard)
+
+
+async def _cancel(reference: Any) -> None:
+    """Interrupt a task; kill its worker if that does not help, or if there is no time to see."""
+    ray.cancel(reference, force=False)
+    has_ended = False
+    try:
+        has_ended = await _ends(reference)
+    finally:
+        if not has_ended and ray.is_initialized():
+            ray.cancel(reference, force=True)
+
+
+async def _ends(reference: Awaitable[Any]) -> bool:
+    try:
+        await asyncio.wait_for(reference, CANCEL_GRACE_S)
+    except TimeoutError:
+        return False
+    except Exception as error:
+        logger.debug("a cancelled Ray task has ended: %r", error)
+    return True
+
+
+def _options(task: RayTask) -> dict[str, Any]:
+    """A crash of a worker is an error, computed anew after a delay: Ray shall not try again by itself."""
+    options: dict[str, Any] = {"num_cpus": task.num_cpus, "num_gpus": task.num_gpus, "max_retries": 0}
+    if task.memory_bytes is not None:
+        options["memory"] = task.memory_bytes
+    if task.resources:
+        options["resources"] = dict(task.resources)
+    return options
+
+
+# -- in the worker -----------------------------------------------------------------------------------------------------
+@ray.remote
+def _run_pickled(preparation: WorkerPreparation, pickled: bytes) -> Any:
+    try:
+        preparation.apply()
+        body: TaskBody = cloudpickle.loads(pickled)
+        return body.run()
+    except Exception as error:
+        trace = "".join(traceback.format_exception(error))
+        return Failed(_pickled(error), trace)
+
+
+def _pickled(error: Exception) -> bytes:
+    """An error as bytes; one that cannot be made again from them becomes a `RemoteError`."""
+    try:
+        pickled = _dumps(error)
+        if type(cloudpickle.loads(pickled)) is type(error):
+            return pickled
+    except Exception as problem:
+        logger.debug("%r cannot be pickled: %r", error, problem)
+    return _dumps(RemoteError(str(error), error_type=type(error).__name__))
+
+
+def _dumps(value: object) -> bytes:
+    pickled: bytes = cloudpickle.dumps(value)  # type: ignore[no-untyped-call]
+    return pickled
+
+
+# -- what comes back ---------------------------------------------------------------------------------------------------
+def _unpickled(failed: Failed) -> Exception:
+    try:
+        error: Exception = cloudpickle.loads(failed.error)
+    except Exception as problem:
+        error = RemoteError(f"an error that cannot be read here: {problem!r}")
+    error.add_note(f"in a Ray worker:\n{failed.trace}")
+    return error
+
+
+def _untold(error: RayTaskError, name: str) -> Exception:
+    """An error that is not the body's: what it returned cannot be pickled, most likely."""
+    return UsageError(f"a Ray worker could not run {name}, or send back what it returned: {error.cause!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
