@@ -12,7 +12,10 @@ from fusion_cluster.errors import UsageError
 
 
 class UpdateDelayer(Protocol):
-    """Paces the updates of a `ComputedState`. One delayer may serve any number of states."""
+    """Paces the updates of a `ComputedState`. One delayer may serve any number of states.
+
+    Before a retry a state waits 0.05 s at least, whatever its delayer says, so that none keeps a processor busy.
+    """
 
     async def delay(self, retry_count: int) -> None:
         """Wait until the next update may begin. Is cancelled when that is to begin earlier.
