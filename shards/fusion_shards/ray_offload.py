@@ -162,12 +162,12 @@ def _run_pickled(preparation: WorkerPreparation, pickled: bytes) -> Any:
         preparation.apply()
         body: TaskBody = cloudpickle.loads(pickled)
         return body.run()
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         trace = "".join(traceback.format_exception(error))
         return Failed(_pickled(error), trace)
 
 
-def _pickled(error: Exception) -> bytes:
+def _pickled(error: BaseException) -> bytes:
     """An error as bytes; one that cannot be made again from them becomes a `RemoteError`."""
     try:
         pickled = _dumps(error)
@@ -184,9 +184,9 @@ def _dumps(value: object) -> bytes:
 
 
 # -- what comes back ---------------------------------------------------------------------------------------------------
-def _unpickled(failed: Failed) -> Exception:
+def _unpickled(failed: Failed) -> BaseException:
     try:
-        error: Exception = cloudpickle.loads(failed.error)
+        error: BaseException = cloudpickle.loads(failed.error)
     except Exception as problem:
         error = RemoteError(f"an error that cannot be read here: {problem!r}")
     error.add_note(f"in a Ray worker:\n{failed.trace}")
