@@ -3,6 +3,8 @@
 One computation runs a node's body in a task of its own, so that no single caller's cancellation ends it. Whoever wants
 the output is a *waiter*; when the last one leaves, the computation is abandoned: its node leaves the registry at that
 moment, so that a newcomer starts anew instead of joining a computation that is being cancelled.
+
+A node whose value was paged out is consistent and has its edges: its computation only brings the value back.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from contextvars import copy_context
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from fusion_cluster.graph.cause import CANCELLED, LOST_VALUE
 from fusion_cluster.graph.context import current_computation, running_computation
-from fusion_cluster.graph.core import COMPUTING, INVALIDATED, OUTDATED, Node, link, settle, unlink, unlink_all
+from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, link, unlink
 from fusion_cluster.graph.failure import Failure
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ class Waiter:
         computation: what it waits for; None when that had ended before.
         dependent: the computation on whose behalf it waits, if any.
         is_isolated: the dependent waits, but will not depend on what it gets.
-        on_done: called once with the node, when the computation ends; not after `leave`.
+        on_done: called once with the node, when the computation ends; not after `leave`. None while it need not be.
     """
 
     __slots__ = ("computation", "dependent", "is_isolated", "on_done")
@@ -40,7 +43,7 @@ class Waiter:
         self,
         computation: Computation | None,
         dependent: Node[Any] | None,
-        on_done: Callable[[Computed[Any]], object],
+        on_done: Callable[[Computed[Any]], object] | None = None,
         *,
         is_isolated: bool = False,
     ) -> None:
@@ -71,17 +74,33 @@ class Computation:
 
     def __init__(self, node: Computed[Any]) -> None:
         self.node = node
+        self.task: asyncio.Task[None] | None = None
         self.waiters: dict[Waiter, None] = {}
         self.waits_for: dict[Node[Any], int] | None = None
         self.waits_isolated: dict[Node[Any], int] | None = None
-        graph = node.function.graph
-        loop = graph.running_loop()
-        context = copy_context()
-        context.run(current_computation.set, node)
-        context.run(running_computation.set, node)
-        self.task: asyncio.Task[None] = loop.create_task(self._run(), name=node.function.name, context=context)
         node._computation = self
-        graph.on_started(self)
+
+    def start(self, *, is_eager: bool) -> None:
+        """Start the body.
+
+        Args:
+            is_eager: run it up to its first wait now, and to its end if it has none.
+
+        Raises:
+            UsageError: this is not the event loop of the graph.
+        """
+        function = self.node.function
+        graph = function.graph
+        try:
+            starter = graph.starter()
+        except BaseException:
+            self.abandon()
+            raise
+        if is_eager:
+            task = starter.start(self._run(), function.name, copy_context())
+        else:
+            task = starter.loop.create_task(self._run(), name=function.name, context=copy_context())
+        graph.on_started(self, task)
 
     # -- whom it waits for -------------------------------------------------------------------------------------------
     @property
@@ -105,7 +124,7 @@ class Computation:
         self.waits_for[node] = self.waits_for.get(node, 0) + 1
         if self.node._state == COMPUTING:
             if node._state == OUTDATED:
-                self.node.invalidate()  # it will be given an old value
+                self.node.function.graph.invalidate(self.node)  # it will be given an old value
             else:
                 link(self.node, node)
 
@@ -135,19 +154,18 @@ class Computation:
 
     def abandon(self) -> None:
         """Cancel the computation: its node has no output and is out of the registry when this returns."""
-        node = self.node
-        if node._computation is not self:
-            return
-        self._detach()
-        node.function.graph.invalidate(node)
-        node._state = INVALIDATED
-        if not self.task.get_loop().is_closed():
-            self.task.cancel()
-        self._tell_waiters()
+        task = self.task
+        if self._end_without_output() and task is not None and not task.get_loop().is_closed():
+            task.cancel()
 
     # -- the run -----------------------------------------------------------------------------------------------------
     async def _run(self) -> None:
         node = self.node
+        self.task = asyncio.current_task()
+        current_computation.set(node)
+        running_computation.set(node)
+        if node._computation is not self:
+            return  # abandoned before it began
         try:
             value = await node.function.hosting.produce(node)
         except asyncio.CancelledError:
@@ -155,25 +173,49 @@ class Computation:
         except Exception as error:
             current_computation.set(None)
             if node._computation is self:
-                node._failure = Failure.caught(error)
-                self._complete()
+                self._fail(error)
         except (KeyboardInterrupt, SystemExit):
             self.on_cancelled()
             raise
         else:
-            current_computation.set(None)
             if node._computation is self:
-                node._value = value
-                self._complete()
+                self._succeed(value)
 
     def on_cancelled(self) -> None:
         """End without output, because the task was cancelled or the body raised `CancelledError`."""
+        self._end_without_output()
+
+    def _end_without_output(self) -> bool:
+        """Tell whether this was still computing its node."""
         node = self.node
         if node._computation is not self:
-            return
+            return False
         self._detach()
-        node.function.graph.invalidate(node)
-        node._state = INVALIDATED
+        if node._state != CONSISTENT:  # one that is consistent stays paged out
+            node.function.graph.invalidate(node, CANCELLED)
+            node._state = INVALIDATED
+        self._tell_waiters()
+        return True
+
+    def _succeed(self, value: Any) -> None:
+        node = self.node
+        function = node.function
+        if function.is_plain and not self.waits_for and node.table.registry.succeed(node, value):
+            self.waits_for = self.waits_isolated = None
+        elif node._is_paged_out and node._state == CONSISTENT:
+            self._detach()
+            function.graph.page_in(node, value)
+        else:
+            node._value = value
+            self._complete()
+        self._tell_waiters()
+
+    def _fail(self, error: Exception) -> None:
+        node = self.node
+        node._failure = Failure.caught(error)
+        if node._is_paged_out and node._state == CONSISTENT:
+            node.function.graph.invalidate(node, LOST_VALUE)  # its dependents know the value, not this error
+        self._complete()
         self._tell_waiters()
 
     def _complete(self) -> None:
@@ -181,12 +223,11 @@ class Computation:
         graph = node.function.graph
         self._detach()
         if node.version == 0:
-            node.version = graph.next_version()
+            node.version = graph.registry.next_version()
         if node._state == OUTDATED:
             node._state = INVALIDATED
         else:
             graph.admit(node)
-        self._tell_waiters()
 
     def _detach(self) -> None:
         """Take the node off this computation, which from now on waits for nothing on the node's behalf."""
@@ -194,8 +235,9 @@ class Computation:
         node._computation = None
         if node._state == OUTDATED:
             node.function.on_outdated_ended(node)
-        if self.waits_for is not None:
-            unlink_all(node, self.waits_for)
+        elif self.waits_for and node._state == COMPUTING:
+            for awaited in self.waits_for:
+                unlink(node, awaited)
         self.waits_for = self.waits_isolated = None
 
     def _tell_waiters(self) -> None:
@@ -208,9 +250,11 @@ class Computation:
                 continue
             if waiter.is_isolated:
                 (computation.waits_isolated or {}).pop(node, None)
-            elif (computation.waits_for or {}).pop(node, None) is not None:
-                settle(dependent, node)
+            else:
+                (computation.waits_for or {}).pop(node, None)  # the edge stays: now it says that the output was used
         for waiter in waiters:
+            if waiter.on_done is None:
+                continue
             try:
                 waiter.on_done(node)
             except Exception:

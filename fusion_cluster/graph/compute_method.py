@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Typ
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.core import make_call
+from fusion_cluster.graph.core import Call, ServiceMethodHit, adopt_descriptor
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.offload import Bodies
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
+from fusion_cluster.graph.signature import REQUIRED
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -50,7 +51,7 @@ class BoundComputeMethod(Protocol[P, T_co]):
         ...
 
 
-class ComputeMethod(ServiceMethod, Generic[P, T]):
+class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
     """The descriptor that `@compute_method` leaves in the class.
 
     Attributes:
@@ -94,13 +95,21 @@ class ComputeMethod(ServiceMethod, Generic[P, T]):
             options=options,
         )
         hosting.graph.add(function)
-        return bind(function, self.body)
+        return bind(function, self, instance)
 
 
-def bind(function: ComputeFunction, body: Callable[..., Any]) -> BoundComputeMethod[Any, Any]:
-    """Return `function` as users call it; `body` lends its name and documentation."""
-    call = cast("Any", make_call(function))
-    functools.update_wrapper(call, body, updated=())
+def bind(function: ComputeFunction, descriptor: ServiceMethod, instance: object) -> BoundComputeMethod[Any, Any]:
+    """Return `function` as users call it: a method of `instance`."""
+    signature = function.signature
+    call = cast(
+        "Any",
+        Call(
+            *(function.table, function.find, descriptor, instance),
+            *(signature.names_for_callers, signature.defaults, REQUIRED, signature.positional_count),
+            signature.canonical_types,
+        ),
+    )
+    functools.update_wrapper(call, descriptor.body, updated=())
     arguments_of = function.signature.bind
 
     def invalidate(*args: Any, **kwargs: Any) -> Awaitable[None]:
@@ -117,6 +126,9 @@ def bind(function: ComputeFunction, body: Callable[..., Any]) -> BoundComputeMet
     call.peek = peek
     call.changes = changes
     return cast("BoundComputeMethod[Any, Any]", call)
+
+
+adopt_descriptor(ComputeMethod)
 
 
 class ComputeMethodDecorator(Protocol):

@@ -6,15 +6,18 @@ import asyncio
 import enum
 import functools
 from collections.abc import AsyncIterator, Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fusion_cluster.errors import InvariantViolation, UsageError
+from fusion_cluster.graph.cause import call_site
 from fusion_cluster.graph.computation import Waiter
 from fusion_cluster.graph.context import current_computation, isolated
-from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, T_co, capture
+from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, adopt_node, capture
 from fusion_cluster.graph.failure import is_memoized
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.waiting import enter
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class State(enum.Enum):
@@ -33,6 +36,9 @@ _STATES: Final = {
 }
 
 
+_get_current: Final = current_computation.get
+
+
 class Computed(Node[T_co]):
     """One result of a compute method: a key, a version, an output (value or error) and a state.
 
@@ -46,6 +52,22 @@ class Computed(Node[T_co]):
 
     def __repr__(self) -> str:
         return f"<Computed {self.key} {self.state.value} v{self.version}>"
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        # In C an `await` statement does the same without making a generator, where there is nothing to wait for.
+        try:
+            value = self._value
+        except AttributeError:
+            pass
+        else:
+            dependent = _get_current()
+            if dependent is not None:
+                capture(dependent, self)
+            return value
+        try:
+            return (yield from self._use())
+        finally:
+            del self  # an error's traceback holds this frame, the frame must not hold the error's node
 
     # -- what it is --------------------------------------------------------------------------------------------------
     @property
@@ -65,7 +87,10 @@ class Computed(Node[T_co]):
 
     @property
     def has_output(self) -> bool:
-        """Whether there is a value or an error: not while computing, nor after a computation that was cancelled."""
+        """Whether there is a value or an error.
+
+        Not while computing, nor after a computation that was cancelled, nor while the value is paged out.
+        """
         return self._failure is not None or hasattr(self, "_value")
 
     @property
@@ -93,8 +118,11 @@ class Computed(Node[T_co]):
 
     # -- invalidation ------------------------------------------------------------------------------------------------
     def invalidate(self) -> None:
-        """Mark this computed and its transitive dependents as out of date. Idempotent; recomputes nothing."""
-        self.function.graph.invalidate(self)
+        """Mark this computed and its transitive dependents as out of date. Idempotent; recomputes nothing.
+
+        With an `invalidation_delay` that happens after the delay.
+        """
+        self.function.graph.invalidate(self, call_site())
 
     def on_invalidated(self, observer: Callable[[Computed[T_co]], object]) -> None:
         """Call `observer(self)` once, when this is invalidated; at once if it is already.
@@ -121,8 +149,7 @@ class Computed(Node[T_co]):
         elif observers is None or observers != observer:
             return
         self._observers = None
-        if self._queue is not None:
-            self._queue.loosened(self)
+        self.table.registry.loosened(self)
 
     async def when_invalidated(self) -> None:
         """Wait until this is invalidated; returns at once if it is already."""
@@ -190,7 +217,7 @@ class Computed(Node[T_co]):
         if node.has_output:
             on_done(node)
             return Waiter(None, None, on_done)
-        return enter(node, None, on_done)
+        return enter(node, None, on_done, is_eager=False)  # hosts ask in the midst of their own work
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _require_output(self) -> None:
@@ -207,10 +234,20 @@ class Computed(Node[T_co]):
             node = node.function.lookup(node.arguments)
         return node
 
-    def _use(self) -> Generator[Any, Any, T_co]:
+    def _begin(self) -> Waiter | None:
+        """Start the computation; return the waiter for its end, None if it has ended already (called by C)."""
+        waiter = enter(self, _get_current())
+        if waiter.computation is not None:
+            return waiter
+        if not self.has_output:
+            raise asyncio.CancelledError
+        return None
+
+    def _use(self, waiter: Waiter | None = None) -> Generator[Any, Any, T_co]:
+        """Give the output to the current computation, after waiting for it if need be."""
         node: Computed[T_co] | None = None
         try:
-            node = yield from self._arrive()
+            node = yield from self._arrive(waiter)
             if node is not self and self._state == INVALIDATED and not self.has_output:
                 self.version = node.version
                 self._failure = node._failure
@@ -221,20 +258,22 @@ class Computed(Node[T_co]):
             return node._value
         finally:
             node = None
-            del self  # see Node.__await__
+            del self  # see __await__
 
-    def _arrive(self) -> Generator[Any, Any, Computed[T_co]]:
+    def _arrive(self, waiter: Waiter | None = None) -> Generator[Any, Any, Computed[T_co]]:
         """Wait for an output and make it a dependency of the current computation; return the node that has it."""
-        dependent = current_computation.get()
-        node = self._or_current()
+        dependent = _get_current()
+        node = self if waiter is not None else self._or_current()
         if not node.has_output:
-            future = node.function.graph.running_loop().create_future()
-            waiter = enter(node, dependent, functools.partial(_wake, future))
-            try:
-                yield from future
-            except BaseException:
-                waiter.leave()
-                raise
+            waiter = waiter or enter(node, dependent)
+            if waiter.computation is not None:
+                future = node.function.graph.starter().loop.create_future()
+                waiter.on_done = functools.partial(_wake, future)
+                try:
+                    yield from future
+                except BaseException:
+                    waiter.leave()
+                    raise
             if not node.has_output:
                 raise asyncio.CancelledError
         if dependent is not None:
@@ -257,3 +296,6 @@ class _Updating:
 def _wake(future: asyncio.Future[None], _node: object) -> None:
     if not future.done():
         future.set_result(None)
+
+
+adopt_node(Computed)

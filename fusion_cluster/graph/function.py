@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.graph.arguments import TypedArguments
+from fusion_cluster.graph.cause import REPLACED, UNKNOWN, Cause
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.core import OUTDATED, Node
+from fusion_cluster.graph.core import Node, Table
 from fusion_cluster.graph.failure import Failure, retry_delay_s
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.graph.signature import Signature
@@ -29,23 +31,25 @@ class ComputeFunction:
         body: the method as written, bound to its instance.
         hosting: where values come from.
         graph: the graph that its computeds are in.
-        is_keyed_by_argument: the registry's keys are the one argument itself, not a tuple with it.
-        nodes: the registry: every live node of this function, and no other.
-        outdated: how many outdated computations run for a key (of the registry). Keys without one are not there.
+        has_lifetime: a value is kept for some time at least, or at most.
+        is_plain: a value has no lifetime and is not weighed.
+        table: every live node of this function, and no other.
+        outdated: how many outdated computations run for a key of the table. Keys without one are not there.
     """
 
     __slots__ = (
         "body",
         "graph",
+        "has_lifetime",
         "hosting",
-        "is_keyed_by_argument",
+        "is_plain",
         "method_name",
         "name",
-        "nodes",
         "options",
         "outdated",
         "service_name",
         "signature",
+        "table",
     )
 
     def __init__(
@@ -67,27 +71,39 @@ class ComputeFunction:
         self.body = body
         self.hosting = hosting
         self.graph = graph
-        self.is_keyed_by_argument = (
-            len(signature.parameter_names) == signature.positional_count == 1 and not signature.is_ambiguous
+        self.has_lifetime = options.min_cache_duration > 0 or options.auto_invalidation_delay < math.inf
+        self.is_plain = not self.has_lifetime and graph.max_bytes == math.inf
+        self.table = Table(
+            graph.registry,
+            self,
+            Computed,
+            is_keyed_by_argument=(
+                len(signature.parameter_names) == signature.positional_count == 1 and not signature.is_ambiguous
+            ),
+            is_delayed=options.invalidation_delay > 0,
         )
-        self.nodes: dict[Any, Computed[Any]] = {}
         self.outdated: dict[Any, int] = {}
 
     def __repr__(self) -> str:
-        return f"<ComputeFunction {self.name}, {len(self.nodes)} nodes>"
+        return f"<ComputeFunction {self.name}, {len(self.table)} nodes>"
+
+    def nodes(self) -> list[Computed[Any]]:
+        """Return all live computeds."""
+        return self.table.nodes()
 
     def lookup(self, arguments: tuple[Any, ...]) -> Computed[Any]:
-        """Return the live computed for canonical arguments, a new one if there is none; counts a hit."""
-        node = self.nodes.get(arguments[0] if self.is_keyed_by_argument else arguments)
-        if node is None:
-            return self._create(arguments)
-        node.hits += 1
+        """Return the live computed for canonical arguments, a new one if there is none; counts a hit.
+
+        Raises:
+            UsageError: the graph is closed.
+        """
+        node: Computed[Any] = self.table.lookup(self._table_key(arguments))
         return node
 
     def peek(self, arguments: tuple[Any, ...]) -> Computed[Any] | None:
         """Return the consistent computed for canonical arguments, if there is one; computes nothing."""
         node = self._live(arguments)
-        return node if node is not None and node.is_consistent else None
+        return node if node is not None and node.is_consistent and node.has_output else None
 
     def find(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Computed[Any]:
         """Return the live computed for the call `method(*args, **kwargs)`, a new one if there is none.
@@ -97,11 +113,11 @@ class ComputeFunction:
         """
         return self.lookup(self.signature.bind(args, kwargs))
 
-    def invalidate(self, arguments: tuple[Any, ...]) -> None:
+    def invalidate(self, arguments: tuple[Any, ...], cause: Cause = UNKNOWN) -> None:
         """Invalidate the live computed for canonical arguments, if there is one, computing or consistent."""
         node = self._live(arguments)
         if node is not None:
-            node.invalidate()
+            self.graph.invalidate(node, cause)
 
     def compute(self, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
         """Return the coroutine of the body for canonical arguments."""
@@ -117,55 +133,41 @@ class ComputeFunction:
             classifier=self.graph.is_transient,
         )
 
-    def assign_value(self, arguments: tuple[Any, ...], value: object) -> Computed[Any]:
+    def assign_value(self, arguments: tuple[Any, ...], value: object, cause: Cause = REPLACED) -> Computed[Any]:
         """Put a consistent computed with this value in the place of the present one; return it."""
-        node: Computed[Any] = Computed(self, arguments)
+        node: Computed[Any] = Computed(self.table, self._table_key(arguments))
         node._value = value
-        self.graph.replace(self._live(arguments), node)
+        self.graph.replace(self._live(arguments), node, cause)
         return node
 
-    def assign_error(self, arguments: tuple[Any, ...], error: Exception) -> Computed[Any]:
+    def assign_error(self, arguments: tuple[Any, ...], error: Exception, cause: Cause = REPLACED) -> Computed[Any]:
         """Put a consistent computed with this error in the place of the present one; return it."""
-        node: Computed[Any] = Computed(self, arguments)
+        node: Computed[Any] = Computed(self.table, self._table_key(arguments))
         node._failure = Failure(error)
-        self.graph.replace(self._live(arguments), node)
+        self.graph.replace(self._live(arguments), node, cause)
         return node
 
-    # -- the registry ------------------------------------------------------------------------------------------------
-    def drop(self, node: Node[Any]) -> None:
-        """Take a node that is no longer live out of the registry (called by `core.mark` alone)."""
-        key = self.key_of(node)
-        if self.nodes.get(key) is node:
-            del self.nodes[key]
-        if node._state == OUTDATED:
-            self.outdated[key] = self.outdated.get(key, 0) + 1
-        self.graph.forget(node)
+    # -- for the graph -------------------------------------------------------------------------------------------------
+    def on_outdated(self, node: Node[Any]) -> None:
+        """Note that a node is out of date while its computation goes on."""
+        key = node.table_key
+        self.outdated[key] = self.outdated.get(key, 0) + 1
 
     def on_outdated_ended(self, node: Node[Any]) -> None:
         """Note that the computation of an outdated node has ended."""
-        key = self.key_of(node)
+        key = node.table_key
         self.outdated[key] -= 1
         if not self.outdated[key]:
             del self.outdated[key]
 
-    def key_of(self, node: Node[Any]) -> Any:
-        """Return the key under which a node of this function stands in the registry."""
-        return node.arguments[0] if self.is_keyed_by_argument else node.arguments
-
-    def _create(self, arguments: tuple[Any, ...]) -> Computed[Any]:
-        if self.signature.is_ambiguous and type(arguments) is not TypedArguments:
-            arguments = TypedArguments(arguments)
-        node: Computed[Any] = Computed(self, arguments)
-        return self.enter(arguments, node)
-
+    # -- inside --------------------------------------------------------------------------------------------------------
     def _live(self, arguments: tuple[Any, ...]) -> Computed[Any] | None:
-        return self.nodes.get(arguments[0] if self.is_keyed_by_argument else arguments)
+        node: Computed[Any] | None = self.table.get(self._table_key(arguments))
+        return node
 
-    def enter(self, arguments: tuple[Any, ...], node: Computed[Any]) -> Computed[Any]:
-        """Enter a new node; return it, or the one that has come first while room was made."""
-        self.graph.make_room()
-        key = arguments[0] if self.is_keyed_by_argument else arguments
-        present = self.nodes.setdefault(key, node)  # an observer of an evicted node may have called this very key
-        if present is node:
-            self.graph.retention.add(node)
-        return present
+    def _table_key(self, arguments: tuple[Any, ...]) -> Any:
+        if self.table.is_keyed_by_argument:
+            return arguments[0]
+        if self.signature.is_ambiguous and type(arguments) is not TypedArguments:
+            return TypedArguments(arguments)
+        return arguments

@@ -138,12 +138,13 @@ class _Gathering:
         if node.has_output:
             self._read(index, node)
             return
+        self.missing += 1
         try:
             waiter = enter(node, self._dependent, functools.partial(self._on_computed, index))
         except CircularDependencyError as error:
+            self.missing -= 1
             self._fail(index, error)
             return
-        self.missing += 1
         self._waiters.append(waiter)
 
     def _read(self, index: int, node: Computed[Any]) -> None:

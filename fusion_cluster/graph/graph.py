@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.cause import CLOSED, EVICTED, EXPIRED, REPLACED, UNKNOWN, Cause
 from fusion_cluster.graph.computation import Computation
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.context import current_computation
-from fusion_cluster.graph.core import CONSISTENT, Node, mark
+from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, mark
+from fusion_cluster.graph.eager import EagerStarter
 from fusion_cluster.graph.failure import TransientClassifier, is_memoized, is_transient
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.key import Key
-from fusion_cluster.graph.retention import Retention
+from fusion_cluster.graph.retention import NODE_BYTES, SizeOf, TimedRetention, estimate_bytes
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,8 @@ class GraphStats:
         hits: calls that found their computed.
         computations: computations started.
         invalidations: computeds invalidated or outdated, for whatever reason.
-        evictions: computeds invalidated to keep the bound.
+        evictions: computeds invalidated to keep the bounds.
+        bytes: what nodes and values take together, by estimate; None where no bound asks for it.
     """
 
     nodes: int
@@ -43,6 +46,7 @@ class GraphStats:
     computations: int
     invalidations: int
     evictions: int
+    bytes: int | None = None
 
 
 class Graph:
@@ -51,32 +55,54 @@ class Graph:
     It belongs to the loop that first computes in it, and to that loop's thread. Calls from elsewhere raise `UsageError`
     as soon as they have to compute or invalidate something; a hit is not checked, so that it costs nothing.
 
+    Close it when it is done with: a large graph holds itself alive, since Python's garbage collector does not look into
+    the registry of more than ten thousand nodes (it would stop the process for as long as that takes).
+
     Args:
         max_nodes: the most nodes that the registry holds at any time.
+        max_bytes: the most bytes that nodes and values may take together, by estimate. First the values of nodes that
+            others depend on are let go of ("paged out"); they are computed again when they are read.
+        size_of: estimates the bytes of a value.
         is_transient: tells which errors may go away by themselves (they are invalidated after `transient_error_delay`).
+        history: how many of the last events are kept, for `why` and `story`.
     """
 
-    def __init__(self, *, max_nodes: int = 1_000_000, is_transient: TransientClassifier = is_transient) -> None:
+    def __init__(
+        self,
+        *,
+        max_nodes: int = 1_000_000,
+        max_bytes: float = math.inf,
+        size_of: SizeOf = estimate_bytes,
+        is_transient: TransientClassifier = is_transient,
+        history: int = 4096,
+    ) -> None:
         if max_nodes < 1:
             raise UsageError("max_nodes must be at least 1", field="max_nodes")
+        if not max_bytes >= NODE_BYTES:
+            raise UsageError(f"max_bytes must be at least {NODE_BYTES}, the size of one node", field="max_bytes")
+        if history < 0:
+            raise UsageError("history must be 0 or more", field="history")
         self.max_nodes = max_nodes
+        self.max_bytes = max_bytes
+        self.size_of = size_of
         self.is_transient = is_transient
         self.functions: dict[str, ComputeFunction] = {}
-        self.retention = Retention()
+        self.registry = Registry(max_nodes, history, secrets.randbits(62))
+        self.registry.on_full = self._make_room
         self.is_closed = False
+        self._retention = TimedRetention(self.registry)
         self._computations: dict[asyncio.Task[None], Computation] = {}
-        """The computations whose tasks have not ended, abandoned ones included."""
-        self._versions = itertools.count(secrets.randbits(62) | 1)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        """The computations whose tasks have not ended, abandoned ones included; not those that ended at once."""
+        self._delayed: dict[Node[Any], tuple[asyncio.TimerHandle, Cause]] = {}
+        """Nodes that were invalidated and whose `invalidation_delay` runs."""
+        self._starter: EagerStarter | None = None
         self._thread_id: int | None = None
         self._timer_context = Context()
         self._computation_count = 0
-        self._invalidation_count = 0
         self._eviction_count = 0
-        self._retired_hits = 0
 
     def __repr__(self) -> str:
-        return f"<Graph of {len(self.functions)} functions, {self.retention.size} nodes>"
+        return f"<Graph of {len(self.functions)} functions, {self.registry.size} nodes>"
 
     # -- what is in it -----------------------------------------------------------------------------------------------
     def add(self, function: ComputeFunction) -> None:
@@ -95,23 +121,26 @@ class Graph:
         return None if function is None else function.peek(key.arguments)
 
     def nodes(self) -> Iterator[Computed[Any]]:
-        """Go through the nodes of the registry, which must not change meanwhile."""
-        return itertools.chain.from_iterable(function.nodes.values() for function in self.functions.values())
+        """Go through the live nodes."""
+        return itertools.chain.from_iterable(function.nodes() for function in self.functions.values())
 
     @property
     def stats(self) -> GraphStats:
-        """The counters now. Goes through all nodes for the hits (a hit counts on its node alone, to cost nothing)."""
+        """The counters now."""
         return GraphStats(
-            nodes=self.retention.size,
-            hits=self._retired_hits + sum(node.hits for node in self.nodes()),
+            nodes=self.registry.size,
+            bytes=self.registry.bytes if self.max_bytes < math.inf else None,
+            hits=sum(function.table.hits for function in self.functions.values()),
             computations=self._computation_count,
-            invalidations=self._invalidation_count,
+            invalidations=self.registry.invalidations,
             evictions=self._eviction_count,
         )
 
     # -- invalidation ------------------------------------------------------------------------------------------------
-    def invalidate(self, node: Node[Any]) -> None:
+    def invalidate(self, node: Node[Any], cause: Cause = UNKNOWN) -> None:
         """Mark `node` and its transitive dependents as out of date, then tell their observers, each once.
+
+        One with an `invalidation_delay` that is consistent, and what depends on it, is marked after the delay.
 
         Raises:
             UsageError: this is not the graph's thread.
@@ -119,24 +148,32 @@ class Graph:
         if node._state > CONSISTENT:
             return
         self._require_thread()
-        _tell_observers(mark(node))
+        if node.table.is_delayed and node._state == CONSISTENT:
+            self._delay(node, cause)
+        else:
+            self._invalidate_now(node, cause)
 
-    def replace(self, old: Node[Any] | None, new: Computed[Any]) -> None:
+    def replace(self, old: Node[Any] | None, new: Computed[Any], cause: Cause = REPLACED) -> None:
         """Put `new`, which has its output, in the place of `old`; the observers of `old` find `new` there."""
         self._require_thread()
-        new.version = self.next_version()
+        new.version = self.registry.next_version()
         new._state = CONSISTENT
-        marked: list[Node[Any]] = []
-        while old is not new:
-            if old is not None:
-                marked += mark(old)
-            old = new.function.enter(new.arguments, new)
-        _tell_observers(marked)
+        concerned: list[tuple[list[Any], list[Any]]] = []
+        try:
+            while old is not new:
+                if old is not None and (touched := mark(old, cause)) is not None:
+                    concerned.append(touched)
+                    self._settle(touched[0])
+                old = new.table.enter(new)
+        finally:
+            for nodes, delayed in concerned:
+                self._tell(nodes, delayed, cause)
 
-    def invalidate_all(self) -> None:
-        """Invalidate every node."""
+    def invalidate_all(self, cause: Cause = UNKNOWN) -> None:
+        """Invalidate every node, without delay."""
+        self._require_thread()
         for node in list(self.nodes()):
-            self.invalidate(node)
+            self._invalidate_now(node, cause)
 
     def validate(self) -> None:
         """Check every invariant of the graph; for tests.
@@ -151,54 +188,111 @@ class Graph:
     async def close(self) -> None:
         """Cancel all computations, invalidate everything, and wait for the computations' tasks to end."""
         self.is_closed = True
+        self.registry.max_nodes = 0  # so that whoever wants to enter comes to `_make_room`
         computations = dict(self._computations)
         for computation in computations.values():
             computation.abandon()
-        self.invalidate_all()
+        self.invalidate_all(CLOSED)
+        for timer, _ in self._delayed.values():
+            timer.cancel()
+        self._delayed.clear()
         await asyncio.gather(
             *(task for task in computations if task is not asyncio.current_task()), return_exceptions=True
         )
 
     # -- for computations --------------------------------------------------------------------------------------------
-    def running_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the running loop, which from the first call on is the loop of this graph.
+    def starter(self) -> EagerStarter:
+        """Return what starts tasks in the running loop, which from the first call on is the loop of this graph.
 
         Raises:
             UsageError: another loop runs.
         """
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._adopt(loop)
-        return loop
+        starter = self._starter
+        if starter is None or loop is not starter.loop:
+            starter = self._adopt(loop)
+        return starter
 
-    def on_started(self, computation: Computation) -> None:
+    def on_started(self, computation: Computation, task: asyncio.Task[None]) -> None:
         """Keep a computation that has started until its task has ended."""
         self._computation_count += 1
-        self._computations[computation.task] = computation
-        computation.task.add_done_callback(self._on_task_done, context=self._timer_context)
+        if not task.done():
+            computation.task = task
+            self._computations[task] = computation
+            task.add_done_callback(self._on_task_done, context=self._timer_context)
+        elif computation.node._computation is computation:
+            self._end(computation, task)
 
     def admit(self, node: Computed[Any]) -> None:
         """Make a node that has its output consistent, for as long as its options say; or invalidate it right away."""
-        delay_s = self._lifetime_s(node)
-        if delay_s <= 0:
-            self.invalidate(node)
-            return
+        failure = node._failure
+        options = node.function.options
+        if failure is not None or node.function.has_lifetime:
+            delay_s = self._lifetime_s(node)
+            if delay_s <= 0:
+                self._invalidate_now(node, EXPIRED)
+                return
+            if delay_s < math.inf:
+                loop = self.starter().loop
+                node._expiry = loop.call_later(
+                    delay_s, self._invalidate_now, node, EXPIRED, context=self._timer_context
+                )
+            if options.min_cache_duration:
+                self._retention.retain(node, self._now_s() + options.min_cache_duration)
         node._state = CONSISTENT
-        if node._dependencies is not None:
-            node._dependencies = tuple(node._dependencies)
-        if delay_s < math.inf:
-            node._expiry = self.running_loop().call_later(delay_s, self.invalidate, node, context=self._timer_context)
-        if node.function.options.min_cache_duration:
-            node._retained_until = self._now_s() + node.function.options.min_cache_duration
-        if node._queue is not None:
-            node._queue.loosened(node)
+        self.registry.completed(node, failure is not None)
+        if self.max_bytes < math.inf:
+            self._weigh(node)
 
-    def next_version(self) -> int:
-        """Return a version that no other computed of this graph has, and hardly one of another graph."""
-        return next(self._versions) & 0xFFFF_FFFF_FFFF_FFFF
+    def page_in(self, node: Computed[Any], value: object) -> None:
+        """Give a node whose value was paged out that value again."""
+        self.registry.page_in(node, value)
+        self._weigh(node)
 
-    # -- the registry ------------------------------------------------------------------------------------------------
-    def make_room(self) -> None:
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _require_thread(self) -> None:
+        if self._thread_id is not None and self._thread_id != threading.get_ident():
+            raise UsageError("this graph belongs to another thread: use its loop's call_soon_threadsafe()")
+
+    def _invalidate_now(self, node: Node[Any], cause: Cause) -> None:
+        touched = mark(node, cause)
+        if touched is not None:
+            self._settle(touched[0])
+            self._tell(*touched, cause)
+
+    def _settle(self, nodes: list[Any]) -> None:
+        """Let go of what marked nodes, of this graph and of others, have had besides edges. Calls no code of users."""
+        for node in nodes:
+            expiry = node._expiry
+            if expiry is not None:
+                node._expiry = None
+                expiry.cancel()
+            if node._state == OUTDATED:
+                node.function.on_outdated(node)
+
+    def _tell(self, nodes: list[Any], delayed: list[Any], cause: Cause) -> None:
+        for node in delayed:
+            node.function.graph._delay(node, cause)
+        _tell_observers(nodes)
+
+    def _delay(self, node: Node[Any], cause: Cause) -> None:
+        """Invalidate a node after its function's delay, unless that runs already."""
+        if node in self._delayed:
+            return
+        if self._starter is None or self._starter.loop.is_closed():
+            self._invalidate_now(node, cause)
+            return
+        timer = self._starter.loop.call_later(
+            node.function.options.invalidation_delay, self._on_delay_over, node, context=self._timer_context
+        )
+        self._delayed[node] = (timer, cause)
+
+    def _on_delay_over(self, node: Node[Any]) -> None:
+        _, cause = self._delayed.pop(node)
+        self._invalidate_now(node, cause)
+
+    # -- the bounds --------------------------------------------------------------------------------------------------
+    def _make_room(self) -> None:
         """Evict what must go so that one more node can enter.
 
         Raises:
@@ -206,27 +300,50 @@ class Graph:
         """
         if self.is_closed:
             raise UsageError("the graph is closed")
-        while self.retention.size >= self.max_nodes:
-            victim = self.retention.victim(self._now_s())
+        self._retention.release_expired(self._now_s())
+        while self.registry.size >= self.max_nodes:
+            victim = self.registry.victim()
             if victim is None:
                 return
-            self._eviction_count += 1
-            self.invalidate(victim)
+            self._evict(victim)
 
-    def forget(self, node: Node[Any]) -> None:
-        """Let go of a node that has left the registry."""
-        self._invalidation_count += 1
-        self._retired_hits += node.hits
-        self.retention.remove(node)
-        if node._expiry is not None:
-            node._expiry.cancel()
-            node._expiry = None
+    def _weigh(self, node: Computed[Any]) -> None:
+        """Count the bytes of a node that has its output; make room for them."""
+        try:
+            size = 0 if node._failure is not None else int(self.size_of(node._value))
+        except Exception:
+            log.exception("the size of a value of %s cannot be estimated", node.function.name)
+            size = 0
+        if node._state > CONSISTENT:  # invalidated by what estimates sizes
+            return
+        self.registry.weigh(node, NODE_BYTES + max(size, 0))
+        if self.registry.bytes > self.max_bytes:
+            self._retention.release_expired(self._now_s())
+            while self.registry.bytes > self.max_bytes:
+                victim = self.registry.heaviest_victim()
+                if victim is None:
+                    return
+                if self._may_page_out(victim):
+                    self.registry.page_out(victim)
+                    self.registry.weigh(victim, NODE_BYTES)
+                else:
+                    self._evict(victim)
 
-    # -- inside ------------------------------------------------------------------------------------------------------
-    def _require_thread(self) -> None:
-        if self._thread_id is not None and self._thread_id != threading.get_ident():
-            raise UsageError("this graph belongs to another thread: use its loop's call_soon_threadsafe()")
+    def _may_page_out(self, node: Node[Any]) -> bool:
+        """Tell whether something depends on `node`, and its body, which runs here, can give the value again."""
+        return (
+            node._state == CONSISTENT
+            and not node._is_paged_out
+            and node._failure is None
+            and (node._dependents is not None or node._observers is not None)
+            and node.function.hosting.schedules_expiry(node)  # type: ignore[arg-type]
+        )
 
+    def _evict(self, node: Node[Any]) -> None:
+        self._eviction_count += 1
+        self._invalidate_now(node, EVICTED)
+
+    # -- time --------------------------------------------------------------------------------------------------------
     def _lifetime_s(self, node: Computed[Any]) -> float:
         function = node.function
         failure = node._failure
@@ -238,21 +355,29 @@ class Graph:
         return delay_s if failure is None else min(delay_s, function.retry_delay_s(failure.error))
 
     def _now_s(self) -> float:
-        return 0.0 if self._loop is None else self._loop.time()
+        return 0.0 if self._starter is None else self._starter.loop.time()
 
-    def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._loop is not None and not self._loop.is_closed():
+    def _adopt(self, loop: asyncio.AbstractEventLoop) -> EagerStarter:
+        if self._starter is not None and not self._starter.loop.is_closed():
             raise UsageError("this graph belongs to another event loop")
         for computation in list(self._computations.values()):  # of a loop that is gone: they will never end
             computation.abandon()
         self._computations.clear()
-        self._loop = loop
         self._thread_id = threading.get_ident()
+        self._starter = EagerStarter(loop)
+        return self._starter
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         computation = self._computations.pop(task, None)
         if computation is not None:
-            computation.on_cancelled()  # without effect unless the task was cancelled before its first step
+            self._end(computation, task)
+
+    def _end(self, computation: Computation, task: asyncio.Task[None]) -> None:
+        """End a computation whose task has ended, if it has not done so itself.
+
+        It has not when its task was cancelled before the first step, or ended with something that is no `Exception`.
+        """
+        computation.on_cancelled()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a computation's task failed", exc_info=error)
 

@@ -1,14 +1,14 @@
 """Services, their methods, and what a service is attached to.
 
 A `ComputeService` is a plain class until an instance is attached to a *hosting*: then each of its service methods is
-bound, once, into the instance's `__dict__`, so that a call costs no descriptor.
+bound, once; the descriptor in the class finds what it has been bound to.
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
@@ -102,15 +102,16 @@ class ServiceMethod(ABC):
         """Return what `instance.<name>` is once `instance` is attached to `hosting`."""
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Give the descriptor on a class; on an instance the plain body, reached through `super()`.
+        """Give the descriptor on a class, the bound method on an attached instance.
 
-        An attached instance has the bound method in its `__dict__`, which Python prefers. One that is not attached gets
-        an object that says so when it is used.
+        A method that a subclass has overridden is reached through `super()`: then this is its plain body. An instance
+        that is not attached gets an object that says so when it is used.
         """
         if instance is None:
             return self
-        if is_attached(instance):
-            return MethodType(self.body, instance)
+        bound = instance._bound
+        if bound is not None:
+            return bound.get(self) or MethodType(self.body, instance)
         return UnhostedMethod(
             f"{type(instance).__name__} is not hosted: attach it to an app's host to call {self.name}()"
         )
@@ -150,6 +151,7 @@ class ComputeService:
     _chosen_shard_group: ClassVar[str | None] = None
     _hosting: Hosting | None = None
     _bodies: Bodies | None = None
+    _bound: Mapping[ServiceMethod, Callable[..., Any]] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -200,6 +202,5 @@ def attach(
     name = service_name or type(instance).service_name
     instance._bodies = bodies
     methods = service_methods(type(instance))
-    bound = {method: descriptor.bind(instance, hosting, name) for method, descriptor in methods.items()}
-    instance.__dict__.update(bound)
+    instance._bound = {descriptor: descriptor.bind(instance, hosting, name) for descriptor in methods.values()}
     instance._hosting = hosting

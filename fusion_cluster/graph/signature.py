@@ -97,6 +97,17 @@ class Signature:
         return tuple(parameter.name for parameter in self._declared)
 
     @cached_property
+    def names_for_callers(self) -> tuple[str | None, ...]:
+        """As many as parameters: the names by which a call may give them; None where it may not."""
+        return tuple(None if name in self._positional_only else name for name in self.parameter_names)
+
+    @cached_property
+    def defaults(self) -> tuple[Any, ...]:
+        """As many as parameters: their defaults, as written; `REQUIRED` where there is none."""
+        empty = inspect.Parameter.empty
+        return tuple(REQUIRED if p.default is empty else p.default for p in self._declared)
+
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters in order, without `self`.
 
@@ -127,6 +138,11 @@ class Signature:
     def is_ambiguous(self) -> bool:
         """Whether some parameter may hold numbers of several kinds, which are then different keys."""
         return any(item.is_ambiguous for item in self._domains)
+
+    @cached_property
+    def canonical_types(self) -> tuple[type | None, ...]:
+        """As many as parameters: the type whose values are canonical as they are; None if there is no such type."""
+        return tuple(parameter.type if parameter.type in (int, str, bytes) else None for parameter in self.parameters)
 
     @cached_property
     def positional_count(self) -> int:

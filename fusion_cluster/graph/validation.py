@@ -6,40 +6,50 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import InvariantViolation
-from fusion_cluster.graph.core import COMPUTING, CONSISTENT, OUTDATED, Node
+from fusion_cluster.graph.core import COMPUTING, CONSISTENT, OUTDATED, Node, Registry, dependencies_of, dependents_of
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.graph import Graph
 
 
 def validate(graph: Graph) -> None:
-    """Raise `InvariantViolation` if an invariant of `graph` does not hold (see `core` and `retention`)."""
+    """Raise `InvariantViolation` if an invariant of `graph` does not hold (see `core` and `pure.registry`)."""
     nodes = list(graph.nodes())
+    registry = graph.registry
     for function in graph.functions.values():
-        for key, node in function.nodes.items():
-            expected = function.key_of(node)
-            _require(key is expected or key == expected, node, "stands under another key")
-            _require(node.function is function, node, "stands in the registry of another function")
+        for node in function.nodes():
+            _require(function.table.get(node.table_key) is node, node, "stands under another key")
+            _require(node.function is function, node, "stands in the table of another function")
     for node in nodes:
-        _require(node._state <= CONSISTENT, node, "is in the registry though it is not live")
-        _require(node._queue is not None, node, "is in no eviction queue")
+        _require(node._state <= CONSISTENT, node, "is in its table though it is not live")
         _validate_state(node)
         _validate_edges(node)
-    retention = graph.retention
-    _require(len(nodes) == retention.size, None, f"{len(nodes)} nodes, {retention.size} in the eviction queues")
+    _validate_queues(nodes, registry)
+    _require(len(nodes) == registry.size, None, f"{len(nodes)} nodes, {registry.size} in the eviction queues")
     _require(len(nodes) <= graph.max_nodes, None, f"{len(nodes)} nodes are more than {graph.max_nodes}")
-    for queue in (retention.evictable, retention.protected):
-        count, node_or_none, older = 0, queue.oldest, None
-        while node_or_none is not None:
-            _require(node_or_none._queue is queue, node_or_none, "stands in another queue than it says")
-            _require(node_or_none._older is older, node_or_none, "is not linked back")
-            count, older, node_or_none = count + 1, node_or_none, node_or_none._newer
-        _require(count == queue.size and queue.newest is older, None, "an eviction queue has another size than it says")
+    _require(registry.bytes <= graph.max_bytes, None, f"{registry.bytes} bytes are more than {graph.max_bytes}")
+    _require(sum(node._weight for node in nodes) == registry.bytes, None, "the bytes are not those of the nodes")
+    _validate_outdated(graph)
+
+
+def _validate_queues(nodes: list[Any], registry: Registry) -> None:
+    evictable, protected, paged_out = registry.queues()
+    queued = Counter([*evictable, *protected, *paged_out])
+    for node in nodes:
+        _require(queued.pop(node, 0) == 1, node, "is not in exactly one eviction queue")
+    _require(not queued, None, f"these are in an eviction queue, but not live: {list(queued)}")
+    for node in paged_out:
+        _require(node._is_paged_out, node, "is with those whose values are paged out")
+    for node in protected:
+        _require(not node._is_paged_out, node, "is paged out, and not with the others of these")
+
+
+def _validate_outdated(graph: Graph) -> None:
     outdated: Counter[Any] = Counter()
     for computation in graph._computations.values():
         node = computation.node
         if node._computation is computation and node._state == OUTDATED:
-            outdated[node.function.name, node.function.key_of(node)] += 1
+            outdated[node.function.name, node.table_key] += 1
     for function in graph.functions.values():
         for key, count in function.outdated.items():
             _require(outdated.pop((function.name, key), 0) == count, None, f"{function.name} counts {key!r} wrongly")
@@ -49,21 +59,10 @@ def validate(graph: Graph) -> None:
             _require(bool(computation.waiters), computation.node, "is computed though nobody waits for it")
 
 
-def dependents_of(node: Node[Any]) -> set[Node[Any]]:
-    """Return the dependents of a node."""
-    dependents = node._dependents
-    if dependents is None:
-        return set()
-    return set(dependents) if type(dependents) is set else {dependents}  # type: ignore[arg-type]
-
-
-def dependencies_of(node: Node[Any]) -> list[Node[Any]]:
-    """Return what a node has used."""
-    return list(node._dependencies or ())
-
-
 def _validate_state(node: Any) -> None:
-    if node._state == CONSISTENT:
+    if node._state == CONSISTENT and node._is_paged_out:
+        _require(not node.has_output, node, "is paged out and has an output")
+    elif node._state == CONSISTENT:
         _require(node.has_output, node, "is consistent without an output")
         _require(node.version != 0, node, "is consistent without a version")
         _require(node._computation is None, node, "is consistent and being computed")
@@ -73,11 +72,13 @@ def _validate_state(node: Any) -> None:
 
 
 def _validate_edges(node: Node[Any]) -> None:
-    for dependent in dependents_of(node):
+    dependents = dependents_of(node)
+    _require(len(dependents) == len(set(dependents)), node, "has a dependent twice")
+    for dependent in dependents:
         _require(dependent._state <= CONSISTENT, dependent, f"is a dependent of {_name(node)} though it is not live")
-        waits_for = dependent._computation.waits_for if dependent._computation is not None else None
-        used = node in dependencies_of(dependent)
-        _require(used or node in (waits_for or ()), dependent, f"is a dependent of {_name(node)} but does not use it")
+        _require(
+            node in dependencies_of(dependent), dependent, f"is a dependent of {_name(node)}, and does not know it"
+        )
     dependencies = dependencies_of(node)
     _require(len(dependencies) == len(set(dependencies)), node, "has used the same node twice")
     for dependency in dependencies:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.graph.computation import Computation, Waiter
 from fusion_cluster.graph.context import running_computation
-from fusion_cluster.graph.core import COMPUTING, OUTDATED, Node, link, settle
+from fusion_cluster.graph.core import COMPUTING, OUTDATED, Node, link
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.computed import Computed
@@ -29,8 +29,22 @@ MAX_GENERATIONS: Final = 8
 """How many outdated computations of one key may wait for each other."""
 
 
-def enter(node: Computed[Any], dependent: Node[Any] | None, on_done: Callable[[Computed[Any]], object]) -> Waiter:
-    """Wait for `node`, which is computing, on behalf of `dependent`; start its computation if nobody has.
+def enter(
+    node: Computed[Any],
+    dependent: Node[Any] | None,
+    on_done: Callable[[Computed[Any]], object] | None = None,
+    *,
+    is_eager: bool = True,
+) -> Waiter:
+    """Wait for `node`, which has no output, on behalf of `dependent`; start its computation if nobody has.
+
+    The computation may be over when this returns: then the waiter's is None, and `on_done` has been called.
+
+    Args:
+        node: a live node, or one that is outdated.
+        dependent: the current computation, if any.
+        on_done: called with the node when the computation ends; may be set later, if it has not ended by then.
+        is_eager: run the first step of the body now, not in the next turn of the loop.
 
     Raises:
         CircularDependencyError: `node` waits, directly or through others, for `dependent`.
@@ -46,11 +60,16 @@ def enter(node: Computed[Any], dependent: Node[Any] | None, on_done: Callable[[C
             _refuse_endless_chain(dependent, node, is_isolated=is_isolated)
     else:
         dependent = None  # nobody who computes waits: a computation that has ended waits no more
-    computation = node._computation or Computation(node)
+    computation = node._computation
+    is_new = computation is None
+    if computation is None:
+        computation = Computation(node)
     waiter = Waiter(computation, dependent, on_done, is_isolated=is_isolated)
     computation.waiters[waiter] = None
     if waiting is not None:
         waiting.start_waiting(waiter, node)
+    if is_new:
+        computation.start(is_eager=is_eager)
     return waiter
 
 
@@ -60,7 +79,8 @@ def _blocked_computation() -> Node[Any] | None:
     Only a wait in the body's own task is sure to hold it up: a task that the body made may well outlive it.
     """
     running = running_computation.get()
-    if running is None or running._computation is None or running._computation.task is not asyncio.current_task():
+    computation = None if running is None else running._computation
+    if computation is None or computation.task is not asyncio.current_task():
         return None
     return running
 
@@ -75,12 +95,12 @@ def _refuse_cycle(dependent: Node[Any], node: Computed[Any], *, is_isolated: boo
 
 def _refuse_endless_chain(dependent: Node[Any], node: Computed[Any], *, is_isolated: bool) -> None:
     function = node.function
-    if function.outdated.get(function.key_of(node), 0) < MAX_GENERATIONS:
+    if function.outdated.get(node.table_key, 0) < MAX_GENERATIONS:
         return
     path: list[Node[Any]] | None = None
     generations = 0
     for waiting in _transitive_waiters(dependent):
-        if waiting.function is function and waiting.arguments == node.arguments:
+        if waiting.function is function and waiting.table_key == node.table_key:
             generations += 1
             path = path or _path(waiting, dependent)
     if path is not None and generations >= MAX_GENERATIONS:
@@ -92,8 +112,8 @@ def _fail(dependent: Node[Any], node: Computed[Any], path: list[Node[Any]], *, i
         # The error rests on what the others wait for: when that changes, it is out of date.
         if node._state == OUTDATED:
             dependent.function.graph.invalidate(dependent)
-        elif link(dependent, node):
-            settle(dependent, node)
+        else:
+            link(dependent, node)
     raise CircularDependencyError(" → ".join(_name(step) for step in [dependent, *path]))
 
 

@@ -127,7 +127,7 @@ class ClusterHost(Host):
     def _invalidate_moved(self, old: SlotMap, new: SlotMap) -> None:
         for function in self.graph.functions.values():
             route = self.routes[function.name]
-            for node in list(function.nodes.values()):
+            for node in function.nodes():
                 slot = route.slot(node.arguments)
                 if old.owners[slot] != new.owners[slot]:
                     node.invalidate()

@@ -291,7 +291,7 @@ class NeverStale(RuleBasedStateMachine):
     def observers_are_told_once(self) -> None:
         for observation in self.observations:
             computed = observation.computed
-            is_live = computed.function.nodes.get(computed.arguments[0]) is computed
+            is_live = computed.function.table.get(computed.table_key) is computed
             assert observation.told["times"] == (0 if is_live else 1)
 
     @invariant()

@@ -19,7 +19,7 @@ from fusion_cluster.graph import (
     gather,
     isolated,
 )
-from fusion_cluster.graph.validation import dependencies_of
+from fusion_cluster.graph.core import dependencies_of
 from tests.waiting import until
 
 Host = Callable[[Any], Any]

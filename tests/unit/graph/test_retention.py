@@ -261,7 +261,7 @@ def test_many_retained_nodes_that_were_invalidated_are_not_kept_in_memory() -> N
             for other in range(5):
                 await numbers.get(other)
             kept.invalidate()
-        assert len(graph.retention._retained) < 100
+        assert len(graph._retention._retained) < 100
         await graph.close()
 
     run_in_virtual_time(main())

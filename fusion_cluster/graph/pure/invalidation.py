@@ -1,0 +1,60 @@
+"""Invalidation of a subgraph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fusion_cluster.graph.pure.edges import dependents_of, remove_dependent
+from fusion_cluster.graph.pure.history import OUT_OF_DATE
+from fusion_cluster.graph.pure.states import CONSISTENT, INVALIDATED, OUTDATED
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph.pure.node import Node
+
+
+def mark(root: Node[Any], cause: object) -> tuple[list[Any], list[Any]] | None:
+    """Mark `root` and its transitive dependents as out of date; take them out of their tables; remove their edges.
+
+    A dependent that is consistent and whose table is delayed is passed over; it loses the edge by which it was reached.
+
+    Calls no code of users: observers are told by the caller, when the whole subgraph is marked, so that none of them
+    can read a dependent that is not marked yet. A loop, no recursion.
+
+    Args:
+        root: a live node, or one that is out of date already (then nothing happens).
+        cause: what this goes back to, for the history.
+
+    Returns:
+        The marked nodes that have observers, a timer or a computation, in order, and the delayed ones that were passed
+        over; None when there are none of either.
+    """
+    if root._state > CONSISTENT:
+        return None
+    marked: list[tuple[Node[Any], int]] = [(root, _outdate(root, -1, cause))]  # keeps them alive until all are marked
+    concerned: list[Node[Any]] = []
+    delayed: list[Node[Any]] = []
+    for node, event in marked:
+        if node._observers is not None or node._expiry is not None or node._computation is not None:
+            concerned.append(node)
+        dependents = dependents_of(node)
+        node._dependents = None
+        for dependent in dependents:
+            if dependent._state > CONSISTENT:
+                continue
+            if dependent.table.is_delayed and dependent._state == CONSISTENT:
+                dependent._dependencies = tuple(other for other in dependent._dependencies if other is not node)
+                delayed.append(dependent)
+                continue
+            marked.append((dependent, _outdate(dependent, event, cause)))
+        dependencies = node._dependencies
+        node._dependencies = ()
+        for dependency in dependencies:
+            remove_dependent(dependency, node)
+    return (concerned, delayed) if concerned or delayed else None
+
+
+def _outdate(node: Node[Any], via: int, cause: object) -> int:
+    node._state = INVALIDATED if node._computation is None else OUTDATED
+    table = node.table
+    table.remove(node)
+    return table.registry.history.record(OUT_OF_DATE, node, via, cause)
