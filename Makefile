@@ -5,16 +5,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SECONDS ?=
 TESTS ?= tests
+# What runs once more on the graph's pure Python path, after all the tests on the path in C.
+GRAPH_TESTS := tests/unit/graph tests/unit/state tests/property/test_graph_never_stale.py tests/native/test_leaks.py
 
 export RAY_AUTH_MODE ?= disabled
 export RAY_worker_niceness ?= 0
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help install demo test lint bench load proto k8s clean
+.PHONY: help install native demo test lint bench load proto k8s clean
 help:            ## what can be made
 	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-install: $(STAMP) ## the virtual environment with all that the targets need
+install: native  ## the virtual environment with all that the targets need
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,19 +24,26 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' 2> $(VENV)/install.log || { cat $(VENV)/install.log; exit 1; }
 	@touch $@
 
-demo: $(STAMP)   ## replay a day of real flights through 2 shards and a gateway; SECONDS=20 stops by itself
+# The graph's hit path in C, built again whenever its source has changed; says so where it cannot be built.
+native: $(STAMP)
+	@$(BIN)/python hatch_build.py
+
+demo: native     ## replay a day of real flights through 2 shards and a gateway; SECONDS=20 stops by itself
 	@$(BIN)/python -m examples.flights.demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: $(STAMP)   ## all the tests; TESTS=tests/unit for some
+test: native     ## all the tests, and those of the graph again without C; TESTS=tests/unit for some, once
 	@$(BIN)/python -m pytest $(TESTS)
+ifeq ($(TESTS),tests)
+	@FUSION_PURE_PYTHON=1 $(BIN)/python -m pytest $(GRAPH_TESTS)
+endif
 
 lint: $(STAMP)   ## format, style, types, import contracts, generated code
 	@PATH="$(abspath $(BIN)):$$PATH" tools/lint
 
-bench: $(STAMP)  ## all the benchmarks, each against its reference in the same run
+bench: native    ## all the benchmarks, each against its reference in the same run
 	@mkdir -p out && $(BIN)/python -m benchmarks --json out/benchmarks.json
 
-load: $(STAMP)   ## locust against a local cluster; SECONDS=30
+load: native     ## locust against a local cluster; SECONDS=30
 	@$(BIN)/python -m loadtest $(if $(SECONDS),--seconds $(SECONDS))
 
 proto: $(STAMP)  ## regenerate fusion_cluster/v1 from proto/
@@ -44,4 +53,4 @@ k8s: $(STAMP)    ## render the Kubernetes manifests offline and validate them
 	@$(BIN)/python -m k8s.validate
 
 clean:           ## remove what the targets made, the virtual environment too
-	@rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) fusion_cluster/graph/*.so out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
