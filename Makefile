@@ -40,8 +40,10 @@ endif
 lint: $(STAMP)   ## format, style, types, import contracts, generated code
 	@PATH="$(abspath $(BIN)):$$PATH" tools/lint
 
-bench: native    ## all the benchmarks, each against its reference in the same run
+bench: native    ## all the benchmarks, each against its reference in the same run; tables and plots into docs/
 	@mkdir -p out && $(BIN)/python -m benchmarks --json out/benchmarks.json
+	@$(BIN)/python -m benchmarks.tables out/benchmarks.json docs/performance.md
+	@$(BIN)/python -m benchmarks.plot out/benchmarks.json docs
 
 load: native     ## locust against a local cluster; SECONDS=30
 	@$(BIN)/python -m loadtest $(if $(SECONDS),--seconds $(SECONDS))

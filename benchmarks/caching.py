@@ -1,159 +1,150 @@
 """What memoizing database reads gains: readers of random rows, with and without a writer that keeps changing them.
 
-The same body is read through its compute method and without it, in this process and through a gateway in another one.
-The writer runs commands, which really invalidate what they change and return only then. Each round proves that nothing
-is stale: the writer reads each row that it has changed, and at the end every row that is read equals the database.
+The same body is read through its compute method and without it: in this process, on SQLite and on PostgreSQL, and
+through a gateway in another process. The writer runs commands, which really invalidate what they change and return only
+then. Each round proves that nothing is stale: the writer reads each row that it has changed, and at the end every row
+that is read equals the database.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import random
 import sys
 import tempfile
-import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from benchmarks.caching_rows import ROWS, Content, Rows, fill, make_app, stored
+from benchmarks.caching_rows import ROWS, Rows, fill, make_app
 from benchmarks.discovery import Say
+from benchmarks.path import on_path
+from benchmarks.postgres_server import postgres_server
+from benchmarks.readers import Change, Pace, Read, Readers
+from benchmarks.rounds import Rounds
 from benchmarks.row import Goal, Row, at_least
 from fusion_cluster import Database
 from fusion_cluster.client import connect
 
-READERS = 10
-READS_PER_TURN = 250
-"""Reads of one reader before it lets the others, and the writer, go on."""
+FULL, QUICK = Rounds(count=3, round_s=1.0), Rounds(count=1, round_s=0.1)
+READS = "the same body without memo"
 PAUSE_S = 0.003
-"""How long a reader rests after its turn. Readers that never rest would keep the interpreter from the database's
-thread: the writer would hardly write, and the cached rate would be that of rows that nobody changes."""
-ROUNDS = 3
-ROUND_S = 1.0
+"""How long readers of cached rows rest after a turn where a thread writes, as with SQLite. Readers that never rest
+would keep the interpreter from that thread: the writer would hardly write, and the cached rate would be that of rows
+that nobody changes. Readers of a database server need no rest, for no thread of theirs writes."""
+UNCACHED = Pace(reads=1, turn_s=0.0)
+CACHED = Pace(reads=200, turn_s=0.001)
+CACHED_BESIDE_A_WRITER = Pace(reads=200, turn_s=0.0001)
 
-Read = Callable[[int], Awaitable[Content]]
-Change = Callable[[int], Awaitable[int]]
 
-
-@dataclass
-class Case:
-    """Readers with or without a writer, and what came of it.
+@dataclass(frozen=True)
+class Setting:
+    """Where it is measured.
 
     Attributes:
-        read: reads one row.
-        change: changes one row and returns how often that has been done; None where nobody writes.
-        reads: in all rounds.
-        changes: in all rounds.
-        elapsed_s: in all rounds.
+        name: of the setting.
+        database: of the rows, to compare with.
+        cached: reads a row.
+        uncached: does the same without memo.
+        change: changes a row and returns how often that has been done.
+        writes_in_a_thread: the database is written by a thread of a process that reads.
+        goal: for the ratio of the rates where nobody writes.
+        goal_with_a_writer: the same beside a writer.
     """
 
-    read: Read
-    change: Change | None
-    reads: int = 0
-    changes: int = 0
-    elapsed_s: float = 0.0
+    name: str
+    database: Database
+    cached: Read
+    uncached: Read
+    change: Change
+    writes_in_a_thread: bool
+    goal: Goal | None
+    goal_with_a_writer: Goal
 
     @property
-    def reads_per_s(self) -> float:
-        """The rate over all rounds."""
-        return self.reads / self.elapsed_s
-
-    @property
-    def changes_per_s(self) -> float:
-        """The rate over all rounds."""
-        return self.changes / self.elapsed_s
-
-    async def run_round(self) -> None:
-        """Let readers and writer run for a while; count."""
-        deadline_s = time.perf_counter() + ROUND_S
-        begin_s = time.perf_counter()
-        writing = asyncio.create_task(self._write(deadline_s))
-        reads = await asyncio.gather(*(self._read(seed, deadline_s) for seed in range(READERS)))
-        self.elapsed_s += time.perf_counter() - begin_s
-        self.reads += sum(reads)
-        self.changes += await writing
-
-    async def _read(self, seed: int, deadline_s: float) -> int:
-        """Read random rows; return how many."""
-        read, numbers = self.read, random.Random(seed).choices(range(ROWS), k=20_000)
-        turns = itertools.cycle([numbers[n : n + READS_PER_TURN] for n in range(0, len(numbers), READS_PER_TURN)])
-        reads = 0
-        while time.perf_counter() < deadline_s:
-            for row_id in next(turns):
-                await read(row_id)
-            reads += READS_PER_TURN
-            await asyncio.sleep(PAUSE_S)
-        return reads
-
-    async def _write(self, deadline_s: float) -> int:
-        """Change random rows one after the other, and see that each change is seen; return how many."""
-        rows, changes = random.Random("writer"), 0
-        while self.change is not None and time.perf_counter() < deadline_s:
-            row_id = rows.randrange(ROWS)
-            expected = await self.change(row_id)
-            seen = await self.read(row_id)
-            if seen.changes < expected:
-                raise AssertionError(f"stale: row {row_id} read as of change {seen.changes}, after change {expected}")
-            changes += 1
-        return changes
-
-    async def check(self, database: Database) -> None:
-        """Compare every row that is read with the database.
-
-        Raises:
-            AssertionError: one differs.
-        """
-        for row_id, content in (await stored(database)).items():
-            seen = await self.read(row_id)
-            if seen != content:
-                raise AssertionError(f"stale: read {seen}, stored is {content}")
+    def pace_beside_a_writer(self) -> Pace:
+        """Of readers of cached rows."""
+        return replace(CACHED_BESIDE_A_WRITER, pause_s=PAUSE_S if self.writes_in_a_thread else 0.0)
 
 
-async def run(say: Say) -> AsyncIterator[Row]:
+async def run(say: Say, quick: bool) -> AsyncIterator[Row]:
     """Measure, in this process and through a gateway."""
+    rounds = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/rows.db"
-        app = make_app(url)
-        assert app.database is not None
-        await fill(app.database)
-        async with app.local() as host:
-            rows = host.service(Rows)
-            async for row in measure(say, "local", app.database, rows.get, rows.read, rows.change, at_least(300)):
-                yield row
-        async with AsyncExitStack() as stack:
-            address = await stack.enter_async_context(server(url))
-            client = await stack.enter_async_context(connect(address))
-            rows = client.service(Rows)
-            database = Database(url)
-            stack.push_async_callback(database.dispose)
-            async for row in measure(
-                say, "through a gateway", database, rows.get, rows.read_remotely, rows.change, at_least(10)
-            ):
-                yield row
+        async for row in measure_locally(say, rounds, "local, SQLite", url):
+            yield row
+        async with postgres_server() as postgres_url:
+            if postgres_url is None:
+                yield Row("caching", on_path("local, PostgreSQL"), None, "calls/s", "not measured: no server installed")
+            else:
+                async for row in measure_locally(say, rounds, "local, PostgreSQL", postgres_url):
+                    yield row
+        async for row in measure_remotely(say, rounds, "through a gateway", url):
+            yield row
 
 
-async def measure(
-    say: Say, where: str, database: Database, cached: Read, uncached: Read, change: Change, goal: Goal
-) -> AsyncIterator[Row]:
-    """Measure the four cases, in turns."""
-    for writer, its_change in (("no writer", None), ("a writer", change)):
-        say(f"{where}, {writer}")
-        memoized, plain = Case(cached, its_change), Case(uncached, its_change)
-        for row_id in range(ROWS):
-            await cached(row_id)
-        for _ in range(ROUNDS):
-            await plain.run_round()
-            await memoized.run_round()
-            await memoized.check(database)
-        yield Row(
-            *("caching", f"{where}, {writer}", memoized.reads_per_s, "calls/s"),
-            *("the same body without memo", plain.reads_per_s, goal if its_change else None),
+async def measure_locally(say: Say, rounds: Rounds, name: str, url: str) -> AsyncIterator[Row]:
+    """Measure readers and writer in this process."""
+    app = make_app(url)
+    assert app.database is not None
+    await fill(app.database)
+    async with app.local() as host:
+        rows = host.service(Rows)
+        setting = Setting(
+            name=on_path(name),
+            database=app.database,
+            cached=rows.get,
+            uncached=rows.read,
+            change=rows.change,
+            writes_in_a_thread=url.startswith("sqlite"),
+            goal=at_least(8_000),
+            goal_with_a_writer=at_least(2_000),
         )
-        if its_change:
+        async for row in measure(say, rounds, setting):
+            yield row
+
+
+async def measure_remotely(say: Say, rounds: Rounds, name: str, url: str) -> AsyncIterator[Row]:
+    """Measure readers and writer outside the process that has the rows."""
+    async with AsyncExitStack() as stack:
+        address = await stack.enter_async_context(server(url))
+        client = await stack.enter_async_context(connect(address))
+        rows = client.service(Rows)
+        database = Database(url)
+        stack.push_async_callback(database.dispose)
+        setting = Setting(
+            name=on_path(name),
+            database=database,
+            cached=rows.get,
+            uncached=rows.read_remotely,
+            change=rows.change,
+            writes_in_a_thread=False,
+            goal=None,
+            goal_with_a_writer=at_least(10),
+        )
+        async for row in measure(say, rounds, setting):
+            yield row
+
+
+async def measure(say: Say, rounds: Rounds, setting: Setting) -> AsyncIterator[Row]:
+    """Measure with and without memo, in turns, first without a writer, then with one."""
+    name = setting.name
+    for writer, change in (("no writer", None), ("a writer", setting.change)):
+        say(f"{name}, {writer}")
+        memoized = Readers(setting.cached, change, setting.pace_beside_a_writer if change else CACHED)
+        plain = Readers(setting.uncached, change, UNCACHED)
+        for row_id in range(ROWS):
+            await setting.cached(row_id)
+        for _ in range(rounds.count):
+            await plain.run_round(rounds.round_s)
+            await memoized.run_round(rounds.round_s)
+            await memoized.check(setting.database)
+        goal = setting.goal_with_a_writer if change else setting.goal
+        yield Row("caching", f"{name}, {writer}", memoized.reads_per_s, "calls/s", READS, plain.reads_per_s, goal)
+        if change:
             yield Row(
-                *("caching", f"{where}, the writer's commands meanwhile", memoized.changes_per_s, "commands/s"),
+                *("caching", f"{name}, the writer's commands meanwhile", memoized.changes_per_s, "commands/s"),
                 *("beside readers without memo", plain.changes_per_s),
             )
 

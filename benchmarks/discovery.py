@@ -22,15 +22,17 @@ def benchmark_names() -> list[str]:
     return sorted(name for name in modules if _defines_run((folder / f"{name}.py").read_text("utf-8")))
 
 
-async def rows_of(name: str, say: Say) -> AsyncIterator[Row]:
+async def rows_of(name: str, say: Say, *, quick: bool = False) -> AsyncIterator[Row]:
     """Run a benchmark; give its rows as they come.
 
     Args:
         name: one of `benchmark_names()`.
-        say: told what is being measured.
+        say: told what is being measured; for a `run` that has a parameter of this name.
+        quick: with sizes so small that the figures mean little; likewise.
     """
     run = importlib.import_module(f"benchmarks.{name}").run
-    result = run(say) if inspect.signature(run).parameters else run()
+    offered = {"say": say, "quick": quick}
+    result = run(**{name: offered[name] for name in inspect.signature(run).parameters})
     if inspect.isawaitable(result):
         result = await result
     if hasattr(result, "__aiter__"):

@@ -21,13 +21,13 @@ import msgspec
 
 from benchmarks.discovery import Say
 from benchmarks.gateway_server import KEYS, WATCHED_KEYS
+from benchmarks.rounds import Rounds
 from benchmarks.row import Row, at_least
 from fusion_cluster.client.channel import SessionStreams, open_channel
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.v1 import gateway_pb2
 
-ROUNDS = 10
-ROUND_S = 0.3
+FULL, QUICK = Rounds(count=10, round_s=0.3), Rounds(count=1, round_s=0.05)
 CALLERS = (1, 50)
 SESSION_CALLERS = (1, 50, 500)
 WATCHERS = 50
@@ -59,36 +59,37 @@ async def servers() -> AsyncIterator[Servers]:
             await _stop(process)
 
 
-async def run(say: Say) -> AsyncIterator[Row]:
+async def run(say: Say, quick: bool) -> AsyncIterator[Row]:
     """Measure the gateway and its references."""
+    rounds = QUICK if quick else FULL
     async with servers() as channels:
         for callers in CALLERS:
             say(f"Call, {callers} callers")
-            rate, echo = await call_rates(channels, callers)
+            rate, echo = await call_rates(channels, callers, rounds)
             case = f"Call, cached key, {_callers(callers)}"
             yield Row("gateway", case, rate, "calls/s", f"unary echo, {_callers(callers)}", echo, at_least(0.7))
         for callers in SESSION_CALLERS:
             say(f"Session, {callers} callers")
-            rate, echo = await session_rates(channels, callers)
+            rate, echo = await session_rates(channels, callers, rounds)
             case = f"Session, {_callers(callers)}"
             goal = at_least(8) if callers == 50 else None
             yield Row("gateway", case, rate, "calls/s", f"unary echo, {_callers(callers)}", echo, goal)
         say("Watch")
-        rate, items = await watch_rates(channels)
+        rate, items = await watch_rates(channels, rounds)
         case = f"Watch, {WATCHERS} watchers of {WATCHED_KEYS} keys"
         yield Row("gateway", case, rate, "updates/s", f"echo streams, item by item, {WATCHERS} streams", items)
 
 
-async def call_rates(channels: Servers, callers: int) -> tuple[float, float]:
+async def call_rates(channels: Servers, callers: int, rounds: Rounds) -> tuple[float, float]:
     """Calls per second of `Call` on one cached key, and of a unary echo of the same reply."""
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channels.gateway.unary_unary(f"{GATEWAY}/Call")
     request = _call_request(3).SerializeToString()
     reply = await call(request)
-    gateway, echo = await _in_turns([lambda _: call(request), _echo(channels, reply)], callers)
+    gateway, echo = await _in_turns([lambda _: call(request), _echo(channels, reply)], callers, rounds)
     return gateway, echo
 
 
-async def session_rates(channels: Servers, callers: int) -> tuple[float, float]:
+async def session_rates(channels: Servers, callers: int, rounds: Rounds) -> tuple[float, float]:
     """Reads per second over one session, and calls per second of a unary echo."""
     streams = SessionStreams(channels.gateway)
     peer = Peer(streams.dial, peer_id="benchmark")
@@ -104,14 +105,14 @@ async def session_rates(channels: Servers, callers: int) -> tuple[float, float]:
     try:
         for key in range(KEYS):
             await read(key)
-        session, echo = await _in_turns([read, _echo(channels, arguments[0] * 8)], callers)
+        session, echo = await _in_turns([read, _echo(channels, arguments[0] * 8)], callers, rounds)
     finally:
         await peer.close()
         await streams.close()
     return session, echo
 
 
-async def watch_rates(channels: Servers) -> tuple[float, float]:
+async def watch_rates(channels: Servers, rounds: Rounds) -> tuple[float, float]:
     """Updates per second over many `Watch` streams of values that change all the time, and items of echo streams."""
     watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channels.gateway.unary_stream(f"{GATEWAY}/Watch")
     stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channels.echo.unary_stream("/benchmarks.Echo/Stream")
@@ -121,11 +122,11 @@ async def watch_rates(channels: Servers) -> tuple[float, float]:
         for number in range(WATCHERS)
     ]
     updates, items = [], []
-    for _ in range(ROUNDS):
-        turn = gateway_pb2.Payload(json=json.dumps([0, ROUND_S + 0.4]))
+    for _ in range(rounds.count):
+        turn = gateway_pb2.Payload(json=json.dumps([0, rounds.round_s + 0.4]))
         await execute(gateway_pb2.ExecuteRequest(service="Figures", method="turn", arguments=turn).SerializeToString())
-        updates.append(await _received([watch(request) for request in requests]))
-        items.append(await _received([stream(request) for request in requests]))
+        updates.append(await _received([watch(request) for request in requests], rounds.round_s))
+        items.append(await _received([stream(request) for request in requests], rounds.round_s))
     return max(updates), max(items)
 
 
@@ -146,21 +147,21 @@ def _ignore(_id: int) -> None:
     pass
 
 
-async def _in_turns(operations: Sequence[Operation], callers: int) -> list[float]:
+async def _in_turns(operations: Sequence[Operation], callers: int, rounds: Rounds) -> list[float]:
     """The best rate of each operation; they take turns, so that a busy machine slows all of them."""
     rates: list[list[float]] = [[] for _ in operations]
-    for round_number in range(ROUNDS + 1):
+    for round_number in range(rounds.count + 1):
         for operation, measured in zip(operations, rates, strict=True):
-            rate = await _rate(operation, callers)
+            rate = await _rate(operation, callers, rounds.round_s)
             if round_number:  # the first is to warm up
                 measured.append(rate)
     return [max(measured) for measured in rates]
 
 
-async def _rate(operation: Operation, callers: int) -> float:
+async def _rate(operation: Operation, callers: int, round_s: float) -> float:
     done = 0
     began_s = time.perf_counter()
-    until_s = began_s + ROUND_S
+    until_s = began_s + round_s
 
     async def repeat(number: int) -> None:
         nonlocal done
@@ -173,7 +174,7 @@ async def _rate(operation: Operation, callers: int) -> float:
     return done / (time.perf_counter() - began_s)
 
 
-async def _received(streams: Sequence[grpc.aio.UnaryStreamCall[bytes, bytes]]) -> float:
+async def _received(streams: Sequence[grpc.aio.UnaryStreamCall[bytes, bytes]], round_s: float) -> float:
     received = 0
 
     async def follow(stream: grpc.aio.UnaryStreamCall[bytes, bytes]) -> None:
@@ -190,7 +191,7 @@ async def _received(streams: Sequence[grpc.aio.UnaryStreamCall[bytes, bytes]]) -
         if received >= len(streams):
             break
     before, began_s = received, time.perf_counter()
-    await asyncio.sleep(ROUND_S)
+    await asyncio.sleep(round_s)
     rate = (received - before) / (time.perf_counter() - began_s)
     for stream in streams:
         stream.cancel()

@@ -1,143 +1,68 @@
 """What a hit costs: `await service.get(1)` of a consistent computed, against other ways to get a value that is there.
 
 All cases are measured in turns, in many short rounds, and the best round counts: that is what the code costs when
-nothing else has the processor.
+nothing else has the processor. Where the path in C is there, the one in pure Python is shown beside it, without goals.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
 
-from async_lru import alru_cache
-
+from benchmarks import hit_cases
 from benchmarks.discovery import Say
+from benchmarks.fresh_process import Figures, in_a_fresh_process
+from benchmarks.path import IS_NATIVE, PATH, on_path
 from benchmarks.redis_server import redis_server
-from benchmarks.row import Row, at_most
-from fusion_cluster.graph import ComputeService, GraphHosting, attach, compute_method
+from benchmarks.rounds import best_of
+from benchmarks.row import Goal, Row, at_most
 
 ROUNDS = 300
 CALLS = 2_000
 REDIS_ROUNDS = 10
 REDIS_CALLS = 500
-
-Batch = Callable[[int], Awaitable[float]]
-
-
-class Numbers(ComputeService):
-    @compute_method
-    async def get(self, number: int) -> int:
-        return number
-
-    @compute_method
-    async def get_two(self, first: int, second: str) -> int:
-        return first
-
-    @compute_method
-    async def measure(self, calls: int) -> float:
-        """Seconds for `calls` hits inside a computation, where each is captured as a dependency."""
-        get = self.get
-        begin_s = time.perf_counter()
-        for _ in itertools.repeat(None, calls):
-            await get(1)
-        return time.perf_counter() - begin_s
+SPEED_UP = 20
+"""How many times fewer rounds suffice to see that all of it works."""
 
 
-@functools.cache
-def cached(number: int) -> int:
-    return number
-
-
-async def trivial(number: int) -> int:
-    return number
-
-
-@alru_cache(maxsize=None)
-async def cached_async(number: int) -> int:
-    return number
-
-
-async def run(say: Say) -> AsyncIterator[Row]:
+async def run(say: Say, quick: bool) -> AsyncIterator[Row]:
     """Measure the hits and their references."""
-    service, hosting = Numbers(), GraphHosting()
-    attach(service, hosting)
-    say("hits in this process")
-    best = await best_of(
-        {
-            "hit": functools.partial(hits, service),
-            "hit, two arguments": functools.partial(hits_with_two_arguments, service),
-            "hit, in a computation": functools.partial(hits_in_a_computation, service),
-            "lru_cache": lru_cache_hits,
-            "coroutine": trivial_coroutines,
-            "async_lru": async_lru_hits,
-        },
-        rounds=ROUNDS,
-        calls=CALLS,
-    )
-    await hosting.graph.close()
-    hit = best["hit"]
-    yield Row("hit", "await of a consistent computed", hit, "ns", "functools.lru_cache", best["lru_cache"], at_most(8))
-    yield Row("hit", "await of a consistent computed", hit, "ns", "await of a trivial coroutine", best["coroutine"])
-    yield Row("hit", "await of a consistent computed", hit, "ns", "async_lru", best["async_lru"])
-    for case in ("hit, two arguments", "hit, in a computation"):
-        yield Row("hit", case, best[case], "ns", "functools.lru_cache", best["lru_cache"])
+    rounds = ROUNDS // SPEED_UP if quick else ROUNDS
+    say("hits in a process")
+    figures = await in_a_fresh_process(hit_cases.measure, rounds=rounds, calls=CALLS)
+    for row in rows(figures, PATH, has_goals=True):
+        yield row
+    if IS_NATIVE:
+        say("hits in a process, in pure Python")
+        slow = await in_a_fresh_process(hit_cases.measure, pure_python=True, rounds=rounds, calls=CALLS)
+        for row in rows(slow, "pure Python", has_goals=False):
+            yield row
     say("redis-py GET")
     reference, redis_ns = await redis_get()
-    yield Row("hit", "await of a consistent computed", hit, "ns", reference, redis_ns)
+    yield Row("hit", on_path("hit, one int"), figures[hit_cases.HIT], "ns", reference, redis_ns)
 
 
-async def best_of(batches: dict[str, Batch], *, rounds: int, calls: int) -> dict[str, float]:
-    """Run the batches in turns; return the nanoseconds per call of the best round of each."""
-    best_s = dict.fromkeys(batches, float("inf"))
-    for _ in range(rounds):
-        for name, batch in batches.items():
-            best_s[name] = min(best_s[name], await batch(calls))
-    return {name: seconds / calls * 1e9 for name, seconds in best_s.items()}
+def rows(figures: Figures, path: str, *, has_goals: bool) -> Iterator[Row]:
+    """What was measured on one path."""
 
+    def row(case: str, measured: str, reference: str, compared: str, bound: float | None = None) -> Row:
+        goal: Goal | None = at_most(bound) if has_goals and bound is not None else None
+        return Row("hit", on_path(case, path), figures[measured], "ns", reference, figures[compared], goal)
 
-# -- the batches: seconds for so many calls -------------------------------------------------------------------------
-async def hits(service: Numbers, calls: int) -> float:
-    begin_s = time.perf_counter()
-    for _ in itertools.repeat(None, calls):
-        await service.get(1)
-    return time.perf_counter() - begin_s
-
-
-async def hits_with_two_arguments(service: Numbers, calls: int) -> float:
-    begin_s = time.perf_counter()
-    for _ in itertools.repeat(None, calls):
-        await service.get_two(1, "two")
-    return time.perf_counter() - begin_s
-
-
-async def hits_in_a_computation(service: Numbers, calls: int) -> float:
-    computed = service.measure(calls)
-    seconds = await computed
-    computed.invalidate()
-    return seconds
-
-
-async def lru_cache_hits(calls: int) -> float:
-    begin_s = time.perf_counter()
-    for _ in itertools.repeat(None, calls):
-        cached(1)
-    return time.perf_counter() - begin_s
-
-
-async def trivial_coroutines(calls: int) -> float:
-    begin_s = time.perf_counter()
-    for _ in itertools.repeat(None, calls):
-        await trivial(1)
-    return time.perf_counter() - begin_s
-
-
-async def async_lru_hits(calls: int) -> float:
-    begin_s = time.perf_counter()
-    for _ in itertools.repeat(None, calls):
-        await cached_async(1)
-    return time.perf_counter() - begin_s
+    for spelling in hit_cases.SPELLINGS:
+        case = f"hit, {spelling.name}"
+        yield row(case, spelling.hit, "lru_cache hit, function", spelling.function_hit, spelling.bound)
+        yield row(case, spelling.hit, "lru_cache hit, method", spelling.method_hit, spelling.bound)
+    case = "hit in a computation"
+    same, new = hit_cases.INSIDE_SAME, hit_cases.INSIDE_NEW
+    yield row(f"{case}, the same key again", same, "lru_cache hit, function", hit_cases.CACHED, 2.5)
+    yield row(f"{case}, a new edge each", new, "lru_cache hits, distinct keys", hit_cases.CACHED_NEW, 2.5)
+    case = f"gather of {hit_cases.GATHERED}, per hit"
+    yield row(case, hit_cases.GATHER, "asyncio.gather of the same", hit_cases.ASYNCIO_GATHER)
+    yield row(case, hit_cases.GATHER, "a list of lru_cache hits", hit_cases.CACHED_LIST)
+    yield row("hit, one int", hit_cases.HIT, "await of a trivial coroutine", hit_cases.TRIVIAL)
+    yield row("hit, one int", hit_cases.HIT, "async_lru hit", hit_cases.CACHED_ASYNC)
 
 
 async def redis_get() -> tuple[str, float | None]:

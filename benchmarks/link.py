@@ -15,13 +15,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from benchmarks.discovery import Say
+from benchmarks.rounds import Rounds
 from benchmarks.row import Row, at_least, value_at_most
 
 # What is measured, and the calling and the answering process for it.
 PAIRS = (("link", "link", "echo"), ("graph", "link", "graph"), ("grpc", "grpc", "grpc"), ("tcp", "tcp", "tcp"))
 CALLERS = (1, 50, 500)
-ROUNDS = 5
-ROUND_S = 0.6
+FULL, QUICK = Rounds(count=5, round_s=0.6), Rounds(count=1, round_s=0.05)
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,17 @@ class Caller:
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    async def measure(self, callers: int) -> Measured:
+    async def measure(self, callers: int, round_s: float) -> Measured:
         """One round."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{callers} {ROUND_S}\n".encode())
+        self._process.stdin.write(f"{callers} {round_s}\n".encode())
         rate, median_ms = (await _line(self._process)).split()
         return Measured(float(rate), float(median_ms))
 
 
-async def run(say: Say) -> AsyncIterator[Row]:
+async def run(say: Say, quick: bool) -> AsyncIterator[Row]:
     """Measure the link and its references."""
+    rounds = QUICK if quick else FULL
     async with AsyncExitStack() as stack:
         callers: dict[str, Caller] = {}
         for kind, caller, owner in PAIRS:
@@ -66,7 +67,7 @@ async def run(say: Say) -> AsyncIterator[Row]:
             say(f"{count} callers")
             if count > 1:
                 callers.pop("tcp", None)
-            measured = await _in_turns(callers, count)
+            measured = await _in_turns(callers, count, rounds)
             for row in _rows(count, measured):
                 yield row
 
@@ -94,17 +95,17 @@ def _rows(count: int, measured: dict[str, Measured]) -> list[Row]:
     ]
 
 
-async def _in_turns(callers: dict[str, Caller], count: int) -> dict[str, Measured]:
+async def _in_turns(callers: dict[str, Caller], count: int, rounds: Rounds) -> dict[str, Measured]:
     """The best round of each; they take turns, so that a busy machine slows all of them."""
-    rounds: dict[str, list[Measured]] = {kind: [] for kind in callers}
-    for number in range(ROUNDS + 1):
+    results: dict[str, list[Measured]] = {kind: [] for kind in callers}
+    for number in range(rounds.count + 1):
         for kind, caller in callers.items():
-            measured = await caller.measure(count)
+            measured = await caller.measure(count, rounds.round_s)
             if number:  # the first is to warm up
-                rounds[kind].append(measured)
+                results[kind].append(measured)
     return {
         kind: Measured(max(m.rate for m in measured), min(m.median_ms for m in measured))
-        for kind, measured in rounds.items()
+        for kind, measured in results.items()
     }
 
 

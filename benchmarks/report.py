@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -68,10 +69,49 @@ class Report:
         self.console.print(f"{name}: failed, {type(error).__name__}: {error}", markup=False, highlight=False)
 
 
-def write_json(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows to a file; folders on the way are made."""
+@dataclass(frozen=True)
+class Results:
+    """The rows of a run, and what they were measured with.
+
+    Attributes:
+        rows: in the order in which they came.
+        machine: `describe_machine()` of that run.
+    """
+
+    rows: Sequence[Row]
+    machine: Mapping[str, str]
+
+
+def write_json(path: Path, results: Results) -> None:
+    """Write results to a file; folders on the way are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"rows": [row.to_json() for row in rows]}, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    content = {"machine": results.machine, "rows": [row.to_json() for row in results.rows]}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> Results:
+    """Read what `write_json` wrote."""
+    content = json.loads(path.read_text("utf-8"))
+    return Results([Row.from_json(row) for row in content["rows"]], content["machine"])
+
+
+def measured(value: float | None, unit: str) -> str:
+    """Return a value for readers: "12,345 ns", "-" where there is none."""
+    if value is None:
+        return "-"
+    return f"{figure(value)} {unit}"
+
+
+def ratio(row: Row) -> str:
+    """Return the ratio of a row for readers: "0.8×", "" where there is none."""
+    return "" if row.ratio is None else f"{figure(row.ratio)}×"
+
+
+def figure(value: float) -> str:
+    """Return a number with three digits that count, more only before the point."""
+    size = abs(round(value, 3))
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+    return f"{value:,.{digits}f}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -79,16 +119,9 @@ def _cells(row: Row) -> list[str]:
     return [
         row.benchmark,
         row.case,
-        _measured(row.value, row.unit),
+        measured(row.value, row.unit),
         row.reference,
-        _measured(row.reference_value, row.unit),
-        "" if row.ratio is None else f"{row.ratio:.3g}×",
+        measured(row.reference_value, row.unit),
+        ratio(row),
         "" if row.goal is None else f"{row.goal}{met}",
     ]
-
-
-def _measured(value: float | None, unit: str) -> str:
-    if value is None:
-        return "-"
-    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 3
-    return f"{value:,.{digits}f} {unit}"

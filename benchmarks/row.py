@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,14 @@ class Goal:
 
     def __str__(self) -> str:
         return f"{'≤' if self.is_ceiling else '≥'} {self.bound:g}{'' if self.is_absolute else '×'}"
+
+    @classmethod
+    def parse(cls, text: str) -> Goal:
+        """Return the goal that `text` is the string of: "≤ 0.8×", "≥ 20"."""
+        sign, _, bound = text.partition(" ")
+        if sign not in ("≤", "≥"):
+            raise ValueError(f"not a goal: {text!r}")
+        return cls(float(bound.removesuffix("×")), sign == "≤", not bound.endswith("×"))
 
     def is_met_by(self, measured: float) -> bool:
         """Tell whether a ratio, or an absolute value, reaches the goal."""
@@ -85,7 +95,7 @@ class Row:
         return None if measured is None else self.goal.is_met_by(measured)
 
     def to_json(self) -> dict[str, object]:
-        """Return the row as it stands in the JSON file."""
+        """Return the row as it stands in the JSON file: `goal` is the bound alone, `goal_text` says what it bounds."""
         return {
             "benchmark": self.benchmark,
             "case": self.case,
@@ -95,5 +105,20 @@ class Row:
             "reference_value": self.reference_value,
             "ratio": self.ratio,
             "goal": None if self.goal is None else self.goal.bound,
+            "goal_text": None if self.goal is None else str(self.goal),
             "met": self.met,
         }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Row:
+        """Return the row that `to_json` gave these fields of."""
+        text = fields["goal_text"]
+        return cls(
+            fields["benchmark"],
+            fields["case"],
+            fields["value"],
+            fields["unit"],
+            fields["reference"],
+            fields["reference_value"],
+            None if text is None else Goal.parse(text),
+        )

@@ -13,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from benchmarks import discovery
-from benchmarks.report import Report, write_json
-from benchmarks.row import Row, at_least, at_most, value_at_least, value_at_most
+from benchmarks.machine import describe_machine
+from benchmarks.path import on_path, split_path
+from benchmarks.report import Report, Results, figure, read_json, write_json
+from benchmarks.row import Goal, Row, at_least, at_most, value_at_least, value_at_most
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,14 @@ def test_a_goal_is_reached_by_the_ratio_or_by_the_value(goal: Any, met: bool | N
     assert row.ratio == 2.0
     assert row.met is met
     assert goal is None or str(goal) == text
+    assert goal is None or Goal.parse(text) == goal
     assert row.to_json()["goal"] == (None if goal is None else goal.bound)
+    assert Row.from_json(row.to_json()) == row
+
+
+def test_text_that_is_no_goal_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a goal: '= 3'"):
+        Goal.parse("= 3")
 
 
 def test_what_was_not_measured_has_no_ratio_and_reaches_nothing() -> None:
@@ -44,10 +53,12 @@ def test_what_was_not_measured_has_no_ratio_and_reaches_nothing() -> None:
     assert row.met is None
 
 
-def test_the_json_file_has_the_rows(tmp_path: Path) -> None:
+def test_the_json_file_has_the_rows_and_the_machine(tmp_path: Path) -> None:
     file = tmp_path / "out" / "rows.json"
-    write_json(file, [Row("hit", "case", 10.0, "ns", "reference", 5.0, at_most(8))])
+    results = Results([Row("hit", "case", 10.0, "ns", "reference", 5.0, at_most(8))], {"python": "CPython 3.11"})
+    write_json(file, results)
     assert json.loads(file.read_text()) == {
+        "machine": {"python": "CPython 3.11"},
         "rows": [
             {
                 "benchmark": "hit",
@@ -58,16 +69,39 @@ def test_the_json_file_has_the_rows(tmp_path: Path) -> None:
                 "reference_value": 5.0,
                 "ratio": 2.0,
                 "goal": 8,
+                "goal_text": "≤ 8×",
                 "met": True,
             }
-        ]
+        ],
     }
+    assert read_json(file) == results
+
+
+def test_the_machine_is_named() -> None:
+    machine = describe_machine()
+    assert all(machine.values())
+    assert machine["path"] in ("C", "pure Python")
+    assert "cores" in machine["processor"]
+
+
+def test_a_case_knows_its_path() -> None:
+    assert on_path("a hit", "C") == "a hit (C)"
+    assert split_path("a hit (C)") == ("a hit", "C")
+    assert split_path("local (pure Python), a writer") == ("local, a writer", "pure Python")
+    assert split_path("link call") == ("link call", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1_234_567.8, "1,234,568"), (123.4, "123"), (12.34, "12.3"), (1.234, "1.23"), (0.1234, "0.123"), (0.9999, "1.00")],
+)
+def test_figures_show_what_counts(value: float, text: str) -> None:
+    assert figure(value) == text
 
 
 def test_benchmarks_are_the_modules_that_define_run() -> None:
     names = discovery.benchmark_names()
-    assert "hit" in names
-    assert not {"row", "report", "discovery", "redis_server", "__main__"} & set(names)
+    assert {"caching", "eviction", "gateway", "graph", "hit", "link", "memory"} == set(names)
 
 
 def _rows() -> Iterator[Row]:
@@ -84,12 +118,29 @@ async def _stream(say: discovery.Say) -> AsyncIterator[Row]:
         yield row
 
 
-@pytest.mark.parametrize("run", [_rows, _list, _stream, lambda: list(_rows())])
-async def test_run_may_be_a_function_a_generator_and_async(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
+async def _quickly(quick: bool, say: discovery.Say) -> list[Row]:
+    say("quickly" if quick else "thoroughly")
+    return list(_rows())
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [(_rows, []), (_list, []), (_stream, ["measuring"]), (_quickly, ["quickly"]), (lambda: list(_rows()), [])],
+)
+async def test_run_may_be_a_function_a_generator_and_async_and_takes_what_it_names(
+    monkeypatch: pytest.MonkeyPatch, run: Any, expected: list[str]
+) -> None:
     monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(run=run))
     said: list[str] = []
+    assert [row.case async for row in discovery.rows_of("fake", said.append, quick=True)] == ["one"]
+    assert said == expected
+
+
+async def test_benchmarks_are_thorough_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(run=_quickly))
+    said: list[str] = []
     assert [row.case async for row in discovery.rows_of("fake", said.append)] == ["one"]
-    assert said == (["measuring"] if run is _stream else [])
+    assert said == ["thoroughly"]
 
 
 def test_rows_are_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +149,7 @@ def test_rows_are_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[s
         report.say("quietly")
         report.add(row)
         report.end_benchmark([row])
-    assert capsys.readouterr().out == "hit | case | 12,345 calls/s | reference | 5.000 calls/s | 2.47e+03× | ≥ 8× met\n"
+    assert capsys.readouterr().out == "hit | case | 12,345 calls/s | reference | 5.00 calls/s | 2,469× | ≥ 8× met\n"
 
 
 def test_rows_are_a_table_on_a_terminal() -> None:
