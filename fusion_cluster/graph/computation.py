@@ -44,7 +44,6 @@ class Waiter:
         computation: Computation | None,
         dependent: Node[Any] | None,
         on_done: Callable[[Computed[Any]], object] | None = None,
-        *,
         is_isolated: bool = False,
     ) -> None:
         self.computation = computation
@@ -80,7 +79,7 @@ class Computation:
         self.waits_isolated: dict[Node[Any], int] | None = None
         node._computation = self
 
-    def start(self, *, is_eager: bool) -> None:
+    def start(self, is_eager: bool) -> None:
         """Start the body.
 
         Args:
@@ -96,11 +95,15 @@ class Computation:
         except BaseException:
             self.abandon()
             raise
-        if is_eager:
-            task = starter.start(self._run(), function.name, copy_context())
-        else:
-            task = starter.loop.create_task(self._run(), name=function.name, context=copy_context())
-        graph.on_started(self, task)
+        graph.computation_count += 1
+        task = (starter.start if is_eager else starter.start_later)(self._run(), function.name)
+        if not task.done():
+            self.task = task
+            graph.on_pending(self, task)
+            if self.node._computation is not self:  # abandoned in its first step
+                task.cancel()
+        elif self.node._computation is self:
+            self.on_task_ended(task)
 
     # -- whom it waits for -------------------------------------------------------------------------------------------
     @property
@@ -161,29 +164,37 @@ class Computation:
     # -- the run -----------------------------------------------------------------------------------------------------
     async def _run(self) -> None:
         node = self.node
-        self.task = asyncio.current_task()
+        function = node.function
         current_computation.set(node)
         running_computation.set(node)
         if node._computation is not self:
             return  # abandoned before it began
         try:
-            value = await node.function.hosting.produce(node)
+            value = await function.produce(node)
         except asyncio.CancelledError:
-            self.on_cancelled()
+            self._end_without_output()
         except Exception as error:
             current_computation.set(None)
             if node._computation is self:
                 self._fail(error)
         except (KeyboardInterrupt, SystemExit):
-            self.on_cancelled()
+            self._end_without_output()
             raise
         else:
-            if node._computation is self:
+            if node._computation is not self:
+                return
+            if self.waits_for or not function.is_plain or not node.table.registry.succeed(node, value):
                 self._succeed(value)
+            self._tell_waiters()
 
-    def on_cancelled(self) -> None:
-        """End without output, because the task was cancelled or the body raised `CancelledError`."""
+    def on_task_ended(self, task: asyncio.Task[None]) -> None:
+        """End if the task has ended without doing so.
+
+        That is when it was cancelled before its first step, or ended with something that is no `Exception`.
+        """
         self._end_without_output()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a computation's task failed", exc_info=error)
 
     def _end_without_output(self) -> bool:
         """Tell whether this was still computing its node."""
@@ -199,16 +210,12 @@ class Computation:
 
     def _succeed(self, value: Any) -> None:
         node = self.node
-        function = node.function
-        if function.is_plain and not self.waits_for and node.table.registry.succeed(node, value):
-            self.waits_for = self.waits_isolated = None
-        elif node._is_paged_out and node._state == CONSISTENT:
+        if node._is_paged_out and node._state == CONSISTENT:
             self._detach()
-            function.graph.page_in(node, value)
+            node.function.graph.page_in(node, value)
         else:
             node._value = value
             self._complete()
-        self._tell_waiters()
 
     def _fail(self, error: Exception) -> None:
         node = self.node
@@ -243,19 +250,20 @@ class Computation:
     def _tell_waiters(self) -> None:
         waiters, self.waiters = self.waiters, {}
         node = self.node
+        interested: list[Callable[[Computed[Any]], object]] = []
         for waiter in waiters:
             waiter.computation = None
+            if waiter.on_done is not None:
+                interested.append(waiter.on_done)
             dependent = waiter.dependent
             if dependent is None or (computation := dependent._computation) is None:
                 continue
-            if waiter.is_isolated:
-                (computation.waits_isolated or {}).pop(node, None)
-            else:
-                (computation.waits_for or {}).pop(node, None)  # the edge stays: now it says that the output was used
-        for waiter in waiters:
-            if waiter.on_done is None:
-                continue
+            # The edge, if there is one, stays: now it says that the output was used.
+            waits = computation.waits_isolated if waiter.is_isolated else computation.waits_for
+            if waits is not None:
+                waits.pop(node, None)
+        for on_done in interested:
             try:
-                waiter.on_done(node)
+                on_done(node)
             except Exception:
                 log.exception("a waiter of %s failed", node.key)

@@ -11,58 +11,45 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, Final
 
 MAX_DEPTH: Final = 16
 """How many tasks may be in their first step inside one another: each takes some of the stack."""
 
+HAS_EAGER_TASKS: Final = sys.version_info >= (3, 12)
+
 
 class EagerStarter:
-    """Starts tasks of one event loop; at once where that can be done, else in the next turn."""
+    """Starts tasks of one event loop; at once where that can be done, else in the next turn.
 
-    __slots__ = ("_depth", "_first_step", "loop")
+    Each runs in a copy of the context of its start.
+    """
+
+    __slots__ = ("_depth", "_first_step", "_take_call", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._depth = 0
         self._first_step: Callable[[], object] | None = None
+        self._take_call = self._take
 
-    def start(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context) -> asyncio.Task[None]:
+    def start_later(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Return a task that will begin in the next turn."""
+        return self.loop.create_task(coroutine, name=name, context=copy_context())
+
+    def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Return a task that has run its first step, and may be done; or one that will begin in the next turn."""
-        loop = self.loop
+        loop: Any = self.loop
         if self._depth >= MAX_DEPTH or loop.get_task_factory() is not None:
-            return loop.create_task(coroutine, name=name, context=context)
-        outer = asyncio.current_task()
+            return self.start_later(coroutine, name)
         self._depth += 1
         try:
-            return self._start(coroutine, name, context, outer)
-        finally:
-            self._depth -= 1
-
-    if sys.version_info >= (3, 12):
-
-        def _start(
-            self,
-            coroutine: Coroutine[Any, Any, None],
-            name: str,
-            context: Context,
-            outer: asyncio.Task[Any] | None,
-        ) -> asyncio.Task[None]:
-            return asyncio.Task(coroutine, loop=self.loop, name=name, context=context, eager_start=True)
-
-    else:
-
-        def _start(
-            self,
-            coroutine: Coroutine[Any, Any, None],
-            name: str,
-            context: Context,
-            outer: asyncio.Task[Any] | None,
-        ) -> asyncio.Task[None]:
-            loop: Any = self.loop
+            context = copy_context()
+            if HAS_EAGER_TASKS:
+                return asyncio.Task(coroutine, loop=loop, name=name, context=context, eager_start=True)
             try:
-                loop.call_soon = self._take_first_step
+                loop.call_soon = self._take_call
             except AttributeError:  # a loop that cannot be told: the task begins in the next turn
                 return self.loop.create_task(coroutine, name=name, context=context)
             try:
@@ -70,16 +57,37 @@ class EagerStarter:
             finally:
                 del loop.call_soon
             step, self._first_step = self._first_step, None
-            assert step is not None
+            if step is None:
+                raise RuntimeError("asyncio.Task has not asked for its first step")
+            outer = asyncio.current_task()
             if outer is None:
                 context.run(step)
                 return task
-            asyncio._leave_task(loop, outer)
+            _leave_task(loop, outer)
             try:
                 context.run(step)
             finally:
-                asyncio._enter_task(loop, outer)
+                _enter_task(loop, outer)
             return task
+        finally:
+            self._depth -= 1
 
-        def _take_first_step(self, step: Callable[[], object], *, context: Context | None = None) -> None:
-            self._first_step = step
+    if not HAS_EAGER_TASKS:
+
+        def _take(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> object:
+            """Stand for `loop.call_soon` while a task is made: keep its first step, pass on what others ask for.
+
+            Others are finalizers, of transports say, that the garbage collector has run at that moment.
+            """
+            if args or self._first_step is not None or type(callback).__name__ not in _FIRST_STEPS:
+                loop: Any = self.loop
+                return type(loop).call_soon(loop, callback, *args, context=context)
+            self._first_step = callback
+            return None
+
+
+_FIRST_STEPS: Final = ("TaskStepMethWrapper", "method")
+"""Types of the callable that is a task's step: of tasks in C, and in Python."""
+
+_leave_task: Final[Callable[..., None]] = asyncio._leave_task  # type: ignore[attr-defined]
+_enter_task: Final[Callable[..., None]] = asyncio._enter_task  # type: ignore[attr-defined]

@@ -30,8 +30,10 @@ class ComputeFunction:
         options: what its decorator was told.
         body: the method as written, bound to its instance.
         hosting: where values come from.
+        produce: `hosting.produce`.
         graph: the graph that its computeds are in.
         has_lifetime: a value is kept for some time at least, or at most.
+        is_positional: all arguments can be given by position.
         is_plain: a value has no lifetime and is not weighed.
         table: every live node of this function, and no other.
         outdated: how many outdated computations run for a key of the table. Keys without one are not there.
@@ -43,10 +45,12 @@ class ComputeFunction:
         "has_lifetime",
         "hosting",
         "is_plain",
+        "is_positional",
         "method_name",
         "name",
         "options",
         "outdated",
+        "produce",
         "service_name",
         "signature",
         "table",
@@ -69,7 +73,9 @@ class ComputeFunction:
         self.signature = signature
         self.options = options
         self.body = body
+        self.is_positional = signature.positional_count == len(signature.parameter_names)
         self.hosting = hosting
+        self.produce = hosting.produce
         self.graph = graph
         self.has_lifetime = options.min_cache_duration > 0 or options.auto_invalidation_delay < math.inf
         self.is_plain = not self.has_lifetime and graph.max_bytes == math.inf
@@ -121,6 +127,8 @@ class ComputeFunction:
 
     def compute(self, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
         """Return the coroutine of the body for canonical arguments."""
+        if self.is_positional:
+            return self.body(*arguments)
         coroutine: Coroutine[Any, Any, Any] = self.signature.call(self.body, arguments)
         return coroutine
 

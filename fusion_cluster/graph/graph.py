@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.cause import CLOSED, EVICTED, EXPIRED, REPLACED, UNKNOWN, Cause
@@ -26,6 +26,8 @@ from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.retention import NODE_BYTES, SizeOf, TimedRetention, estimate_bytes
 
 log = logging.getLogger(__name__)
+
+_get_thread_id: Final = threading.get_ident
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Graph:
         self.registry = Registry(max_nodes, history, secrets.randbits(62))
         self.registry.on_full = self._make_room
         self.is_closed = False
+        self.computation_count = 0
         self._retention = TimedRetention(self.registry)
         self._computations: dict[asyncio.Task[None], Computation] = {}
         """The computations whose tasks have not ended, abandoned ones included; not those that ended at once."""
@@ -98,7 +101,6 @@ class Graph:
         self._starter: EagerStarter | None = None
         self._thread_id: int | None = None
         self._timer_context = Context()
-        self._computation_count = 0
         self._eviction_count = 0
 
     def __repr__(self) -> str:
@@ -131,7 +133,7 @@ class Graph:
             nodes=self.registry.size,
             bytes=self.registry.bytes if self.max_bytes < math.inf else None,
             hits=sum(function.table.hits for function in self.functions.values()),
-            computations=self._computation_count,
+            computations=self.computation_count,
             invalidations=self.registry.invalidations,
             evictions=self._eviction_count,
         )
@@ -145,13 +147,17 @@ class Graph:
         Raises:
             UsageError: this is not the graph's thread.
         """
-        if node._state > CONSISTENT:
+        state = node._state
+        if state > CONSISTENT:
             return
-        self._require_thread()
-        if node.table.is_delayed and node._state == CONSISTENT:
+        if self._thread_id != _get_thread_id():
+            self._require_thread()
+        if state == CONSISTENT and node.table.is_delayed:
             self._delay(node, cause)
-        else:
-            self._invalidate_now(node, cause)
+            return
+        touched = mark(node, cause)
+        if touched is not None:
+            self._after_mark(touched, cause)
 
     def replace(self, old: Node[Any] | None, new: Computed[Any], cause: Cause = REPLACED) -> None:
         """Put `new`, which has its output, in the place of `old`; the observers of `old` find `new` there."""
@@ -213,15 +219,10 @@ class Graph:
             starter = self._adopt(loop)
         return starter
 
-    def on_started(self, computation: Computation, task: asyncio.Task[None]) -> None:
-        """Keep a computation that has started until its task has ended."""
-        self._computation_count += 1
-        if not task.done():
-            computation.task = task
-            self._computations[task] = computation
-            task.add_done_callback(self._on_task_done, context=self._timer_context)
-        elif computation.node._computation is computation:
-            self._end(computation, task)
+    def on_pending(self, computation: Computation, task: asyncio.Task[None]) -> None:
+        """Keep a computation that did not end at once until its task has ended."""
+        self._computations[task] = computation
+        task.add_done_callback(self._on_task_done, context=self._timer_context)
 
     def admit(self, node: Computed[Any]) -> None:
         """Make a node that has its output consistent, for as long as its options say; or invalidate it right away."""
@@ -257,8 +258,11 @@ class Graph:
     def _invalidate_now(self, node: Node[Any], cause: Cause) -> None:
         touched = mark(node, cause)
         if touched is not None:
-            self._settle(touched[0])
-            self._tell(*touched, cause)
+            self._after_mark(touched, cause)
+
+    def _after_mark(self, touched: tuple[list[Any], list[Any]], cause: Cause) -> None:
+        self._settle(touched[0])
+        self._tell(*touched, cause)
 
     def _settle(self, nodes: list[Any]) -> None:
         """Let go of what marked nodes, of this graph and of others, have had besides edges. Calls no code of users."""
@@ -370,16 +374,7 @@ class Graph:
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         computation = self._computations.pop(task, None)
         if computation is not None:
-            self._end(computation, task)
-
-    def _end(self, computation: Computation, task: asyncio.Task[None]) -> None:
-        """End a computation whose task has ended, if it has not done so itself.
-
-        It has not when its task was cancelled before the first step, or ended with something that is no `Exception`.
-        """
-        computation.on_cancelled()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a computation's task failed", exc_info=error)
+            computation.on_task_ended(task)
 
 
 def _tell_observers(nodes: Iterable[Node[Any]]) -> None:

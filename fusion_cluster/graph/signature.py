@@ -189,7 +189,7 @@ class Signature:
     def call(self, body: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Call `body` (the bound method as written) with canonical arguments."""
         count = self.positional_count
-        if count == len(arguments):
+        if count >= len(arguments):
             return body(*arguments)
         return body(*arguments[:count], **dict(zip(self.parameter_names[count:], arguments[count:], strict=True)))
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fusion_cluster.graph.computed import Computed
 
 
+_get_running: Final = running_computation.get
+
 MAX_GENERATIONS: Final = 8
 """How many outdated computations of one key may wait for each other."""
 
@@ -50,37 +52,40 @@ def enter(
         CircularDependencyError: `node` waits, directly or through others, for `dependent`.
         UsageError: this is not the event loop of the graph.
     """
-    is_isolated = dependent is None
-    if dependent is None:
-        dependent = _blocked_computation()
+    is_isolated = False
+    if dependent is None and (running := _get_running()) is not None:
+        dependent = _blocked(running)
+        is_isolated = True
     waiting = None if dependent is None else dependent._computation
     if dependent is not None and waiting is not None:
         _refuse_cycle(dependent, node, is_isolated=is_isolated)
-        if node._computation is None and node.function.outdated:
+        if node.function.outdated and node._computation is None:
             _refuse_endless_chain(dependent, node, is_isolated=is_isolated)
     else:
         dependent = None  # nobody who computes waits: a computation that has ended waits no more
     computation = node._computation
-    is_new = computation is None
-    if computation is None:
-        computation = Computation(node)
-    waiter = Waiter(computation, dependent, on_done, is_isolated=is_isolated)
+    if computation is not None:
+        waiter = Waiter(computation, dependent, on_done, is_isolated)
+        computation.waiters[waiter] = None
+        if waiting is not None:
+            waiting.start_waiting(waiter, node)
+        return waiter
+    computation = Computation(node)
+    waiter = Waiter(computation, dependent, on_done, is_isolated)
     computation.waiters[waiter] = None
     if waiting is not None:
         waiting.start_waiting(waiter, node)
-    if is_new:
-        computation.start(is_eager=is_eager)
+    computation.start(is_eager)
     return waiter
 
 
-def _blocked_computation() -> Node[Any] | None:
+def _blocked(running: Node[Any]) -> Node[Any] | None:
     """Return the computation whose body would be held up by a wait under `isolated()`.
 
     Only a wait in the body's own task is sure to hold it up: a task that the body made may well outlive it.
     """
-    running = running_computation.get()
-    computation = None if running is None else running._computation
-    if computation is None or computation.task is not asyncio.current_task():
+    computation = running._computation
+    if computation is None or (computation.task is not None and computation.task is not asyncio.current_task()):
         return None
     return running
 
