@@ -2344,11 +2344,28 @@ append_or_complain(PyObject **list, Node *node)
         PyErr_WriteUnraisable((PyObject *)node);
 }
 
+/* Remove the edges by which a marked node was reached. */
+static void
+forget_dependencies(Node *node)
+{
+    Edges *dependencies = node->dependencies;
+    if (dependencies == NULL)
+        return;
+    node->dependencies = NULL;
+    for (uint32_t i = 0; i < dependencies->size; i++) {
+        Node *dependency = PEERS(dependencies)[i];
+        if (dependency->dependents != NULL) /* else it is, or was, expanded */
+            dependents_remove(dependency, PLACES(dependencies)[i]);
+    }
+    PyMem_Free(dependencies);
+}
+
 static void
 outdate(Marking *marking, Node *node, int64_t via)
 {
     Registry *registry = node->table->registry;
-    node->state = node->extra != NULL && node->extra->computation != NULL ? OUTDATED : INVALIDATED;
+    Extra *extra = node->extra;
+    node->state = extra != NULL && extra->computation != NULL ? OUTDATED : INVALIDATED;
     if (node->is_entered)
         table_remove(node); /* its reference is that of the marking now */
     else
@@ -2356,6 +2373,15 @@ outdate(Marking *marking, Node *node, int64_t via)
     registry->invalidations++;
     int64_t event = history_record(registry->history, OUT_OF_DATE, node, via, marking->cause, marking->time_s,
                                    &marking->trash);
+    if (extra != NULL) {
+        used_free(extra);
+        if (extra->observers != NULL || extra->expiry != NULL || extra->computation != NULL)
+            append_or_complain(&marking->concerned, node);
+        else
+            extra_trim(node);
+    }
+    if (node->dependents == NULL) /* nothing to go on to: do the rest while the node is in the processor's cache */
+        forget_dependencies(node);
     node->older = (Node *)(intptr_t)event;
     node->newer = NULL;
     if (marking->last == NULL)
@@ -2365,45 +2391,30 @@ outdate(Marking *marking, Node *node, int64_t via)
     marking->last = node;
 }
 
-/* Go on from a marked node to those that depend on it, and remove its edges. */
+/* Go on from a marked node to those that depend on it. */
 static void
 expand(Marking *marking, Node *node)
 {
-    Extra *extra = node->extra;
-    if (extra != NULL) {
-        used_free(extra);
-        if (extra->observers != NULL || extra->expiry != NULL || extra->computation != NULL)
-            append_or_complain(&marking->concerned, node);
-        else
-            extra_trim(node);
+    Edges *dependents = node->dependents;
+    if (dependents == NULL) { /* perhaps since others have been expanded */
+        forget_dependencies(node);
+        return;
     }
     int64_t event = (int64_t)(intptr_t)node->older;
-    Edges *dependents = node->dependents;
     node->dependents = NULL;
-    if (dependents != NULL) {
-        for (uint32_t i = 0; i < dependents->size; i++) {
-            Node *dependent = PEERS(dependents)[i];
-            if (!IS_LIVE(dependent))
-                continue; /* it will remove its end of the edge itself */
-            if (dependent->table->is_delayed && dependent->state == CONSISTENT) {
-                dependencies_remove(dependent, PLACES(dependents)[i]);
-                append_or_complain(&marking->delayed, dependent);
-            }
-            else
-                outdate(marking, dependent, event);
+    for (uint32_t i = 0; i < dependents->size; i++) {
+        Node *dependent = PEERS(dependents)[i];
+        if (!IS_LIVE(dependent))
+            continue; /* it will remove its end of the edge itself */
+        if (dependent->table->is_delayed && dependent->state == CONSISTENT) {
+            dependencies_remove(dependent, PLACES(dependents)[i]);
+            append_or_complain(&marking->delayed, dependent);
         }
-        PyMem_Free(dependents);
+        else
+            outdate(marking, dependent, event);
     }
-    Edges *dependencies = node->dependencies;
-    node->dependencies = NULL;
-    if (dependencies != NULL) {
-        for (uint32_t i = 0; i < dependencies->size; i++) {
-            Node *dependency = PEERS(dependencies)[i];
-            if (dependency->dependents != NULL) /* else it was expanded before */
-                dependents_remove(dependency, PLACES(dependencies)[i]);
-        }
-        PyMem_Free(dependencies);
-    }
+    PyMem_Free(dependents);
+    forget_dependencies(node);
 }
 
 static PyObject *

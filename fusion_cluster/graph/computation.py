@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 

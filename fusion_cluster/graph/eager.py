@@ -17,8 +17,6 @@ from typing import Any, Final
 MAX_DEPTH: Final = 16
 """How many tasks may be in their first step inside one another: each takes some of the stack."""
 
-HAS_EAGER_TASKS: Final = sys.version_info >= (3, 12)
-
 
 class EagerStarter:
     """Starts tasks of one event loop; at once where that can be done, else in the next turn.
@@ -46,7 +44,7 @@ class EagerStarter:
         self._depth += 1
         try:
             context = copy_context()
-            if HAS_EAGER_TASKS:
+            if sys.version_info >= (3, 12):
                 return asyncio.Task(coroutine, loop=loop, name=name, context=context, eager_start=True)
             try:
                 loop.call_soon = self._take_call
@@ -72,7 +70,7 @@ class EagerStarter:
         finally:
             self._depth -= 1
 
-    if not HAS_EAGER_TASKS:
+    if sys.version_info < (3, 12):
 
         def _take(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> object:
             """Stand for `loop.call_soon` while a task is made: keep its first step, pass on what others ask for.
@@ -89,5 +87,5 @@ class EagerStarter:
 _FIRST_STEPS: Final = ("TaskStepMethWrapper", "method")
 """Types of the callable that is a task's step: of tasks in C, and in Python."""
 
-_leave_task: Final[Callable[..., None]] = asyncio._leave_task  # type: ignore[attr-defined]
-_enter_task: Final[Callable[..., None]] = asyncio._enter_task  # type: ignore[attr-defined]
+_leave_task: Final[Callable[..., None]] = asyncio._leave_task
+_enter_task: Final[Callable[..., None]] = asyncio._enter_task

@@ -31,11 +31,9 @@ def mark(root: Node[Any], cause: object) -> tuple[list[Any], list[Any]] | None:
     if root._state > CONSISTENT:
         return None
     marked: list[tuple[Node[Any], int]] = [(root, _outdate(root, -1, cause))]  # keeps them alive until all are marked
-    concerned: list[Node[Any]] = []
+    concerned: list[Node[Any]] = [root] if _is_of_concern(root) else []
     delayed: list[Node[Any]] = []
     for node, event in marked:
-        if node._observers is not None or node._expiry is not None or node._computation is not None:
-            concerned.append(node)
         dependents = dependents_of(node)
         node._dependents = None
         for dependent in dependents:
@@ -46,6 +44,8 @@ def mark(root: Node[Any], cause: object) -> tuple[list[Any], list[Any]] | None:
                 delayed.append(dependent)
                 continue
             marked.append((dependent, _outdate(dependent, event, cause)))
+            if _is_of_concern(dependent):
+                concerned.append(dependent)
         dependencies = node._dependencies
         node._dependencies = ()
         for dependency in dependencies:
@@ -58,3 +58,7 @@ def _outdate(node: Node[Any], via: int, cause: object) -> int:
     table = node.table
     table.remove(node)
     return table.registry.history.record(OUT_OF_DATE, node, via, cause)
+
+
+def _is_of_concern(node: Node[Any]) -> bool:
+    return node._observers is not None or node._expiry is not None or node._computation is not None
