@@ -138,7 +138,7 @@ class SpeedBuildHook(BuildHookInterface[WheelBuilderConfig]):
 
 
 def _newest_input_ns() -> int:
-    inputs = [Path(__file__), *SOURCE.parent.glob("*.[ch]")]
+    inputs = [Path(__file__), *SOURCE.parent.rglob("*.[ch]")]
     return max(path.stat().st_mtime_ns for path in inputs)
 
 

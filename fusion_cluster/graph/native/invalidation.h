@@ -1,0 +1,124 @@
+/* Invalidation of a subgraph (twin: pure/invalidation.py). */
+
+/* One invalidation under way: the marked nodes, linked by `newer`; their events' numbers stand in `older`. */
+typedef struct {
+    Node *first, *last;
+    PyObject *cause;
+    double time_s;
+    Trash trash;
+    PyObject *concerned;
+    PyObject *delayed;
+} Marking;
+
+static void
+append_or_complain(PyObject **list, Node *node)
+{
+    if (*list == NULL)
+        *list = PyList_New(0);
+    if (*list == NULL || PyList_Append(*list, (PyObject *)node) < 0)
+        PyErr_WriteUnraisable((PyObject *)node);
+}
+
+/* Remove the edges by which a marked node was reached. */
+static void
+forget_dependencies(Node *node)
+{
+    Edges *dependencies = node->dependencies;
+    if (dependencies == NULL)
+        return;
+    node->dependencies = NULL;
+    for (uint32_t i = 0; i < dependencies->size; i++) {
+        Node *dependency = PEERS(dependencies)[i];
+        if (dependency->dependents != NULL) /* else it is, or was, expanded */
+            dependents_remove(dependency, PLACES(dependencies)[i]);
+    }
+    PyMem_Free(dependencies);
+}
+
+static void
+outdate(Marking *marking, Node *node, int64_t via)
+{
+    Registry *registry = node->table->registry;
+    Extra *extra = node->extra;
+    node->state = extra != NULL && extra->computation != NULL ? OUTDATED : INVALIDATED;
+    if (node->is_entered)
+        table_remove(node); /* its reference is that of the marking now */
+    else
+        Py_INCREF(node);
+    registry->invalidations++;
+    int64_t event = history_record(registry->history, OUT_OF_DATE, node, via, marking->cause, marking->time_s,
+                                   &marking->trash);
+    if (extra != NULL) {
+        used_free(extra);
+        if (extra->observers != NULL || extra->expiry != NULL || extra->computation != NULL)
+            append_or_complain(&marking->concerned, node);
+        else
+            extra_trim(node);
+    }
+    if (node->dependents == NULL) /* nothing to go on to: do the rest while the node is in the processor's cache */
+        forget_dependencies(node);
+    node->older = (Node *)(intptr_t)event;
+    node->newer = NULL;
+    if (marking->last == NULL)
+        marking->first = node;
+    else
+        marking->last->newer = node;
+    marking->last = node;
+}
+
+/* Go on from a marked node to those that depend on it. */
+static void
+expand(Marking *marking, Node *node)
+{
+    Edges *dependents = node->dependents;
+    if (dependents == NULL) { /* perhaps since others have been expanded */
+        forget_dependencies(node);
+        return;
+    }
+    int64_t event = (int64_t)(intptr_t)node->older;
+    node->dependents = NULL;
+    for (uint32_t i = 0; i < dependents->size; i++) {
+        Node *dependent = PEERS(dependents)[i];
+        if (!IS_LIVE(dependent))
+            continue; /* it will remove its end of the edge itself */
+        if (dependent->table->is_delayed && dependent->state == CONSISTENT) {
+            dependencies_remove(dependent, PLACES(dependents)[i]);
+            append_or_complain(&marking->delayed, dependent);
+        }
+        else
+            outdate(marking, dependent, event);
+    }
+    PyMem_Free(dependents);
+    forget_dependencies(node);
+}
+
+static PyObject *
+mark(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyObject_TypeCheck(args[0], &Node_Type)) {
+        PyErr_SetString(PyExc_TypeError, "mark takes a node and a cause");
+        return NULL;
+    }
+    Node *root = (Node *)args[0];
+    if (!IS_LIVE(root))
+        Py_RETURN_NONE;
+    Marking marking = {.cause = args[1], .time_s = (double)clock_ns(EVENT_CLOCK) * 1e-9};
+    outdate(&marking, root, -1);
+    for (Node *node = marking.first; node != NULL; node = node->newer)
+        expand(&marking, node);
+    for (Node *node = marking.first, *next; node != NULL; node = next) {
+        next = node->newer;
+        node->older = node->newer = NULL;
+        if (Py_REFCNT(node) > 1 && !PyObject_GC_IsTracked((PyObject *)node))
+            PyObject_GC_Track(node); /* others hold it: from now on it is like any object */
+        Py_DECREF(node);
+    }
+    trash_empty(&marking.trash);
+    if (marking.concerned == NULL && marking.delayed == NULL)
+        Py_RETURN_NONE;
+    if (marking.concerned == NULL)
+        marking.concerned = PyList_New(0);
+    if (marking.delayed == NULL)
+        marking.delayed = PyList_New(0);
+    return Py_BuildValue("(NN)", marking.concerned, marking.delayed);
+}
