@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 
@@ -55,6 +56,9 @@ def new_host(
         max_nodes=configuration.max_nodes,
     )
     host.bodies.task_runner = RayTasks(WorkerPreparation.of_app(configuration))
+    # What was imported and made until now stays: the garbage collector need not walk it while readers wait.
+    gc.collect()
+    gc.freeze()
     return host
 
 
