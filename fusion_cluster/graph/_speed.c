@@ -83,6 +83,13 @@ unlink_nodes(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t coun
 }
 
 static PyObject *
+has_dependents(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    PyObject *const args[] = {object, object};
+    return two_nodes(args, 2) < 0 ? NULL : PyBool_FromLong(((Node *)object)->dependents != NULL);
+}
+
+static PyObject *
 edges_list(Edges *edges)
 {
     PyObject *list = PyList_New(0);
@@ -171,6 +178,7 @@ static PyMethodDef methods[] = {
     {"link", FAST(link_nodes), "Add an edge; tell whether it is new."},
     {"unlink", FAST(unlink_nodes), "Remove an edge, if there is one."},
     {"mark", FAST(mark), "Mark a node and its transitive dependents as out of date (see pure.invalidation)."},
+    {"has_dependents", has_dependents, METH_O, "Tell whether anything uses a node, or waits for it."},
     {"dependents_of", dependents_of, METH_O, "Return those that use a node, or wait for it."},
     {"dependencies_of", dependencies_of, METH_O, "Return what a node has used, or waits for now."},
     {"adopt_node", adopt_node, METH_O, "Let `await` of a class derived from Node take the short way."},

@@ -54,6 +54,7 @@ if TYPE_CHECKING or _speed is None:
         capture,
         dependencies_of,
         dependents_of,
+        has_dependents,
         link,
         mark,
         unlink,
@@ -70,6 +71,7 @@ else:
     capture = _speed.capture
     dependencies_of = _speed.dependencies_of
     dependents_of = _speed.dependents_of
+    has_dependents = _speed.has_dependents
     link = _speed.link
     mark = _speed.mark
     unlink = _speed.unlink
@@ -91,6 +93,7 @@ __all__ = [
     "capture",
     "dependencies_of",
     "dependents_of",
+    "has_dependents",
     "link",
     "mark",
     "unlink",

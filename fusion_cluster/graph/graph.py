@@ -8,7 +8,7 @@ import logging
 import math
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,12 +17,13 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.cause import CLOSED, EVICTED, EXPIRED, REPLACED, UNKNOWN, Cause
 from fusion_cluster.graph.computation import Computation
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.context import current_computation
-from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, mark
+from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, has_dependents, mark
 from fusion_cluster.graph.eager import EagerStarter
 from fusion_cluster.graph.failure import TransientClassifier, is_memoized, is_transient
+from fusion_cluster.graph.fence import Fence
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.key import Key
+from fusion_cluster.graph.observers import Observers
 from fusion_cluster.graph.retention import NODE_BYTES, SizeOf, TimedRetention, estimate_bytes
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ class Graph:
         self.functions: dict[str, ComputeFunction] = {}
         self.registry = Registry(max_nodes, history, secrets.randbits(62))
         self.registry.on_full = self._make_room
+        self.observers = Observers()
+        self.fence = Fence(self)
         self.is_closed = False
         self.computation_count = 0
         self._retention = TimedRetention(self.registry)
@@ -105,6 +108,10 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph of {len(self.functions)} functions, {self.registry.size} nodes>"
+
+    def is_in_own_thread(self) -> bool:
+        """Tell whether this thread is the graph's, or may become it."""
+        return self._thread_id is None or self._thread_id == _get_thread_id()
 
     # -- what is in it -----------------------------------------------------------------------------------------------
     def add(self, function: ComputeFunction) -> None:
@@ -252,7 +259,7 @@ class Graph:
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _require_thread(self) -> None:
-        if self._thread_id is not None and self._thread_id != threading.get_ident():
+        if not self.is_in_own_thread():
             raise UsageError("this graph belongs to another thread: use its loop's call_soon_threadsafe()")
 
     def _invalidate_now(self, node: Node[Any], cause: Cause) -> None:
@@ -277,7 +284,7 @@ class Graph:
     def _tell(self, nodes: list[Any], delayed: list[Any], cause: Cause) -> None:
         for node in delayed:
             node.function.graph._delay(node, cause)
-        _tell_observers(nodes)
+        self.observers.tell(nodes)
 
     def _delay(self, node: Node[Any], cause: Cause) -> None:
         """Invalidate a node after its function's delay, unless that runs already."""
@@ -339,7 +346,7 @@ class Graph:
             node._state == CONSISTENT
             and not node._is_paged_out
             and node._failure is None
-            and (node._dependents is not None or node._observers is not None)
+            and (has_dependents(node) or node._observers is not None)
             and node.function.hosting.schedules_expiry(node)  # type: ignore[arg-type]
         )
 
@@ -375,24 +382,3 @@ class Graph:
         computation = self._computations.pop(task, None)
         if computation is not None:
             computation.on_task_ended(task)
-
-
-def _tell_observers(nodes: Iterable[Node[Any]]) -> None:
-    outer = current_computation.get()
-    if outer is not None:
-        current_computation.set(None)
-    try:
-        for node in nodes:
-            observers = node._observers
-            if observers is None:
-                continue
-            node._observers = None
-            told: Iterable[Any] = observers if isinstance(observers, dict) else (observers,)
-            for observer in told:
-                try:
-                    observer(node)
-                except Exception:
-                    log.exception("an observer of an invalidated computed failed")
-    finally:
-        if outer is not None:
-            current_computation.set(outer)

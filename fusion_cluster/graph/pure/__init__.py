@@ -4,7 +4,7 @@ Nodes, their edges, the registry they live in, the hit, the capture of dependenc
 No IO, no event loop, and next to nothing of the rest of the graph.
 """
 
-from fusion_cluster.graph.pure.edges import capture, dependencies_of, dependents_of, link, unlink
+from fusion_cluster.graph.pure.edges import capture, dependencies_of, dependents_of, has_dependents, link, unlink
 from fusion_cluster.graph.pure.history import History
 from fusion_cluster.graph.pure.hit import Call, ServiceMethodHit, adopt_descriptor, adopt_node
 from fusion_cluster.graph.pure.invalidation import mark
@@ -23,6 +23,7 @@ __all__ = [
     "capture",
     "dependencies_of",
     "dependents_of",
+    "has_dependents",
     "link",
     "mark",
     "unlink",

@@ -75,6 +75,11 @@ def remove_dependent(node: Node[Any], dependent: Node[Any]) -> None:
     node.table.registry.loosened(node)
 
 
+def has_dependents(node: Node[Any]) -> bool:
+    """Tell whether anything uses `node`, or waits for it."""
+    return node._dependents is not None
+
+
 def dependents_of(node: Node[Any]) -> list[Node[Any]]:
     """Return those that use `node`, or wait for it."""
     dependents = node._dependents

@@ -228,6 +228,31 @@ async def test_an_observer_of_a_victim_may_call_the_key_that_needs_the_room(numb
     assert graph.stats.nodes <= 4
 
 
+async def test_values_that_others_depend_on_are_let_go_of_before_edges() -> None:
+    class Pages(ComputeService):
+        @compute_method
+        async def text(self, page: int) -> bytes:
+            return bytes(1000)
+
+        @compute_method
+        async def length(self, page: int) -> int:
+            return len(await self.text(page))
+
+    graph, pages = Graph(max_bytes=5000), Pages()
+    attach(pages, GraphHosting(graph))
+    lengths = []
+    for page in range(4):
+        lengths.append(pages.length(page))
+        lengths[page].on_invalidated(lambda _: None)
+        await lengths[page]
+    assert [length.is_consistent for length in lengths] == [True] * 4
+    assert [pages.text.peek(page) is None for page in range(4)] == [True, True, True, False]
+    graph.validate()
+    assert await pages.text(0) == bytes(1000)
+    assert [length.is_consistent for length in lengths] == [True] * 4
+    await graph.close()
+
+
 def test_min_cache_duration_retains_and_then_no_longer() -> None:
     async def main() -> None:
         graph, numbers = Graph(max_nodes=4), Numbers()
