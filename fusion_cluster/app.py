@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from fusion_cluster.blocking import BlockingHost
 from fusion_cluster.commands import Command
 from fusion_cluster.errors import UnknownMethod, UnknownService, UsageError
 from fusion_cluster.graph import (
@@ -166,6 +167,18 @@ class App:
             await host.close()
             if self.database is not None:
                 await self.database.dispose()
+
+    def local_blocking(self, *, max_nodes: int = 1_000_000, timeout_s: float | None = None) -> BlockingHost[LocalHost]:
+        """The whole app in this process for code without an event loop: it has one in a thread of its own.
+
+        >>> with app.local_blocking() as host:
+        ...     host.service(Carts).total("c1")
+
+        Args:
+            max_nodes: hard bound on the number of cached results.
+            timeout_s: how long one read or command may take; None: as long as it takes.
+        """
+        return BlockingHost(self.local(max_nodes=max_nodes), timeout_s=timeout_s)
 
     def cluster(self, *, namespace: str = "fusion-cluster") -> AbstractAsyncContextManager[Host]:
         """Join the app's cluster from any process of the Ray cluster that runs it (driver, task, actor).

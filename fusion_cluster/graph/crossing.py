@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Final
@@ -189,7 +190,7 @@ class Crossing:
         if not isinstance(made, Awaitable):
             self._give(request, made)
             return
-        task = self._loop.create_task(_awaited(made), context=request.context)
+        task = self._loop.create_task(as_coroutine(made), context=request.context)
         request.stop = task.cancel
         task.add_done_callback(partial(self._on_awaited, request), context=Context())
 
@@ -294,6 +295,11 @@ class Crossing:
 
 _crossing: Final[ContextVar[Crossing | None]] = ContextVar("fusion_cluster_crossing", default=None)
 """The crossing of the body whose context this is."""
+
+
+def as_coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    """Return what a task can run: a coroutine itself, so that a task cancelled before its first step closes it."""
+    return awaitable if inspect.iscoroutine(awaitable) else _awaited(awaitable)
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:

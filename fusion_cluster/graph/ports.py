@@ -72,7 +72,8 @@ class _ReadNow:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         function = self._method.function
         arguments = function.signature.bind(args, kwargs)
-        if function.peek(arguments) is None:
+        node = function.peek(arguments)
+        if node is None or not node.has_output:  # one whose value was paged out has to be computed again
             key = f"{function.name}({', '.join(map(repr, arguments))})"
             error = UsageError(
                 f"{self._reader} is a plain def, which cannot wait, and {key} is not computed yet: make it an async "

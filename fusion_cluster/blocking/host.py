@@ -1,0 +1,173 @@
+"""`blocking(...)`: a host for code that has no event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+
+from fusion_cluster.blocking.changes import BlockingIterator, ComputedView
+from fusion_cluster.blocking.loop_thread import LoopThread
+from fusion_cluster.blocking.portal import Portal
+from fusion_cluster.blocking.services import BlockingMethod, CallerPort
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph import BoundComputeMethod, ComputeService
+from fusion_cluster.graph.facade import FacadeClasses
+from fusion_cluster.host import Host
+
+S = TypeVar("S", bound=ComputeService)
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class HasServices(Protocol):
+    """What gives services by their class: a host, a cluster, a client."""
+
+    def service(self, service: type[S]) -> S:
+        """The service of that class."""
+        ...
+
+
+H = TypeVar("H", bound=HasServices)
+
+
+class BlockingHost(Generic[H]):
+    """Services for code without an event loop; made by `blocking`, and a context manager.
+
+    Any number of threads may use it at once.
+
+    Attributes:
+        host: what it stands for. It belongs to the event loop: use it by `run`.
+    """
+
+    host: H
+
+    def __init__(
+        self,
+        opens: AbstractAsyncContextManager[H] | None,
+        *,
+        running: tuple[H, asyncio.AbstractEventLoop] | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        if timeout_s is not None and not timeout_s > 0:
+            raise UsageError("timeout_s must be more than 0, or None", field="timeout_s")
+        self.timeout_s = timeout_s
+        self._thread = None if opens is None else LoopThread(opens)
+        self._portal: Portal | None = None
+        self._classes = FacadeClasses()
+        self._ports: dict[float | None, CallerPort] = {}
+        self._was_opened = False
+        if running is not None:
+            self.host, loop = running
+            self._portal = Portal(loop)
+
+    def __enter__(self) -> Self:
+        if self._thread is not None:
+            if self._was_opened:
+                raise UsageError("a blocking host is opened once: make another one")
+            self._was_opened = True
+            self.host = self._thread.start()
+            self._portal = Portal(self._thread.loop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return self._thread is not None and self._thread.stop((kind, error, trace))
+
+    def service(self, service: type[S], *, timeout_s: float | None = None) -> S:
+        """The service of that class, all of whose methods block: `carts.total("c1")` is the value.
+
+        To type checkers it is the class itself, whose calls have to be awaited; `value_of(carts.total("c1"))` has the
+        value's type.
+
+        Args:
+            service: the class.
+            timeout_s: how long one read or command may take; None: what the host says.
+
+        Raises:
+            UsageError: there is no such service, or the host is not open.
+        """
+        portal = self._open_portal()
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        port = self._ports.get(limit_s)
+        if port is None:
+            port = self._ports.setdefault(limit_s, CallerPort(self._classes, portal, limit_s))
+        return cast("S", port.facade(portal.run(lambda: self.host.service(service))))
+
+    def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call an async function on the host's event loop and return its result.
+
+        >>> host.run(app.database.create_tables, Base.metadata)
+
+        Raises:
+            DeadlineExceeded: it took longer than the host's `timeout_s`; it was cancelled.
+            Exception: what the function raised.
+        """
+        return self._open_portal().run(partial(function, *args, **kwargs), timeout_s=self.timeout_s)
+
+    def iterate(
+        self, function: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingIterator[T]:
+        """Iterate over what an async iterator, made on the host's event loop, gives."""
+        return BlockingIterator(partial(function, *args, **kwargs), self._open_portal())
+
+    def changes(
+        self, method: BoundComputeMethod[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingIterator[ComputedView[T]]:
+        """`method.changes(...)` of a service of this host, as type checkers see it.
+
+        Raises:
+            UsageError: `method` is no compute method of a service of a blocking host.
+        """
+        if not isinstance(method, BlockingMethod):
+            raise UsageError("changes() takes a compute method of a service of this host", field="method")
+        return method.changes(*args, **kwargs)
+
+    def _open_portal(self) -> Portal:
+        if self._portal is None:
+            raise UsageError("the host is not open: use it in `with blocking(...) as host`")
+        return self._portal
+
+
+@overload
+def blocking(host: H, *, timeout_s: float | None = None, loop: asyncio.AbstractEventLoop) -> BlockingHost[H]: ...
+@overload
+def blocking(host: Host, *, timeout_s: float | None = None) -> BlockingHost[Host]: ...
+@overload
+def blocking(host: AbstractAsyncContextManager[H], *, timeout_s: float | None = None) -> BlockingHost[H]: ...
+def blocking(
+    host: Any, *, timeout_s: float | None = None, loop: asyncio.AbstractEventLoop | None = None
+) -> BlockingHost[Any]:
+    """Return the services of a host for code that has no event loop: their methods block and give values.
+
+    Given a host that runs in the event loop of another thread, that host's services. Given something to open
+    (`app.local()`, `app.cluster()`, `LocalCluster(app)`), it is opened in an event loop in a thread of its own, for as
+    long as the `with` block lasts.
+
+    Args:
+        host: the host, or what opens one.
+        timeout_s: how long one read or command may take; None: as long as it takes.
+        loop: the event loop in which `host`, or a client or cluster, runs already. A host knows its own.
+
+    Raises:
+        UsageError: it is neither, or it is not known in which loop it runs.
+
+    Example:
+        >>> with blocking(app.local()) as host:
+        ...     carts = host.service(Carts)
+        ...     carts.put("c1", 3, 1)
+        ...     carts.total("c1")
+    """
+    if isinstance(host, Host) and loop is None:
+        if host.loop is None:
+            raise UsageError("the host was made outside of an event loop: say in which loop it runs", field="loop")
+        loop = host.loop
+    if loop is not None:
+        return BlockingHost(None, running=(host, loop), timeout_s=timeout_s)
+    if not isinstance(host, AbstractAsyncContextManager):
+        raise UsageError(f"{host!r} is neither a host nor something that opens one", field="host")
+    return BlockingHost(host, timeout_s=timeout_s)

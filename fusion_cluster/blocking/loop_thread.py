@@ -1,0 +1,121 @@
+"""An event loop in a thread of its own, and in it an async context that is open for as long as the thread runs."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from contextlib import AbstractAsyncContextManager, suppress
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from fusion_cluster.blocking.portal import SLICE_S
+
+H = TypeVar("H")
+
+ExitInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+
+class LoopThread(Generic[H]):
+    """Opens an async context in a new event loop in a new thread.
+
+    Args:
+        context: what to open.
+
+    Attributes:
+        loop: the event loop; there once `start` has returned.
+    """
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, context: AbstractAsyncContextManager[H]) -> None:
+        self._context = context
+        self._opened: concurrent.futures.Future[H] = concurrent.futures.Future()
+        self._closed: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        self._exit_info: ExitInfo = (None, None, None)
+        self._main: asyncio.Task[None] | None = None
+        self._is_given_up = False
+        self._is_suppressed = False
+        self._told_to_stop: asyncio.Event
+        self._thread = threading.Thread(target=self._work, name="fusion-loop", daemon=True)
+
+    def start(self) -> H:
+        """Open the context; return what it gives.
+
+        Raises:
+            Exception: what the context raised.
+        """
+        self._thread.start()
+        try:
+            return _result_of(self._opened)
+        except BaseException:
+            self._cancel()
+            raise
+
+    def stop(self, exit_info: ExitInfo = (None, None, None)) -> bool:
+        """Close the context, told of the exception that the caller leaves with; end the loop and the thread.
+
+        Returns:
+            Whether the context has dealt with the exception.
+
+        Raises:
+            Exception: what the context raised when it was closed.
+        """
+        self._exit_info = exit_info
+        with suppress(RuntimeError):  # the loop has ended
+            self.loop.call_soon_threadsafe(self._told_to_stop.set)
+        try:
+            return _result_of(self._closed)
+        except BaseException:
+            self._cancel()
+            raise
+        finally:
+            self._exit_info = (None, None, None)
+
+    def _cancel(self) -> None:
+        self._is_given_up = True
+        if self._main is not None:
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self._main.cancel)
+
+    # -- in the thread -----------------------------------------------------------------------------------------------
+    def _work(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._hold_open())
+        except BaseException as error:
+            self._fail(error)
+        else:
+            self._closed.set_result(self._is_suppressed)
+
+    async def _hold_open(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._main = asyncio.current_task()
+        self._told_to_stop = asyncio.Event()
+        if self._is_given_up:
+            raise asyncio.CancelledError
+        host = await self._context.__aenter__()
+        self._opened.set_result(host)
+        try:
+            await self._told_to_stop.wait()
+        finally:
+            self._is_suppressed = bool(await self._context.__aexit__(*self._exit_info))
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell whoever waits: `start`, or `stop`, which are not told of the exception that they have given."""
+        if not self._opened.done():
+            self._opened.set_exception(error)
+        elif error is self._exit_info[1]:
+            self._closed.set_result(False)
+        else:
+            self._closed.set_exception(error)
+
+
+def _result_of(future: concurrent.futures.Future[H]) -> H:
+    """Wait for a result, in slices that let Ctrl-C through."""
+    while True:
+        try:
+            return future.result(SLICE_S)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                return future.result()

@@ -1,0 +1,146 @@
+"""From threads into an event loop that runs in another one.
+
+Whoever calls waits in slices, so that Ctrl-C gets through everywhere, and an event loop that has ended under its
+callers is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, Final, TypeVar, overload
+
+from fusion_cluster.commands.context import current_command
+from fusion_cluster.commands.operation import current_operation
+from fusion_cluster.errors import DeadlineExceeded, ShardUnavailable, UsageError
+from fusion_cluster.graph import Computed, current_computation
+from fusion_cluster.graph.crossing import Answer, Request, as_coroutine
+
+T = TypeVar("T")
+
+SLICE_S: Final = 0.5
+"""The longest time for which a caller looks at nothing but its answer."""
+
+
+class Portal:
+    """Runs things on an event loop for callers in other threads.
+
+    Args:
+        loop: the event loop; it runs, in another thread than the callers'.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @overload
+    def run(self, make: Callable[[], Awaitable[T]], *, timeout_s: float | None = None) -> T: ...
+    @overload
+    def run(self, make: Callable[[], T], *, timeout_s: float | None = None) -> T: ...
+    def run(self, make: Callable[[], Any], *, timeout_s: float | None = None) -> Any:
+        """Call `make()` on the loop, await there what it gives if that can be awaited, and return the result.
+
+        When the caller stops waiting, because its time is up or because of Ctrl-C, what it waited for is cancelled.
+
+        Args:
+            make: what to call.
+            timeout_s: how long to wait for the result; None: for ever.
+
+        Raises:
+            UsageError: called from the loop's own thread, where this would wait for itself, or in a computation.
+            DeadlineExceeded: the time is up.
+            ShardUnavailable: the event loop has ended, or what was waited for was cancelled there.
+            Exception: what `make()` raised, or what it gave.
+        """
+        self._require_another_thread()
+        answer: Answer = concurrent.futures.Future()
+        request = Request(make, _context_of_caller(), answer, is_isolated=True)
+        try:
+            if not self.tell(partial(self._begin, request)):
+                raise ShardUnavailable("the host is closed: its event loop has ended")
+            return self._wait(answer, None if timeout_s is None else time.monotonic() + timeout_s)
+        except concurrent.futures.CancelledError:
+            raise ShardUnavailable("what was waited for was cancelled", retry_after_s=0.05) from None
+        finally:
+            if not answer.done():
+                answer.cancel()
+                self.tell(request.cancel)
+            del answer  # an error's traceback holds this frame, the frame must not hold the error
+
+    def tell(self, callback: Callable[[], object]) -> bool:
+        """Call `callback()` on the loop, some time; tell whether there is a loop that runs."""
+        if not self._loop.is_running():
+            return False
+        try:
+            self._loop.call_soon_threadsafe(callback, context=Context())
+        except RuntimeError:  # it was closed at this moment
+            return False
+        return True
+
+    # -- in the caller's thread --------------------------------------------------------------------------------------
+    def _require_another_thread(self) -> None:
+        if asyncio._get_running_loop() is self._loop:
+            raise UsageError("a blocking call in the event loop's own thread would wait for itself: await the service")
+        if current_computation.get() is not None:
+            raise UsageError(
+                "a blocking call in a compute method would be no dependency: read through self, or under isolated()"
+            )
+
+    def _wait(self, answer: Answer, deadline_s: float | None) -> Any:
+        while True:
+            left_s = SLICE_S if deadline_s is None else min(SLICE_S, deadline_s - time.monotonic())
+            try:
+                return answer.result(max(left_s, 0.0))
+            except concurrent.futures.TimeoutError:
+                if answer.done():
+                    return answer.result()  # a TimeoutError of its own, or it has come at this moment
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                raise DeadlineExceeded("the call's time is up")
+            if not self._loop.is_running():
+                raise ShardUnavailable("the host was closed, with its event loop, while it was called")
+
+    # -- on the loop -------------------------------------------------------------------------------------------------
+    def spawn(self, coroutine: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:
+        """Run a coroutine in a task that is kept until it ends."""
+        task = self._loop.create_task(coroutine, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _begin(self, request: Request) -> None:
+        if request.is_answered:
+            return
+        try:
+            made = request.context.run(request.make)
+            if isinstance(made, Computed) and made.is_consistent and made.has_output:
+                made = made.value
+        except Exception as error:
+            request.fail(error)
+            return
+        if not isinstance(made, Awaitable):
+            request.give(made)
+            return
+        task = self.spawn(as_coroutine(made), request.context)
+        request.stop = task.cancel
+        task.add_done_callback(partial(self._on_awaited, request), context=Context())
+
+    def _on_awaited(self, request: Request, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            request.cancel()
+        elif (error := task.exception()) is not None:
+            request.fail(error)
+        else:
+            request.give(task.result())
+
+
+def _context_of_caller() -> Context:
+    """The caller's context variables, for what it calls; but that is no part of what the caller is a part of."""
+    context = copy_context()
+    context.run(current_computation.set, None)
+    context.run(current_command.set, None)
+    context.run(current_operation.set, None)
+    return context

@@ -1,0 +1,152 @@
+"""Services as code without an event loop sees them: the port of their facades."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from types import MethodType
+from typing import Any
+
+from fusion_cluster.blocking.changes import BlockingIterator, ComputedView, changes_of
+from fusion_cluster.blocking.portal import Portal
+from fusion_cluster.errors import CommandOutcomeUnknown, DeadlineExceeded
+from fusion_cluster.graph.facade import FacadeClasses, Port, Unreachable
+
+
+class CallerPort(Port):
+    """Of callers in threads: every call blocks and gives its value.
+
+    Args:
+        classes: makes the classes of facades.
+        portal: the way to the event loop of the services.
+        timeout_s: how long one call may take; None: as long as it takes.
+    """
+
+    def __init__(self, classes: FacadeClasses, portal: Portal, timeout_s: float | None) -> None:
+        super().__init__(classes)
+        self.portal = portal
+        self.timeout_s = timeout_s
+
+    def run(self, make: Callable[[], Any]) -> Any:
+        """Return what `make()`, called and if need be awaited on the loop, gives."""
+        return self.portal.run(make, timeout_s=self.timeout_s)
+
+    def method(self, method: Any) -> Any:
+        """Return the blocking compute method."""
+        return BlockingMethod(method, self)
+
+    def command(self, command: Any) -> Any:
+        """Return the blocking command."""
+        return BlockingCommand(command, self)
+
+    def state(self, state: Any) -> Any:
+        """Return the blocking state."""
+        return BlockingState(state, self)
+
+    def database(self, database: Any) -> Any:
+        """Return what says where it can be used."""
+        return Unreachable("the database is for the event loop: use it in a method of a service, or by host.run(...)")
+
+    def coroutine_method(self, on_facade: MethodType, on_service: MethodType) -> Any:
+        """Return a function that runs it on the event loop, and blocks."""
+        return lambda *args, **kwargs: self.run(partial(on_service, *args, **kwargs))
+
+
+class BlockingMethod:
+    """A compute method whose calls block and give values.
+
+    Attributes:
+        function: the compute function behind it.
+    """
+
+    def __init__(self, method: Any, port: CallerPort) -> None:
+        self.function = method.function
+        self.__doc__ = method.__doc__
+        self._method = method
+        self._port = port
+
+    def __repr__(self) -> str:
+        return f"<blocking {self.function.name}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the value, computed if need be.
+
+        Raises:
+            DeadlineExceeded: the time is up.
+            Exception: what the body raised.
+        """
+        return self._port.run(partial(self._method, *args, **kwargs))
+
+    def invalidate(self, *args: Any, **kwargs: Any) -> None:
+        """Invalidate the result for these arguments; returns when the key's owner has done it."""
+        self._port.run(partial(self._method.invalidate, *args, **kwargs))
+
+    def peek(self, *args: Any, **kwargs: Any) -> ComputedView[Any] | None:
+        """Return the computed for these arguments if there is a consistent one; never computes."""
+        (found,) = self._port.run(lambda: [self._method.peek(*args, **kwargs)])
+        return ComputedView(found, self._port.portal) if found is not None and found.has_output else None
+
+    def changes(self, *args: Any, **kwargs: Any) -> BlockingIterator[ComputedView[Any]]:
+        """Iterate over the up-to-date computed now, and another after each change. Waits as long as it takes."""
+        return changes_of(partial(self._method.changes, *args, **kwargs), self._port.portal)
+
+
+class BlockingCommand:
+    """A command whose calls block and give its result."""
+
+    def __init__(self, command: Any, port: CallerPort) -> None:
+        self.__doc__ = command.__doc__
+        self._command = command
+        self._port = port
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._command.name}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Carry it out.
+
+        Raises:
+            CommandOutcomeUnknown: the time is up; it may have been carried out, or not.
+        """
+        try:
+            return self._port.run(partial(self._command, *args, **kwargs))
+        except DeadlineExceeded as error:
+            raise CommandOutcomeUnknown(
+                f"the time of {self._command.name} is up: it may have been carried out, or not"
+            ) from error
+
+
+class BlockingState:
+    """A state whose value is read, and set, on its event loop."""
+
+    def __init__(self, state: Any, port: CallerPort) -> None:
+        self._state = state
+        self._port = port
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._state!r}>"
+
+    @property
+    def value(self) -> Any:
+        """The present value.
+
+        Raises:
+            Exception: the error that is in the place of one.
+        """
+        return self._port.run(lambda: [self._state.value])[0]
+
+    @property
+    def computed(self) -> ComputedView[Any]:
+        """The computed that stands for the value now."""
+        return ComputedView(self._port.run(lambda: [self._state.computed])[0], self._port.portal)
+
+    def changes(self) -> BlockingIterator[ComputedView[Any]]:
+        """Iterate over the present computed now, and another after each change. Waits as long as it takes."""
+        changes: Callable[[], AsyncIterator[Any]] = self._state.changes
+        return changes_of(changes, self._port.portal)
+
+    def __getattr__(self, name: str) -> Any:
+        (found,) = self._port.run(lambda: [getattr(self._state, name)])
+        if not callable(found):
+            return found
+        return lambda *args, **kwargs: self._port.run(partial(found, *args, **kwargs))

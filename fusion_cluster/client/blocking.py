@@ -1,0 +1,53 @@
+"""The client for code without an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from fusion_cluster.blocking import BlockingHost
+from fusion_cluster.client.client import DEFAULT_TIMEOUT_S, Client, Update, connect
+from fusion_cluster.v1 import gateway_pb2
+
+
+class BlockingClient(BlockingHost[Client]):
+    """A connection to a gateway whose methods block; made by `connect_blocking`, and a context manager.
+
+    `service(Carts)` gives the typed services, with replicas; the methods here go by name, like those of `Client`.
+    """
+
+    def call(self, name: str, *arguments: object) -> Any:
+        """See `Client.call`."""
+        return self.run(self.host.call, name, *arguments)
+
+    def execute(self, name: str, *arguments: object, command_id: str | None = None) -> Any:
+        """See `Client.execute`."""
+        return self.run(partial(self.host.execute, command_id=command_id), name, *arguments)
+
+    def describe(self, service: str = "") -> gateway_pb2.DescribeReply:
+        """See `Client.describe`."""
+        return self.run(self.host.describe, service)
+
+    def watch(self, name: str, *arguments: object, min_interval_s: float = 0.0) -> Iterator[Update]:
+        """See `Client.watch`; an iterator that waits as long as it takes."""
+        return self.iterate(partial(self.host.watch, min_interval_s=min_interval_s), name, *arguments)
+
+
+def connect_blocking(address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_nodes: int = 100_000) -> BlockingClient:
+    """A client of the gateway at an address, for code without an event loop; use it as a context manager.
+
+    It has an event loop in a thread of its own. gRPC for Python copes with one event loop in a process: where another
+    one uses it already, connect there (`connect`), and give threads `blocking(client, loop=…)`.
+
+    Args:
+        address: host:port of a gateway, or a name that stands for several.
+        timeout_s: how long a read or command may take, reconnects included.
+        max_nodes: bound on the number of replicas.
+
+    Example:
+        >>> with connect_blocking("localhost:50051") as client:
+        ...     carts = client.service(Carts)
+        ...     carts.total("c1")
+    """
+    return BlockingClient(connect(address, timeout_s=timeout_s, max_nodes=max_nodes))
