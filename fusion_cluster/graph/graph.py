@@ -17,14 +17,14 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.cause import CLOSED, EVICTED, EXPIRED, REPLACED, UNKNOWN, Cause
 from fusion_cluster.graph.computation import Computation
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, has_dependents, mark
+from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, mark
 from fusion_cluster.graph.eager import EagerStarter
 from fusion_cluster.graph.failure import TransientClassifier, is_memoized, is_transient
 from fusion_cluster.graph.fence import Fence
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.observers import Observers
-from fusion_cluster.graph.retention import NODE_BYTES, SizeOf, TimedRetention, estimate_bytes
+from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ class Graph:
         self.is_closed = False
         self.computation_count = 0
         self._retention = TimedRetention(self.registry)
+        self._bytes = None if max_bytes == math.inf else ByteBound(self.registry, max_bytes, size_of, self._evict)
         self._computations: dict[asyncio.Task[None], Computation] = {}
         """The computations whose tasks have not ended, abandoned ones included; not those that ended at once."""
         self._delayed: dict[Node[Any], tuple[asyncio.TimerHandle, Cause]] = {}
@@ -249,7 +250,7 @@ class Graph:
                 self._retention.retain(node, self._now_s() + options.min_cache_duration)
         node._state = CONSISTENT
         self.registry.completed(node, failure is not None)
-        if self.max_bytes < math.inf:
+        if self._bytes is not None:
             self._weigh(node)
 
     def page_in(self, node: Computed[Any], value: object) -> None:
@@ -319,36 +320,16 @@ class Graph:
             self._evict(victim)
 
     def _weigh(self, node: Computed[Any]) -> None:
-        """Count the bytes of a node that has its output; make room for them."""
-        try:
-            size = 0 if node._failure is not None else int(self.size_of(node._value))
-        except Exception:
-            log.exception("the size of a value of %s cannot be estimated", node.function.name)
-            size = 0
-        if node._state > CONSISTENT:  # invalidated by what estimates sizes
-            return
-        self.registry.weigh(node, NODE_BYTES + max(size, 0))
-        if self.registry.bytes > self.max_bytes:
+        """Count the bytes of a node that has been given its output."""
+        if self._bytes is not None:
             self._retention.release_expired(self._now_s())
-            while self.registry.bytes > self.max_bytes:
-                victim = self.registry.heaviest_victim()
-                if victim is None:
-                    return
-                if self._may_page_out(victim):
-                    self.registry.page_out(victim)
-                    self.registry.weigh(victim, NODE_BYTES)
-                else:
-                    self._evict(victim)
+            self._bytes.admit(node, is_awaited=self._is_awaited())
 
-    def _may_page_out(self, node: Node[Any]) -> bool:
-        """Tell whether something depends on `node`, and its body, which runs here, can give the value again."""
-        return (
-            node._state == CONSISTENT
-            and not node._is_paged_out
-            and node._failure is None
-            and (has_dependents(node) or node._observers is not None)
-            and node.function.hosting.schedules_expiry(node)  # type: ignore[arg-type]
-        )
+    def _is_awaited(self) -> bool:
+        """Tell whether somebody sleeps until the present task's computation has ended."""
+        task: Any = asyncio.current_task()
+        computation = self._computations.get(task)  # not one that ends in its first step
+        return computation is not None and any(waiter.on_done is not None for waiter in computation.waiters)
 
     def _evict(self, node: Node[Any]) -> None:
         self._eviction_count += 1

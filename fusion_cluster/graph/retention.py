@@ -1,15 +1,25 @@
-"""What the registry keeps for some time, and what values weigh. (Which nodes go first: `pure.registry`.)"""
+"""What the registry keeps for some time, and the bound in bytes. (Which nodes go first: `pure.registry`.)"""
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
+import logging
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from contextvars import Context
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fusion_cluster.graph.core import CONSISTENT, Node, Registry
+from fusion_cluster.graph.core import CONSISTENT, Node, Registry, has_dependents
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph.computed import Computed
+
+log = logging.getLogger(__name__)
 
 SizeOf = Callable[[Any], int]
 """Estimates how many bytes a value takes, what it refers to included."""
@@ -17,8 +27,12 @@ SizeOf = Callable[[Any], int]
 NODE_BYTES: Final = 400
 """What a node counts for besides its value: itself, its key, its edges, its place in the table."""
 
+_MOST_BYTES: Final = 2**44
+"""More than a value can have, and so little that a sum of them is still a number in C."""
+
 _SAMPLE: Final = 16
 _DEPTH: Final = 4
+_MOST_PARTS: Final = 200
 
 
 class TimedRetention:
@@ -45,37 +59,175 @@ class TimedRetention:
                 self._registry.release(node)
 
 
+class ByteBound:
+    """Keeps what nodes and values weigh, by estimate, within a bound, at any moment that somebody could look.
+
+    Room is made before a value is counted. The value of a node that others depend on is let go of ("paged out") before
+    the node itself is: its edges stay, and the next read computes the value again. A value that somebody may still wait
+    for is let go of when it has been read: until then its node counts as if it were gone already.
+
+    Args:
+        registry: what is bounded.
+        max_bytes: the bound.
+        size_of: estimates the bytes of a value.
+        evict: invalidates a node to make room.
+    """
+
+    def __init__(
+        self, registry: Registry, max_bytes: float, size_of: SizeOf, evict: Callable[[Node[Any]], object]
+    ) -> None:
+        self.max_bytes = min(max_bytes, 2.0**62)
+        self._registry = registry
+        self._size_of = size_of
+        self._evict = evict
+        self._new: set[Node[Any]] = set()
+        """Nodes that were given a value in this turn of the event loop, and that somebody waits for."""
+        self._unread: set[Node[Any]] = set()
+        """Those of the turn before: they are being read in this one."""
+        self._leaving: dict[Node[Any], None] = {}
+        """Nodes whose values are let go of once they have been read."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where the end of this turn is waited for."""
+
+    def admit(self, node: Computed[Any], *, is_awaited: bool) -> None:
+        """Count a consistent node with what it has just been given; make room for it first.
+
+        Args:
+            node: the node.
+            is_awaited: somebody will read it in the next turn of the event loop.
+        """
+        size = self._estimate(node)
+        if node._state != CONSISTENT:  # invalidated by what estimates sizes
+            return
+        is_too_large = NODE_BYTES + size > self.max_bytes
+        if is_too_large:  # it would drive out all others in vain
+            size = 0
+            self._leaving[node] = None
+        if is_awaited or is_too_large:
+            self._new.add(node)
+            self._schedule()
+        self._registry.weigh(node, 0)  # what weighs nothing is not chosen as a victim
+        is_retained = node._is_retained
+        self._registry.retain(node)
+        try:
+            self._make_room(NODE_BYTES + size)
+        finally:
+            if not is_retained:
+                self._registry.release(node)
+        if node._state == CONSISTENT:
+            self._registry.weigh(node, NODE_BYTES + size)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+    def _estimate(self, node: Computed[Any]) -> int:
+        if node._failure is not None:
+            return 0
+        try:
+            size = int(self._size_of(node._value))
+        except Exception:
+            log.exception("the size of a value of %s cannot be estimated", node.function.name)
+            return 0
+        return min(max(size, 0), _MOST_BYTES)
+
+    def _make_room(self, size: int) -> None:
+        while self._registry.bytes + size > self.max_bytes:
+            victim = self._registry.heaviest_victim()
+            if victim is None:
+                return
+            if not _may_page_out(victim) or victim in self._leaving:
+                self._evict(victim)
+            elif victim in self._new or victim in self._unread:
+                self._let_go_later(victim)
+            else:
+                self._page_out(victim)
+
+    def _page_out(self, node: Node[Any]) -> None:
+        self._registry.page_out(node)
+        self._registry.weigh(node, NODE_BYTES)
+
+    def _let_go_later(self, node: Any) -> None:
+        self._registry.page_in(node, node._value)  # puts it behind the others, so that they are asked next
+        self._registry.weigh(node, NODE_BYTES)
+        self._leaving[node] = None
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # not yet, or in a loop that was closed before the turn had ended
+            self._loop = loop
+            loop.call_soon(self._on_turn, context=Context())
+
+    def _on_turn(self) -> None:
+        """Let go of what has been read. Those who wait for a value read it in the turn after it was made."""
+        self._loop = None
+        self._unread, self._new = self._new, set()
+        if self._unread:
+            self._schedule()
+        for node in [node for node in self._leaving if node not in self._unread]:
+            del self._leaving[node]
+            if _may_page_out(node):
+                self._page_out(node)
+            elif node._state == CONSISTENT and not node._is_paged_out:
+                self._evict(node)
+
+
+def _may_page_out(node: Any) -> bool:
+    """Tell whether something depends on `node`, and its body, which runs here, can give the value again."""
+    return (
+        node._state == CONSISTENT
+        and not node._is_paged_out
+        and node._failure is None
+        and (node._observers is not None or has_dependents(node))
+        and node.function.hosting.schedules_expiry(node)
+    )
+
+
 def estimate_bytes(value: Any) -> int:
     """Estimate the bytes of a value: its own, and those of what it holds, from samples of long containers.
 
-    An object that knows better says so by `nbytes` (NumPy, Arrow) or `__sizeof__`.
+    An object that knows better says so by `nbytes` (NumPy, Arrow) or `__sizeof__`. What is held twice counts once, as
+    far as that is seen.
     """
-    return _estimate(value, _DEPTH)
+    return _Estimate().of(value, _DEPTH)
 
 
-def _estimate(value: Any, depth: int) -> int:
-    nbytes = getattr(value, "nbytes", None)
-    if isinstance(nbytes, int):
-        return nbytes + 64
-    size = sys.getsizeof(value, 64)
-    if depth == 0 or isinstance(value, (str, bytes, int, float, type(None))):
-        return size
-    if isinstance(value, dict):
-        parts = [*islice(value.keys(), _SAMPLE), *islice(value.values(), _SAMPLE)]
-        return size + _scaled(parts, 2 * len(value), depth)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return size + _scaled(list(islice(value, _SAMPLE)), len(value), depth)
+class _Estimate:
+    """One estimate: bounded in depth, breadth and the number of objects that are looked into."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def of(self, value: Any, depth: int) -> int:
+        if id(value) in self._seen:
+            return 0
+        self._seen.add(id(value))
+        with suppress(Exception):  # an attribute that says something else, or nothing at all
+            nbytes = value.nbytes
+            if type(nbytes) is int:
+                return nbytes + 64
+        size = sys.getsizeof(value, 64)
+        is_plain = isinstance(value, (str, bytes, int, float, type, type(None)))
+        if is_plain or depth == 0 or len(self._seen) > _MOST_PARTS:
+            return size
+        if isinstance(value, dict):
+            return size + self._sampled(value, depth) + self._sampled(value.values(), depth)
+        if isinstance(value, (list, tuple, set, frozenset, deque)):
+            return size + self._sampled(value, depth)
+        return size + sum(self.of(part, depth - 1) for part in _fields(value))
+
+    def _sampled(self, parts: Collection[Any], depth: int) -> int:
+        sizes = [self.of(part, depth - 1) for part in islice(parts, _SAMPLE)]
+        is_distinct = 2 * sum(size > 0 for size in sizes) > len(sizes)
+        # Where most of the sample was seen before, most of the rest will be nothing new either.
+        return sum(sizes) * len(parts) // len(sizes) if is_distinct else sum(sizes)
+
+
+def _fields(value: Any) -> list[Any]:
+    """Return what the attributes of an object hold, with and without a `__dict__`; calls no properties."""
     fields = getattr(value, "__dict__", None)
-    if isinstance(fields, dict):
-        return size + _estimate(fields, depth - 1)
-    names: Any = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__slots__", ())
-    if isinstance(names, str):
-        names = (names,)
-    parts = [getattr(value, name, None) for name in names if name not in ("__weakref__", "__dict__")]
-    return size + _scaled(parts, len(parts), depth)
-
-
-def _scaled(parts: list[Any], count: int, depth: int) -> int:
-    if not parts:
-        return 0
-    return sum(_estimate(part, depth - 1) for part in parts) * count // len(parts)
+    parts = [fields] if isinstance(fields, dict) else []
+    for cls in type(value).__mro__:
+        names: Any = cls.__dict__.get("__slots__") or cls.__dict__.get("__struct_fields__") or ()
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in ("__weakref__", "__dict__"):
+                with suppress(Exception):
+                    parts.append(getattr(value, name))
+    return parts
