@@ -109,6 +109,8 @@ def ratio(row: Row) -> str:
 
 def figure(value: float) -> str:
     """Return a number with three digits that count, more only before the point."""
+    if 0 < value < 0.0005:
+        return "<0.001"
     size = abs(round(value, 3))
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
     return f"{value:,.{digits}f}"
