@@ -11,6 +11,7 @@ from fusion_cluster.graph.computed import Computed, State
 from fusion_cluster.graph.context import current_computation, isolated
 from fusion_cluster.graph.facade import value_of
 from fusion_cluster.graph.failure import Transiency, TransientClassifier, is_transient
+from fusion_cluster.graph.fence import Fence, Lease
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.gather import gather
 from fusion_cluster.graph.graph import Graph, GraphStats
@@ -33,11 +34,13 @@ __all__ = [
     "ComputeOptions",
     "ComputeService",
     "Computed",
+    "Fence",
     "Graph",
     "GraphHosting",
     "GraphStats",
     "Hosting",
     "Key",
+    "Lease",
     "Offload",
     "Parameter",
     "RayTask",

@@ -78,11 +78,13 @@ class Computed(Node[T_co]):
     @property
     def state(self) -> State:
         """Computing, consistent or invalidated. One that changed while being computed is still computing."""
+        self.table.registry.check_fence()
         return _STATES[self._state]
 
     @property
     def is_consistent(self) -> bool:
         """Whether the output is there and up to date."""
+        self.table.registry.check_fence()
         return self._state == CONSISTENT
 
     @property
@@ -172,7 +174,7 @@ class Computed(Node[T_co]):
         Raises:
             asyncio.CancelledError: the computation was cancelled from within.
         """
-        return await _Updating(self if self._state == CONSISTENT else self.function.lookup(self.arguments))
+        return await _Updating(self if self.is_consistent else self.function.lookup(self.arguments))
 
     async def when(self, predicate: Callable[[T_co], bool]) -> Computed[T_co]:
         """Return the first computed of this key, from now on, whose value satisfies `predicate`.

@@ -103,6 +103,7 @@ class ComputeFunction:
         Raises:
             UsageError: the graph is closed.
         """
+        self.table.registry.check_fence()
         node: Computed[Any] = self.table.lookup(self._table_key(arguments))
         return node
 
