@@ -123,9 +123,10 @@ class BlockingHost(Generic[H]):
         Raises:
             UsageError: `method` is no compute method of a service of a blocking host.
         """
-        if not isinstance(method, BlockingMethod):
+        blocking_method: Any = method
+        if not isinstance(blocking_method, BlockingMethod):
             raise UsageError("changes() takes a compute method of a service of this host", field="method")
-        return method.changes(*args, **kwargs)
+        return blocking_method.changes(*args, **kwargs)
 
     def _open_portal(self) -> Portal:
         if self._portal is None:

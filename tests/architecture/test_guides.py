@@ -1,0 +1,36 @@
+"""The Python of the guides runs as it stands: the blocks of each, one after the other, are a program."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.sources import ROOT
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TIMEOUT_S = 60
+
+# Guide → what its program prints.
+GUIDES = {
+    "compute-methods.md": "<pre>"
+    + "\n".join(f"{euros}.00 EUR" for euros in range(1, 10))
+    + "</pre>\n\n<pre>"
+    + "\n".join(f"{euros * 1.1:.2f} USD" for euros in range(1, 10))
+    + "</pre>\n1.10 True\n"
+}
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_the_code_of_a_guide_runs(name: str, tmp_path: Path) -> None:
+    blocks = BLOCK.findall((ROOT / "docs" / name).read_text())
+    assert blocks
+    program = tmp_path / "guide.py"
+    program.write_text("\n".join(blocks))
+    command = [sys.executable, "-W", "error", str(program)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == GUIDES[name]
