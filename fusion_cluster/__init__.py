@@ -2,7 +2,7 @@
 
 from fusion_cluster.app import App
 from fusion_cluster.commands import command
-from fusion_cluster.database import Database
+from fusion_cluster.database import BatchLoader, Database
 from fusion_cluster.errors import (
     CircularDependencyError,
     ClusterError,
@@ -52,6 +52,7 @@ from fusion_cluster.state import (
 __all__ = [
     "App",
     "BackoffDelayer",
+    "BatchLoader",
     "CircularDependencyError",
     "ClusterError",
     "CommandError",
@@ -79,14 +80,14 @@ __all__ = [
     "RemoteError",
     "RemoteProtocolError",
     "ShardUnavailable",
-    "Transiency",
     "StateSnapshot",
+    "Transiency",
     "UnknownMethod",
     "UnknownService",
     "UpdateDelayer",
     "UsageError",
-    "WorkerLost",
     "UserActions",
+    "WorkerLost",
     "command",
     "compute_method",
     "gather",

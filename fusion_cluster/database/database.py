@@ -6,16 +6,25 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from sqlalchemy import MetaData
+from sqlalchemy import Column, MetaData, RowMapping, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.scope import OperationScope
+from fusion_cluster.database.batch_loader import BatchLoader
 from fusion_cluster.database.engines import Engines, create_engines
+from fusion_cluster.database.row_loader import RowLoaders
 from fusion_cluster.database.url import masked, parse_url
+
+K = TypeVar("K")
+R = TypeVar("R")
+
+_CREATING_TABLES = 0x667573696F6E
+"""The number of PostgreSQL's advisory lock for those who create tables."""
 
 
 class Database:
@@ -40,6 +49,7 @@ class Database:
         # dropped when new ones are made: their connections cannot be closed from here.
         self._engines: dict[tuple[int, asyncio.AbstractEventLoop], Engines] = {}
         create_engines(self._url, busy_timeout_s=busy_timeout_s)  # they are not connected: this only says what is wrong
+        self._loaders = RowLoaders(self, self._url)
 
     def __repr__(self) -> str:
         return f"Database({self.url!r})"
@@ -73,9 +83,78 @@ class Database:
         """
         return OperationScope(self._current())
 
+    @overload
+    def loader(self, entity: type[R]) -> BatchLoader[Any, R | None]: ...
+
+    @overload
+    def loader(self, entity: type[R], *, by: InstrumentedAttribute[K]) -> BatchLoader[K, R | None]: ...
+
+    @overload
+    def loader(self, entity: type[R], *, by: Sequence[InstrumentedAttribute[Any]]) -> BatchLoader[Any, R | None]: ...
+
+    @overload
+    def loader(
+        self, entity: Table, *, by: Column[Any] | Sequence[Column[Any]] | None = None
+    ) -> BatchLoader[Any, RowMapping | None]: ...
+
+    def loader(self, entity: Any, *, by: Any = None) -> BatchLoader[Any, Any]:
+        """Look up rows by their keys: `row = await database.loader(ProductRow).load(product_id)`; None: there is none.
+
+        All look-ups that are made in one turn of the event loop are one query, wherever they are made. Nothing is kept
+        from one turn to the next. Several callers may be given the same row: it is there to be read. In the block of an
+        operation the look-ups of its task see what the operation has written, and what they give belongs to its
+        session.
+
+        Args:
+            entity: a mapped class, or a table, whose rows come as mappings.
+            by: a column, or several, by which a row is unique; the primary key if none is given. The key of several
+                columns is a tuple, in their order.
+
+        Raises:
+            UsageError: what is no mapped class or table, or no column of it; `field` names the argument.
+        """
+        return self._loaders.get(entity, by, None, gives_lists=False)
+
+    @overload
+    def list_loader(
+        self, entity: type[R], *, by: InstrumentedAttribute[K], order_by: Any = None
+    ) -> BatchLoader[K, list[R]]: ...
+
+    @overload
+    def list_loader(
+        self, entity: type[R], *, by: Sequence[InstrumentedAttribute[Any]], order_by: Any = None
+    ) -> BatchLoader[Any, list[R]]: ...
+
+    @overload
+    def list_loader(
+        self, entity: Table, *, by: Column[Any] | Sequence[Column[Any]], order_by: Any = None
+    ) -> BatchLoader[Any, list[RowMapping]]: ...
+
+    def list_loader(self, entity: Any, *, by: Any, order_by: Any = None) -> BatchLoader[Any, Any]:
+        """Look up all rows of a key: `rows = await database.list_loader(OrderRow, by=OrderRow.customer_id).load(3)`.
+
+        As `loader`, but the columns need not be unique: each key gives a list, empty where there is no row.
+
+        Args:
+            entity: a mapped class, or a table, whose rows come as mappings.
+            by: the column, or the columns, that have the key.
+            order_by: the order of the rows of a key, as for SQLAlchemy's `order_by`, in a tuple if there are several;
+                that of the primary key if none is given.
+
+        Raises:
+            UsageError: what is no mapped class or table, or no column of it; `field` names the argument.
+        """
+        return self._loaders.get(entity, by, order_by, gives_lists=True)
+
+    def began(self, operation: Operation) -> bool:
+        """Whether the transaction of an operation is one of this database, in this event loop."""
+        return operation.session.bind is self._current().writing
+
     async def create_tables(self, metadata: MetaData | Sequence[MetaData]) -> None:
-        """Create the tables that are not there yet."""
+        """Create the tables that are not there yet. Several processes may do so at once."""
         async with self._current().writing.begin() as connection:
+            if connection.dialect.name == "postgresql":  # where two that create one table fail, even if it may exist
+                await connection.execute(select(func.pg_advisory_xact_lock(_CREATING_TABLES)))
             for one in [metadata] if isinstance(metadata, MetaData) else metadata:
                 await connection.run_sync(one.create_all)
 

@@ -1,0 +1,189 @@
+"""Batches of look-ups: what is asked for in one turn of the event loop is looked up together, as DataLoader does it.
+
+Invariants: a look-up is answered by a call that began after it was asked for, so it never sees older data than a query
+of its own would have; no answer is kept; a batch is part of nobody's computation, command or operation; while a batch
+runs, somebody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from fusion_cluster.commands.operation import Operation, running_operation
+from fusion_cluster.database.batch import Answers, Batch, Place, until_done
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.context import running_computation
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph import Computed
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+# Of a loader that is being made: its keys, and what there is for them.
+Key = TypeVar("Key", bound=Hashable)
+V = TypeVar("V")
+
+
+class BatchLoader(Generic[K, T]):
+    """Looks up by key; all look-ups of one turn of the event loop are one call of `load_many`.
+
+    >>> names = BatchLoader(names_of)  # async def names_of(ids: Sequence[int]) -> dict[int, str]
+    >>> await gather(names.load(1), names.load(2), names.load(1))  # one call: names_of([1, 2])
+
+    Nothing is kept: a look-up in a later turn is made again. Keeping results is what compute methods are for.
+
+    A caller that is cancelled takes its keys along if they have not left yet, and leaves the others alone; when the
+    last caller is cancelled, so is the call. `load_many` runs in a context of its own: what it reads becomes nobody's
+    dependency, and it sees nothing of an operation's transaction, which is why look-ups in the block of an operation
+    are refused. Those of the loaders that `Database` gives are answered from the operation's transaction.
+
+    Args:
+        load_many: looks up all the keys it is given, each once. Returns a mapping, in which keys may be missing, or a
+            sequence with a value for each key, in order, None where there is none. An exception in place of a value is
+            raised to those who asked for that key; one that is raised, to all.
+        missing: what a key without a value gives: a function of the key that returns it, or raises. By default, None.
+        max_batch_size: a batch of so many keys leaves at once, and the next ones make another. By default, no limit.
+
+    Raises:
+        UsageError: `max_batch_size` is below one.
+    """
+
+    @overload
+    def __init__(
+        self: BatchLoader[Key, V | None],
+        load_many: Callable[[Sequence[Key]], Awaitable[Answers[Key, V]]],
+        *,
+        max_batch_size: int | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: BatchLoader[Key, V],
+        load_many: Callable[[Sequence[Key]], Awaitable[Answers[Key, V]]],
+        *,
+        missing: Callable[[Key], V],
+        max_batch_size: int | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        load_many: Callable[[Sequence[Any]], Awaitable[Answers[Any, Any]]],
+        *,
+        missing: Callable[[Any], Any] | None = None,
+        max_batch_size: int | None = None,
+    ) -> None:
+        if max_batch_size is not None and max_batch_size < 1:
+            raise UsageError(f"there are no batches of {max_batch_size} keys", field="max_batch_size")
+        self._load_many = load_many
+        self._missing = missing
+        self._max_batch_size = max_batch_size
+        # Event loop -> the batch that look-ups join. Those of closed loops are dropped when a new one is made.
+        self._open: dict[asyncio.AbstractEventLoop, Batch[K]] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self._load_many, '__qualname__', self._load_many)}>"
+
+    async def load(self, key: K) -> T:
+        """Look up one key.
+
+        Raises:
+            UsageError: the key is not hashable, or this is the block of an operation (see the class).
+            Exception: what `load_many` raised, or gave for the key, or what `missing` raised.
+        """
+        return (await self.load_many((key,)))[0]
+
+    async def load_many(self, keys: Iterable[K]) -> list[T]:
+        """Look up several keys; what is found comes in the order of the keys, which may repeat themselves.
+
+        Raises:
+            UsageError: as for `load`.
+            Exception: as for `load`; of several keys the first.
+        """
+        asked = list(keys)
+        try:
+            distinct = tuple(dict.fromkeys(asked))
+        except TypeError as error:
+            raise UsageError(f"a key that cannot be looked up: {error}", field="keys") from error
+        for key in distinct:
+            self._check(key)
+        operation = operation_around()
+        found = await (self._batched(distinct) if operation is None else self._found_within(operation, distinct))
+        return [self._value(found, key) for key in asked]
+
+    # -- what the database's loaders do in another way -----------------------------------------------------------------
+    def _check(self, key: K) -> None:
+        """Refuse a key that can be told to be wrong, before it joins others."""
+
+    async def _found_within(self, operation: Operation, keys: Sequence[K]) -> Mapping[K, Any]:
+        """Look up for a caller who is in the block of an operation."""
+        raise UsageError(
+            "this look-up would not see what the operation around it has written: make it before the operation, or "
+            "with database.loader(...)"
+        )
+
+    def _value(self, found: Mapping[K, Any], key: K) -> T:
+        value = found.get(key)
+        if value is None:
+            return cast("T", None if self._missing is None else self._missing(key))
+        if isinstance(value, Exception):
+            raise value
+        return cast("T", value)
+
+    # -- batches -------------------------------------------------------------------------------------------------------
+    async def _batched(self, keys: Sequence[K]) -> Mapping[K, Any]:
+        places = self._join(keys)
+        try:
+            if len(places) == 1:
+                return await places[0].answer
+            found: dict[K, Any] = {}
+            for place in places:
+                answers = await place.answer
+                found.update({key: answers.get(key) for key in place.keys})
+        except BaseException:
+            await until_done([task for place in places if (task := place.leave()) is not None])
+            raise
+        return found
+
+    def _join(self, keys: Sequence[K]) -> list[Place[K]]:
+        """Take a place in the batch that is open, and in as many more as the keys need."""
+        loop = asyncio.get_running_loop()
+        places = []
+        while keys:
+            batch = self._open.get(loop) or self._opened(loop)
+            place = batch.join(keys, self._max_batch_size)
+            places.append(place)
+            keys = keys[len(place.keys) :]
+            if len(batch.askers) == self._max_batch_size:
+                self._send(batch)
+        return places
+
+    def _opened(self, loop: asyncio.AbstractEventLoop) -> Batch[K]:
+        for old in [old for old in self._open if old.is_closed()]:
+            del self._open[old]
+        batch = self._open[loop] = Batch(loop)
+        loop.call_soon(self._on_next_turn, batch)
+        return batch
+
+    def _on_next_turn(self, batch: Batch[K]) -> None:
+        # What became ready in the turn of the first look-up runs in this one, some of it after this: let it join.
+        batch.loop.call_soon(self._send, batch)
+
+    def _send(self, batch: Batch[K]) -> None:
+        if self._open.get(batch.loop) is batch:  # or else it was full, and has left
+            del self._open[batch.loop]
+            batch.send(self._load_many)
+
+
+def operation_around() -> Operation | None:
+    """The open operation in whose block the caller is; the body of a compute method is in none.
+
+    Not even under `isolated()`: its result is everybody's, and must not hold what may still be rolled back.
+    """
+    operation = running_operation()
+    if operation is None or operation.task is asyncio.current_task():
+        return operation
+    node = running_computation.get()
+    return operation if node is None or cast("Computed[Any]", node).has_output else None

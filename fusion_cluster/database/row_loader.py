@@ -1,0 +1,155 @@
+"""Loaders of rows: what `database.loader(...)` and `database.list_loader(...)` give."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ClauseElement, Table
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DataError, DBAPIError, MultipleResultsFound, StatementError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fusion_cluster.commands.operation import Operation
+from fusion_cluster.database.batch_loader import BatchLoader
+from fusion_cluster.database.row_query import RowQuery
+from fusion_cluster.errors import UsageError
+
+if TYPE_CHECKING:
+    from fusion_cluster.database.database import Database
+
+_DATA_EXCEPTION = "22"
+"""The class of SQLSTATE that says that a value is at fault."""
+
+_MOST_LOADERS = 64
+"""How many loaders of one entity are remembered; more are asked for only by those who make up orders as they go."""
+
+
+class RowLoader(BatchLoader[Any, Any]):
+    """Looks up the rows of a key.
+
+    In the block of an operation on the same database they come from the operation's transaction, by a query of their
+    own, and belong to the operation's session.
+
+    Args:
+        database: where they are.
+        query: finds them.
+        gives_lists: for each key a list of its rows, instead of its row or None.
+        max_batch_size: how many keys one statement may be given.
+    """
+
+    def __init__(self, database: Database, query: RowQuery, *, gives_lists: bool, max_batch_size: int) -> None:
+        super().__init__(self._look_up, max_batch_size=max_batch_size)
+        self._database = database
+        self._query = query
+        self._find = query.all_each if gives_lists else query.one_each
+        self._gives_lists = gives_lists
+        self._most = max_batch_size
+
+    def __repr__(self) -> str:
+        return f"<RowLoader {self._query!r}>"
+
+    def _check(self, key: Any) -> None:
+        width = self._query.width
+        if width > 1 and not (isinstance(key, tuple) and len(key) == width):
+            raise UsageError(f"{self._query!r}: a key is a tuple of {width} values, not {key!r}", field="key")
+
+    def _value(self, found: Mapping[Any, Any], key: Any) -> Any:
+        rows = super()._value(found, key)
+        return list(rows or ()) if self._gives_lists else rows
+
+    async def _look_up(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        async with self._database.session() as session:
+            return await self._each(session, keys)
+
+    async def _each(self, session: AsyncSession, keys: Sequence[Any]) -> dict[Any, Any]:
+        """Find the rows of each key; one that the database refuses gets the error, and keeps no other from its rows."""
+        try:
+            return await self._find(session, keys)
+        except Exception as error:
+            if not _is_about_a_key(error):
+                raise
+            if len(keys) == 1:
+                return {keys[0]: error}
+        half = len(keys) // 2
+        return await self._each(session, keys[:half]) | await self._each(session, keys[half:])
+
+    async def _found_within(self, operation: Operation, keys: Sequence[Any]) -> Mapping[Any, Any]:
+        own: Operation | None = operation
+        while own is not None and not (own.is_open and self._database.began(own)):
+            own = own.surrounding
+        if own is None:  # all of them are on other databases
+            return await self._batched(keys)
+        if own.task is not asyncio.current_task():
+            raise UsageError(
+                "an operation's transaction belongs to the task that opened it: look up several keys with load_many "
+                "instead of in tasks"
+            )
+        found: dict[Any, Any] = {}
+        for start in range(0, len(keys), self._most):
+            found |= await self._find(own.session, keys[start : start + self._most])
+        return found
+
+
+class RowLoaders:
+    """The loaders of a database: the same one for the same look-up, wherever it is asked for.
+
+    Args:
+        database: the database.
+        url: its URL, with the driver.
+    """
+
+    def __init__(self, database: Database, url: URL) -> None:
+        self._database = database
+        self._backend = url.get_backend_name()
+        self._most_parameters = url.get_dialect().insertmanyvalues_max_parameters
+        # Entity and whether lists are given -> the loaders, each with its columns and order.
+        self._known: dict[tuple[Any, bool], list[tuple[_Expressions, _Expressions, RowLoader]]] = {}
+
+    def get(self, entity: Any, by: Any, order_by: Any, *, gives_lists: bool) -> RowLoader:
+        """The loader; made when it is first asked for.
+
+        Raises:
+            UsageError: see `RowQuery`.
+        """
+        if not isinstance(entity, type | Table):
+            raise UsageError(f"{entity!r} is neither a mapped class nor a table", field="entity")
+        columns, order = _expressions(by), _expressions(order_by)
+        known = self._known.setdefault((entity, gives_lists), [])
+        for others, other_order, loader in known:
+            if _are_same(columns, others) and _are_same(order, other_order):
+                return loader
+        query = RowQuery(entity, columns, order, backend=self._backend)
+        most = self._most_parameters // query.width
+        loader = RowLoader(self._database, query, gives_lists=gives_lists, max_batch_size=most)
+        if len(known) == _MOST_LOADERS:
+            del known[0]
+        known.append((columns, order, loader))
+        return loader
+
+
+_Expressions = tuple[Any, ...]
+
+
+def _expressions(given: Any) -> _Expressions:
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, tuple | list) else (given,)
+
+
+def _are_same(ones: _Expressions, others: _Expressions) -> bool:
+    return len(ones) == len(others) and all(
+        one is other or (isinstance(one, ClauseElement) and isinstance(other, ClauseElement) and one.compare(other))
+        for one, other in zip(ones, others, strict=True)
+    )
+
+
+def _is_about_a_key(error: Exception) -> bool:
+    """Whether a query failed because of what it was asked for, and would not have without that key."""
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return isinstance(error, DataError) or state.startswith(_DATA_EXCEPTION)
+    return isinstance(
+        error, StatementError | MultipleResultsFound | UsageError | OverflowError | ValueError | TypeError
+    )
