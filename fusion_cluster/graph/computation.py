@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import current_task
 from collections.abc import Callable, Iterator
 from itertools import chain
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from fusion_cluster.graph.cause import CANCELLED, LOST_VALUE
 from fusion_cluster.graph.context import current_computation, running_computation
@@ -26,29 +30,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Waiter:
+class Waiter(msgspec.Struct, eq=False):
     """One party that waits for a computation to end.
 
     Attributes:
-        computation: what it waits for; None when that had ended before.
+        computation: what it waits for; None when that has ended.
         dependent: the computation on whose behalf it waits, if any.
-        is_isolated: the dependent waits, but will not depend on what it gets.
         on_done: called once with the node, when the computation ends; not after `leave`. None while it need not be.
+        is_isolated: the dependent waits, but will not depend on what it gets.
     """
 
-    __slots__ = ("computation", "dependent", "is_isolated", "on_done")
-
-    def __init__(
-        self,
-        computation: Computation | None,
-        dependent: Node[Any] | None,
-        on_done: Callable[[Computed[Any]], object] | None = None,
-        is_isolated: bool = False,
-    ) -> None:
-        self.computation = computation
-        self.dependent = dependent
-        self.is_isolated = is_isolated
-        self.on_done = on_done
+    computation: Computation | None
+    dependent: Node[Any] | None = None
+    on_done: Callable[[Computed[Any]], object] | None = None
+    is_isolated: bool = False
 
     def leave(self) -> None:
         """Stop waiting. The last waiter that leaves cancels the computation. Without effect once it has ended."""
@@ -57,26 +52,23 @@ class Waiter:
             computation.leave(self)
 
 
-class Computation:
+class Computation(msgspec.Struct, eq=False):
     """Runs one node, from the first wait for it to its completion.
 
     Attributes:
         node: what is computed. `node._computation is self` until the end.
+        task: what runs the body; None until the first step is over.
         waiters: who waits, in order of arrival.
         waits_for: the nodes that this computation waits for now, with the number of its waiters at each. While the node
             is live there is an edge from each.
         waits_isolated: the same under `isolated()`, without edges.
     """
 
-    __slots__ = ("node", "task", "waiters", "waits_for", "waits_isolated")
-
-    def __init__(self, node: Computed[Any]) -> None:
-        self.node = node
-        self.task: asyncio.Task[None] | None = None
-        self.waiters: dict[Waiter, None] = {}
-        self.waits_for: dict[Node[Any], int] | None = None
-        self.waits_isolated: dict[Node[Any], int] | None = None
-        node._computation = self
+    node: Computed[Any]
+    task: asyncio.Task[None] | None = None
+    waiters: dict[Waiter, None] = {}
+    waits_for: dict[Node[Any], int] | None = None
+    waits_isolated: dict[Node[Any], int] | None = None
 
     def start(self, is_eager: bool) -> None:
         """Start the body.
@@ -89,8 +81,10 @@ class Computation:
         """
         function = self.node.function
         graph = function.graph
+        starter = graph.current_starter
         try:
-            starter = graph.starter()
+            if starter is None or graph.thread_id != get_ident() or current_task(starter.loop) is None:
+                starter = graph.starter()  # else it is sure that its loop runs here
         except BaseException:
             self.abandon()
             raise

@@ -57,7 +57,7 @@ class EagerStarter:
             step, self._first_step = self._first_step, None
             if step is None:
                 raise RuntimeError("asyncio.Task has not asked for its first step")
-            outer = asyncio.current_task()
+            outer = asyncio.current_task(loop)
             if outer is None:
                 context.run(step)
                 return task

@@ -102,8 +102,8 @@ class Graph:
         """The computations whose tasks have not ended, abandoned ones included; not those that ended at once."""
         self._delayed: dict[Node[Any], tuple[asyncio.TimerHandle, Cause]] = {}
         """Nodes that were invalidated and whose `invalidation_delay` runs."""
-        self._starter: EagerStarter | None = None
-        self._thread_id: int | None = None
+        self.current_starter: EagerStarter | None = None
+        self.thread_id: int | None = None
         self._timer_context = Context()
         self._eviction_count = 0
 
@@ -112,7 +112,7 @@ class Graph:
 
     def is_in_own_thread(self) -> bool:
         """Tell whether this thread is the graph's, or may become it."""
-        return self._thread_id is None or self._thread_id == _get_thread_id()
+        return self.thread_id is None or self.thread_id == _get_thread_id()
 
     # -- what is in it -----------------------------------------------------------------------------------------------
     def add(self, function: ComputeFunction) -> None:
@@ -158,7 +158,7 @@ class Graph:
         state = node._state
         if state > CONSISTENT:
             return
-        if self._thread_id != _get_thread_id():
+        if self.thread_id != _get_thread_id():
             self._require_thread()
         if state == CONSISTENT and node.table.is_delayed:
             self._delay(node, cause)
@@ -222,7 +222,7 @@ class Graph:
             UsageError: another loop runs.
         """
         loop = asyncio.get_running_loop()
-        starter = self._starter
+        starter = self.current_starter
         if starter is None or loop is not starter.loop:
             starter = self._adopt(loop)
         return starter
@@ -291,10 +291,10 @@ class Graph:
         """Invalidate a node after its function's delay, unless that runs already."""
         if node in self._delayed:
             return
-        if self._starter is None or self._starter.loop.is_closed():
+        if self.current_starter is None or self.current_starter.loop.is_closed():
             self._invalidate_now(node, cause)
             return
-        timer = self._starter.loop.call_later(
+        timer = self.current_starter.loop.call_later(
             node.function.options.invalidation_delay, self._on_delay_over, node, context=self._timer_context
         )
         self._delayed[node] = (timer, cause)
@@ -347,17 +347,17 @@ class Graph:
         return delay_s if failure is None else min(delay_s, function.retry_delay_s(failure.error))
 
     def _now_s(self) -> float:
-        return 0.0 if self._starter is None else self._starter.loop.time()
+        return 0.0 if self.current_starter is None else self.current_starter.loop.time()
 
     def _adopt(self, loop: asyncio.AbstractEventLoop) -> EagerStarter:
-        if self._starter is not None and not self._starter.loop.is_closed():
+        if self.current_starter is not None and not self.current_starter.loop.is_closed():
             raise UsageError("this graph belongs to another event loop")
         for computation in list(self._computations.values()):  # of a loop that is gone: they will never end
             computation.abandon()
         self._computations.clear()
-        self._thread_id = threading.get_ident()
-        self._starter = EagerStarter(loop)
-        return self._starter
+        self.thread_id = threading.get_ident()
+        self.current_starter = EagerStarter(loop)
+        return self.current_starter
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         computation = self._computations.pop(task, None)

@@ -13,6 +13,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.core import IS_NATIVE
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, require_defaults
 from fusion_cluster.graph.signature import Signature
 
@@ -203,4 +204,6 @@ def attach(
     instance._bodies = bodies
     methods = service_methods(type(instance))
     instance._bound = {descriptor: descriptor.bind(instance, hosting, name) for descriptor in methods.values()}
+    if not IS_NATIVE:  # in Python, nothing is quicker than to be found before the descriptor
+        instance.__dict__.update({method: instance._bound[descriptor] for method, descriptor in methods.items()})
     instance._hosting = hosting

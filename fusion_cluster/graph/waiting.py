@@ -70,7 +70,7 @@ def enter(
         if waiting is not None:
             waiting.start_waiting(waiter, node)
         return waiter
-    computation = Computation(node)
+    node._computation = computation = Computation(node)
     waiter = Waiter(computation, dependent, on_done, is_isolated)
     computation.waiters[waiter] = None
     if waiting is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.graph.pure.registry import Table
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.pure.node import Node
+
+_MISSING: Final = object()
 
 Find = Callable[[Sequence[Any], Mapping[str, Any]], "Node[Any]"]
 """The slow way: binds arguments to parameters, then looks up, or makes a new node."""
@@ -21,8 +22,18 @@ class ServiceMethodHit:
     __slots__ = ()
 
 
-class Call:
-    """A bound compute method: arguments in, node out.
+def Call(  # noqa: N802 - a class in C
+    table: Table,
+    find: Find,
+    descriptor: object,
+    instance: object,
+    names: tuple[str | None, ...],
+    defaults: tuple[Any, ...],
+    required: object,
+    positional: int,
+    types: tuple[type | None, ...],
+) -> Callable[..., Any]:
+    """Return a bound compute method: arguments in, node out.
 
     The raw arguments are looked up as they are. That is right because equal arguments are one key (`arguments`); all
     else, defaults, keywords, wrong calls, is not found and takes the way through `find`.
@@ -38,40 +49,40 @@ class Call:
         positional: how many arguments may be given by position.
         types: as many as names: the type whose values are canonical as they are; None if there is no such type.
     """
+    nodes = table.nodes_by_key
+    registry = table.registry
 
-    def __init__(
-        self,
-        table: Table,
-        find: Find,
-        descriptor: object,
-        instance: object,
-        names: tuple[str | None, ...],
-        defaults: tuple[Any, ...],
-        required: object,
-        positional: int,
-        types: tuple[type | None, ...],
-    ) -> None:
-        self.table = table
-        self.find = find
-        self._descriptor = descriptor
-        self._instance = instance
+    if table.is_keyed_by_argument:
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        """Return the node for these arguments."""
-        table = self.table
-        if table.registry.fence_s != math.inf:
-            table.registry.check_fence()
-        if not named:
+        def call_with_one(argument: Any = _MISSING, /, *rest: Any, **named: Any) -> Any:
+            if registry.has_fence:
+                registry.check_fence()
+            if rest or named:
+                return find(rest if argument is _MISSING else (argument, *rest), named)
             try:
-                if not table.is_keyed_by_argument:
-                    node = table.hit(args)
-                else:
-                    node = table.hit(args[0]) if len(args) == 1 else None
-            except TypeError:
-                node = None
-            if node is not None:
-                return node
-        return self.find(args, named)
+                node = nodes[argument]
+            except (KeyError, TypeError):
+                return find(() if argument is _MISSING else (argument,), named)
+            table.hits += 1
+            node._was_hit = True
+            return node
+
+        return call_with_one
+
+    def call(*args: Any, **named: Any) -> Any:
+        if registry.has_fence:
+            registry.check_fence()
+        if named:
+            return find(args, named)
+        try:
+            node = nodes[args]
+        except (KeyError, TypeError):
+            return find(args, named)
+        table.hits += 1
+        node._was_hit = True
+        return node
+
+    return call
 
 
 def adopt_node(node_type: type[Any]) -> None:

@@ -100,6 +100,7 @@ class Registry:
         on_full: makes room for one more node, or raises.
         on_fence: called by a hit after the fence time; settles what has expired, and sets the fence anew.
         history: what happened last.
+        has_fence: the fence time is finite.
     """
 
     def __init__(self, max_nodes: int, history_capacity: int, first_version: int) -> None:
@@ -112,6 +113,7 @@ class Registry:
         self.history = History(history_capacity)
         self._queues = (Queue(), Queue(), Queue())
         self._fence_s = math.inf
+        self.has_fence = False
         self._next_version = first_version
 
     def next_version(self) -> int:
@@ -128,10 +130,11 @@ class Registry:
     @fence_s.setter
     def fence_s(self, fence_s: float) -> None:
         self._fence_s = fence_s
+        self.has_fence = fence_s != math.inf
 
     def check_fence(self) -> None:
         """Call `on_fence` if the fence time has passed."""
-        if self._fence_s != math.inf and time.monotonic() >= self._fence_s and self.on_fence is not None:
+        if self.has_fence and time.monotonic() >= self._fence_s and self.on_fence is not None:
             self.on_fence()
 
     # -- which go first ------------------------------------------------------------------------------------------------
@@ -246,6 +249,7 @@ class Table:
         is_keyed_by_argument: keys are the one argument itself, not a tuple with it.
         is_delayed: invalidations that reach its consistent nodes from what they depend on wait (`invalidation_delay`).
         hits: how many calls have found their node.
+        nodes_by_key: the nodes.
     """
 
     def __init__(
@@ -263,18 +267,18 @@ class Table:
         self.is_delayed = is_delayed
         self.hits = 0
         self._node_type = node_type
-        self._nodes: dict[Any, Any] = {}
+        self.nodes_by_key: dict[Any, Any] = {}
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self.nodes_by_key)
 
     def nodes(self) -> list[Any]:
         """Return the nodes."""
-        return list(self._nodes.values())
+        return list(self.nodes_by_key.values())
 
     def get(self, table_key: Any) -> Any:
         """Return the live node of a key, or None. No hit is counted."""
-        return self._nodes.get(table_key)
+        return self.nodes_by_key.get(table_key)
 
     def hit(self, table_key: Any) -> Any:
         """Return the live node of a key, or None; count the hit.
@@ -282,7 +286,7 @@ class Table:
         Raises:
             TypeError: the key is unhashable.
         """
-        node = self._nodes.get(table_key)
+        node = self.nodes_by_key.get(table_key)
         if node is not None:
             self.hits += 1
             node._was_hit = True
@@ -299,14 +303,14 @@ class Table:
         if registry.size >= registry.max_nodes and registry.on_full is not None:
             registry.on_full()
         # An observer of an evicted node may have called this very key.
-        present = self._nodes.setdefault(node.table_key, node)
+        present = self.nodes_by_key.setdefault(node.table_key, node)
         if present is node:
             registry.add(node)
         return present
 
     def remove(self, node: Node[Any]) -> None:
         """Take a node out that is no longer live (called by `mark` alone)."""
-        del self._nodes[node.table_key]
+        del self.nodes_by_key[node.table_key]
         self.registry.remove(node)
 
 
