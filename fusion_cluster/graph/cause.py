@@ -46,6 +46,7 @@ CLOSED: Final = Cause("closed", "the graph was closed")
 EVICTED: Final = Cause("evicted", "the registry is full")
 EXPIRED: Final = Cause("expired", "its time was over")
 LOST_VALUE: Final = Cause("lost", "its value, which was paged out, could not be computed again")
+MOVED: Final = Cause("moved", "another shard owns its key")
 REPLACED: Final = Cause("replaced", "a value was set by hand")
 UNKNOWN: Final = Cause("unknown")
 

@@ -196,7 +196,7 @@ class Computation(msgspec.Struct, eq=False):
             return False
         self._detach()
         if node._state != CONSISTENT:  # one that is consistent stays paged out
-            node.function.graph.invalidate(node, CANCELLED)
+            node.function.graph.invalidate_now(node, CANCELLED)
             node._state = INVALIDATED
         self._tell_waiters()
         return True
@@ -214,7 +214,7 @@ class Computation(msgspec.Struct, eq=False):
         node = self.node
         node._failure = Failure.caught(error)
         if node._is_paged_out and node._state == CONSISTENT:
-            node.function.graph.invalidate(node, LOST_VALUE)  # its dependents know the value, not this error
+            node.function.graph.invalidate_now(node, LOST_VALUE)  # its dependents know the value, not this error
         self._complete()
         self._tell_waiters()
 

@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Typ
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed
+from fusion_cluster.graph.consolidation import give_source
 from fusion_cluster.graph.core import Call, ServiceMethodHit, adopt_descriptor
 from fusion_cluster.graph.function import ComputeFunction
+from fusion_cluster.graph.hosting import GraphHosting
 from fusion_cluster.graph.offload import Bodies
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
@@ -94,6 +96,8 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
             graph=hosting.graph,
             options=options,
         )
+        if options.consolidation_delay is not None:
+            give_source(function, GraphHosting(hosting.graph))
         hosting.graph.add(function)
         return bind(function, self, instance)
 

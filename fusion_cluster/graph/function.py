@@ -35,6 +35,7 @@ class ComputeFunction:
         has_lifetime: a value is kept for some time at least, or at most.
         is_positional: all arguments can be given by position.
         is_plain: a value has no lifetime and is not weighed.
+        source: where the body runs, if this has a `consolidation_delay` (see `consolidation`).
         table: every live node of this function, and no other.
         outdated: how many outdated computations run for a key of the table. Keys without one are not there.
     """
@@ -53,6 +54,7 @@ class ComputeFunction:
         "produce",
         "service_name",
         "signature",
+        "source",
         "table",
     )
 
@@ -86,8 +88,9 @@ class ComputeFunction:
             is_keyed_by_argument=(
                 len(signature.parameter_names) == signature.positional_count == 1 and not signature.is_ambiguous
             ),
-            is_delayed=options.invalidation_delay > 0,
+            is_delayed=options.invalidation_delay > 0 or options.consolidation_delay is not None,
         )
+        self.source: ComputeFunction | None = None
         self.outdated: dict[Any, int] = {}
 
     def __repr__(self) -> str:
@@ -96,6 +99,10 @@ class ComputeFunction:
     def nodes(self) -> list[Computed[Any]]:
         """Return all live computeds."""
         return self.table.nodes()
+
+    def all_nodes(self) -> list[Computed[Any]]:
+        """Return all live computeds, those of the source included."""
+        return self.nodes() if self.source is None else self.nodes() + self.source.nodes()
 
     def lookup(self, arguments: tuple[Any, ...]) -> Computed[Any]:
         """Return the live computed for canonical arguments, a new one if there is none; counts a hit.
@@ -121,9 +128,15 @@ class ComputeFunction:
         return self.lookup(self.signature.bind(args, kwargs))
 
     def invalidate(self, arguments: tuple[Any, ...], cause: Cause = UNKNOWN) -> None:
-        """Invalidate the live computed for canonical arguments, if there is one, computing or consistent."""
+        """Invalidate the live computed for canonical arguments, if there is one, computing or consistent.
+
+        A replica of what has a delay is left alone: its owner decides when, and whether, it is out of date.
+        """
         node = self._live(arguments)
-        if node is not None:
+        if node is None:
+            if self.source is not None:
+                self.source.invalidate(arguments, cause)
+        elif not self.table.is_delayed or self.hosting.schedules_expiry(node):
             self.graph.invalidate(node, cause)
 
     def compute(self, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:

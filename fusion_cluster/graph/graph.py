@@ -18,6 +18,7 @@ from fusion_cluster.graph.cause import CLOSED, EVICTED, EXPIRED, REPLACED, UNKNO
 from fusion_cluster.graph.computation import Computation
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, mark
+from fusion_cluster.graph.delay import postpone
 from fusion_cluster.graph.eager import EagerStarter
 from fusion_cluster.graph.failure import TransientClassifier, is_memoized, is_transient
 from fusion_cluster.graph.fence import Fence
@@ -100,8 +101,6 @@ class Graph:
         self._bytes = None if max_bytes == math.inf else ByteBound(self.registry, max_bytes, size_of, self._evict)
         self._computations: dict[asyncio.Task[None], Computation] = {}
         """The computations whose tasks have not ended, abandoned ones included; not those that ended at once."""
-        self._delayed: dict[Node[Any], tuple[asyncio.TimerHandle, Cause]] = {}
-        """Nodes that were invalidated and whose `invalidation_delay` runs."""
         self.current_starter: EagerStarter | None = None
         self.thread_id: int | None = None
         self._timer_context = Context()
@@ -132,7 +131,7 @@ class Graph:
 
     def nodes(self) -> Iterator[Computed[Any]]:
         """Go through the live nodes."""
-        return itertools.chain.from_iterable(function.nodes() for function in self.functions.values())
+        return itertools.chain.from_iterable(function.all_nodes() for function in self.functions.values())
 
     @property
     def stats(self) -> GraphStats:
@@ -150,7 +149,7 @@ class Graph:
     def invalidate(self, node: Node[Any], cause: Cause = UNKNOWN) -> None:
         """Mark `node` and its transitive dependents as out of date, then tell their observers, each once.
 
-        One with an `invalidation_delay` that is consistent, and what depends on it, is marked after the delay.
+        One that is consistent, and what depends on it, is marked later, or not at all, if its options say so.
 
         Raises:
             UsageError: this is not the graph's thread.
@@ -160,12 +159,20 @@ class Graph:
             return
         if self.thread_id != _get_thread_id():
             self._require_thread()
-        if state == CONSISTENT and node.table.is_delayed:
-            self._delay(node, cause)
+        if node.table.is_delayed and postpone(node, cause):
             return
         touched = mark(node, cause)
         if touched is not None:
             self._after_mark(touched, cause)
+
+    def invalidate_now(self, node: Node[Any], cause: Cause = UNKNOWN) -> None:
+        """As `invalidate`, but without delay: for what is over, and not just said to have changed.
+
+        Raises:
+            UsageError: this is not the graph's thread.
+        """
+        self._require_thread()
+        self._invalidate_now(node, cause)
 
     def replace(self, old: Node[Any] | None, new: Computed[Any], cause: Cause = REPLACED) -> None:
         """Put `new`, which has its output, in the place of `old`; the observers of `old` find `new` there."""
@@ -207,14 +214,16 @@ class Graph:
         for computation in computations.values():
             computation.abandon()
         self.invalidate_all(CLOSED)
-        for timer, _ in self._delayed.values():
-            timer.cancel()
-        self._delayed.clear()
         await asyncio.gather(
             *(task for task in computations if task is not asyncio.current_task()), return_exceptions=True
         )
 
     # -- for computations --------------------------------------------------------------------------------------------
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop of this graph; None if it has none yet, or that is closed."""
+        return None if self.current_starter is None or self.current_starter.loop.is_closed() else self.current_starter.loop
+
     def starter(self) -> EagerStarter:
         """Return what starts tasks in the running loop, which from the first call on is the loop of this graph.
 
@@ -283,25 +292,14 @@ class Graph:
                 node.function.on_outdated(node)
 
     def _tell(self, nodes: list[Any], delayed: list[Any], cause: Cause) -> None:
-        for node in delayed:
-            node.function.graph._delay(node, cause)
+        """Go on to the delayed ones that may not wait, then tell the observers of all that are marked."""
+        while delayed:
+            node = delayed.pop()
+            if not postpone(node, cause) and (touched := mark(node, cause)) is not None:
+                self._settle(touched[0])
+                nodes += touched[0]
+                delayed += touched[1]
         self.observers.tell(nodes)
-
-    def _delay(self, node: Node[Any], cause: Cause) -> None:
-        """Invalidate a node after its function's delay, unless that runs already."""
-        if node in self._delayed:
-            return
-        if self.current_starter is None or self.current_starter.loop.is_closed():
-            self._invalidate_now(node, cause)
-            return
-        timer = self.current_starter.loop.call_later(
-            node.function.options.invalidation_delay, self._on_delay_over, node, context=self._timer_context
-        )
-        self._delayed[node] = (timer, cause)
-
-    def _on_delay_over(self, node: Node[Any]) -> None:
-        _, cause = self._delayed.pop(node)
-        self._invalidate_now(node, cause)
 
     # -- the bounds --------------------------------------------------------------------------------------------------
     def _make_room(self) -> None:
@@ -341,7 +339,7 @@ class Graph:
         failure = node._failure
         if failure is not None and not is_memoized(failure.error):
             return 0.0
-        if not function.hosting.schedules_expiry(node):
+        if function.source is not None or not function.hosting.schedules_expiry(node):
             return math.inf
         delay_s = function.options.auto_invalidation_delay
         return delay_s if failure is None else min(delay_s, function.retry_delay_s(failure.error))
@@ -355,6 +353,9 @@ class Graph:
         for computation in list(self._computations.values()):  # of a loop that is gone: they will never end
             computation.abandon()
         self._computations.clear()
+        for node in list(self.nodes()):
+            if node._expiry is not None:  # neither will what was to invalidate them
+                self._invalidate_now(node, EXPIRED)
         self.thread_id = threading.get_ident()
         self.current_starter = EagerStarter(loop)
         return self.current_starter

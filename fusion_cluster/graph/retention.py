@@ -14,6 +14,7 @@ from contextvars import Context
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion_cluster.graph.consolidation import is_consolidated
 from fusion_cluster.graph.core import CONSISTENT, Node, Registry, has_dependents
 
 if TYPE_CHECKING:
@@ -170,12 +171,16 @@ class ByteBound:
 
 
 def _may_page_out(node: Any) -> bool:
-    """Tell whether something depends on `node`, and its body, which runs here, can give the value again."""
+    """Tell whether something depends on `node`, and its body, which runs here, can give the value again.
+
+    While it is consolidated the body might give another one than its dependents know.
+    """
     return (
         node._state == CONSISTENT
         and not node._is_paged_out
         and node._failure is None
         and (node._observers is not None or has_dependents(node))
+        and not is_consolidated(node)
         and node.function.hosting.schedules_expiry(node)
     )
 

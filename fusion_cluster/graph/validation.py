@@ -6,9 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import InvariantViolation
+from fusion_cluster.graph.consolidation import is_consolidated
 from fusion_cluster.graph.core import COMPUTING, CONSISTENT, OUTDATED, Node, Registry, dependencies_of, dependents_of
 
 if TYPE_CHECKING:
+    from fusion_cluster.graph.function import ComputeFunction
     from fusion_cluster.graph.graph import Graph
 
 
@@ -16,7 +18,9 @@ def validate(graph: Graph) -> None:
     """Raise `InvariantViolation` if an invariant of `graph` does not hold (see `core` and `pure.registry`)."""
     nodes = list(graph.nodes())
     registry = graph.registry
-    for function in graph.functions.values():
+    functions = [*graph.functions.values()]
+    functions += [function.source for function in functions if function.source is not None]
+    for function in functions:
         for node in function.nodes():
             _require(function.table.get(node.table_key) is node, node, "stands under another key")
             _require(node.function is function, node, "stands in the table of another function")
@@ -24,12 +28,13 @@ def validate(graph: Graph) -> None:
         _require(node._state <= CONSISTENT, node, "is in its table though it is not live")
         _validate_state(node)
         _validate_edges(node)
+        _validate_target(node)
     _validate_queues(nodes, registry)
     _require(len(nodes) == registry.size, None, f"{len(nodes)} nodes, {registry.size} in the eviction queues")
     _require(len(nodes) <= graph.max_nodes, None, f"{len(nodes)} nodes are more than {graph.max_nodes}")
     _require(registry.bytes <= graph.max_bytes, None, f"{registry.bytes} bytes are more than {graph.max_bytes}")
     _require(sum(node._weight for node in nodes) == registry.bytes, None, "the bytes are not those of the nodes")
-    _validate_outdated(graph)
+    _validate_outdated(graph, functions)
 
 
 def _validate_queues(nodes: list[Any], registry: Registry) -> None:
@@ -44,13 +49,13 @@ def _validate_queues(nodes: list[Any], registry: Registry) -> None:
         _require(not node._is_paged_out, node, "is paged out, and not with the others of these")
 
 
-def _validate_outdated(graph: Graph) -> None:
+def _validate_outdated(graph: Graph, functions: list[ComputeFunction]) -> None:
     outdated: Counter[Any] = Counter()
     for computation in graph._computations.values():
         node = computation.node
         if node._computation is computation and node._state == OUTDATED:
             outdated[node.function.name, node.table_key] += 1
-    for function in graph.functions.values():
+    for function in functions:
         for key, count in function.outdated.items():
             _require(outdated.pop((function.name, key), 0) == count, None, f"{function.name} counts {key!r} wrongly")
     _require(not outdated, None, f"outdated computations are not counted: {outdated}")
@@ -86,6 +91,19 @@ def _validate_edges(node: Node[Any]) -> None:
     if node._state == COMPUTING and node._computation is not None:
         for awaited in node._computation.waits_for or ():
             _require(node in dependents_of(awaited), node, f"waits for {_name(awaited)}, which does not know it")
+
+
+def _validate_target(node: Any) -> None:
+    source = node.function.source
+    if source is None or node._state != CONSISTENT or not node.function.hosting.schedules_expiry(node):
+        return
+    watched = dependencies_of(node)
+    if is_consolidated(node):
+        _require(not watched, node, "is consolidated, and depends on something")
+        _require(not node._is_paged_out, node, "is consolidated, and paged out")
+    else:
+        _require(watched == [source.table.get(node.table_key)], node, "does not depend on its source alone")
+        _require(node._expiry is None, node, "has a time of its own, besides that of its source")
 
 
 def _name(node: Any) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, isolated
+from fusion_cluster.graph.equality import is_equal
 from fusion_cluster.state.single_key import single_key_function
 from fusion_cluster.state.snapshot import StateSnapshot
 
@@ -82,7 +83,7 @@ class MutableState(Generic[T]):
 
         A value that was changed in place is equal to itself: say `update(lambda value: value)` then.
         """
-        if self._error is None and _is_equal(self._value, value):
+        if self._error is None and is_equal(self._value, value):
             return
         self._value, self._error, self._last_successful = value, None, None
         self._on_changed()
@@ -158,11 +159,3 @@ class MutableState(Generic[T]):
         if self._error is not None:
             return self._function.assign_error((), self._error)
         return self._function.assign_value((), self._value)
-
-
-def _is_equal(old: object, new: object) -> bool:
-    """Tell whether two values are equal; those that cannot say so (arrays) are not."""
-    try:
-        return old is new or bool(cast("Any", old == new))
-    except Exception:
-        return False

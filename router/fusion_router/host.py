@@ -26,6 +26,7 @@ from fusion_cluster.errors import (
     ShardUnavailable,
 )
 from fusion_cluster.graph import DONE, Computed, Key
+from fusion_cluster.graph.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
@@ -93,6 +94,9 @@ class ClusterHost(Host):
         # Publications that somebody may wait for.
         self._confirmations: set[asyncio.Future[None]] = set()
         super().__init__(app, max_nodes=max_nodes, runs_bodies=shard_id is not None)
+        # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
+        self.links.on_fence = self.graph.fence.lower
+        self.graph.fence.add(self.links)
 
     # -- slots ----------------------------------------------------------------------
     @property
@@ -127,10 +131,10 @@ class ClusterHost(Host):
     def _invalidate_moved(self, old: SlotMap, new: SlotMap) -> None:
         for function in self.graph.functions.values():
             route = self.routes[function.name]
-            for node in function.nodes():
+            for node in function.all_nodes():
                 slot = route.slot(node.arguments)
                 if old.owners[slot] != new.owners[slot]:
-                    node.invalidate()
+                    self.graph.invalidate_now(node, MOVED)
 
     # -- reads ----------------------------------------------------------------------
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
