@@ -1,9 +1,10 @@
 """SQLAlchemy engines: a pair for each event loop, one that reads and one that writes.
 
 Reads are in autocommit mode: a read costs one statement and no BEGIN or ROLLBACK, and each statement sees what is
-committed when it begins. SQLite is set up for several processes: WAL, so that readers and the writer do not wait for
-each other; BEGIN IMMEDIATE for operations, so that two writers wait for each other at the beginning and do not fail
-when the second upgrades its lock; one operation at a time per process, so that they queue here and not in SQLite.
+committed when it begins. The connections that read refuse to change anything, on SQLite and on PostgreSQL. SQLite is
+set up for several processes: WAL, so that readers and the writer do not wait for each other; BEGIN IMMEDIATE for
+operations, so that two writers wait for each other at the beginning and do not fail when the second upgrades its lock;
+one operation at a time per process, so that they queue here and not in SQLite.
 """
 
 from __future__ import annotations
@@ -80,20 +81,30 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engines(url, busy_timeout_s)
-    writing = _create(
+    reading = _create(
         url,
+        isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_pre_ping=True,
-        pool_size=_SERVER_READERS + _SERVER_WRITERS,
+        pool_size=_SERVER_READERS,
         pool_timeout=busy_timeout_s,
     )
+    writing = _create(url, pool_pre_ping=True, pool_size=_SERVER_WRITERS, pool_timeout=busy_timeout_s)
+    if url.get_backend_name() == "postgresql":
+        event.listen(reading.sync_engine, "connect", _on_postgresql_reading_connection)
     return Engines(
-        writing.execution_options(isolation_level="AUTOCOMMIT"),
+        reading,
         writing,
         readers=asyncio.Semaphore(_SERVER_READERS),
         writers=asyncio.Semaphore(_SERVER_WRITERS),
         finishes_calls=False,
     )
+
+
+def _on_postgresql_reading_connection(connection: Any, record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SET default_transaction_read_only = on")
+    cursor.close()
 
 
 def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
@@ -144,6 +155,7 @@ def _create(url: URL, **options: Any) -> AsyncEngine:
     except NoSuchModuleError as error:
         raise UsageError(f"no database driver {url.drivername!r}, in {shown!r}", field="url") from error
     except ModuleNotFoundError as error:
-        raise UsageError(f"the database {shown!r} needs the package {error.name!r}", field="url") from error
+        extra = ", of the extra fusion-cluster[postgresql]" if error.name == "asyncpg" else ""
+        raise UsageError(f"the database {shown!r} needs the package {error.name!r}{extra}", field="url") from error
     except (InvalidRequestError, ArgumentError) as error:
         raise UsageError(f"the database {shown!r} cannot be used: {error}", field="url") from error

@@ -131,10 +131,14 @@ class ReadSession(_GuardedSession):
         super().__init__(engine, finishes_calls=finishes_calls, sync_session_class=_ReadOnlySession)
         self._slots = slots
 
+    async def stream(self, statement: Any, *args: Any, **options: Any) -> AsyncResult[Any]:
+        """The rows of a query one after the other; they are read at once, for a cursor would need a transaction."""
+        return AsyncResult(await self.execute(statement, *args, **options))
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.in_transaction():  # a stream, or the user's own begin()
+        if self.in_transaction():  # the user's own begin()
             await super().__aexit__(kind, error, traceback)
         else:
             await self.close()
