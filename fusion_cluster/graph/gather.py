@@ -72,10 +72,24 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
         awaitables: what to wait for.
         return_exceptions: give errors as results instead of raising the first.
     """
-    gathering = _Gathering(current_computation.get(), return_exceptions)
+    dependent = current_computation.get()
+    results: list[Any] = []
+    for awaitable in awaitables:  # most often all are there
+        if type(awaitable) is not Computed:
+            break
+        try:
+            value = awaitable._value
+        except AttributeError:
+            break
+        if dependent is not None:
+            capture(dependent, awaitable)
+        results.append(value)
+    else:
+        return results
+    gathering = _Gathering(dependent, return_exceptions, results)
     try:
-        for index, awaitable in enumerate(awaitables):
-            gathering.add(index, awaitable)
+        for index in range(len(results), len(awaitables)):
+            gathering.add(index, awaitables[index])
         if gathering.missing:
             await gathering.wait()
     except asyncio.CancelledError:
@@ -89,11 +103,11 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
 class _Gathering:
     """What one `gather` still waits for, and what it has."""
 
-    def __init__(self, dependent: Node[Any] | None, return_exceptions: bool) -> None:
+    def __init__(self, dependent: Node[Any] | None, return_exceptions: bool, results: list[Any]) -> None:
         self.missing = 0
         self._dependent = dependent
         self._return_exceptions = return_exceptions
-        self._results: list[Any] = []
+        self._results = results
         self._error: BaseException | None = None
         self._waiters: list[Waiter] = []
         self._tasks: dict[Awaitable[Any], asyncio.Future[Any]] = {}
