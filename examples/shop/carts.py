@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from sqlalchemy import select
-
 from examples.shop.products import Products
 from examples.shop.schema import CartRow, ItemRow
 from examples.shop.values import Item
@@ -21,9 +19,8 @@ class Carts(ComputeService):
     @compute_method
     async def items(self, cart_id: str) -> tuple[Item, ...]:
         """What is in the cart, in the order of the products' numbers; nothing if there is no such cart."""
-        query = select(ItemRow).where(ItemRow.cart_id == cart_id).order_by(ItemRow.product_id)
-        async with self.database.session() as session:
-            return tuple(Item(row.product_id, row.quantity) for row in await session.scalars(query))
+        rows = await self.database.list_loader(ItemRow, by=ItemRow.cart_id, order_by=ItemRow.product_id).load(cart_id)
+        return tuple(Item(row.product_id, row.quantity) for row in rows)
 
     @compute_method(min_cache_duration=60)
     async def total(self, cart_id: str) -> Decimal:

@@ -19,9 +19,8 @@ class Products(ComputeService):
     @compute_method
     async def get(self, product_id: int) -> Product | None:
         """The product, or None."""
-        async with self.database.session() as session:
-            row = await session.get(ProductRow, product_id)
-            return Product(row.id, row.name, row.price) if row is not None else None
+        row = await self.database.loader(ProductRow).load(product_id)  # with all that are asked for now, one query
+        return Product(row.id, row.name, row.price) if row is not None else None
 
     @compute_method
     async def numbers(self) -> tuple[int, ...]:

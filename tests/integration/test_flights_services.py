@@ -26,6 +26,7 @@ from tests.flights_day import (
     flight_of_kind,
     fresh_copy,
 )
+from tests.statements import statements
 
 
 @pytest.fixture
@@ -197,6 +198,22 @@ async def test_the_weather_of_an_hour_is_known_also_where_the_clock_was_turned_b
     assert twice is not None
     assert twice.observed_at == "2013-11-03T05:00:00Z"
     assert await weather.at("LAX", DAY, 17) is None
+
+
+async def test_the_first_read_of_a_board_is_a_handful_of_queries(history: LocalHost) -> None:
+    airports, routes, network = history.service(Airports), history.service(Routes), history.service(Network)
+    with statements() as sent:
+        assert len(await airports.departures_board("JFK", DAY)) > 300
+    assert len(sent) <= 4, "the hours, their flights, the flights' rows"
+    with statements() as sent:
+        assert len(await airports.arrivals_board("LAX", DAY)) > 30
+    assert len(sent) <= 5
+    with statements() as sent:
+        assert (await routes.totals("EWR-ORD", DAY)).flights > 10
+    assert len(sent) <= 4
+    with statements() as sent:
+        assert (await network.totals(DAY)).flights > 900
+    assert len(sent) <= 16, "some for each level of the graph, none for each flight"
 
 
 async def test_a_board_is_in_the_order_of_the_schedule_and_goes_on_after_midnight(history: LocalHost) -> None:

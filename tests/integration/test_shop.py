@@ -13,9 +13,10 @@ from examples.shop.carts import Carts
 from examples.shop.products import Products
 from examples.shop.story import tell
 from examples.shop.values import Item, Product
-from fusion_cluster import InvalidArgument
+from fusion_cluster import InvalidArgument, gather
 from fusion_cluster.app import import_app
 from fusion_cluster.host import LocalHost
+from tests.statements import statements
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +55,17 @@ async def test_a_total_is_the_sum_of_prices_times_quantities(carts: Carts) -> No
     await carts.remove_item("ann", 1)
     assert await carts.total("ann") == Decimal("15.00")
     await carts.remove_item("ann", 1)
+
+
+async def test_the_products_of_a_cart_are_one_query(products: Products, carts: Carts) -> None:
+    for product_id in range(3, 13):
+        await products.create(product_id, f"product {product_id}", Decimal(product_id))
+        await carts.add_item("ann", product_id)
+        await carts.add_item("bob", product_id)
+        products.get.invalidate(product_id)
+    with statements() as sent:
+        assert [int(total) for total in await gather(carts.total("ann"), carts.total("bob"))] == [75, 75]
+    assert len(sent) == 2, "the items of both carts, and then their products"
 
 
 async def test_a_new_price_moves_the_totals_that_hold_the_product_and_no_other(

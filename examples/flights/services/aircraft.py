@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import select
-
 from examples.flights import schema
 from examples.flights.services.flights import Flights
 from examples.flights.services.schedule import Schedule
@@ -23,9 +21,7 @@ class Aircraft(ComputeService):
     @compute_method
     async def get(self, tail_number: str) -> Plane | None:
         """The aircraft as its register describes it, or None: not all that fly are described."""
-        query = select(schema.planes).where(schema.planes.columns.tail_number == tail_number)
-        async with self.database.session() as session:
-            row = (await session.execute(query)).mappings().one_or_none()
+        row = await self.database.loader(schema.planes).load(tail_number)
         return None if row is None else Plane(**row)
 
     @compute_method

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import date
 from itertools import chain
 
-from sqlalchemy import select
-
 from examples.flights import schema
 from examples.flights.services.flights import Flights
 from examples.flights.services.routes import Routes
@@ -26,9 +24,7 @@ class Airports(ComputeService):
     @compute_method
     async def get(self, airport: str) -> Airport | None:
         """The airport, or None when the code is not known."""
-        query = select(schema.airports).where(schema.airports.columns.code == airport)
-        async with self.database.session() as session:
-            row = (await session.execute(query)).mappings().one_or_none()
+        row = await self.database.loader(schema.airports).load(airport)
         return None if row is None else Airport(**row)
 
     @compute_method

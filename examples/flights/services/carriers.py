@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import select
-
 from examples.flights import schema
 from examples.flights.services.flights import Flights
 from examples.flights.services.schedule import Schedule
@@ -23,11 +21,8 @@ class Carriers(ComputeService):
     @compute_method
     async def get(self, carrier: str) -> Carrier | None:
         """The carrier, or None when the code is not known."""
-        columns = schema.airlines.columns
-        query = select(columns.carrier.label("code"), columns.name).where(columns.carrier == carrier)
-        async with self.database.session() as session:
-            row = (await session.execute(query)).mappings().one_or_none()
-        return None if row is None else Carrier(**row)
+        row = await self.database.loader(schema.airlines).load(carrier)
+        return None if row is None else Carrier(row["carrier"], row["name"])
 
     @compute_method
     async def totals_at(self, carrier: str, day: date, hour: int) -> Totals:

@@ -6,11 +6,9 @@ the departures board alone. A departure moves both lines, for it says when the a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
-from typing import Any, cast
 
-from sqlalchemy import Executable, RowMapping, bindparam, select, update
+from sqlalchemy import RowMapping, update
 
 from examples.flights import schema
 from examples.flights.clock import show_minute
@@ -34,12 +32,6 @@ PLAN = (
     COLUMNS.scheduled_arrival,
 )
 """What nothing moves."""
-
-# Built once: building a statement costs more than running it.
-OF_FLIGHT = COLUMNS.flight_id == bindparam("of_flight")
-PLANNED = select(*PLAN).where(OF_FLIGHT)
-DEPARTURE = select(*PLAN, COLUMNS.departure, COLUMNS.is_cancelled).where(OF_FLIGHT)
-ARRIVAL = select(COLUMNS.scheduled_arrival, COLUMNS.arrival, COLUMNS.is_diverted).where(OF_FLIGHT)
 
 
 class Flights(ComputeService):
@@ -81,7 +73,8 @@ class Flights(ComputeService):
         Raises:
             InvalidArgument: there is no flight of that number.
         """
-        return Plan(**await self._row(PLANNED, flight_id))
+        row = await self._row(flight_id)
+        return Plan(**{column.name: row[column] for column in PLAN})
 
     @compute_method
     async def departure(self, flight_id: int) -> Departure:
@@ -90,7 +83,7 @@ class Flights(ComputeService):
         Raises:
             InvalidArgument: there is no flight of that number.
         """
-        row = await self._row(DEPARTURE, flight_id)
+        row = await self._row(flight_id)
         scheduled: int = row["scheduled_departure"]
         minute: int | None = row["departure"]
         return Departure(
@@ -115,7 +108,7 @@ class Flights(ComputeService):
             InvalidArgument: there is no flight of that number.
         """
         departure = await self.departure(flight_id)
-        row = await self._row(ARRIVAL, flight_id)
+        row = await self._row(flight_id)
         scheduled: int = row["scheduled_arrival"]
         minute: int | None = row["arrival"]
         is_diverted: bool = row["is_diverted"]
@@ -202,7 +195,7 @@ class Flights(ComputeService):
 
     async def _change(
         self, flight_id: int, moved: BoundComputeMethod[[int], object], **values: int | bool | None
-    ) -> Mapping[str, Any]:
+    ) -> RowMapping:
         """Set columns of the flight's row; invalidate `moved` for it and what is summed over its day."""
         statement = update(TABLE).where(COLUMNS.flight_id == flight_id).values(**values).returning(*PLAN)
         async with self.database.operation() as operation:
@@ -211,13 +204,12 @@ class Flights(ComputeService):
             self.any_of.invalidate(plan["day"])
         return plan
 
-    async def _row(self, query: Executable, flight_id: int) -> Mapping[str, Any]:
-        async with self.database.session() as session:
-            result = await session.execute(query, {"of_flight": flight_id})
-        return _known(result.mappings().one_or_none(), flight_id)
+    async def _row(self, flight_id: int) -> RowMapping:
+        """The flight's row; those that are asked for together, as a board does, come by one query."""
+        return _known(await self.database.loader(TABLE).load(flight_id), flight_id)
 
 
-def _known(row: RowMapping | None, flight_id: int) -> Mapping[str, Any]:
+def _known(row: RowMapping | None, flight_id: int) -> RowMapping:
     if row is None:
         raise InvalidArgument(f"there is no flight {flight_id}", field="flight_id")
-    return cast("Mapping[str, Any]", row)
+    return row

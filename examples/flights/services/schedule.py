@@ -1,15 +1,16 @@
 """Which flights belong to what, by indexed queries: the buckets that boards and totals are made of.
 
 The schedule does not move during a day; whoever depends on it keeps its list of flights and hears only of the flights.
+A bucket that is asked for together with others, as the hours of a board or the routes of an airport are, comes with
+them by one query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import Column, ColumnElement, RowMapping, Select, select
 
 from examples.flights import schema
 from fusion_cluster import ComputeService, Database, compute_method
@@ -26,8 +27,8 @@ class Schedule(ComputeService):
     @compute_method
     async def departures(self, airport: str, day: date, hour: int) -> tuple[int, ...]:
         """The flights scheduled to leave an airport in an hour, in that order."""
-        of_hour = (COLUMNS.origin == airport, COLUMNS.day == day, _within_hour(COLUMNS.scheduled_departure, hour))
-        return await self._flight_ids(of_hour, COLUMNS.scheduled_departure)
+        flights = await self._flights(COLUMNS.scheduled_departure, {COLUMNS.origin: airport, COLUMNS.day: day})
+        return tuple(row["flight_id"] for row in flights if row["scheduled_departure"] // 60 == hour)
 
     @compute_method
     async def departure_hours(self, airport: str, day: date) -> tuple[int, ...]:
@@ -37,8 +38,8 @@ class Schedule(ComputeService):
     @compute_method
     async def arrivals(self, airport: str, day: date, hour: int) -> tuple[int, ...]:
         """The flights of a day scheduled to arrive at an airport in an hour, in that order."""
-        of_hour = (COLUMNS.destination == airport, COLUMNS.day == day, _within_hour(COLUMNS.scheduled_arrival, hour))
-        return await self._flight_ids(of_hour, COLUMNS.scheduled_arrival)
+        flights = await self._flights(COLUMNS.scheduled_arrival, {COLUMNS.destination: airport, COLUMNS.day: day})
+        return tuple(row["flight_id"] for row in flights if row["scheduled_arrival"] // 60 == hour)
 
     @compute_method
     async def arrival_hours(self, airport: str, day: date) -> tuple[int, ...]:
@@ -48,8 +49,8 @@ class Schedule(ComputeService):
     @compute_method
     async def carried(self, carrier: str, day: date, hour: int) -> tuple[int, ...]:
         """The flights of a carrier scheduled to leave in an hour, wherever."""
-        of_hour = (COLUMNS.carrier == carrier, COLUMNS.day == day, _within_hour(COLUMNS.scheduled_departure, hour))
-        return await self._flight_ids(of_hour, COLUMNS.scheduled_departure)
+        flights = await self._flights(COLUMNS.scheduled_departure, {COLUMNS.carrier: carrier, COLUMNS.day: day})
+        return tuple(row["flight_id"] for row in flights if row["scheduled_departure"] // 60 == hour)
 
     @compute_method
     async def carrier_hours(self, carrier: str, day: date) -> tuple[int, ...]:
@@ -66,14 +67,14 @@ class Schedule(ComputeService):
         origin, hyphen, destination = route.partition("-")
         if not (origin and hyphen and destination):
             raise InvalidArgument(f"a route is written like EWR-IAH, not {route!r}", field="route")
-        of_route = (COLUMNS.origin == origin, COLUMNS.destination == destination, COLUMNS.day == day)
-        return await self._flight_ids(of_route, COLUMNS.scheduled_departure)
+        of_route = {COLUMNS.origin: origin, COLUMNS.destination: destination, COLUMNS.day: day}
+        return tuple(row["flight_id"] for row in await self._flights(COLUMNS.scheduled_departure, of_route))
 
     @compute_method
     async def aircraft(self, tail_number: str, day: date) -> tuple[int, ...]:
         """The flights of an aircraft, in the order they are scheduled."""
-        of_aircraft = (COLUMNS.tail_number == tail_number, COLUMNS.day == day)
-        return await self._flight_ids(of_aircraft, COLUMNS.scheduled_departure)
+        of_aircraft = {COLUMNS.tail_number: tail_number, COLUMNS.day: day}
+        return tuple(row["flight_id"] for row in await self._flights(COLUMNS.scheduled_departure, of_aircraft))
 
     @compute_method
     async def routes_from(self, airport: str, day: date) -> tuple[str, ...]:
@@ -107,8 +108,9 @@ class Schedule(ComputeService):
         """The aircraft that are to fly on a day, as far as one is assigned."""
         return await self._of_day(day, COLUMNS.tail_number)
 
-    async def _flight_ids(self, where: Sequence[ColumnElement[bool]], order: ColumnElement[Any]) -> tuple[int, ...]:
-        return await self._column(select(COLUMNS.flight_id).where(*where).order_by(order, COLUMNS.flight_id))
+    async def _flights(self, order: Column[Any], bucket: dict[Column[Any], Any]) -> list[RowMapping]:
+        loader = self.database.list_loader(schema.flights, by=tuple(bucket), order_by=(order, COLUMNS.flight_id))
+        return await loader.load(tuple(bucket.values()))
 
     async def _hours(self, minute: ColumnElement[Any], *where: ColumnElement[bool]) -> tuple[int, ...]:
         hour = (minute // 60).label("hour")
@@ -123,7 +125,3 @@ class Schedule(ComputeService):
     async def _column(self, query: Select[Any]) -> tuple[Any, ...]:
         async with self.database.session() as session:
             return tuple((await session.scalars(query)).all())
-
-
-def _within_hour(minute: ColumnElement[Any], hour: int) -> ColumnElement[bool]:
-    return minute.between(hour * 60, hour * 60 + 59)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import select
-
 from examples.flights import schema
 from examples.flights.values import Weather
 from fusion_cluster import ComputeService, Database, compute_method
 
 COLUMNS = schema.weather.columns
+HOUR = (COLUMNS.airport, COLUMNS.day, COLUMNS.hour)
 
 
 class WeatherReports(ComputeService):
@@ -24,14 +23,7 @@ class WeatherReports(ComputeService):
 
         The hour that comes twice when summer time ends is answered by its first.
         """
-        query = (
-            select(schema.weather)
-            .where(COLUMNS.airport == airport, COLUMNS.day == day, COLUMNS.hour == hour)
-            .order_by(COLUMNS.observed_at)
-            .limit(1)
-        )
-        async with self.database.session() as session:
-            row = (await session.execute(query)).mappings().one_or_none()
-        if row is None:
-            return None
-        return Weather(**{name: value for name, value in row.items() if name not in ("day", "hour")})
+        reports = self.database.list_loader(schema.weather, by=HOUR, order_by=COLUMNS.observed_at)
+        for row in await reports.load((airport, day, hour)):
+            return Weather(**{name: value for name, value in row.items() if name not in ("day", "hour")})
+        return None
