@@ -7,6 +7,7 @@ in one process, `app.cluster()` on Ray, `fusion_cluster.client.connect()` from o
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -30,6 +31,7 @@ from fusion_cluster.graph import (
     is_transient,
     service_methods,
 )
+from fusion_cluster.graph.retention import SizeOf, estimate_bytes
 from fusion_cluster.host import Host, LocalHost
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class App:
             otherwise.
         is_transient: tells which errors may go away by themselves, see `Transiency`; by default connections, time-outs,
             lost or busy databases, and errors that say so themselves.
+        size_of: estimates the bytes of a value, for hosts with a bound in bytes; values of a kind that knows better
+            (NumPy, Arrow) say so by `nbytes`, others by `__sizeof__`.
         max_threads: how many bodies with `offload="thread"` run at a time in each process, without those that wait for
             another computation; None: a few more than there are CPUs.
 
@@ -84,6 +88,7 @@ class App:
         database: Database | None = None,
         defaults: ComputeOptions = DEFAULT_OPTIONS,
         is_transient: TransientClassifier = is_transient,
+        size_of: SizeOf = estimate_bytes,
         max_threads: int | None = None,
     ) -> None:
         if not name:
@@ -94,6 +99,7 @@ class App:
         self.database = database
         self.defaults = defaults
         self.is_transient = is_transient
+        self.size_of = size_of
         self.max_threads = max_threads
         self.new_bodies()  # says what is wrong with the defaults
         self.services: dict[str, type[ComputeService]] = {}
@@ -151,15 +157,16 @@ class App:
         raise UnknownMethod(f"no method {method!r} in the service {service!r}; there are: {known}", field="method")
 
     @asynccontextmanager
-    async def local(self, *, max_nodes: int = 1_000_000) -> AsyncIterator[LocalHost]:
+    async def local(self, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf) -> AsyncIterator[LocalHost]:
         """The whole app in this process and event loop: one graph, no network.
 
         Bodies with `offload=RayTask(...)` run as Ray tasks if this process has called `ray.init()`, else in threads.
 
         Args:
             max_nodes: hard bound on the number of cached results.
+            max_bytes: hard bound on the bytes that they take, by estimate (`size_of`).
         """
-        host = LocalHost(self, max_nodes=max_nodes)
+        host = LocalHost(self, max_nodes=max_nodes, max_bytes=max_bytes)
         host.bodies.task_runner = _local_task_runner()
         try:
             yield host
@@ -168,7 +175,9 @@ class App:
             if self.database is not None:
                 await self.database.dispose()
 
-    def local_blocking(self, *, max_nodes: int = 1_000_000, timeout_s: float | None = None) -> BlockingHost[LocalHost]:
+    def local_blocking(
+        self, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf, timeout_s: float | None = None
+    ) -> BlockingHost[LocalHost]:
         """The whole app in this process for code without an event loop: it has one in a thread of its own.
 
         >>> with app.local_blocking() as host:
@@ -176,9 +185,10 @@ class App:
 
         Args:
             max_nodes: hard bound on the number of cached results.
+            max_bytes: hard bound on the bytes that they take, by estimate (`size_of`).
             timeout_s: how long one read or command may take; None: as long as it takes.
         """
-        return BlockingHost(self.local(max_nodes=max_nodes), timeout_s=timeout_s)
+        return BlockingHost(self.local(max_nodes=max_nodes, max_bytes=max_bytes), timeout_s=timeout_s)
 
     def cluster(self, *, namespace: str = "fusion-cluster") -> AbstractAsyncContextManager[Host]:
         """Join the app's cluster from any process of the Ray cluster that runs it (driver, task, actor).

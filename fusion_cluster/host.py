@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -28,6 +29,7 @@ class Host(ABC):
     Args:
         app: the app to host.
         max_nodes: hard bound on the number of nodes in the graph.
+        max_bytes: hard bound on the bytes that nodes and values take, by estimate.
         runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
 
     Attributes:
@@ -36,9 +38,9 @@ class Host(ABC):
         loop: the event loop in which it was made, if it was in one.
     """
 
-    def __init__(self, app: App, *, max_nodes: int, runs_bodies: bool) -> None:
+    def __init__(self, app: App, *, max_nodes: int, max_bytes: float, runs_bodies: bool) -> None:
         self.app = app
-        self.graph = Graph(max_nodes=max_nodes, is_transient=app.is_transient)
+        self.graph = Graph(max_nodes=max_nodes, max_bytes=max_bytes, size_of=app.size_of, is_transient=app.is_transient)
         self.bodies = app.new_bodies()
         self.loop = _loop_now()
         self.commands: dict[str, BoundCommand[..., Any]] = {}
@@ -168,8 +170,8 @@ def service_annotations(service: type[ComputeService]) -> dict[str, Any]:
 class LocalHost(Host):
     """The whole app in one process and event loop."""
 
-    def __init__(self, app: App, *, max_nodes: int = 1_000_000) -> None:
-        super().__init__(app, max_nodes=max_nodes, runs_bodies=True)
+    def __init__(self, app: App, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf) -> None:
+        super().__init__(app, max_nodes=max_nodes, max_bytes=max_bytes, runs_bodies=True)
 
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body."""

@@ -29,6 +29,9 @@ def serve(
         typer.Option(help="Join the Ray cluster there ('auto': the one on this host) instead of starting one."),
     ] = None,
     max_nodes: Annotated[int, typer.Option(help="Bound on cached results in each process.", min=1)] = 1_000_000,
+    max_bytes: Annotated[
+        float, typer.Option(help="Bound on the bytes of cached results in each process, by estimate.", min=1000)
+    ] = math.inf,
     call_timeout: Annotated[float, typer.Option(help="Seconds a call may take, retries included.", min=0.1)] = 10.0,
 ) -> None:
     """Start or join Ray and run an app: its shards and gateways. Ctrl-C or SIGTERM stops it in good order."""
@@ -57,6 +60,7 @@ def serve(
                     grpc_port=grpc_port,
                     insecure=insecure,
                     max_nodes=max_nodes,
+                    max_bytes=max_bytes,
                     call_timeout_s=call_timeout,
                 ),
             )

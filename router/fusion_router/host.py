@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from array import array
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -65,6 +66,7 @@ class ClusterHost(Host):
         read_lease_s: how long a subscriber may serve replicas without hearing from us.
         call_timeout_s: how long a read or command may take when its caller says nothing, retries included.
         max_nodes: hard bound on the number of nodes in the graph.
+        max_bytes: hard bound on the bytes that nodes and values take, by estimate.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class ClusterHost(Host):
         read_lease_s: float = 3.0,
         call_timeout_s: float = 10.0,
         max_nodes: int = 1_000_000,
+        max_bytes: float = math.inf,
     ) -> None:
         self.routes = routes_of(app)
         self.peer_id = peer_id
@@ -93,7 +96,7 @@ class ClusterHost(Host):
         self._outboxes: dict[int, Outbox] = {}
         # Publications that somebody may wait for.
         self._confirmations: set[asyncio.Future[None]] = set()
-        super().__init__(app, max_nodes=max_nodes, runs_bodies=shard_id is not None)
+        super().__init__(app, max_nodes=max_nodes, max_bytes=max_bytes, runs_bodies=shard_id is not None)
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
         self.links.on_fence = self.graph.fence.lower
         self.graph.fence.add(self.links)

@@ -6,6 +6,7 @@ milliseconds. Public as `fusion_cluster.testing.LocalCluster`.
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -51,6 +52,7 @@ class LocalCluster:
         read_lease_s: how long replicas may be served without hearing from their owner.
         call_timeout_s: how long a read or command may take, retries included.
         max_nodes: bound on each member's graph.
+        max_bytes: the same in bytes, by estimate.
 
     Example:
         >>> async with LocalCluster(app, shards=3) as cluster:
@@ -66,6 +68,7 @@ class LocalCluster:
         read_lease_s: float = 3.0,
         call_timeout_s: float = 10.0,
         max_nodes: int = 1_000_000,
+        max_bytes: float = math.inf,
     ) -> None:
         if shards < 1:
             raise UsageError("a cluster needs at least one shard", field="shards")
@@ -74,6 +77,7 @@ class LocalCluster:
         self.slot_map = SlotMap.even(range(shards))
         self._call_timeout_s = call_timeout_s
         self._max_nodes = max_nodes
+        self._max_bytes = max_bytes
         self._shard_count = shards
         self._epochs = dict.fromkeys(range(shards), 0)
         self._hosts: list[ClusterHost] = []
@@ -110,6 +114,7 @@ class LocalCluster:
             read_lease_s=self.read_lease_s,
             call_timeout_s=self._call_timeout_s,
             max_nodes=self._max_nodes,
+            max_bytes=self._max_bytes,
         )
         host.set_slot_map(self.slot_map)
         self._hosts.append(host)

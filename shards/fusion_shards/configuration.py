@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 from typing import Literal
@@ -29,7 +30,8 @@ class AppConfiguration(msgspec.Struct, frozen=True):
         grpc_port: port of each gateway that has a host of its own (one that offers `fusion_gateway`), else gateway i
             listens on `grpc_port + i`; 0: any free port for each.
         insecure: gateways may bind to other than loopback addresses without credentials.
-        max_nodes: bound on each shard's graph.
+        max_nodes: bound on each member's graph.
+        max_bytes: the same in bytes, by estimate.
         read_lease_s: how long replicas may be served without hearing from their owner.
         call_timeout_s: how long a read or command may take, retries included.
         cpus_per_shard: CPUs Ray sets aside for each shard, and for each gateway.
@@ -48,6 +50,7 @@ class AppConfiguration(msgspec.Struct, frozen=True):
     grpc_port: int = 50051
     insecure: bool = False
     max_nodes: int = 1_000_000
+    max_bytes: float = math.inf
     read_lease_s: float = 3.0
     call_timeout_s: float = 10.0
     cpus_per_shard: float = 1.0

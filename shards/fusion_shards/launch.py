@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import secrets
 import sys
@@ -124,6 +125,7 @@ async def launch(
     grpc_port: int = 50051,
     insecure: bool = False,
     max_nodes: int = 1_000_000,
+    max_bytes: float = math.inf,
     call_timeout_s: float = 10.0,
     cpus_per_shard: float = 1.0,
     namespace: str = NAMESPACE,
@@ -140,6 +142,7 @@ async def launch(
         grpc_port: port of the first gateway; 0: any free port.
         insecure: allow gateways on other than loopback addresses.
         max_nodes: bound on each member's graph.
+        max_bytes: the same in bytes, by estimate.
         call_timeout_s: how long a read or command may take, retries included.
         cpus_per_shard: CPUs Ray sets aside for each member.
         namespace: the Ray namespace.
@@ -175,6 +178,7 @@ async def launch(
         grpc_port=grpc_port,
         insecure=insecure,
         max_nodes=max_nodes,
+        max_bytes=max_bytes,
         call_timeout_s=call_timeout_s,
         cpus_per_shard=cpus_per_shard,
     )

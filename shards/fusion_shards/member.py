@@ -54,6 +54,7 @@ def new_host(
         read_lease_s=configuration.read_lease_s,
         call_timeout_s=configuration.call_timeout_s,
         max_nodes=configuration.max_nodes,
+        max_bytes=configuration.max_bytes,
     )
     host.bodies.task_runner = RayTasks(WorkerPreparation.of_app(configuration))
     # What was imported and made until now stays: the garbage collector need not walk it while readers wait.
