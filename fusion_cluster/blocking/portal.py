@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar, overload
 from fusion_cluster.commands.context import current_command
 from fusion_cluster.commands.operation import current_operation
 from fusion_cluster.errors import DeadlineExceeded, ShardUnavailable, UsageError
-from fusion_cluster.graph import Computed, current_computation
-from fusion_cluster.graph.crossing import Answer, Request, as_coroutine
+from fusion_cluster.graph import current_computation
+from fusion_cluster.graph.crossing import Answer, Request, answer_to
 
 T = TypeVar("T")
 
@@ -114,17 +114,7 @@ class Portal:
     def _begin(self, request: Request) -> None:
         if request.is_answered:
             return
-        try:
-            made = request.context.run(request.make)
-            if isinstance(made, Computed) and made.is_consistent and made.has_output:
-                made = made.value
-        except Exception as error:
-            request.fail(error)
-            return
-        if not isinstance(made, Awaitable):
-            request.give(made)
-            return
-        task = self.spawn(as_coroutine(made), request.context)
+        task = self.spawn(answer_to(request.make), request.context)
         request.stop = task.cancel
         task.add_done_callback(partial(self._on_awaited, request), context=Context())
 

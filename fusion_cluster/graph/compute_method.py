@@ -71,6 +71,10 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
         if isinstance(chosen, str) and chosen not in self._declared.parameter_names:
             raise UsageError(f"{body.__qualname__} has no parameter {chosen!r} to shard by", field="shard_by")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # With its class, which goes by value to a worker process that cannot import it.
+        return type(self), (self.body, self.options), {"name": self.name}
+
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> ComputeMethod[P, T]: ...
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Final
@@ -182,15 +181,7 @@ class Crossing:
             self._woken.set_result(None)
 
     def _begin(self, request: Request) -> None:
-        try:
-            made = request.context.run(request.make)
-        except Exception as error:
-            self._fail(request, error)
-            return
-        if not isinstance(made, Awaitable):
-            self._give(request, made)
-            return
-        task = self._loop.create_task(as_coroutine(made), context=request.context)
+        task = self._loop.create_task(answer_to(request.make), context=request.context)
         request.stop = task.cancel
         task.add_done_callback(partial(self._on_awaited, request), context=Context())
 
@@ -297,13 +288,14 @@ _crossing: Final[ContextVar[Crossing | None]] = ContextVar("fusion_cluster_cross
 """The crossing of the body whose context this is."""
 
 
-def as_coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
-    """Return what a task can run: a coroutine itself, so that a task cancelled before its first step closes it."""
-    return awaitable if inspect.iscoroutine(awaitable) else _awaited(awaitable)
+async def answer_to(make: Callable[[], Any]) -> Any:
+    """Call `make()` and await what it gives if that can be awaited.
 
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+    In one step: a computed that is awaited later may be out of date by then, and whoever has joined its dependent in
+    between would be given an old value.
+    """
+    made = make()
+    return await made if isinstance(made, Awaitable) else made
 
 
 def _same(value: Any) -> Any:

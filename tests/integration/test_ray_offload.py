@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fusion_cluster import ComputeService, RayTask, RemoteError, UsageError, WorkerLost, compute_method
+from fusion_cluster import (
+    ComputeService,
+    RayTask,
+    RemoteError,
+    UsageError,
+    WorkerLost,
+    command,
+    compute_method,
+    value_of,
+)
 from fusion_cluster.app import App
+from fusion_cluster.blocking import blocking
 from fusion_shards.launch import launch
 from tests.renderers import Renderers, app
 from tests.waiting import until
@@ -145,10 +156,21 @@ async def test_a_service_that_workers_cannot_import_is_sent_by_value(ray_cluster
     class Local(ComputeService):
         @compute_method(offload=RayTask(num_cpus=0.5))
         def square(self, number: int) -> int:
-            return number * number
+            return number * self.itself(number)
 
-    async with App("local", services=[Local]).local() as host:
+        def itself(self, number: int) -> int:
+            return number
+
+        @command
+        async def nothing(self) -> None: ...
+
+    class Derived(Local):
+        def itself(self, number: int) -> int:
+            return super().itself(number) + 1
+
+    async with App("local", services=[Local, Derived]).local() as host:
         assert await host.service(Local).square(12) == 144
+        assert await host.service(Derived).square(12) == 156
 
 
 async def test_shards_run_bodies_as_ray_tasks(ray_cluster: str, tmp_path: Path) -> None:
@@ -162,3 +184,16 @@ async def test_shards_run_bodies_as_ray_tasks(ray_cluster: str, tmp_path: Path) 
                 await renderers.fails("value")
             with pytest.raises(WorkerLost):
                 await renderers.killed_once(str(tmp_path / "killed"))
+
+
+def test_code_without_an_event_loop_calls_shards(ray_cluster: str) -> None:
+    launched = asyncio.run(launch("tests.renderers:app", shards=2, gateways=0))
+    try:
+        with blocking(app.cluster(), timeout_s=WAIT_S) as cluster:
+            renderers = cluster.service(Renderers)
+            assert value_of(renderers.page(("one", "three"))) == "3px 5px"
+            with ThreadPoolExecutor(4) as pool:
+                numbers = pool.map(lambda size: value_of(renderers.numbers.number("x" * size)), range(20))
+                assert list(numbers) == list(range(20))
+    finally:
+        asyncio.run(launched.stop())

@@ -18,7 +18,7 @@ def expected(method: str, value: int) -> int:
     return 2 * value if method.startswith("twice") else 100 + value
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(12))
 async def test_a_read_that_starts_after_a_change_never_gets_the_old_value(seed: int) -> None:
     rng = random.Random(seed)
     office = Office()
