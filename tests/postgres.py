@@ -1,7 +1,8 @@
 """A real PostgreSQL: `pytest_plugins = ["tests.postgres"]` in a test module, then ask for the fixture `postgres_url`.
 
-Such a module imports nothing from here, for pytest wants to be the first. One server serves all tests of a session. The first test that needs it starts it, over a unix socket in a folder of its
-own; it is stopped, and the folder removed, at the end. Each test has a database of its own.
+Such a module imports nothing from here, for pytest wants to be the first. One server serves all tests of a session. The
+first test that needs it starts it, over a unix socket in a folder of its own; it is stopped, and the folder removed, at
+the end. Each test has a database of its own.
 """
 
 from __future__ import annotations
