@@ -28,6 +28,7 @@ from fusion_cluster.graph.cause import Cause
 from fusion_cluster.graph.core import CONSISTENT, Node, has_dependents, link
 from fusion_cluster.graph.equality import is_same_output
 from fusion_cluster.graph.function import ComputeFunction
+from fusion_cluster.graph.waiting import enter
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.computation import Waiter
@@ -111,7 +112,7 @@ class Consolidation:
         self._outdated_at_s = 0.0
         """When that was found to be out of date, if it was."""
         self._waiter: Waiter | None = None
-        self._timer = self._call_at(loop.time() + self._delay_s)
+        self._timer = self._compute_at(loop.time() + self._delay_s)
 
     def cancel(self) -> None:
         """End without a verdict, since the target has been invalidated. Its source is computed on only for others."""
@@ -126,9 +127,11 @@ class Consolidation:
     def _delay_s(self) -> float:
         return self._target.function.options.consolidation_delay or 0.0
 
-    def _call_at(self, when_s: float) -> asyncio.TimerHandle:
-        # A context of its own: what runs the change is no concern of who computes the source.
-        return self._loop.call_at(when_s, self._compute, context=Context())
+    def _compute_at(self, when_s: float) -> asyncio.Handle:
+        context = Context()  # of its own: the source is computed for nobody in particular
+        if when_s <= self._loop.time():
+            return self._loop.call_soon(self._compute, context=context)
+        return self._loop.call_at(when_s, self._compute, context=context)
 
     def _compute(self) -> None:
         """Compute the source, if that is worth it."""
@@ -142,7 +145,14 @@ class Consolidation:
             if target._expiry is self:  # else the source has driven it out
                 self._source = source
                 source.on_invalidated(self._on_outdated)
-                self._waiter = source.join(self._on_computed)
+                if source.has_output:
+                    self._on_computed(source)
+                    return
+                waiter = enter(source, None, self._on_computed)
+                if target._expiry is self:
+                    self._waiter = waiter
+                else:  # the first step of the body has invalidated it
+                    waiter.leave()
         except Exception:
             log.exception("%s cannot be computed to see whether it has changed", target.function.name)
             self._invalidate()
@@ -152,6 +162,8 @@ class Consolidation:
 
     def _on_computed(self, source: Computed[Any]) -> None:
         target = self._target
+        if target._expiry is not self:
+            return
         is_settled = False
         try:
             is_same = is_same_output(target, source)
@@ -163,7 +175,7 @@ class Consolidation:
                 is_settled = True
             elif is_same and source._failure is None:
                 # It has changed again while it was computed, so this does not tell how things are now.
-                self._timer = self._call_at(max(self._outdated_at_s + self._delay_s, self._loop.time()))
+                self._timer = self._compute_at(self._outdated_at_s + self._delay_s)
                 is_settled = True
         finally:
             self._forget_source()

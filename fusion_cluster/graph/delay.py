@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fusion_cluster.graph.cause import EVICTED, Cause
 from fusion_cluster.graph.consolidation import consolidate
-from fusion_cluster.graph.core import CONSISTENT, Node
+from fusion_cluster.graph.core import CONSISTENT, Node, dependencies_of
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -34,7 +34,8 @@ def postpone(node: Node[Any], cause: Cause) -> bool:
     if node._state != CONSISTENT or cause is EVICTED or loop is None or graph.is_closed:
         return False
     if function.source is not None:
-        return consolidate(node, cause, loop)
+        # What it still depends on is its source, which waits itself.
+        return bool(dependencies_of(node)) or consolidate(node, cause, loop)
     due_s = loop.time() + function.options.invalidation_delay
     timer = cast("TimerHandle | None", node._expiry)
     if timer is None or timer.when() > due_s:
