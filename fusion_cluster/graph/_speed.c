@@ -11,7 +11,7 @@
  *            its edges first (`mark`, `table_release`, and `node_dealloc` to be safe).
  *   Registry owns its history and hooks. The eviction queues run through the nodes and are borrowed; a node is in a
  *            queue if and only if it is in its table.
- *   History  owns the tables, keys and causes of its events.
+ *   History  owns the tables, keys, causes and homes of its events.
  *   Call     owns its table, `find`, descriptor and instance. The descriptor's cache of the last call is borrowed; the
  *            call takes itself out of it when it goes.
  *
@@ -203,9 +203,9 @@ PyInit__speed(void)
     str_begin = PyUnicode_InternFromString("_begin");
     str_use = PyUnicode_InternFromString("_use");
     str_graph = PyUnicode_InternFromString("graph");
-    str_invalidate = PyUnicode_InternFromString("invalidate");
+    str_outdate_user = PyUnicode_InternFromString("outdate_user");
     PyObject *module = PyModule_Create(&definition);
-    if (module == NULL || str_begin == NULL || str_use == NULL || str_graph == NULL || str_invalidate == NULL)
+    if (module == NULL || str_begin == NULL || str_use == NULL || str_graph == NULL || str_outdate_user == NULL)
         return NULL;
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
         if (PyModule_AddType(module, types[i]) < 0) {

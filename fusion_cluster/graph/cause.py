@@ -1,65 +1,200 @@
-"""What an invalidation goes back to."""
+"""What an invalidation goes back to, and where in the user's code that was.
+
+A cause is made for every invalidation that somebody asks for, and kept as long as the graph's history remembers it. So
+it is small and formats itself only when it is looked at. It holds code objects and short texts: no frame, no traceback,
+no service, no argument.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from types import CodeType
-from typing import Final
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import lru_cache
+from types import CodeType, FrameType
+from typing import Final, NamedTuple, TypeVar
 
-_NOT_USERS: Final = ("fusion_cluster.", "fusion_router.", "fusion_shards.", "asyncio.")
+from msgspec import Struct
+
+T = TypeVar("T")
 
 
-class Cause:
-    """Why something was invalidated, in words for people.
+class Place(NamedTuple):
+    """A line of the user's code.
 
     Attributes:
-        kind: "call", "command", "remote", "expired", "evicted", ...
-        what: more about it: a command's name, a peer, a place in the code; "" if there is nothing to say.
+        file: as Python knows it.
+        line: its number.
+        function: "Products.set_price".
     """
 
-    __slots__ = ("_code", "_line", "_what", "kind")
+    file: str
+    line: int
+    function: str
 
-    def __init__(self, kind: str, what: str = "", code: CodeType | None = None, line: int = 0) -> None:
-        self.kind = kind
-        self._what = what
-        self._code = code
-        self._line = line
+    def __str__(self) -> str:
+        return f"{_shortest(self.file)}:{self.line} in {self.function}"
+
+
+class CommandRun(NamedTuple):
+    """One run of a command.
+
+    Attributes:
+        name: "Products.set_price".
+        arguments: as they would be written, abridged.
+        command_id: names the run; a retry has the same.
+    """
+
+    name: str
+    arguments: str
+    command_id: str
+
+    def __str__(self) -> str:
+        return f"command {self.name}({self.arguments}) (id {self.command_id})"
+
+
+class Cause(Struct, frozen=True, eq=False, gc=False):
+    """What an invalidation goes back to.
+
+    Attributes:
+        kind: in one word what it is:
+
+            - "call": somebody has called `.invalidate()`; "command": a command has;
+            - "state": a mutable or computed state was set, or invalidated, by hand; "retry": one tries again;
+            - "expired": its time was over; "evicted": it was given up to keep a bound of the graph;
+            - "cancelled", "lost": its computation ended without an output; its value cannot be had again;
+            - "remote": its owner, or another process, has said so; "disconnected", "lease": the owner cannot be relied
+              upon to say so any more; "moved": it has another owner now;
+            - "replaced", "closed", "unknown".
+        subject: a phrase that says more; or the command.
+    """
+
+    kind: str
+    subject: str | CommandRun = ""
+    _code: CodeType | None = None
+    _instruction: int = -1
 
     @property
     def what(self) -> str:
-        """See the class."""
-        if self._code is None:
-            return self._what
-        place = f"{self._code.co_qualname} ({self._code.co_filename}:{self._line})"
-        return f"{self._what} in {place}" if self._what else place
+        """What has happened, without the place."""
+        return str(self.subject) or self.kind
+
+    @property
+    def command(self) -> CommandRun | None:
+        """The command, if it was one."""
+        return self.subject if isinstance(self.subject, CommandRun) else None
+
+    @property
+    def place(self) -> Place | None:
+        """Where in the user's code, if it was there."""
+        code = self._code
+        return None if code is None else Place(code.co_filename, self._line(code), code.co_qualname)
 
     def __str__(self) -> str:
-        what = self.what
-        return f"{self.kind}: {what}" if what else self.kind
+        place = self.place
+        return self.what if place is None else f"{self.what} at {place}"
 
     def __repr__(self) -> str:
-        return f"<Cause {self}>"
+        return f"<Cause {self.kind}: {self}>"
+
+    def _line(self, code: CodeType) -> int:
+        for start, end, line in code.co_lines():
+            if start <= self._instruction < end and line is not None:
+                return line
+        return code.co_firstlineno
 
 
-CANCELLED: Final = Cause("cancelled", "the computation ended without an output")
 CLOSED: Final = Cause("closed", "the graph was closed")
-EVICTED: Final = Cause("evicted", "the registry is full")
-EXPIRED: Final = Cause("expired", "its time was over")
+EVICTED: Final = "evicted"
+"""Kind of the causes that `evicted_by` gives."""
+
 LOST_VALUE: Final = Cause("lost", "its value, which was paged out, could not be computed again")
 MOVED: Final = Cause("moved", "another shard owns its key")
 REPLACED: Final = Cause("replaced", "a value was set by hand")
-UNKNOWN: Final = Cause("unknown")
+UNKNOWN: Final = Cause("unknown", "nobody has said why")
+
+CANCELLED: Final = Cause("cancelled", "its computation was cancelled from within")
+ABANDONED: Final = Cause("cancelled", "its computation was cancelled, as nobody waited for it any more")
+LOOP_GONE: Final = Cause("cancelled", "the event loop of the graph was closed")
+
+CALL: Final = "a call of invalidate()"
 
 
-def call_site(kind: str = "call", what: str = "") -> Cause:
-    """Return where in the user's code the call is that has led here: the nearest frame outside of the library."""
+@lru_cache(64)
+def evicted_by(bound: str, limit: float) -> Cause:
+    """Return what an eviction goes back to: the bound that had to be kept."""
+    return Cause(EVICTED, f"it was evicted to keep the graph's bound {bound}={limit:,.0f}")
+
+
+# -- where in the user's code ------------------------------------------------------------------------------------------
+_USERS: Final = 0
+_OURS: Final = 1
+_LOOP: Final = 2
+
+_OUR_PACKAGES: Final = ("fusion_cluster.", "fusion_router.", "fusion_shards.")
+_MAX_FILES: Final = 4096
+
+_whose: Final[dict[str, int]] = {}
+"""File → whose code is in it; at most `_MAX_FILES`, then anew."""
+
+_handed_over: Final[ContextVar[Cause | None]] = ContextVar("fusion_cluster_handed_over", default=None)
+"""Where the call was made that another thread carries out in this context."""
+
+
+def call_site(kind: str = "call", subject: str | CommandRun = CALL) -> Cause:
+    """Return where in the user's code the call is that has led here: in the nearest frame outside of the library.
+
+    To be called by what the user has called, or deeper.
+    """
     frame = sys._getframe(2)
     while True:
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(_NOT_USERS):
-            return Cause(kind, what, frame.f_code, frame.f_lineno)
+        code = frame.f_code
+        whose = _whose.get(code.co_filename)
+        if whose is None:
+            whose = _classify(frame)
+        if whose == _USERS:
+            return Cause(kind, subject, code, frame.f_lasti)
         outer = frame.f_back
         # What lies beyond the event loop has not led here.
-        if outer is None or module.startswith("asyncio."):
-            return UNKNOWN
+        if outer is None or whose == _LOOP:
+            site = _handed_over.get()
+            return Cause(kind, subject) if site is None else Cause(kind, subject, site._code, site._instruction)
         frame = outer
+
+
+def from_here(function: Callable[[], T]) -> Callable[[], T]:
+    """Return `function` for another thread to call: causes that arise in it know the place of the call of now."""
+    site = call_site()
+
+    def handed_over() -> T:
+        token = _handed_over.set(site)
+        try:
+            return function()
+        finally:
+            _handed_over.reset(token)
+
+    return handed_over
+
+
+def _classify(frame: FrameType) -> int:
+    """Tell whose code a frame runs, and remember it for the file, where there is one."""
+    module = frame.f_globals.get("__name__", "")
+    whose = _USERS
+    if isinstance(module, str):
+        whose = _OURS if module.startswith(_OUR_PACKAGES) else _LOOP if module.startswith("asyncio.") else _USERS
+    file = frame.f_code.co_filename
+    if not file.startswith("<"):  # "<string>" is many modules
+        if len(_whose) >= _MAX_FILES:
+            _whose.clear()
+        _whose[file] = whose
+    return whose
+
+
+def _shortest(file: str) -> str:
+    """Return a path relative to the current folder, where it is in there."""
+    try:
+        relative = os.path.relpath(file)
+    except (OSError, ValueError):  # the folder is gone; another drive
+        return file
+    return file if file.startswith("<") or relative.startswith(os.pardir) else relative

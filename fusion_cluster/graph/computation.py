@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fusion_cluster.graph.cause import CANCELLED, LOST_VALUE
+from fusion_cluster.graph.cause import ABANDONED, CANCELLED, LOST_VALUE, Cause
 from fusion_cluster.graph.context import current_computation, running_computation
 from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, link, unlink
 from fusion_cluster.graph.failure import Failure
@@ -120,7 +120,7 @@ class Computation(msgspec.Struct, eq=False):
         self.waits_for[node] = self.waits_for.get(node, 0) + 1
         if self.node._state == COMPUTING:
             if node._state == OUTDATED:
-                self.node.function.graph.invalidate(self.node)  # it will be given an old value
+                self.node.function.graph.outdate_user(self.node, node)  # it will be given an old value
             else:
                 link(self.node, node)
 
@@ -148,10 +148,10 @@ class Computation(msgspec.Struct, eq=False):
         if not self.waiters:
             self.abandon()
 
-    def abandon(self) -> None:
+    def abandon(self, cause: Cause = ABANDONED) -> None:
         """Cancel the computation: its node has no output and is out of the registry when this returns."""
         task = self.task
-        if self._end_without_output() and task is not None and not task.get_loop().is_closed():
+        if self._end_without_output(cause) and task is not None and not task.get_loop().is_closed():
             task.cancel()
 
     # -- the run -----------------------------------------------------------------------------------------------------
@@ -189,14 +189,14 @@ class Computation(msgspec.Struct, eq=False):
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a computation's task failed", exc_info=error)
 
-    def _end_without_output(self) -> bool:
+    def _end_without_output(self, cause: Cause = CANCELLED) -> bool:
         """Tell whether this was still computing its node."""
         node = self.node
         if node._computation is not self:
             return False
         self._detach()
         if node._state != CONSISTENT:  # one that is consistent stays paged out
-            node.function.graph.invalidate_now(node, CANCELLED)
+            node.function.graph.invalidate_now(node, cause)
             node._state = INVALIDATED
         self._tell_waiters()
         return True

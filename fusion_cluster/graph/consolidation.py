@@ -22,7 +22,7 @@ import logging
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.graph.cause import Cause
 from fusion_cluster.graph.core import CONSISTENT, Node, has_dependents, link
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SOURCE: Final = ":source"
+"""How the names of sources end; people are told of the targets alone."""
+
 
 def give_source(function: ComputeFunction, hosting: Hosting) -> None:
     """Make the computeds of `function` targets: its body runs in a source from now on.
@@ -50,7 +53,7 @@ def give_source(function: ComputeFunction, hosting: Hosting) -> None:
     """
     source = ComputeFunction(
         service_name=function.service_name,
-        method_name=f"{function.method_name}:source",
+        method_name=f"{function.method_name}{SOURCE}",
         signature=function.signature,
         body=function.body,
         hosting=hosting,

@@ -124,20 +124,31 @@ def is_memoized(error: Exception) -> bool:
 def retry_delay_s(
     error: Exception, *, transient_error_delay: float, error_delay: float, classifier: TransientClassifier
 ) -> float:
-    """Return the seconds after which `error` is computed anew.
+    """Return the seconds after which `error` is computed anew (see `retry_rule`)."""
+    rule = retry_rule(
+        error, transient_error_delay=transient_error_delay, error_delay=error_delay, classifier=classifier
+    )
+    return rule[0]
+
+
+def retry_rule(
+    error: Exception, *, transient_error_delay: float, error_delay: float, classifier: TransientClassifier
+) -> tuple[float, str]:
+    """Return the seconds after which `error` is computed anew, and the name of what says so.
 
     The error's own `retry_after_s` wins, if it is a number. A classifier that raises means transient: a doubt costs one
     computation, not a wrong answer for half a minute.
     """
+    transient = transient_error_delay, "transient_error_delay"
     try:
         own: float | None = getattr(error, "retry_after_s", None)
         if own is not None:
             delay_s = float(own)
-            return transient_error_delay if math.isnan(delay_s) else max(delay_s, 0.0)
+            return transient if math.isnan(delay_s) else (max(delay_s, 0.0), "retry_after_s")
     except Exception:
-        return transient_error_delay
+        return transient
     try:
-        transient = classifier(error)
+        is_transient = classifier(error)
     except Exception:
-        transient = True
-    return transient_error_delay if transient else error_delay
+        is_transient = True
+    return transient if is_transient else (error_delay, "error_delay")

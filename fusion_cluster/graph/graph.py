@@ -8,23 +8,29 @@ import logging
 import math
 import secrets
 import threading
+import weakref
 from collections.abc import Iterator
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.cause import CLOSED, EVICTED, EXPIRED, REPLACED, UNKNOWN, Cause
+from fusion_cluster.graph.cause import CLOSED, LOOP_GONE, REPLACED, UNKNOWN, Cause, evicted_by
 from fusion_cluster.graph.computation import Computation
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, mark
 from fusion_cluster.graph.delay import postpone
 from fusion_cluster.graph.eager import EagerStarter
-from fusion_cluster.graph.failure import TransientClassifier, is_memoized, is_transient
+from fusion_cluster.graph.explanation import Explanation, StoryEntry
+from fusion_cluster.graph.failure import Failure, TransientClassifier, is_transient
 from fusion_cluster.graph.fence import Fence
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.key import Key
+from fusion_cluster.graph.lifetime import lifetime_of
 from fusion_cluster.graph.observers import Observers
+from fusion_cluster.graph.pure.history import COMPUTED, DELAYED, FAILED
+from fusion_cluster.graph.recall import explain, tell
 from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
 
 log = logging.getLogger(__name__)
@@ -68,7 +74,8 @@ class Graph:
             others depend on are let go of ("paged out"); they are computed again when they are read.
         size_of: estimates the bytes of a value.
         is_transient: tells which errors may go away by themselves (they are invalidated after `transient_error_delay`).
-        history: how many of the last events are kept, for `why` and `story`.
+        history: how many of the last events are kept, for `why` and `story`; 0 keeps none. One is noted for each
+            computation, and for each computed that is invalidated; it takes some 80 bytes and keeps its key alive.
     """
 
     def __init__(
@@ -93,12 +100,16 @@ class Graph:
         self.functions: dict[str, ComputeFunction] = {}
         self.registry = Registry(max_nodes, history, secrets.randbits(62))
         self.registry.on_full = self._make_room
+        self.registry.history.home = weakref.ref(self)
         self.observers = Observers()
         self.fence = Fence(self)
         self.is_closed = False
         self.computation_count = 0
         self._retention = TimedRetention(self.registry)
-        self._bytes = None if max_bytes == math.inf else ByteBound(self.registry, max_bytes, size_of, self._evict)
+        self._bytes: ByteBound | None = None
+        if max_bytes < math.inf:
+            evict = partial(self._evict, cause=evicted_by("max_bytes", max_bytes))
+            self._bytes = ByteBound(self.registry, max_bytes, size_of, evict)
         self._computations: dict[asyncio.Task[None], Computation] = {}
         """The computations whose tasks have not ended, abandoned ones included; not those that ended at once."""
         self.current_starter: EagerStarter | None = None
@@ -160,6 +171,7 @@ class Graph:
         if self.thread_id != _get_thread_id():
             self._require_thread()
         if node.table.is_delayed and postpone(node, cause):
+            self.registry.history.record(DELAYED, node, -1, cause)
             return
         touched = mark(node, cause)
         if touched is not None:
@@ -174,6 +186,17 @@ class Graph:
         self._require_thread()
         self._invalidate_now(node, cause)
 
+    def outdate_user(self, user: Node[Any], used: Node[Any]) -> None:
+        """Mark `user`, which computes and is given the output of `used`, as out of date, because that is."""
+        if user._state > CONSISTENT:
+            return
+        self._require_thread()
+        history = used.table.registry.history
+        via, cause = history.invalidation_of(used) or (-1, UNKNOWN)
+        touched = mark(user, cause, via, None if history is self.registry.history else history.home)
+        if touched is not None:
+            self._after_mark(touched, cause)
+
     def replace(self, old: Node[Any] | None, new: Computed[Any], cause: Cause = REPLACED) -> None:
         """Put `new`, which has its output, in the place of `old`; the observers of `old` find `new` there."""
         self._require_thread()
@@ -186,6 +209,7 @@ class Graph:
                     concerned.append(touched)
                     self._settle(touched[0])
                 old = new.table.enter(new)
+            self.registry.history.record(COMPUTED, new, -1, cause)
         finally:
             for nodes, delayed in concerned:
                 self._tell(nodes, delayed, cause)
@@ -196,6 +220,20 @@ class Graph:
         for node in list(self.nodes()):
             self._invalidate_now(node, cause)
 
+    # -- why ---------------------------------------------------------------------------------------------------------
+    def why(self, what: Key | Computed[Any]) -> Explanation | None:
+        """Tell why a key, or the very computed given, is out of date, or was when it was invalidated last.
+
+        Returns:
+            None if the graph knows nothing of it: it was never asked for, or so long ago that it is forgotten.
+        """
+        return explain(self, what)
+
+    def story(self, what: Key | Computed[Any]) -> list[StoryEntry]:
+        """Tell what has happened to a key, oldest first, as far as the graph's `history` goes back."""
+        return tell(self, what)
+
+    # -- for tests, and the end --------------------------------------------------------------------------------------
     def validate(self) -> None:
         """Check every invariant of the graph; for tests.
 
@@ -212,7 +250,7 @@ class Graph:
         self.registry.max_nodes = 0  # so that whoever wants to enter comes to `_make_room`
         computations = dict(self._computations)
         for computation in computations.values():
-            computation.abandon()
+            computation.abandon(CLOSED)
         self.invalidate_all(CLOSED)
         await asyncio.gather(
             *(task for task in computations if task is not asyncio.current_task()), return_exceptions=True
@@ -246,19 +284,18 @@ class Graph:
         failure = node._failure
         options = node.function.options
         if failure is not None or node.function.has_lifetime:
-            delay_s = self._lifetime_s(node)
+            delay_s, cause = lifetime_of(node)
             if delay_s <= 0:
-                self._invalidate_now(node, EXPIRED)
+                self.registry.history.record(COMPUTED if failure is None else FAILED, node, -1, _name_of(failure))
+                self._invalidate_now(node, cause)
                 return
             if delay_s < math.inf:
                 loop = self.starter().loop
-                node._expiry = loop.call_later(
-                    delay_s, self._invalidate_now, node, EXPIRED, context=self._timer_context
-                )
+                node._expiry = loop.call_later(delay_s, self._invalidate_now, node, cause, context=self._timer_context)
             if options.min_cache_duration:
                 self._retention.retain(node, self._now_s() + options.min_cache_duration)
         node._state = CONSISTENT
-        self.registry.completed(node, failure is not None)
+        self.registry.completed(node, _name_of(failure))
         if self._bytes is not None:
             self._weigh(node)
 
@@ -315,7 +352,7 @@ class Graph:
             victim = self.registry.victim()
             if victim is None:
                 return
-            self._evict(victim)
+            self._evict(victim, evicted_by("max_nodes", self.max_nodes))
 
     def _weigh(self, node: Computed[Any]) -> None:
         """Count the bytes of a node that has been given its output."""
@@ -329,21 +366,11 @@ class Graph:
         computation = self._computations.get(task)  # not one that ends in its first step
         return computation is not None and any(waiter.on_done is not None for waiter in computation.waiters)
 
-    def _evict(self, node: Node[Any]) -> None:
+    def _evict(self, node: Node[Any], cause: Cause) -> None:
         self._eviction_count += 1
-        self._invalidate_now(node, EVICTED)
+        self._invalidate_now(node, cause)
 
     # -- time --------------------------------------------------------------------------------------------------------
-    def _lifetime_s(self, node: Computed[Any]) -> float:
-        function = node.function
-        failure = node._failure
-        if failure is not None and not is_memoized(failure.error):
-            return 0.0
-        if function.source is not None or not function.hosting.schedules_expiry(node):
-            return math.inf
-        delay_s = function.options.auto_invalidation_delay
-        return delay_s if failure is None else min(delay_s, function.retry_delay_s(failure.error))
-
     def _now_s(self) -> float:
         return 0.0 if self.current_starter is None else self.current_starter.loop.time()
 
@@ -351,11 +378,11 @@ class Graph:
         if self.current_starter is not None and not self.current_starter.loop.is_closed():
             raise UsageError("this graph belongs to another event loop")
         for computation in list(self._computations.values()):  # of a loop that is gone: they will never end
-            computation.abandon()
+            computation.abandon(LOOP_GONE)
         self._computations.clear()
         for node in list(self.nodes()):
             if node._expiry is not None:  # neither will what was to invalidate them
-                self._invalidate_now(node, EXPIRED)
+                self._invalidate_now(node, LOOP_GONE)
         self.thread_id = threading.get_ident()
         self.current_starter = EagerStarter(loop)
         return self.current_starter
@@ -364,3 +391,7 @@ class Graph:
         computation = self._computations.pop(task, None)
         if computation is not None:
             computation.on_task_ended(task)
+
+
+def _name_of(failure: Failure | None) -> str | None:
+    return None if failure is None else type(failure.error).__name__

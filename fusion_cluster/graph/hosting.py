@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.cause import call_site
 from fusion_cluster.graph.graph import Graph
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class GraphHosting:
 
     def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
         """Invalidate at once."""
-        function.invalidate(arguments)
+        function.invalidate(arguments, call_site())
         return DONE
 
     def execute(

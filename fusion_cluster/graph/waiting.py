@@ -116,7 +116,7 @@ def _fail(dependent: Node[Any], node: Computed[Any], path: list[Node[Any]], *, i
     if node is not dependent and not is_isolated and dependent._state == COMPUTING:
         # The error rests on what the others wait for: when that changes, it is out of date.
         if node._state == OUTDATED:
-            dependent.function.graph.invalidate(dependent)
+            dependent.function.graph.outdate_user(dependent, node)
         else:
             link(dependent, node)
     raise CircularDependencyError(" → ".join(_name(step) for step in [dependent, *path]))

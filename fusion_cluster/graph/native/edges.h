@@ -275,7 +275,7 @@ capture_edge(Node *dependent, Node *node)
     PyObject *graph = PyObject_GetAttr(dependent->table->function, str_graph);
     if (graph == NULL)
         return -1;
-    PyObject *result = PyObject_CallMethodOneArg(graph, str_invalidate, (PyObject *)dependent);
+    PyObject *result = PyObject_CallMethodObjArgs(graph, str_outdate_user, dependent, node, NULL);
     Py_DECREF(graph);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;

@@ -30,9 +30,17 @@ trash_empty(Trash *trash)
     trash->size = trash->allocated = 0;
 }
 
+/* What stands for `history` in `other`; NULL when that is the same one. */
+static inline PyObject *
+home_of(History *history, History *other)
+{
+    return history == other ? NULL : history->home;
+}
+
 /* Note an event; return its number. What it displaces goes into `trash`. */
 static int64_t
-history_record(History *history, int kind, Node *node, int64_t via, PyObject *cause, double time_s, Trash *trash)
+history_record(History *history, int kind, Node *node, int64_t via, PyObject *home, PyObject *cause, double time_s,
+               Trash *trash)
 {
     int64_t number = history->count++;
     if (history->capacity == 0)
@@ -58,10 +66,13 @@ history_record(History *history, int kind, Node *node, int64_t via, PyObject *ca
         trash_add(trash, event->table);
         trash_add(trash, event->key);
         trash_add(trash, event->cause);
+        if (event->home != NULL)
+            trash_add(trash, event->home);
     }
     event->table = Py_NewRef((PyObject *)node->table);
     event->key = Py_NewRef(node->key);
     event->cause = Py_NewRef(cause);
+    event->home = Py_XNewRef(home);
     event->version = node->version;
     event->via = via;
     event->time_s = time_s;
@@ -70,11 +81,11 @@ history_record(History *history, int kind, Node *node, int64_t via, PyObject *ca
 }
 
 static int64_t
-history_note(History *history, int kind, Node *node, int64_t via, PyObject *cause)
+history_note(History *history, int kind, Node *node, int64_t via, PyObject *home, PyObject *cause)
 {
     Trash trash = {0};
     double time_s = (double)clock_ns(EVENT_CLOCK) * 1e-9;
-    int64_t number = history_record(history, kind, node, via, cause, time_s, &trash);
+    int64_t number = history_record(history, kind, node, via, home, cause, time_s, &trash);
     trash_empty(&trash);
     return number;
 }
@@ -99,7 +110,9 @@ History_traverse(History *self, visitproc visit, void *arg)
         Py_VISIT(self->events[i].table);
         Py_VISIT(self->events[i].key);
         Py_VISIT(self->events[i].cause);
+        Py_VISIT(self->events[i].home);
     }
+    Py_VISIT(self->home);
     return 0;
 }
 
@@ -114,8 +127,10 @@ History_clear_slot(History *self)
         Py_XDECREF(events[i].table);
         Py_XDECREF(events[i].key);
         Py_XDECREF(events[i].cause);
+        Py_XDECREF(events[i].home);
     }
     PyMem_Free(events);
+    Py_CLEAR(self->home);
     return 0;
 }
 
@@ -132,10 +147,30 @@ History_record(History *self, PyObject *args)
 {
     int kind;
     long long via;
-    PyObject *node, *cause;
-    if (!PyArg_ParseTuple(args, "iO!LO", &kind, &Node_Type, &node, &via, &cause))
+    PyObject *node, *cause, *home = Py_None;
+    if (!PyArg_ParseTuple(args, "iO!LO|O", &kind, &Node_Type, &node, &via, &cause, &home))
         return NULL;
-    return PyLong_FromLongLong(history_note(self, kind, (Node *)node, via, cause));
+    return PyLong_FromLongLong(
+        history_note(self, kind, (Node *)node, via, home == Py_None ? NULL : home, cause));
+}
+
+static PyObject *
+History_invalidation_of(History *self, PyObject *object)
+{
+    if (!PyObject_TypeCheck(object, &Node_Type)) {
+        PyErr_SetString(PyExc_TypeError, "a node is expected");
+        return NULL;
+    }
+    Node *node = (Node *)object;
+    int64_t kept = self->count < self->allocated ? self->count : self->allocated;
+    if (kept > MAX_SEARCHED)
+        kept = MAX_SEARCHED;
+    for (int64_t number = self->count - 1; number >= self->count - kept; number--) {
+        Event *event = &self->events[number % self->allocated];
+        if (event->kind == OUT_OF_DATE && event->key == node->key && event->table == (PyObject *)node->table)
+            return Py_BuildValue("(LN)", (long long)number, Py_NewRef(event->cause));
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -149,9 +184,12 @@ History_events(History *self, PyObject *Py_UNUSED(ignored))
         Event *event = &self->events[number % self->allocated];
         if (event->table == NULL)
             continue;
-        PyObject *item = Py_BuildValue("(LiOOKLOd)", (long long)number, event->kind, ((Table *)event->table)->function,
-                                       event->key, (unsigned long long)event->version, (long long)event->via,
-                                       event->cause, event->time_s);
+        /* References of our own: building may set off Python's garbage collector, and that new events. */
+        PyObject *item = Py_BuildValue("(LiNNKLNdN)", (long long)number, event->kind,
+                                       Py_NewRef(((Table *)event->table)->function), Py_NewRef(event->key),
+                                       (unsigned long long)event->version, (long long)event->via,
+                                       Py_NewRef(event->cause), event->time_s,
+                                       Py_NewRef(event->home != NULL ? event->home : Py_None));
         if (item == NULL || PyList_Append(list, item) < 0) {
             Py_XDECREF(item);
             Py_DECREF(list);
@@ -171,6 +209,7 @@ History_clear(History *self, PyObject *Py_UNUSED(ignored))
         Py_XDECREF(event.table);
         Py_XDECREF(event.key);
         Py_XDECREF(event.cause);
+        Py_XDECREF(event.home);
         if (self->events == NULL)
             break;
     }
@@ -179,8 +218,15 @@ History_clear(History *self, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef History_methods[] = {
     {"record", (PyCFunction)History_record, METH_VARARGS, "Note what happened to a node; return the event's number."},
+    {"invalidation_of", (PyCFunction)History_invalidation_of, METH_O,
+     "Return number and cause of the event by which a node has become out of date, if it is not long ago."},
     {"events", (PyCFunction)History_events, METH_NOARGS, "Return what is kept, oldest first."},
     {"clear", (PyCFunction)History_clear, METH_NOARGS, "Forget all."},
+    {NULL},
+};
+
+static PyMemberDef History_members[] = {
+    {"home", T_OBJECT, offsetof(History, home), 0, "Stands for this history in the events of others."},
     {NULL},
 };
 
@@ -195,4 +241,5 @@ static PyTypeObject History_Type = {
     .tp_traverse = (traverseproc)History_traverse,
     .tp_clear = (inquiry)History_clear_slot,
     .tp_methods = History_methods,
+    .tp_members = History_members,
 };

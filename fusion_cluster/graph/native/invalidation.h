@@ -36,7 +36,7 @@ forget_dependencies(Node *node)
 }
 
 static void
-outdate(Marking *marking, Node *node, int64_t via)
+outdate(Marking *marking, Node *node, int64_t via, PyObject *home)
 {
     Registry *registry = node->table->registry;
     Extra *extra = node->extra;
@@ -46,7 +46,7 @@ outdate(Marking *marking, Node *node, int64_t via)
     else
         Py_INCREF(node);
     registry->invalidations++;
-    int64_t event = history_record(registry->history, OUT_OF_DATE, node, via, marking->cause, marking->time_s,
+    int64_t event = history_record(registry->history, OUT_OF_DATE, node, via, home, marking->cause, marking->time_s,
                                    &marking->trash);
     if (extra != NULL) {
         used_free(extra);
@@ -76,17 +76,21 @@ expand(Marking *marking, Node *node)
         return;
     }
     int64_t event = (int64_t)(intptr_t)node->older;
+    History *history = node->table->registry->history;
     node->dependents = NULL;
     for (uint32_t i = 0; i < dependents->size; i++) {
         Node *dependent = PEERS(dependents)[i];
         if (!IS_LIVE(dependent))
             continue; /* it will remove its end of the edge itself */
+        History *its_own = dependent->table->registry->history;
+        PyObject *home = home_of(history, its_own);
         if (dependent->table->is_delayed && dependent->state == CONSISTENT) {
             dependencies_remove(dependent, PLACES(dependents)[i]);
+            history_record(its_own, DELAYED, dependent, event, home, marking->cause, marking->time_s, &marking->trash);
             append_or_complain(&marking->delayed, dependent);
         }
         else
-            outdate(marking, dependent, event);
+            outdate(marking, dependent, event, home);
     }
     PyMem_Free(dependents);
     forget_dependencies(node);
@@ -95,15 +99,18 @@ expand(Marking *marking, Node *node)
 static PyObject *
 mark(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 2 || !PyObject_TypeCheck(args[0], &Node_Type)) {
-        PyErr_SetString(PyExc_TypeError, "mark takes a node and a cause");
+    if (count < 2 || count > 4 || !PyObject_TypeCheck(args[0], &Node_Type)) {
+        PyErr_SetString(PyExc_TypeError, "mark takes a node and a cause, and perhaps the event that it follows from");
         return NULL;
     }
     Node *root = (Node *)args[0];
+    int64_t via = count > 2 ? PyLong_AsLongLong(args[2]) : -1;
+    if (via == -1 && count > 2 && PyErr_Occurred())
+        return NULL;
     if (!IS_LIVE(root))
         Py_RETURN_NONE;
     Marking marking = {.cause = args[1], .time_s = (double)clock_ns(EVENT_CLOCK) * 1e-9};
-    outdate(&marking, root, -1);
+    outdate(&marking, root, via, count > 3 && args[3] != Py_None ? args[3] : NULL);
     for (Node *node = marking.first; node != NULL; node = node->newer)
         expand(&marking, node);
     for (Node *node = marking.first, *next; node != NULL; node = next) {

@@ -141,7 +141,7 @@ Registry_page_out(Registry *self, PyObject *object)
     node->is_failed = 0;
     node->is_paged_out = 1;
     requeue(self, node, PAGED);
-    history_note(self->history, PAGED_OUT, node, -1, Py_None);
+    history_note(self->history, PAGED_OUT, node, -1, NULL, Py_None);
     Py_XDECREF(value);
     Py_RETURN_NONE;
 }
@@ -157,6 +157,7 @@ Registry_page_in(Registry *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     ((Node *)args[0])->is_paged_out = 0;
     requeue(self, (Node *)args[0], EVICTABLE);
+    history_note(self->history, PAGED_IN, (Node *)args[0], -1, NULL, Py_None);
     Py_RETURN_NONE;
 }
 
@@ -190,9 +191,9 @@ Registry_next_version(Registry *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromUnsignedLongLong(next_version(self));
 }
 
-/* Note that a node has its output: its dependencies are what they are. */
+/* Note that a node has its output: its dependencies are what they are. `failure` names the error's class, or is None. */
 static void
-complete(Registry *self, Node *node, int is_failure)
+complete(Registry *self, Node *node, PyObject *failure)
 {
     Edges *dependencies = node->dependencies;
     if (dependencies != NULL && dependencies->capacity >= 8 && dependencies->size + 2 < dependencies->capacity) {
@@ -207,17 +208,17 @@ complete(Registry *self, Node *node, int is_failure)
         extra_trim(node);
     }
     loosened(node);
-    history_note(self->history, is_failure ? FAILED : COMPUTED, node, -1, Py_None);
+    history_note(self->history, failure == Py_None ? COMPUTED : FAILED, node, -1, NULL, failure);
 }
 
 static PyObject *
 Registry_completed(Registry *self, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 2 || !PyObject_TypeCheck(args[0], &Node_Type)) {
-        PyErr_SetString(PyExc_TypeError, "completed takes a node and whether it failed");
+        PyErr_SetString(PyExc_TypeError, "completed takes a node and the name of its error's class, or None");
         return NULL;
     }
-    complete(self, (Node *)args[0], args[1] == Py_True);
+    complete(self, (Node *)args[0], args[1]);
     Py_RETURN_NONE;
 }
 
@@ -241,7 +242,7 @@ Registry_succeed(Registry *self, PyObject *const *args, Py_ssize_t count)
     if (node->version == 0)
         node->version = next_version(self);
     node->state = CONSISTENT;
-    complete(self, node, 0);
+    complete(self, node, Py_None);
     Py_XDECREF(old);
     Py_XDECREF(computation);
     Py_RETURN_TRUE;

@@ -6,7 +6,8 @@
 
 enum { COMPUTING, CONSISTENT, OUTDATED, INVALIDATED };
 enum { EVICTABLE, PROTECTED, PAGED, NO_QUEUE };
-enum { COMPUTED, FAILED, OUT_OF_DATE, PAGED_OUT };
+enum { COMPUTED, FAILED, OUT_OF_DATE, PAGED_OUT, PAGED_IN, DELAYED };
+#define MAX_SEARCHED 1024 /* events that are looked at for one that another follows from */
 
 typedef struct Node Node;
 typedef struct Table Table;
@@ -64,6 +65,7 @@ typedef struct {
     PyObject *table; /* a Table, or NULL in a place that is not used yet */
     PyObject *key;
     PyObject *cause;
+    PyObject *home;  /* of the history that `via` is in, or NULL: this one */
     uint64_t version;
     int64_t via;
     double time_s;
@@ -76,6 +78,7 @@ struct History {
     Py_ssize_t capacity;  /* most events kept */
     Py_ssize_t allocated;
     int64_t count;        /* events ever */
+    PyObject *home;       /* stands for this history in the events of others, or NULL */
 };
 
 struct Registry {
@@ -136,7 +139,7 @@ static Node gone; /* mark of a table slot that was used */
 #define GONE (&gone)
 
 static PyObject *current_computation; /* the context variable */
-static PyObject *str_begin, *str_use, *str_graph, *str_invalidate;
+static PyObject *str_begin, *str_use, *str_graph, *str_outdate_user;
 
 #define IS_LIVE(node) ((node)->state <= CONSISTENT)
 

@@ -24,7 +24,7 @@ def capture(dependent: Node[Any], node: Node[Any]) -> None:
     if node._state == CONSISTENT:
         link(dependent, node)
     elif node._state != COMPUTING:
-        dependent.function.graph.invalidate(dependent)
+        dependent.function.graph.outdate_user(dependent, node)
 
 
 def link(dependent: Node[Any], node: Node[Any]) -> bool:

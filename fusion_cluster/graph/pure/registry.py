@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from fusion_cluster.graph.pure.history import COMPUTED, FAILED, PAGED_OUT, History
+from fusion_cluster.graph.pure.history import COMPUTED, FAILED, PAGED_IN, PAGED_OUT, History
 from fusion_cluster.graph.pure.states import COMPUTING, CONSISTENT
 
 if TYPE_CHECKING:
@@ -168,17 +168,23 @@ class Registry:
         node._value = value
         node._is_paged_out = False
         self._move(node, EVICTABLE)
+        self.history.record(PAGED_IN, node, -1, None)
 
     def weigh(self, node: Node[Any], weight: int) -> None:
         """Note how many bytes a live node counts for."""
         self.bytes += weight - node._weight
         node._weight = weight
 
-    def completed(self, node: Node[Any], is_failure: bool) -> None:
-        """Note that a node has its output: its dependencies are what they are."""
+    def completed(self, node: Node[Any], failure: str | None) -> None:
+        """Note that a node has its output: its dependencies are what they are.
+
+        Args:
+            node: it is consistent.
+            failure: the name of the error's class, None for a value.
+        """
         node._dependencies = tuple(node._dependencies)
         self.loosened(node)
-        self.history.record(FAILED if is_failure else COMPUTED, node, -1, None)
+        self.history.record(COMPUTED if failure is None else FAILED, node, -1, failure)
 
     def succeed(self, node: Node[Any], value: object) -> bool:
         """Make a node that is computing consistent, with this value; False, and nothing is done, if it is outdated."""
@@ -189,7 +195,7 @@ class Registry:
         if node.version == 0:
             node.version = self.next_version()
         node._state = CONSISTENT
-        self.completed(node, False)
+        self.completed(node, None)
         return True
 
     def retain(self, node: Node[Any]) -> None:

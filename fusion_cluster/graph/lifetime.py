@@ -1,0 +1,43 @@
+"""How long an output stands by its options, and what is said of it when its time is over."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from fusion_cluster.graph.cause import Cause
+from fusion_cluster.graph.failure import is_memoized, retry_rule
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph.computed import Computed
+
+
+def lifetime_of(node: Computed[Any]) -> tuple[float, Cause]:
+    """Return for how many seconds the output of `node` stands, 0 if not at all, and the cause of its end."""
+    function = node.function
+    failure = node._failure
+    if failure is not None and not is_memoized(failure.error):
+        return 0.0, Cause("expired", f"{type(failure.error).__name__} is an error that is not kept as a result")
+    if function.source is not None or not function.hosting.schedules_expiry(node):
+        return math.inf, _KEPT
+    delay_s = function.options.auto_invalidation_delay
+    if failure is not None:
+        retry_delay_s, rule = retry_rule(
+            failure.error,
+            transient_error_delay=function.options.transient_error_delay,
+            error_delay=function.options.error_delay,
+            classifier=function.graph.is_transient,
+        )
+        if retry_delay_s <= delay_s:
+            name = type(failure.error).__name__
+            return retry_delay_s, Cause("expired", f"the {rule} of {retry_delay_s:g} s after {name} was over")
+    return delay_s, _auto_invalidation(delay_s)
+
+
+@lru_cache(64)
+def _auto_invalidation(delay_s: float) -> Cause:
+    return Cause("expired", f"its auto_invalidation_delay of {delay_s:g} s was over")
+
+
+_KEPT: Final = Cause("expired")
