@@ -13,7 +13,6 @@ from fusion_cluster.graph.consolidation import give_source
 from fusion_cluster.graph.core import Call, ServiceMethodHit, adopt_descriptor
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.hosting import GraphHosting
-from fusion_cluster.graph.offload import Bodies
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.graph.signature import REQUIRED
@@ -89,7 +88,7 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
         """Enter the compute function in the graph; return the bound method, a plain function with attributes."""
         signature = self.signature(type(instance))
         name = f"{service_name}.{self.name}"
-        bodies = bodies_of(instance) or Bodies()
+        bodies = bodies_of(instance)
         options = bodies.options(self.options, type(instance))
         function = ComputeFunction(
             service_name=service_name,

@@ -179,8 +179,12 @@ def service_methods(cls: type[ComputeService]) -> dict[str, ServiceMethod]:
     return {name: member for name, member in members.items() if isinstance(member, ServiceMethod)}
 
 
-def bodies_of(instance: ComputeService) -> Bodies | None:
-    """Return what runs the bodies of `instance`, as given to `attach`."""
+def bodies_of(instance: ComputeService) -> Bodies:
+    """Return what runs the bodies of `instance`, as given to `attach`; else what it has for itself alone."""
+    if instance._bodies is None:
+        from fusion_cluster.graph.offload import Bodies  # which imports this module
+
+        instance._bodies = Bodies()
     return instance._bodies
 
 

@@ -97,6 +97,8 @@ class RayTasks:
             UsageError: arguments, code or result cannot be pickled.
             Exception: what the body raised.
         """
+        if not ray.is_initialized():  # a call would start a Ray cluster of its own
+            raise WorkerLost(f"{body.name} has no worker: this process has left its Ray cluster")
         try:
             pickled = _dumps(body)
         except Exception as error:
@@ -126,6 +128,8 @@ class RayTasks:
 
 async def _cancel(reference: Any) -> None:
     """Interrupt a task; kill its worker if that does not help, or if there is no time to see."""
+    if not ray.is_initialized():
+        return
     ray.cancel(reference, force=False)
     has_ended = False
     try:

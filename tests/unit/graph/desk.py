@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fusion_cluster import ComputeService, compute_method, gather, isolated, value_of
+from fusion_cluster import ComputeService, command, compute_method, gather, isolated, value_of
 from fusion_cluster.graph import Bodies, Graph, GraphHosting, attach, current_computation
 from fusion_cluster.state import MutableState
 
@@ -167,9 +167,13 @@ class Desk(ComputeService):
             "peek": lambda: self.sheet.cell.peek("a"),
             "changes": lambda: self.sheet.cell.changes("a"),
             "state": lambda: self.rate.set(3),
+            "command": lambda: value_of(self.change()),
             "database": lambda: self.database.session(),
         }
         return uses[what]()
+
+    @command
+    async def change(self) -> None: ...
 
     @compute_method(offload="thread")
     def forgets(self, name: str) -> None:

@@ -192,9 +192,12 @@ async def test_plain_coroutines_of_a_service_are_tracked_too(office: Office, met
     assert not computed.is_consistent
 
 
-@pytest.mark.parametrize("what", ["peek", "changes", "state"])
-async def test_what_a_thread_cannot_do_is_a_usage_error(office: Office, what: str) -> None:
-    with pytest.raises(UsageError, match="thread"):
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [("peek", "not for a thread"), ("changes", "not for a thread"), ("state", "in a thread"), ("command", "a command")],
+)
+async def test_what_a_thread_cannot_do_is_a_usage_error(office: Office, what: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
         await office.desk.misuse(what)
     assert office.desk.rate.value == 2
 

@@ -84,7 +84,7 @@ def test_one_who_waits_gives_up_its_place_and_takes_one_again(job: Jobs) -> None
     assert order == ["first", "second", "first again"]
 
 
-def test_those_that_go_on_come_before_those_that_have_not_begun(job: Jobs) -> None:
+async def test_those_that_go_on_come_before_those_that_have_not_begun(job: Jobs) -> None:
     threads = Threads(1)
     order: list[str] = []
     holds, go_on, done = Step(), Step(), Step()
@@ -106,8 +106,7 @@ def test_those_that_go_on_come_before_those_that_have_not_begun(job: Jobs) -> No
     threads.start(job(holding))
     threads.start(job(new))
     holds.must()
-    while not threads._returning:  # until `waiting` has asked for a place: the holder lets go only then
-        assert not done.is_set()
+    await until(lambda: threads._returning)  # `waiting` has asked for a place: the holder lets go only now
     go_on.set()
     done.must()
     assert order == ["goes on", "new"]
