@@ -138,6 +138,14 @@ class SessionPair:
         self.now_s += seconds
         self._tell_caller(self.caller.tick(self.now_s))
 
+    def stop(self, seconds: float) -> None:
+        """The caller's process does not run for a while: no tick, and its first one is still to come."""
+        self.now_s += seconds
+
+    def expire(self) -> None:
+        """What has been read is about to be served."""
+        self._tell_caller(self.caller.expire(self.now_s))
+
     # -- looking ------------------------------------------------------------------------------------------------------
     def take_caller_events(self) -> list[CallerEvent]:
         events, self.caller_events = self.caller_events, []

@@ -35,6 +35,8 @@ class ClientHost:
         self._peer = peer
         self._timeout_s = timeout_s
         self._graph = Graph(max_nodes=max_nodes)
+        peer.on_fence = self._graph.fence.lower
+        self._graph.fence.add(peer)
         self._services: dict[type[ComputeService], ComputeService] = {}
         self._functions: dict[ComputeFunction, tuple[ArgumentsCodec, ValueCodec[Any]]] = {}
         self._commands: dict[str, tuple[ArgumentsCodec, ValueCodec[Any]]] = {}

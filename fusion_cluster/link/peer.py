@@ -1,7 +1,7 @@
 """The caller's end of a link: keeps one session with an owner alive over carriers that come and go.
 
 Invariant: each `PeerCall` resolves once; the `on_invalidated` of a read is called once at most, and always when its
-result went to a caller and may have become out of date.
+result went to a caller and may have become out of date. A peer is a `graph.Lease`: that of the reads made through it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import logging
 import random
 import secrets
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from fusion_cluster.errors import FusionError, HandshakeRefused, ProtocolError, ShardUnavailable
 from fusion_cluster.link.carrier import Carrier
@@ -73,6 +74,7 @@ class Peer:
     Attributes:
         on_lost: called when the session is lost: the owner does not know it any more, has a new epoch, or refuses us.
         on_disconnected: called whenever the carrier is lost, after its replicas were reported invalidated.
+        on_fence: called with `fence_s` when that has come down: who serves what is read here calls `expire` by then.
         unsubscribe: called with the id of a read when the replica fed by it is gone; does nothing when the read is
             out of date already.
         slot_map_version: told to the owner at the next connection.
@@ -90,6 +92,7 @@ class Peer:
     ) -> None:
         self.on_lost = on_lost
         self.on_disconnected: Callable[[Peer], None] | None = None
+        self.on_fence: Callable[[float], None] | None = None
         self._dial = dial
         self._on_barrier = on_barrier
         self._clock = clock
@@ -101,6 +104,10 @@ class Peer:
         # Of the loop, which is found once: asking for the running one is a system call.
         self.create_future: Callable[[], asyncio.Future[Result]]
         self._carrier: Carrier | None = None
+        # Reads that are out of date, as far as that is not reported yet.
+        self._outdated: deque[PeerCall] = deque()
+        # What `on_fence` was called with, or `fence_s` at the last `expire`: `fence_s` was never earlier since.
+        self._fence_s = _INFINITY
         self._is_flush_scheduled = False
         self._attached_at_s = 0.0
         # Ever, and on the present carrier.
@@ -117,7 +124,7 @@ class Peer:
         self._connecting: set[asyncio.Future[None]] = set()
         self._handlers: dict[type[CallerEvent], Callable[..., None]] = {
             Answered: deliver_results,
-            Outdated: report_outdated,
+            Outdated: self._on_outdated,
             MovedAway: fail_moved,
             Failed: fail_calls,
             BarriersReached: self._on_barriers,
@@ -156,6 +163,23 @@ class Peer:
     def lease_until_s(self) -> float:
         """When, on this peer's clock, its replicas may be served no longer unless the owner is heard before."""
         return self._session.lease_until_s
+
+    @property
+    def fence_s(self) -> float:
+        """When, on this peer's clock, `expire` has something to do; infinite while nothing that was read is served."""
+        return self._session.fence_s
+
+    def expire(self, now_s: float) -> None:
+        """Report the reads that may be served no longer at `now_s`, also those whose report is under way.
+
+        A timer does so, too. This is for those who must not wait for it, because they are about to serve what was read.
+        May be called at any time in the thread of the event loop, also out of an `on_invalidated`.
+        """
+        if self._loop is not None and self._loop.is_closed():
+            self._loop = None  # there is nobody left to be told
+        self._handle(self._session.expire(now_s))
+        report_outdated(self._outdated)
+        self._fence_s = self._session.fence_s
 
     @property
     def pending_count(self) -> int:
@@ -393,8 +417,8 @@ class Peer:
             self._session.void()
             self._drop_carrier()
         else:
-            for event in events:
-                self._handlers[type(event)](event)
+            self._lower_fence()
+            self._handle(events)
             # Behind the callers that this frame has woken: what they ask for next leaves in this turn of the loop.
             if not self._is_flush_scheduled:
                 self._schedule_flush()
@@ -417,8 +441,18 @@ class Peer:
         self._is_flush_scheduled = False
         carrier = self._carrier
         if carrier is not None and self._session.has_output and carrier.is_writable:
-            for frame in self._session.take_frames(self._clock()):
+            frames = self._session.take_frames(self._clock())
+            self._lower_fence()
+            for frame in frames:
                 carrier.send(frame)
+
+    def _lower_fence(self) -> None:
+        """Tell who serves what is read here if that may expire earlier than they know."""
+        fence_s = self._session.fence_s
+        if fence_s < self._fence_s:
+            self._fence_s = fence_s
+            if self.on_fence is not None:
+                self.on_fence(fence_s)
 
     def _on_tick(self) -> None:
         if self._is_closed or self._loop is None:
@@ -436,8 +470,15 @@ class Peer:
 
     # -- events -------------------------------------------------------------------------------------------------------
     def _handle(self, events: list[CallerEvent]) -> None:
+        # All that is out of date is known before anybody is told of any of it: see `expire`.
+        for event in events:
+            if type(event) is Outdated:
+                self._outdated.extend(cast("Sequence[PeerCall]", event.calls))
         for event in events:
             self._handlers[type(event)](event)
+
+    def _on_outdated(self, event: Outdated) -> None:
+        report_outdated(self._outdated)
 
     def _on_barriers(self, event: BarriersReached) -> None:
         for barrier in event.barriers:

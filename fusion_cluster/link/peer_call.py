@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from fusion_cluster.errors import NotOwner
 from fusion_cluster.protocol.call import OutgoingCall
-from fusion_cluster.protocol.events import Answered, Failed, MovedAway, Outdated
+from fusion_cluster.protocol.events import Answered, Failed, MovedAway
 from fusion_cluster.v1.session_pb2 import Result
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ def deliver_results(event: Answered) -> None:
             call.result = None
 
 
-def report_outdated(event: Outdated) -> None:
-    """Reads are out of date: tell those who use them."""
-    for call in cast("Sequence[PeerCall]", event.calls):
+def report_outdated(calls: deque[PeerCall]) -> None:
+    """Reads are out of date: tell those who use them. The queue is empty then, also if one of those comes back here."""
+    while calls:
+        call = calls.popleft()
         on_invalidated = call.on_invalidated
         if on_invalidated is not None:
             call.on_invalidated = None

@@ -98,6 +98,9 @@ class ServedSession:
         has_left: the caller has ended the session in good order: it serves nothing any more that it was told here.
         resume_token: known to the caller, who resumes with it.
         detached_at_s: when the carrier was lost.
+        before_sending: called when something is about to leave; what it invalidates leaves in the same frame. A caller
+            serves what it was told for one more read lease after each pong, so this end must not answer a ping while
+            it holds what it may not serve itself.
         send_result: `OwnerSession.send_result`.
         send_error: `OwnerSession.send_error`.
         send_moved: `OwnerSession.send_moved`.
@@ -121,6 +124,7 @@ class ServedSession:
         self.has_left = False
         self.resume_token = resume_token
         self.detached_at_s = clock()
+        self.before_sending: Callable[[], object] | None = None
         self._handler = handler
         self._clock = clock
         self._on_lost = on_lost
@@ -287,6 +291,10 @@ class ServedSession:
                 self._is_reading_paused = True
                 carrier.pause_reading()
             return
+        if self.before_sending is not None:
+            self.before_sending()
+            if carrier is not self._carrier:
+                return
         for frame in self._core.take_frames():
             carrier.send(frame)
 

@@ -7,6 +7,7 @@ The driver's obligations:
 - `on_output` says that `take_frames` has something; take it at the end of the turn of the event loop, so that a frame
   holds all that became ready in it, and only while the carrier is writable;
 - `tick` several times in each read lease: deadlines, pings and the lease itself are noticed there;
+- `expire` before anything read here is used past `fence_s`, for ticks come late in a process that was stopped;
 - a `ProtocolError` out of `receive`: `void`, close the carrier, `detach`.
 
 The session outlives its carriers. What has to survive is the state of each call, not the frames that were sent.
@@ -51,6 +52,7 @@ from fusion_cluster.v1.session_pb2 import (
     Welcome,
 )
 
+_INFINITY: Final = float("inf")
 _OPEN: Final = CallerLink.OPEN
 _LEAVING: Final = CallerLink.LEAVING
 _AWAITING_WELCOME: Final = CallerLink.AWAITING_WELCOME
@@ -128,6 +130,12 @@ class CallerSession:
     def lease_until_s(self) -> float:
         """Replicas may be served until then; minus infinity while there is no open session."""
         return self._lease.until_s
+
+    @property
+    def fence_s(self) -> float:
+        """When `expire` has something to do, unless the lease is renewed; infinite while nothing lives by the lease."""
+        is_open = self.state is _OPEN or self.state is _LEAVING
+        return self._lease.until_s if is_open and self._calls.are_relied_on else _INFINITY
 
     @property
     def pending_count(self) -> int:
@@ -208,6 +216,13 @@ class CallerSession:
         if now_s >= self._lease.ping_due_s:
             frame.ping.sequence = self._lease.ping(now_s)
         return cut_client_frame(frame)
+
+    def expire(self, now_s: float) -> list[CallerEvent]:
+        """End the read lease if it has run out, and nothing else: `fence_s` is later than `now_s` from then on."""
+        if self.fence_s <= now_s:
+            return self._calls.outdate()
+        self._calls.review()
+        return []
 
     def tick(self, now_s: float) -> list[CallerEvent]:
         """Time has passed."""

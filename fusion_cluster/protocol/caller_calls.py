@@ -1,7 +1,8 @@
 """The calls of one session at the caller's end: what waits, what is subscribed, and what the owner has yet to be told.
 
 Invariant: every read whose result somebody uses is in `_answered`, and nothing in `_answered` has been reported out of
-date; the calls in `_pending` are exactly those that wait for a result.
+date; the calls in `_pending` are exactly those that wait for a result. `are_relied_on` is true while a read is
+answered, or sent and not reported out of date: its result, however old, goes to all who have joined by then.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class CallerCalls:
 
     Attributes:
         next_deadline_s: no call ends before it for want of time.
+        are_relied_on: some of them live by the read lease. May be true for longer, until `review`.
     """
 
     __slots__ = (
@@ -51,11 +53,13 @@ class CallerCalls:
         "_received",
         "_unsent",
         "_unsubscribed",
+        "are_relied_on",
         "next_deadline_s",
     )
 
     def __init__(self, on_output: Callable[[], None]) -> None:
         self.next_deadline_s = _INFINITY
+        self.are_relied_on = False
         self._on_output = on_output
         self._is_ended = False
         self._last_id = 0
@@ -148,6 +152,7 @@ class CallerCalls:
         """The carrier is gone. The owner forgets the reads that it has answered, too: nothing to unsubscribe."""
         for call in self._pending.values():
             call.state = _ON_DETACH[call.state]
+        self.are_relied_on = False
         return self._outdate_answered()
 
     def write(self, frame: ClientFrame, now_s: float, *, with_calls: bool) -> None:
@@ -155,6 +160,7 @@ class CallerCalls:
         if with_calls and self._unsent:
             add_calls(frame, self._unsent, now_s)
             self._unsent = []
+            self.are_relied_on = True
         if self._cancelled:
             frame.cancelled.extend(self._cancelled)
             self._cancelled = []
@@ -196,6 +202,7 @@ class CallerCalls:
         if self._received or self._unsubscribed:
             self._on_output()
         if calls:
+            self.are_relied_on = True
             events.append(Answered(calls))
 
     def on_invalidated(self, ids: Iterable[int], events: list[CallerEvent]) -> None:
@@ -235,18 +242,19 @@ class CallerCalls:
         Nor is what the reads in flight will bring: it may have left before a change that the owner has ceased to wait
         for us with. Those who wait get it; who comes now must ask anew.
         """
-        in_flight = [
-            call
-            for call in self._pending.values()
-            if call.kind is _READ and call.state is _SENT and not call.is_reported
-        ]
+        in_flight = [call for call in self._pending.values() if _is_read_in_flight(call)]
         for call in in_flight:
             call.is_reported = True
+        self.are_relied_on = False
         events: list[CallerEvent] = [Outdated(in_flight)] if in_flight else []
         if self._answered:
             self._unsubscribed.extend(self._answered)
             self._on_output()
         return events + self._outdate_answered()
+
+    def review(self) -> None:
+        """See whether some of them still live by the read lease."""
+        self.are_relied_on = bool(self._answered) or any(map(_is_read_in_flight, self._pending.values()))
 
     def time_out(self, now_s: float, *, is_reachable: bool) -> list[CallerEvent]:
         """Give up the calls whose deadline has passed."""
@@ -275,3 +283,7 @@ class CallerCalls:
             call.state = _ENDED
             call.is_reported = True
         return [Outdated(calls)]
+
+
+def _is_read_in_flight(call: OutgoingCall) -> bool:
+    return call.kind is _READ and call.state is _SENT and not call.is_reported

@@ -1,16 +1,22 @@
-"""The links of one process: one per shard it talks to, opened when first needed, as the slot map says."""
+"""The links of one process: one per shard it talks to, opened when first needed, as the slot map says.
+
+They are a `graph.Lease`: that of the process's replicas, which may be served for as long as their owners are heard.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 
 Dial = Callable[[ShardAddress], Awaitable[Carrier]]
+
+_INFINITY: Final = float("inf")
 
 
 class Links:
@@ -21,6 +27,9 @@ class Links:
         peer_id: names this process to the shards.
         secret: the cluster secret.
         on_barrier: called with the peer and the number when a freshness barrier arrives.
+
+    Attributes:
+        on_fence: called with the time, when there is something that may expire earlier than was known.
     """
 
     def __init__(
@@ -30,10 +39,12 @@ class Links:
         self._peer_id = peer_id
         self._secret = secret
         self._on_barrier = on_barrier
+        self.on_fence: Callable[[float], None] | None = None
         # Shard id -> where it serves; the peers are links to exactly these incarnations.
         self._addresses: dict[int, ShardAddress] = {}
         self._peers: dict[int, Peer] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        # What has been read through these may be served until they are closed.
+        self._closing: dict[Peer, asyncio.Task[None]] = {}
         self._changed: asyncio.Future[None] | None = None
         self._is_closed = False
 
@@ -60,7 +71,18 @@ class Links:
             peer = self._peers[shard_id] = Peer(
                 partial(self._dial, address), peer_id=self._peer_id, secret=self._secret, on_barrier=self._on_barrier
             )
+            peer.on_fence = self.on_fence
         return peer
+
+    @property
+    def fence_s(self) -> float:
+        """When `expire` has something to do; infinite while there are no replicas."""
+        return min((peer.fence_s for peer in (*self._peers.values(), *self._closing)), default=_INFINITY)
+
+    def expire(self, now_s: float) -> None:
+        """Invalidate the replicas whose owners have not been heard for too long."""
+        for peer in (*self._peers.values(), *self._closing):
+            peer.expire(now_s)
 
     async def changed(self, timeout_s: float) -> None:
         """Wait for a newer slot map, or the end; at most so long."""
@@ -75,7 +97,7 @@ class Links:
         for shard_id in list(self._peers):
             self._drop(shard_id, leave=True)
         if self._closing:
-            await asyncio.wait(self._closing)
+            await asyncio.wait(self._closing.values())
 
     def _wake(self) -> None:
         if self._changed is not None:
@@ -85,6 +107,5 @@ class Links:
     def _drop(self, shard_id: int, *, leave: bool) -> None:
         peer = self._peers.pop(shard_id, None)
         if peer is not None:
-            task = asyncio.get_running_loop().create_task(peer.close(leave=leave))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            task = self._closing[peer] = asyncio.get_running_loop().create_task(peer.close(leave=leave))
+            task.add_done_callback(lambda _: self._closing.pop(peer))

@@ -138,6 +138,7 @@ class Serving:
         """A new session was opened."""
         subscriber = self._subscribers[session] = Subscriber(session)
         self._barriers.add(subscriber.confirmations)
+        session.before_sending = self._host.graph.fence.check
 
     def on_calls(self, session: ServedSession, calls: Sequence[session_pb2.Call]) -> None:
         """Reads and commands arrived."""

@@ -1,7 +1,8 @@
 """Both ends of a session under any interleaving, held against a naive model of what a caller may rely on.
 
 The owner's data is one counter for each of a few keys; every change of it invalidates the reads that saw the value
-before. The model knows nothing of frames: it only knows what was asked, what came, and what is true.
+before. The model knows nothing of frames: it only knows what was asked, what came, and what is true, and that an owner
+who has not heard a caller for `PATIENCE_S` takes a change for done without it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from fusion_cluster.protocol.events import (
     OwnerEvent,
     Unsubscribed,
 )
+from fusion_cluster.protocol.states import CallerCall
 from fusion_cluster.v1.session_pb2 import Call
 from tests.session_pair import SessionPair, command_call, invalidation_call, read_call
 
 KEYS = ["A.x", "A.y"]
+PATIENCE_S = 3.0 * 1.2
 
 
 class SessionMachine(RuleBasedStateMachine):
@@ -52,6 +55,10 @@ class SessionMachine(RuleBasedStateMachine):
         self.failed: dict[int, int] = {}
         # Reads that somebody uses: id -> key and the value that came.
         self.used: dict[int, tuple[str, int]] = {}
+        # Reads that somebody has joined after a change was done without us: id -> the least that may come.
+        self.floors: dict[int, int] = {}
+        # Until when the one who serves what was read does so without asking.
+        self.fence_s = float("inf")
         self.left: set[int] = set()
         self.reached: list[int] = []
         self.marks = 0
@@ -88,6 +95,8 @@ class SessionMachine(RuleBasedStateMachine):
                     self.answers[answered.id] = self.answers.get(answered.id, 0) + 1
                     assert answered.id not in self.left
                     assert answered.result is not None
+                    if answered.id in self.floors:
+                        assert int(answered.result.value) >= self.floors[answered.id], "old for who joined last"
                     if answered.kind is CallKind.READ and answered.id not in self.outdated:
                         self.used[answered.id] = (answered.method, int(answered.result.value))
             case Outdated(calls):
@@ -266,7 +275,43 @@ class SessionMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.pair.advance(seconds)
 
+    @rule(seconds=st.sampled_from([0.5, 2.0, 4.0]))
+    def stop(self, seconds: float) -> None:
+        self.pair.stop(seconds)
+
+    @precondition(lambda self: self.pair.owner is not None)
+    @rule(key=st.sampled_from(KEYS), is_answered=st.booleans())
+    def serve_first_after_a_change_that_was_slept_through(self, key: str, is_answered: bool) -> None:
+        """Random steps alone seldom come to this."""
+        if is_answered and self.running:
+            self.answer(0, False)
+            self.flush()
+        self.change(key)
+        self.stop(4.0)
+        self.serve()
+
+    @precondition(lambda self: self.pair.owner is not None)
+    @rule()
+    def serve(self) -> None:
+        """Somebody reads all keys: values in use are given to them, reads in flight are joined."""
+        if self.pair.now_s >= self.fence_s:
+            self.pair.expire()
+            self.fence_s = self.pair.caller.fence_s
+            assert self.fence_s > self.pair.now_s
+        assert self.pair.owner is not None
+        if self.pair.now_s - self.pair.owner.heard_at_s <= PATIENCE_S:
+            return
+        for key, value in self.used.values():
+            assert value == self.truth[key], f"{value} is served, and {self.truth[key]} was written before"
+        for call_id, call in self.calls.items():
+            if call.kind is CallKind.READ and call.state is CallerCall.SENT and call_id not in self.outdated:
+                self.floors[call_id] = self.truth[call.method]
+
     # -- what must hold -----------------------------------------------------------------------------------------------
+    @invariant()
+    def the_fence_follows_when_it_comes_down(self) -> None:
+        self.fence_s = min(self.fence_s, self.pair.caller.fence_s)
+
     @invariant()
     def everything_is_told_once(self) -> None:
         assert all(count == 1 for count in self.answers.values())

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import math
+
+from fusion_cluster.protocol import OutgoingCall
 from fusion_cluster.protocol.events import Answered, Outdated
-from tests.session_pair import SessionPair, read_call
+from tests.session_pair import SessionPair, command_call, read_call
 
 
 def test_what_was_ready_during_an_outage_and_comes_after_the_lease_is_answered_and_out_of_date() -> None:
@@ -49,3 +52,94 @@ def test_a_pong_renews_the_lease_from_when_its_ping_left() -> None:
     pair.now_s += 0.3
     pair.deliver_to_caller()
     assert left_at_s + 0.9 < pair.caller.lease_until_s < left_at_s + 1.0
+
+
+# -- the fence --------------------------------------------------------------------------------------------------------
+def answered_read(pair: SessionPair) -> OutgoingCall:
+    call = read_call()
+    pair.caller.start(call)
+    pair.exchange()
+    assert pair.owner is not None
+    pair.owner.send_result(call.id, 1, b"ten", subscribed=True)
+    pair.exchange()
+    pair.take_caller_events()
+    return call
+
+
+def test_there_is_nothing_to_expire_until_a_read_leaves() -> None:
+    pair = SessionPair()
+    assert pair.caller.fence_s == math.inf
+    pair.connect()
+    assert pair.caller.fence_s == math.inf
+    pair.caller.start(read_call())
+    assert pair.caller.fence_s == math.inf
+    pair.flush_caller()
+    assert pair.caller.fence_s == pair.caller.lease_until_s
+
+
+def test_what_a_stopped_caller_has_read_and_asked_for_expires_before_any_tick() -> None:
+    pair = SessionPair()
+    pair.connect()
+    answered, asked = answered_read(pair), read_call()
+    pair.caller.start(asked)
+    pair.flush_caller()
+    pair.stop(2.8)
+    pair.expire()
+    assert pair.take_caller_events() == []
+    pair.stop(0.1)
+    pair.expire()
+    assert pair.take_caller_events() == [Outdated([asked]), Outdated([answered])]
+    assert pair.caller.fence_s == math.inf
+    pair.advance(0.0)
+    assert [event for event in pair.take_caller_events() if isinstance(event, Outdated)] == []
+
+
+def test_a_renewed_lease_moves_the_fence_without_being_asked() -> None:
+    pair = SessionPair()
+    pair.connect()
+    answered_read(pair)
+    first_s = pair.caller.fence_s
+    pair.advance(1.0)
+    pair.exchange()
+    assert pair.caller.fence_s == first_s + 1.0
+
+
+def test_nothing_expires_where_only_commands_wait() -> None:
+    pair = SessionPair()
+    pair.connect()
+    pair.caller.start(command_call())
+    pair.exchange()
+    pair.expire()
+    assert pair.caller.fence_s == math.inf
+    pair.stop(4.0)
+    pair.expire()
+    assert pair.take_caller_events()[1:] == []  # but for the opening
+
+
+def test_a_result_that_comes_over_the_next_carrier_lives_by_its_lease_from_then_on() -> None:
+    pair = SessionPair()
+    call = read_call()
+    pair.connect()
+    pair.caller.start(call)
+    pair.exchange()
+    pair.disconnect()
+    assert pair.caller.fence_s == math.inf
+    assert pair.owner is not None
+    pair.owner.send_result(call.id, 1, b"ten", subscribed=True)
+    pair.dial()
+    pair.deliver_to_caller()
+    pair.flush_caller()
+    pair.deliver_to_owner()
+    pair.flush_owner()
+    pair.deliver_to_caller()
+    pair.deliver_to_caller()
+    assert pair.take_caller_events()[-1] == Answered([call])
+    assert pair.caller.fence_s == pair.caller.lease_until_s
+
+
+def test_a_lost_carrier_leaves_nothing_to_expire() -> None:
+    pair = SessionPair()
+    pair.connect()
+    answered_read(pair)
+    pair.disconnect()
+    assert pair.caller.fence_s == math.inf
