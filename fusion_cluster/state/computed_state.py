@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, isolated
+from fusion_cluster.state.beneath import GraphsBeneath
 from fusion_cluster.state.pacing import Pacing, is_being_cancelled
 from fusion_cluster.state.single_key import single_key_function
 from fusion_cluster.state.snapshot import Absent, StateSnapshot
@@ -59,6 +60,7 @@ class ComputedState(Generic[T]):
     ) -> None:
         self._compute = compute
         self._function = single_key_function("ComputedState", name, self._read, is_transient=is_transient)
+        self._beneath = GraphsBeneath(self._function)
         self._pacing = Pacing(
             update_delayer or FixedDelayer(), name=self._function.name, is_transient=self._function.graph.is_transient
         )
@@ -221,6 +223,7 @@ class ComputedState(Generic[T]):
 
     # -- inside: reading ---------------------------------------------------------------------------------------------
     async def _read(self) -> Any:
+        self._beneath.begin()
         return await self._compute()
 
     def _look_up(self) -> tuple[Computed[T], int]:
