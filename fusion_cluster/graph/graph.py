@@ -260,7 +260,8 @@ class Graph:
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop of this graph; None if it has none yet, or that is closed."""
-        return None if self.current_starter is None or self.current_starter.loop.is_closed() else self.current_starter.loop
+        starter = self.current_starter
+        return None if starter is None or starter.loop.is_closed() else starter.loop
 
     def starter(self) -> EagerStarter:
         """Return what starts tasks in the running loop, which from the first call on is the loop of this graph.

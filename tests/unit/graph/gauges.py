@@ -8,7 +8,8 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec
 
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.graph.cause import EVICTED, Cause
 from tests.unit.graph.cells import Gate
 from tests.virtual_time import run_in_virtual_time
 
@@ -102,6 +103,11 @@ def in_virtual_time(
     taken = list(signature.parameters.values())[2:]  # by parameters of the test, not by gauges and graph
     run.__signature__ = signature.replace(parameters=taken)  # type: ignore[attr-defined]
     return run
+
+
+def evict(node: Computed[Any]) -> None:
+    """Invalidate a node as the graph does to make room."""
+    node.function.graph.invalidate_now(node, Cause(EVICTED))
 
 
 async def seconds_until(awaitable: Coroutine[Any, Any, Any]) -> float:

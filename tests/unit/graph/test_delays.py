@@ -13,7 +13,7 @@ import pytest
 from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, State, attach, compute_method
 from fusion_cluster.graph.cause import Cause
 from fusion_cluster.graph.pure.history import OUT_OF_DATE
-from tests.unit.graph.gauges import DELAY_S, Gauges, in_virtual_time, seconds_until
+from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time, seconds_until
 from tests.virtual_time import VirtualTimeLoop
 
 CHANGE = Cause("test", "the first change")
@@ -135,13 +135,13 @@ def _all(graph: Graph, node: Computed[Any]) -> None:
 
 
 def _evicted(graph: Graph, node: Computed[Any]) -> None:
-    graph._evict(node)
+    evict(node)
 
 
 def _with_what_it_used_evicted(graph: Graph, node: Computed[Any]) -> None:
     gauge = graph.functions["Gauges.gauge"].peek(node.arguments)
     assert gauge is not None
-    graph._evict(gauge)
+    evict(gauge)
 
 
 def _replaced(graph: Graph, node: Computed[Any]) -> None:
