@@ -10,7 +10,9 @@ one operation at a time per process, so that they queue here and not in SQLite.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
+from sqlite3 import OperationalError
 from typing import Any
 
 from sqlalchemy import event
@@ -126,7 +128,8 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         cursor.close()
 
     def on_writing_connection(connection: Any, record: object) -> None:
-        set_up(connection, "foreign_keys = ON", "journal_mode = WAL")
+        set_up(connection, "foreign_keys = ON")
+        _switch_to_wal(connection, busy_timeout_s)
 
     def on_reading_connection(connection: Any, record: object) -> None:
         set_up(connection, "query_only = ON")
@@ -146,6 +149,23 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
     return Engines(
         reading, writing, readers=asyncio.Semaphore(_SQLITE_READERS), writers=asyncio.Semaphore(1), finishes_calls=True
     )
+
+
+def _switch_to_wal(connection: Any, busy_timeout_s: float) -> None:
+    """Make the journal a WAL, which a file stays with; SQLite refuses that at once while another connection writes."""
+    deadline = time.monotonic() + busy_timeout_s
+    cursor = connection.cursor()
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            cursor.execute("BEGIN IMMEDIATE")  # which waits for the other to end
+            cursor.execute("COMMIT")
+        else:
+            cursor.close()
+            return
 
 
 def _create(url: URL, **options: Any) -> AsyncEngine:

@@ -173,6 +173,19 @@ async def test_an_operation_that_cannot_get_the_write_lock_in_time_fails_and_the
     await database.dispose()
 
 
+async def test_a_new_file_that_another_process_writes_is_waited_for(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "shelves.db")
+    other.execute("CREATE TABLE other (id)")
+    other.execute("BEGIN IMMEDIATE")
+    database = Database(f"sqlite:///{tmp_path}/shelves.db")
+    creating = asyncio.create_task(database.create_tables(Base.metadata))
+    assert not (await asyncio.wait([creating], timeout=0.2))[0], "it waits, and does not fail"
+    other.commit()
+    other.close()
+    await creating
+    await database.dispose()
+
+
 async def test_tables_can_be_created_again_and_at_once(tmp_path: Path) -> None:
     databases = [Database(f"sqlite:///{tmp_path}/shelves.db") for _ in range(5)]
     await asyncio.gather(*(database.create_tables([Base.metadata]) for database in databases))
