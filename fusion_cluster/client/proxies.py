@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, attach
+from fusion_cluster.graph.cause import REMOTE
 from fusion_cluster.host import service_annotations
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.v1 import session_pb2
@@ -65,13 +66,13 @@ class ClientHost:
             Exception: what the method raised.
         """
         arguments, value = self._function_codecs(node.function)
-        invalidate = node.invalidate
+        invalidate = self._graph.invalidate_now
         peer = self._peer
         call = peer.read(
             node.function.name,
             arguments.encode(node.arguments),
             timeout_s=self._timeout_s,
-            on_invalidated=lambda _id: invalidate(),
+            on_invalidated=lambda _id: invalidate(node, REMOTE),
         )
         result = await call
         node.on_invalidated(lambda _node: peer.unsubscribe(call.id))

@@ -27,7 +27,7 @@ from fusion_cluster.errors import (
     ShardUnavailable,
 )
 from fusion_cluster.graph import DONE, Computed, Key
-from fusion_cluster.graph.cause import MOVED
+from fusion_cluster.graph.cause import MOVED, REMOTE
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
@@ -154,10 +154,12 @@ class ClusterHost(Host):
     async def _read(self, node: Computed[Any], slot: int) -> Any:
         route = self.routes[node.function.name]
         arguments = route.arguments.encode(node.arguments)
-        invalidate = node.invalidate
+        invalidate = self.graph.invalidate_now
 
         async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
-            call = peer.read(route.name, arguments, timeout_s=timeout_s, on_invalidated=lambda _id: invalidate())
+            call = peer.read(
+                route.name, arguments, timeout_s=timeout_s, on_invalidated=lambda _id: invalidate(node, REMOTE)
+            )
             result = await call
             node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
             return result
