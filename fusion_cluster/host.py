@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from fusion_cluster.commands import BoundCommand, Turns, collect_publication, record_invalidation, run_command
 from fusion_cluster.errors import UnknownMethod, UsageError
 from fusion_cluster.graph import DONE, Computed, ComputeFunction, ComputeService, Graph, Key, attach, service_methods
+from fusion_cluster.graph.hosting import run_body
 
 if TYPE_CHECKING:
     from fusion_cluster.app import App
@@ -173,9 +174,7 @@ class LocalHost(Host):
     def __init__(self, app: App, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf) -> None:
         super().__init__(app, max_nodes=max_nodes, max_bytes=max_bytes, runs_bodies=True)
 
-    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
-        """Run the body."""
-        return node.function.compute(node.arguments)
+    produce = staticmethod(run_body)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Every body runs here."""

@@ -163,7 +163,7 @@ class Computation(msgspec.Struct, eq=False):
         if node._computation is not self:
             return  # abandoned before it began
         try:
-            value = await function.produce(node)
+            value = await function.hosting.produce(node)
         except asyncio.CancelledError:
             self._end_without_output()
         except Exception as error:
@@ -242,6 +242,11 @@ class Computation(msgspec.Struct, eq=False):
 
     def _tell_waiters(self) -> None:
         waiters, self.waiters = self.waiters, {}
+        if len(waiters) == 1:  # most often it is the one that has started this, in its first step
+            (waiter,) = waiters
+            if waiter.dependent is None and waiter.on_done is None:
+                waiter.computation = None
+                return
         node = self.node
         interested: list[Callable[[Computed[Any]], object]] = []
         for waiter in waiters:

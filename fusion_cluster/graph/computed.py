@@ -43,7 +43,8 @@ class Computed(Node[T_co]):
     """One result of a compute method: a key, a version, an output (value or error) and a state.
 
     Await it for its value; the first await starts the computation. Inside another computation, awaiting it, and reading
-    `value` or `error`, make it a dependency. An invalidated computed keeps its output.
+    `value` or `error`, make it a dependency. An invalidated computed keeps its output; awaited inside a computation, it
+    gives the up-to-date value of its key.
 
     A computed, like its graph, belongs to one event loop and one thread.
     """
@@ -55,15 +56,16 @@ class Computed(Node[T_co]):
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         # In C an `await` statement does the same without making a generator, where there is nothing to wait for.
-        try:
-            value = self._value
-        except AttributeError:
-            pass
-        else:
-            dependent = _get_current()
-            if dependent is not None:
-                capture(dependent, self)
-            return value
+        if self._state == CONSISTENT:
+            try:
+                value = self._value
+            except AttributeError:
+                pass
+            else:
+                dependent = _get_current()
+                if dependent is not None:
+                    capture(dependent, self)
+                return value
         try:
             return (yield from self._use())
         finally:
@@ -229,9 +231,15 @@ class Computed(Node[T_co]):
         if dependent is not None and dependent is not self:
             capture(dependent, self)
 
-    def _or_current(self) -> Computed[T_co]:
-        """Return this one, or the current one of its key if this will never have an output of its own."""
+    def _or_current(self, dependent: Node[Any] | None = None) -> Computed[T_co]:
+        """Return this one, or the current one of its key if this cannot stand for it.
+
+        It cannot if it will never have an output of its own. Nor can one that is out of date stand for it in a
+        computation, whose result is given also to those who have come after the change.
+        """
         node = self
+        if node._state > CONSISTENT and dependent is not None and dependent._state == COMPUTING:
+            node = node.function.lookup(node.arguments)
         while node._state == INVALIDATED and not node.has_output:
             node = node.function.lookup(node.arguments)
         return node
@@ -265,7 +273,7 @@ class Computed(Node[T_co]):
     def _arrive(self, waiter: Waiter | None = None) -> Generator[Any, Any, Computed[T_co]]:
         """Wait for an output and make it a dependency of the current computation; return the node that has it."""
         dependent = _get_current()
-        node = self if waiter is not None else self._or_current()
+        node = self if waiter is not None else self._or_current(dependent)
         if not node.has_output:
             waiter = waiter or enter(node, dependent)
             if waiter.computation is not None:

@@ -24,10 +24,11 @@ class EagerStarter:
     Each runs in a copy of the context of its start.
     """
 
-    __slots__ = ("_depth", "_first_step", "_take_call", "loop")
+    __slots__ = ("_depth", "_first_step", "_has_factory", "_take_call", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self._has_factory = loop.get_task_factory() is not None  # its tasks are made by it, and begin when it says
         self._depth = 0
         self._first_step: Callable[[], object] | None = None
         self._take_call = self._take
@@ -39,7 +40,7 @@ class EagerStarter:
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Return a task that has run its first step, and may be done; or one that will begin in the next turn."""
         loop: Any = self.loop
-        if self._depth >= MAX_DEPTH or loop.get_task_factory() is not None:
+        if self._depth >= MAX_DEPTH or self._has_factory:
             return self.start_later(coroutine, name)
         self._depth += 1
         try:

@@ -30,7 +30,6 @@ class ComputeFunction:
         options: what its decorator was told.
         body: the method as written, bound to its instance.
         hosting: where values come from.
-        produce: `hosting.produce`.
         graph: the graph that its computeds are in.
         has_lifetime: a value is kept for some time at least, or at most.
         is_positional: all arguments can be given by position.
@@ -51,7 +50,6 @@ class ComputeFunction:
         "name",
         "options",
         "outdated",
-        "produce",
         "service_name",
         "signature",
         "source",
@@ -77,7 +75,6 @@ class ComputeFunction:
         self.body = body
         self.is_positional = signature.positional_count == len(signature.parameter_names)
         self.hosting = hosting
-        self.produce = hosting.produce
         self.graph = graph
         self.has_lifetime = options.min_cache_duration > 0 or options.auto_invalidation_delay < math.inf
         self.is_plain = not self.has_lifetime and graph.max_bytes == math.inf

@@ -11,7 +11,7 @@ from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.graph.computation import Waiter
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.context import current_computation
-from fusion_cluster.graph.core import Node, capture
+from fusion_cluster.graph.core import CONSISTENT, Node, capture
 from fusion_cluster.graph.waiting import enter
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
     dependent = current_computation.get()
     results: list[Any] = []
     for awaitable in awaitables:  # most often all are there
-        if type(awaitable) is not Computed:
+        if type(awaitable) is not Computed or awaitable._state != CONSISTENT:
             break
         try:
             value = awaitable._value
@@ -148,7 +148,7 @@ class _Gathering:
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _add_computed(self, index: int, computed: Computed[Any]) -> None:
-        node = computed._or_current()
+        node = computed._or_current(self._dependent)
         if node.has_output:
             self._read(index, node)
             return

@@ -28,6 +28,14 @@ DONE = Done()
 """The one instance needed."""
 
 
+def run_body(node: Computed[Any]) -> Coroutine[Any, Any, Any]:
+    """Return the coroutine of the node's body, to be run here."""
+    function = node.function
+    if function.is_positional:  # as `compute` does; each miss comes by here
+        return function.body(*node.arguments)
+    return function.compute(node.arguments)
+
+
 class GraphHosting:
     """A hosting whose computeds are all computed in its own graph. It knows no commands.
 
@@ -43,9 +51,7 @@ class GraphHosting:
         """The graph that holds the computeds."""
         return self._graph
 
-    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
-        """Return the coroutine of the node's body."""
-        return node.function.compute(node.arguments)
+    produce = staticmethod(run_body)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Tell that delays are kept here: there is no other owner."""

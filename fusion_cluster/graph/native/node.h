@@ -97,7 +97,7 @@ Node_am_await(Node *self)
         }
         Py_DECREF(waiter);
     }
-    if (self->output != NULL && !self->is_failed)
+    if (self->output != NULL && !self->is_failed && self->state == CONSISTENT)
         return Py_NewRef((PyObject *)self);
     return PyObject_CallMethodNoArgs((PyObject *)self, str_use);
 }

@@ -171,14 +171,14 @@ async def test_a_handle_called_outside_and_awaited_inside_is_a_dependency(host: 
     assert dependencies_of(reader.get()) == [handle]
 
 
-async def test_reading_an_invalidated_computed_outdates_the_reader(host: Host) -> None:
+async def test_reading_the_old_value_of_an_invalidated_computed_outdates_the_reader(host: Host) -> None:
     cells: Cells = host(Cells(a=1))
     old = cells.cell("a")
     await old
     await cells.put("a", 2)
 
     async def read() -> int:
-        return await old
+        return old.value
 
     reader = host(Reader(read))
     assert await reader.get() == 1
@@ -308,3 +308,73 @@ async def test_overriding_methods_reach_the_overridden_body_without_a_node(host:
     assert await cells.double("a") == 202
     assert cells.log == ["a", "2*a"]
     assert graph.stats.nodes == 2
+
+
+@pytest.mark.parametrize("waits_by_gather", [False, True])
+async def test_a_computed_that_was_invalidated_before_a_body_awaits_it_gives_the_new_value(
+    host: Host, waits_by_gather: bool
+) -> None:
+    """Else a caller who has come after the change, and has joined the computation, would be given the old one."""
+
+    class Holder(ComputeService):
+        def __init__(self, cells: Cells) -> None:
+            self.cells = cells
+            self.held = asyncio.Event()
+            self.changed = asyncio.Event()
+
+        @compute_method
+        async def total(self) -> int:
+            cell = self.cells.cell("a")
+            self.held.set()
+            await self.changed.wait()
+            if waits_by_gather:
+                (value,) = await gather(cell)
+                return value
+            return await cell
+
+    cells: Cells = host(Cells(a=1))
+    holder: Holder = host(Holder(cells))
+    assert await cells.cell("a") == 1
+    early = asyncio.ensure_future(value_of(holder.total()))
+    await holder.held.wait()
+    await cells.put("a", 2)
+    late = asyncio.ensure_future(value_of(holder.total()))
+    await asyncio.sleep(0)
+    holder.changed.set()
+    assert await late == 2
+    assert await early == 2
+    await cells.put("a", 3)
+    assert await holder.total() == 3
+
+
+async def test_a_computed_that_is_out_of_date_while_it_computes_is_not_waited_for_by_who_comes_later(
+    host: Host,
+) -> None:
+    class Holder(ComputeService):
+        def __init__(self, cells: Cells) -> None:
+            self.cells = cells
+            self.held = asyncio.Event()
+            self.changed = asyncio.Event()
+
+        @compute_method
+        async def total(self) -> int:
+            cell = self.cells.cell("a")
+            self.held.set()
+            await self.changed.wait()
+            return await cell
+
+    cells: Cells = host(Cells(a=1))
+    holder: Holder = host(Holder(cells))
+    gate = cells.gate("a")
+    direct = asyncio.ensure_future(value_of(cells.cell("a")))
+    await gate.entered.wait()  # it has read 1
+    early = asyncio.ensure_future(value_of(holder.total()))
+    await holder.held.wait()
+    await cells.put("a", 2)
+    late = asyncio.ensure_future(value_of(holder.total()))
+    await asyncio.sleep(0)
+    holder.changed.set()
+    assert await late == 2
+    assert await early == 2
+    gate.open()
+    assert await direct == 1
