@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextvars import ContextVar
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.context import current_computation
+from fusion_cluster.graph.context import running_computation
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.service import Hosting
 
@@ -73,9 +72,9 @@ def running_command() -> CommandContext | None:
 
 
 def is_computing() -> bool:
-    """Whether the caller is the body of a compute method."""
-    node = current_computation.get()
-    return node is not None and not cast(Computed[Any], node).has_output
+    """Whether the caller is the body of a compute method, under `isolated()` too."""
+    node = running_computation.get()
+    return node is not None and node._computation is not None
 
 
 def collect_publication(start: Callable[[bool], Awaitable[None]]) -> Awaitable[None]:

@@ -11,7 +11,7 @@ import pytest
 from fusion_cluster.app import App
 from fusion_cluster.commands import BoundCommand, command, running_command
 from fusion_cluster.errors import InvalidArgument, UsageError
-from fusion_cluster.graph import ComputeService, Key, compute_method
+from fusion_cluster.graph import ComputeService, Key, compute_method, isolated
 from fusion_cluster.host import LocalHost
 from tests.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host
 from tests.waiting import until
@@ -432,3 +432,29 @@ async def test_no_task_or_context_is_left_behind(host: LocalHost, shelves: Shelv
     assert not len(host.turns)
     assert running_command() is None
     gc.collect()
+
+
+async def test_a_compute_method_cannot_change_data_under_isolated_either(tmp_path: Path) -> None:
+    class Meddling(ComputeService):
+        shelves: Shelves
+
+        @compute_method
+        async def by_command(self) -> str:
+            with isolated():
+                return await self.shelves.put(1, 5)
+
+        @compute_method
+        async def by_operation(self) -> None:
+            with isolated():
+                async with self.database.operation():
+                    pass
+
+    async with (
+        shelves_host(tmp_path) as shelves,
+        App("m", [Shelves, Meddling], database=shelves.app.database).local() as host,
+    ):
+        meddling = host.service(Meddling)
+        with pytest.raises(UsageError, match="a compute method cannot call it"):
+            await meddling.by_command()
+        with pytest.raises(UsageError, match="a compute method cannot change data"):
+            await meddling.by_operation()
