@@ -1,4 +1,5 @@
-"""Links are cut, held up and shards killed at random while everybody reads and writes: only correct results."""
+"""Links are cut and held up, shards killed, timers late, all at random, while everybody reads and writes: only correct
+results."""
 
 from __future__ import annotations
 
@@ -8,12 +9,29 @@ import random
 import pytest
 
 from fusion_cluster.errors import FusionError
+from fusion_cluster.link import Peer
 from fusion_cluster.testing import LocalCluster
 from tests.sheet import Cells, Sheet, app, fresh_store
 
 ROWS = 3
 CELL = 7
 READ_LEASE_S = 0.25
+
+
+class Timers:
+    """The timers of all links, which end read leases among other things: while they are late, they do nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.are_late = False
+        in_time = Peer._on_tick
+
+        def on_tick(peer: Peer) -> None:
+            if self.are_late and peer._loop is not None and not peer._is_closed:
+                peer._tick = peer._loop.call_later(READ_LEASE_S / 10, peer._on_tick)
+            else:
+                in_time(peer)
+
+        monkeypatch.setattr(Peer, "_on_tick", on_tick)
 
 
 class Run:
@@ -23,8 +41,9 @@ class Run:
         floor: the last value whose command has returned; no read that starts later may give less.
     """
 
-    def __init__(self, cluster: LocalCluster, seed: int) -> None:
+    def __init__(self, cluster: LocalCluster, seed: int, timers: Timers | None) -> None:
         self.cluster = cluster
+        self.timers = timers
         self.rng = random.Random(seed)
         self.floor = 0
         self.reads = 0
@@ -71,6 +90,9 @@ class Run:
         while not self.is_over:
             await asyncio.sleep(self.rng.random() * 0.05)
             shard_id = self.rng.randrange(3)
+            if self.timers is not None and self.rng.random() < 0.3:
+                await self.oversleep(self.timers, shard_id)
+                continue
             match self.rng.randrange(4):
                 case 0:
                     self.note(f"cut {shard_id}")
@@ -90,12 +112,33 @@ class Run:
                 case _:
                     pass
 
+    async def oversleep(self, timers: Timers, shard_id: int) -> None:
+        """As a process that was stopped: nothing comes from a shard, and no timer has told that the lease is over."""
+        self.note(f"late timers, hold {shard_id}")
+        timers.are_late = True
+        self.cluster.hold_links(shard_id)
+        await asyncio.sleep(self.rng.random() * 4 * READ_LEASE_S)
+        self.note(f"timers in time, release {shard_id}")
+        self.cluster.release_links(shard_id)
+        timers.are_late = False
+
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_read_is_older_than_the_last_command_whatever_breaks(seed: int) -> None:
+    await read_write_and_disrupt(seed, None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_nor_is_it_when_timers_come_too_late_to_end_read_leases(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await read_write_and_disrupt(seed, Timers(monkeypatch))
+
+
+async def read_write_and_disrupt(seed: int, timers: Timers | None) -> None:
     store = fresh_store()
     async with LocalCluster(app, shards=3, read_lease_s=READ_LEASE_S, call_timeout_s=5.0) as cluster:
-        run = Run(cluster, seed)
+        run = Run(cluster, seed, timers)
         second = cluster.new_host("second driver")
         tasks = [
             asyncio.create_task(run.read(cluster.service(Sheet))),
