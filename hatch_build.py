@@ -100,7 +100,7 @@ def build_in_place() -> None:
     """
     made_of_ns = _newest_input_ns()  # as it is now: a source that changes under the compiler is newer
     with tempfile.TemporaryDirectory() as folder:
-        built = build(Path(folder))
+        built = build(Path(folder), source=SOURCE)
         fresh = EXTENSION.with_name(f"{EXTENSION.name}.{os.getpid()}")
         shutil.copyfile(built, fresh)
     os.utime(fresh, ns=(made_of_ns, made_of_ns))

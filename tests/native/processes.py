@@ -1,0 +1,80 @@
+"""Runs of Python in a process of their own, for what must be arranged before an interpreter starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+import hatch_build
+
+TIMEOUT_S = 900
+GRAPH_TESTS = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=200", "tests/unit/graph")
+SANITIZE = (
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+    "-g",
+    "-O1",
+    "-UNDEBUG",
+)
+
+needs_compiler = pytest.mark.skipif(hatch_build.compiler() is None, reason="there is no C compiler")
+
+
+def python(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    interpreter: str = sys.executable,
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in the root of the checkout; `environment` is added to this process's."""
+    return subprocess.run(
+        [interpreter, *arguments],
+        cwd=hatch_build.ROOT,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def passes(run: subprocess.CompletedProcess[str]) -> bool:
+    """Tell whether a run has ended well; print what it said if not, for pytest to show."""
+    if run.returncode:
+        print(f"exit status {run.returncode}\n{run.stdout[-20_000:]}")
+    return run.returncode == 0
+
+
+def compiled(
+    folder: Path, flags: Sequence[str], source: Path = hatch_build.SOURCE, module: str = hatch_build.MODULE
+) -> Path:
+    """Return the extension compiled with these flags; fail the test, with what the compiler says, where that fails."""
+    try:
+        return hatch_build.build(folder, source=source, module=module, flags=flags)
+    except hatch_build.NotBuilt as reason:
+        pytest.fail(f"{reason}\n{reason.output}")
+
+
+def sanitizer_environment() -> dict[str, str]:
+    """Return what an interpreter that loads an extension compiled with `SANITIZE` needs; skip where it is not there."""
+    compiler = hatch_build.compiler()
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    asked = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
+    runtime = Path(asked.stdout.strip())
+    if not runtime.is_absolute() or not runtime.exists():
+        pytest.skip(f"{compiler} has no runtime of its address sanitizer")
+    return {
+        "LD_PRELOAD": str(runtime.resolve()),
+        "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=64",  # what Python leaks at its end is not ours
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",
+    }
