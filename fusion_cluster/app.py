@@ -19,6 +19,7 @@ from fusion_cluster.blocking import BlockingHost
 from fusion_cluster.commands import Command
 from fusion_cluster.errors import UnknownMethod, UnknownService, UsageError
 from fusion_cluster.graph import (
+    DEFAULT_HISTORY,
     DEFAULT_OPTIONS,
     Bodies,
     ComputeMethod,
@@ -157,7 +158,9 @@ class App:
         raise UnknownMethod(f"no method {method!r} in the service {service!r}; there are: {known}", field="method")
 
     @asynccontextmanager
-    async def local(self, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf) -> AsyncIterator[LocalHost]:
+    async def local(
+        self, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf, history: int = DEFAULT_HISTORY
+    ) -> AsyncIterator[LocalHost]:
         """The whole app in this process and event loop: one graph, no network.
 
         Bodies with `offload=RayTask(...)` run as Ray tasks if this process has called `ray.init()`, else in threads.
@@ -165,8 +168,9 @@ class App:
         Args:
             max_nodes: hard bound on the number of cached results.
             max_bytes: hard bound on the bytes that they take, by estimate (`size_of`).
+            history: how many of the last events are kept, for `why` and `story`; a large number keeps whole chains.
         """
-        host = LocalHost(self, max_nodes=max_nodes, max_bytes=max_bytes)
+        host = LocalHost(self, max_nodes=max_nodes, max_bytes=max_bytes, history=history)
         host.bodies.task_runner = _local_task_runner()
         try:
             yield host
@@ -176,7 +180,12 @@ class App:
                 await self.database.dispose()
 
     def local_blocking(
-        self, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf, timeout_s: float | None = None
+        self,
+        *,
+        max_nodes: int = 1_000_000,
+        max_bytes: float = math.inf,
+        history: int = DEFAULT_HISTORY,
+        timeout_s: float | None = None,
     ) -> BlockingHost[LocalHost]:
         """The whole app in this process for code without an event loop: it has one in a thread of its own.
 
@@ -186,9 +195,10 @@ class App:
         Args:
             max_nodes: hard bound on the number of cached results.
             max_bytes: hard bound on the bytes that they take, by estimate (`size_of`).
+            history: how many of the last events are kept, for `why` and `story`.
             timeout_s: how long one read or command may take; None: as long as it takes.
         """
-        return BlockingHost(self.local(max_nodes=max_nodes, max_bytes=max_bytes), timeout_s=timeout_s)
+        return BlockingHost(self.local(max_nodes=max_nodes, max_bytes=max_bytes, history=history), timeout_s=timeout_s)
 
     def cluster(self, *, namespace: str = "fusion-cluster") -> AbstractAsyncContextManager[Host]:
         """Join the app's cluster from any process of the Ray cluster that runs it (driver, task, actor).

@@ -10,12 +10,33 @@ import asyncio
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from fusion_cluster.commands import BoundCommand, Turns, collect_publication, record_invalidation, run_command
+from fusion_cluster.commands import (
+    BoundCommand,
+    Turns,
+    collect_publication,
+    record_invalidation,
+    run_command,
+    running_command,
+)
 from fusion_cluster.errors import UnknownMethod, UsageError
-from fusion_cluster.graph import DONE, Computed, ComputeFunction, ComputeService, Graph, Key, attach, service_methods
+from fusion_cluster.graph import (
+    DEFAULT_HISTORY,
+    DONE,
+    Cause,
+    Computed,
+    ComputeFunction,
+    ComputeService,
+    Explanation,
+    Graph,
+    Key,
+    StoryEntry,
+    attach,
+    service_methods,
+)
+from fusion_cluster.graph.cause import call_site
 from fusion_cluster.graph.hosting import run_body
 
 if TYPE_CHECKING:
@@ -31,6 +52,7 @@ class Host(ABC):
         app: the app to host.
         max_nodes: hard bound on the number of nodes in the graph.
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
+        history: how many of the graph's last events are kept, for `why` and `story`.
         runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
 
     Attributes:
@@ -39,9 +61,15 @@ class Host(ABC):
         loop: the event loop in which it was made, if it was in one.
     """
 
-    def __init__(self, app: App, *, max_nodes: int, max_bytes: float, runs_bodies: bool) -> None:
+    def __init__(self, app: App, *, max_nodes: int, max_bytes: float, history: int, runs_bodies: bool) -> None:
         self.app = app
-        self.graph = Graph(max_nodes=max_nodes, max_bytes=max_bytes, size_of=app.size_of, is_transient=app.is_transient)
+        self.graph = Graph(
+            max_nodes=max_nodes,
+            max_bytes=max_bytes,
+            size_of=app.size_of,
+            is_transient=app.is_transient,
+            history=history,
+        )
         self.bodies = app.new_bodies()
         self.loop = _loop_now()
         self.commands: dict[str, BoundCommand[..., Any]] = {}
@@ -83,6 +111,35 @@ class Host(ABC):
             raise UnknownMethod(f"no command {name!r} in the app {self.app.name!r}", field="method")
         return command
 
+    # -- why -----------------------------------------------------------------------------------
+    def why(self, method: str, /, *args: object, **kwargs: object) -> Explanation | None:
+        """Tell why a key is out of date here, or was when it was invalidated last.
+
+        >>> print(host.why("Carts.total", "c1"))
+
+        Args:
+            method: the compute method's full name.
+            args: its arguments.
+            kwargs: those that are given by name.
+
+        Returns:
+            None if this process knows nothing of the key: it was never asked for here, or so long ago that it is
+            forgotten.
+
+        Raises:
+            UnknownMethod: there is no such compute method.
+            InvalidArgument: the arguments are not those of the method.
+        """
+        return self.graph.why(self._key(method, args, kwargs))
+
+    def story(self, method: str, /, *args: object, **kwargs: object) -> list[StoryEntry]:
+        """Tell what has happened to a key here, oldest first, as far back as is known (see `why`)."""
+        return self.graph.story(self._key(method, args, kwargs))
+
+    def _key(self, method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Key:
+        function = self.function(method)
+        return Key(function.service_name, function.method_name, function.signature.bind(args, kwargs))
+
     # -- what a service is attached to (graph.service.Hosting) ------------------------------------
     @abstractmethod
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
@@ -93,8 +150,8 @@ class Host(ABC):
         """Whether the timers of the node (errors, auto-invalidation) run here: only where its body ran."""
 
     @abstractmethod
-    def publish(self, keys: Sequence[Key], barrier: bool) -> Awaitable[None]:
-        """Invalidate keys here at once and at their owners.
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> Awaitable[None]:
+        """Invalidate keys, each for its cause, here at once and at their owners.
 
         The awaitable ends when the owners have applied it and, with `barrier`, when no replica anywhere serves a value
         that depended on the old data.
@@ -113,9 +170,11 @@ class Host(ABC):
         waits for it before it returns.
         """
         key = Key(function.service_name, function.method_name, arguments)
-        if record_invalidation(key, self.publish):
+        command = running_command()
+        cause = call_site() if command is None else call_site("command", command.run)
+        if record_invalidation(key, cause, self.publish):
             return DONE
-        return collect_publication(lambda barrier: self.publish([key], barrier))
+        return collect_publication(lambda barrier: self.publish({key: cause}, barrier))
 
     async def close(self) -> None:
         """Cancel what still computes."""
@@ -171,8 +230,15 @@ def service_annotations(service: type[ComputeService]) -> dict[str, Any]:
 class LocalHost(Host):
     """The whole app in one process and event loop."""
 
-    def __init__(self, app: App, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf) -> None:
-        super().__init__(app, max_nodes=max_nodes, max_bytes=max_bytes, runs_bodies=True)
+    def __init__(
+        self,
+        app: App,
+        *,
+        max_nodes: int = 1_000_000,
+        max_bytes: float = math.inf,
+        history: int = DEFAULT_HISTORY,
+    ) -> None:
+        super().__init__(app, max_nodes=max_nodes, max_bytes=max_bytes, history=history, runs_bodies=True)
 
     produce = staticmethod(run_body)
 
@@ -180,10 +246,10 @@ class LocalHost(Host):
         """Every body runs here."""
         return True
 
-    def publish(self, keys: Sequence[Key], barrier: bool) -> Awaitable[None]:
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> Awaitable[None]:
         """Invalidate the keys: with one graph, that is all there is to wait for."""
-        for key in keys:
-            self.function(f"{key.service}.{key.method}").invalidate(key.arguments)
+        for key, cause in keys.items():
+            self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
         return DONE
 
     def execute(

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from fusion_cluster.blocking.portal import Portal
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.graph import Computed, Key, isolated
+from fusion_cluster.graph.cause import from_here
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -68,7 +69,7 @@ class ComputedView(Generic[T_co]):
 
     def invalidate(self) -> None:
         """Mark it and its transitive dependents as out of date."""
-        self._portal.run(self._computed.invalidate)
+        self._portal.run(from_here(self._computed.invalidate))
 
     def when_invalidated(self, timeout_s: float | None = None) -> None:
         """Wait until it is out of date.

@@ -10,6 +10,8 @@ from typing import Any
 from fusion_cluster.blocking.changes import BlockingIterator, ComputedView, changes_of
 from fusion_cluster.blocking.portal import Portal
 from fusion_cluster.errors import CommandOutcomeUnknown, DeadlineExceeded
+from fusion_cluster.graph import Explanation, StoryEntry
+from fusion_cluster.graph.cause import from_here
 from fusion_cluster.graph.facade import FacadeClasses, Port, Unreachable
 
 
@@ -79,7 +81,7 @@ class BlockingMethod:
 
     def invalidate(self, *args: Any, **kwargs: Any) -> None:
         """Invalidate the result for these arguments; returns when the key's owner has done it."""
-        self._port.run(partial(self._method.invalidate, *args, **kwargs))
+        self._port.run(from_here(partial(self._method.invalidate, *args, **kwargs)))
 
     def peek(self, *args: Any, **kwargs: Any) -> ComputedView[Any] | None:
         """Return the computed for these arguments if there is a consistent one; never computes."""
@@ -89,6 +91,16 @@ class BlockingMethod:
     def changes(self, *args: Any, **kwargs: Any) -> BlockingIterator[ComputedView[Any]]:
         """Iterate over the up-to-date computed now, and another after each change. Waits as long as it takes."""
         return changes_of(partial(self._method.changes, *args, **kwargs), self._port.portal)
+
+    def why(self, *args: Any, **kwargs: Any) -> Explanation | None:
+        """Tell why the result for these arguments is out of date, or was when it was invalidated last."""
+        explanation: Explanation | None = self._port.run(partial(self._method.why, *args, **kwargs))
+        return explanation
+
+    def story(self, *args: Any, **kwargs: Any) -> list[StoryEntry]:
+        """Tell what has happened to the result for these arguments, oldest first."""
+        story: list[StoryEntry] = self._port.run(partial(self._method.story, *args, **kwargs))
+        return story
 
 
 class BlockingCommand:
@@ -149,4 +161,4 @@ class BlockingState:
         (found,) = self._port.run(lambda: [getattr(self._state, name)])
         if not callable(found):
             return found
-        return lambda *args, **kwargs: self._port.run(partial(found, *args, **kwargs))
+        return lambda *args, **kwargs: self._port.run(from_here(partial(found, *args, **kwargs)))

@@ -13,9 +13,9 @@ from typing import Any, TypeVar, cast
 from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, attach
-from fusion_cluster.graph.cause import REMOTE
 from fusion_cluster.host import service_annotations
 from fusion_cluster.link.peer import Peer
+from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, value_codec
 from fusion_cluster.wire.errors import decode_error
@@ -72,7 +72,7 @@ class ClientHost:
             node.function.name,
             arguments.encode(node.arguments),
             timeout_s=self._timeout_s,
-            on_invalidated=lambda _id: invalidate(node, REMOTE),
+            on_invalidated=lambda _id: invalidate(node, replica_cause(call, "the gateway")),
         )
         result = await call
         node.on_invalidated(lambda _node: peer.unsubscribe(call.id))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, Final
 
+from fusion_cluster.graph.abridged import abridged_arguments
+from fusion_cluster.graph.cause import Cause, CommandRun
 from fusion_cluster.graph.context import running_computation
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.service import Hosting
 
-Publisher = Callable[[Sequence[Key], bool], Awaitable[None]]
-"""`publish(keys, barrier)`: invalidate keys, here at once and at their owners.
+Publisher = Callable[[Mapping[Key, Cause], bool], Awaitable[None]]
+"""`publish(keys, barrier)`: invalidate keys, each for its cause, here at once and at their owners.
 
 The publication has begun when it returns, and goes on whether it is awaited or not. What it returns can be awaited any
 number of times; that ends when the owners have applied it and, with a barrier, no replica serves what depended on the
@@ -31,15 +34,21 @@ class CommandContext:
         is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
     """
 
-    __slots__ = ("_publications", "barrier", "command_id", "hosting", "is_open", "name")
-
-    def __init__(self, name: str, command_id: str, hosting: Hosting, *, barrier: bool) -> None:
+    def __init__(
+        self, name: str, command_id: str, hosting: Hosting, *, barrier: bool, arguments: tuple[Any, ...] = ()
+    ) -> None:
         self.name = name
         self.command_id = command_id
         self.hosting = hosting
         self.barrier = barrier
         self.is_open = True
+        self._arguments = arguments
         self._publications: list[Awaitable[None]] = []
+
+    @cached_property
+    def run(self) -> CommandRun:
+        """This run as the causes of invalidations name it."""
+        return CommandRun(self.name, abridged_arguments(self._arguments), self.command_id)
 
     def add(self, publication: Awaitable[None]) -> None:
         """Let the command's return wait for a publication."""

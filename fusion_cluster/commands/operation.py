@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fusion_cluster.commands.context import Publisher, is_computing, running_command, unhurt
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.cause import Cause
 from fusion_cluster.graph.key import Key
 
 
@@ -50,8 +51,9 @@ class Operation:
         self.state = OperationState.OPEN
         self.surrounding = running_operation()
         self.task = asyncio.current_task()
-        # What to invalidate with the commit, by who publishes it; in order of recording, each key once.
-        self._recorded: dict[Publisher, dict[Key, None]] = {}
+        # What to invalidate with the commit, by who publishes it; in order of recording, each key once, with the cause
+        # that was given first.
+        self._recorded: dict[Publisher, dict[Key, Cause]] = {}
 
     @property
     def invalidations(self) -> tuple[Key, ...]:
@@ -63,7 +65,7 @@ class Operation:
         """Whether invalidations can be recorded with it."""
         return self.state in (OperationState.OPEN, OperationState.COMMITTING)
 
-    def invalidate(self, key: Key, publish: Publisher) -> None:
+    def invalidate(self, key: Key, cause: Cause, publish: Publisher) -> None:
         """Record an invalidation, for `publish` to make when the operation has been committed.
 
         Raises:
@@ -71,13 +73,13 @@ class Operation:
         """
         if not self.is_open:
             raise UsageError(f"the operation has been {self.state.value}")
-        self._recorded.setdefault(publish, {})[key] = None
+        self._recorded.setdefault(publish, {}).setdefault(key, cause)
 
     def hand_over(self, other: Operation) -> None:
         """Let another operation, whose transaction this one shares, make the invalidations recorded here."""
         for publish, keys in self._recorded.items():
-            for key in keys:
-                other.invalidate(key, publish)
+            for key, cause in keys.items():
+                other.invalidate(key, cause, publish)
         self._recorded.clear()
 
     def publish(self) -> list[Awaitable[None]]:
@@ -92,7 +94,7 @@ class Operation:
         failure: Exception | None = None
         for publish, keys in self._recorded.items():
             try:
-                publications.append(unhurt(publish(list(keys), barrier)))
+                publications.append(unhurt(publish(keys, barrier)))
             except Exception as error:  # one that fails keeps no other from its own
                 failure = failure or error
         self._recorded.clear()
@@ -116,15 +118,16 @@ def running_operation() -> Operation | None:
     return operation if operation is not None and not is_computing() else None
 
 
-def record_invalidation(key: Key, publish: Publisher) -> bool:
+def record_invalidation(key: Key, cause: Cause, publish: Publisher) -> bool:
     """Record an invalidation with the operation that the caller is a part of; False when there is none.
 
     Args:
         key: what to invalidate with the commit.
+        cause: why.
         publish: makes the invalidation when the time has come.
     """
     operation = running_operation()
     if operation is None:
         return False
-    operation.invalidate(key, publish)
+    operation.invalidate(key, cause, publish)
     return True

@@ -33,7 +33,13 @@ async def run_command(
         CommandOutcomeUnknown: it was carried out, but an owner of what it invalidated could not be reached in time.
         Exception: what the command raised, or, when it succeeded, the error of a publication.
     """
-    context = CommandContext(command.name, command_id or uuid.uuid4().hex, command.hosting, barrier=command.barrier)
+    context = CommandContext(
+        command.name,
+        command_id or uuid.uuid4().hex,
+        command.hosting,
+        barrier=command.barrier,
+        arguments=arguments,
+    )
     token = current_command.set(context)
     try:
         with isolated():

@@ -1,5 +1,6 @@
 """The dependency graph: compute methods, computeds, invalidation. One process, one event loop, no IO of its own."""
 
+from fusion_cluster.graph.cause import Cause, CommandRun, Place
 from fusion_cluster.graph.computation import Waiter
 from fusion_cluster.graph.compute_method import (
     BoundComputeMethod,
@@ -9,12 +10,13 @@ from fusion_cluster.graph.compute_method import (
 )
 from fusion_cluster.graph.computed import Computed, State
 from fusion_cluster.graph.context import current_computation, isolated
+from fusion_cluster.graph.explanation import Explanation, Happening, Hop, StoryEntry, Trace
 from fusion_cluster.graph.facade import value_of
 from fusion_cluster.graph.failure import Transiency, TransientClassifier, is_transient
 from fusion_cluster.graph.fence import Fence, Lease
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.gather import gather
-from fusion_cluster.graph.graph import Graph, GraphStats
+from fusion_cluster.graph.graph import DEFAULT_HISTORY, Graph, GraphStats
 from fusion_cluster.graph.hosting import DONE, GraphHosting
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.offload import Bodies, TaskBody, TaskRunner
@@ -23,32 +25,41 @@ from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod,
 from fusion_cluster.graph.signature import REQUIRED, Parameter, Signature
 
 __all__ = [
+    "DEFAULT_HISTORY",
     "DEFAULT_OPTIONS",
     "DONE",
     "REQUIRED",
     "Bodies",
     "BoundComputeMethod",
+    "Cause",
+    "CommandRun",
     "ComputeFunction",
     "ComputeMethod",
     "ComputeMethodDecorator",
     "ComputeOptions",
     "ComputeService",
     "Computed",
+    "Explanation",
     "Fence",
     "Graph",
     "GraphHosting",
     "GraphStats",
+    "Happening",
+    "Hop",
     "Hosting",
     "Key",
     "Lease",
     "Offload",
     "Parameter",
+    "Place",
     "RayTask",
     "ServiceMethod",
     "Signature",
     "State",
+    "StoryEntry",
     "TaskBody",
     "TaskRunner",
+    "Trace",
     "Transiency",
     "TransientClassifier",
     "Waiter",

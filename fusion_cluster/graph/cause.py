@@ -111,7 +111,6 @@ EVICTED: Final = "evicted"
 
 LOST_VALUE: Final = Cause("lost", "its value, which was paged out, could not be computed again")
 MOVED: Final = Cause("moved", "another shard owns its key")
-REMOTE: Final = Cause("remote", "its owner has said so, or could not be relied upon to do so any more")
 REPLACED: Final = Cause("replaced", "a value was set by hand")
 UNKNOWN: Final = Cause("unknown", "nobody has said why")
 

@@ -11,8 +11,10 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.consolidation import give_source
 from fusion_cluster.graph.core import Call, ServiceMethodHit, adopt_descriptor
+from fusion_cluster.graph.explanation import Explanation, StoryEntry
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.hosting import GraphHosting
+from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.graph.signature import REQUIRED
@@ -49,6 +51,18 @@ class BoundComputeMethod(Protocol[P, T_co]):
 
     def changes(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Computed[T_co]]:
         """Give the up-to-date computed now, and another after each change (see `Computed.changes`)."""
+        ...
+
+    def why(self, *args: P.args, **kwargs: P.kwargs) -> Explanation | None:
+        """Tell why the result for these arguments is out of date, or was when it was invalidated last.
+
+        Returns:
+            None if this process knows nothing of it: it was never asked for here, or so long ago that it is forgotten.
+        """
+        ...
+
+    def story(self, *args: P.args, **kwargs: P.kwargs) -> list[StoryEntry]:
+        """Tell what has happened here to the result for these arguments, oldest first, as far back as is known."""
         ...
 
 
@@ -128,10 +142,21 @@ def bind(function: ComputeFunction, descriptor: ServiceMethod, instance: object)
     def changes(*args: Any, **kwargs: Any) -> AsyncIterator[Computed[Any]]:
         return function.find(args, kwargs).changes()
 
+    def why(*args: Any, **kwargs: Any) -> Explanation | None:
+        return function.graph.why(key_of(args, kwargs))
+
+    def story(*args: Any, **kwargs: Any) -> list[StoryEntry]:
+        return function.graph.story(key_of(args, kwargs))
+
+    def key_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+        return Key(function.service_name, function.method_name, arguments_of(args, kwargs))
+
     call.function = function
     call.invalidate = invalidate
     call.peek = peek
     call.changes = changes
+    call.why = why
+    call.story = story
     return cast("BoundComputeMethod[Any, Any]", call)
 
 

@@ -47,6 +47,11 @@ class Failure:
         return self.error.with_traceback(self.traceback)
 
 
+def error_name(failure: Failure | None) -> str | None:
+    """Return the name of the error's class; None where nothing has failed."""
+    return None if failure is None else type(failure.error).__name__
+
+
 def is_transient(error: Exception) -> bool:
     """Default classifier: what the error says of itself (`is_transient`), else what is known of its class.
 

@@ -23,7 +23,7 @@ from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, mark
 from fusion_cluster.graph.delay import postpone
 from fusion_cluster.graph.eager import EagerStarter
 from fusion_cluster.graph.explanation import Explanation, StoryEntry
-from fusion_cluster.graph.failure import Failure, TransientClassifier, is_transient
+from fusion_cluster.graph.failure import TransientClassifier, error_name, is_transient
 from fusion_cluster.graph.fence import Fence
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.key import Key
@@ -34,6 +34,9 @@ from fusion_cluster.graph.recall import explain, tell
 from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
 
 log = logging.getLogger(__name__)
+
+DEFAULT_HISTORY: Final = 4096
+"""How many of its last events a graph keeps unless it is told otherwise."""
 
 _get_thread_id: Final = threading.get_ident
 
@@ -85,7 +88,7 @@ class Graph:
         max_bytes: float = math.inf,
         size_of: SizeOf = estimate_bytes,
         is_transient: TransientClassifier = is_transient,
-        history: int = 4096,
+        history: int = DEFAULT_HISTORY,
     ) -> None:
         if max_nodes < 1:
             raise UsageError("max_nodes must be at least 1", field="max_nodes")
@@ -287,7 +290,7 @@ class Graph:
         if failure is not None or node.function.has_lifetime:
             delay_s, cause = lifetime_of(node)
             if delay_s <= 0:
-                self.registry.history.record(COMPUTED if failure is None else FAILED, node, -1, _name_of(failure))
+                self.registry.history.record(COMPUTED if failure is None else FAILED, node, -1, error_name(failure))
                 self._invalidate_now(node, cause)
                 return
             if delay_s < math.inf:
@@ -296,7 +299,7 @@ class Graph:
             if options.min_cache_duration:
                 self._retention.retain(node, self._now_s() + options.min_cache_duration)
         node._state = CONSISTENT
-        self.registry.completed(node, _name_of(failure))
+        self.registry.completed(node, error_name(failure))
         if self._bytes is not None:
             self._weigh(node)
 
@@ -392,7 +395,3 @@ class Graph:
         computation = self._computations.pop(task, None)
         if computation is not None:
             computation.on_task_ended(task)
-
-
-def _name_of(failure: Failure | None) -> str | None:
-    return None if failure is None else type(failure.error).__name__

@@ -20,6 +20,7 @@ from types import MethodType
 from typing import Any, NoReturn
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.cause import from_here
 from fusion_cluster.graph.crossing import Crossing
 from fusion_cluster.graph.facade import FacadeClasses, Port, Unreachable
 from fusion_cluster.graph.service import ComputeService
@@ -228,13 +229,16 @@ class _CrossedMethod:
 
     def invalidate(self, *args: Any, **kwargs: Any) -> Any:
         """Invalidate the result for these arguments; blocks, or gives what to await, like a call."""
-        return self._port.cross(partial(self._method.invalidate, *args, **kwargs))
+        return self._port.cross(from_here(partial(self._method.invalidate, *args, **kwargs)))
 
     def peek(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: a computed belongs to the graph's thread."""
-        raise UsageError(f"{self.function.name}.peek() and .changes() are for the graph's event loop, not for a thread")
+        raise UsageError(
+            f"{self.function.name}.peek(), .changes(), .why() and .story() are for the graph's event loop, "
+            "not for a thread"
+        )
 
-    changes = peek
+    changes = why = story = peek
 
 
 class _CrossedState:

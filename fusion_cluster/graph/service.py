@@ -128,7 +128,7 @@ class UnhostedMethod:
         """Raise `UsageError`."""
         raise UsageError(self._message)
 
-    invalidate = peek = changes = __call__
+    invalidate = peek = changes = why = story = __call__
 
 
 class ComputeService:

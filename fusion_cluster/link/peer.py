@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Final, cast
 
 from fusion_cluster.errors import FusionError, HandshakeRefused, ProtocolError, ShardUnavailable
@@ -249,17 +250,25 @@ class Peer:
         self._start(call)
         return await call
 
-    def invalidate(self, keys: Sequence[tuple[str, bytes]], *, barrier: int = 0) -> asyncio.Future[Result]:
+    def invalidate(
+        self, keys: Sequence[tuple[str, bytes]], *, barrier: int = 0, origins: Sequence[str] = ()
+    ) -> asyncio.Future[Result]:
         """Ask the owner to invalidate keys ("Service.method" and encoded arguments).
 
         Args:
             keys: which.
             barrier: the freshness barrier on whose behalf; the answer then comes when it is settled there. 0: none.
+            origins: what each of the keys is invalidated for, in words for people.
 
         Returns:
             Done when the owner has answered; with ShardUnavailable when this peer is closed before.
         """
-        request = Invalidate(keys=[KeyReference(method=m, arguments=a) for m, a in keys], barrier=barrier)
+        request = Invalidate(barrier=barrier)
+        numbers: dict[str, int] = {"": 0}
+        for (method, arguments), origin in zip(keys, origins or repeat(""), strict=False):
+            number = numbers.setdefault(origin, len(numbers))
+            request.keys.append(KeyReference(method=method, arguments=arguments, origin=number))
+        request.origins.extend(list(numbers)[1:])
         call = PeerCall(CallKind.INVALIDATION, "", b"", invalidate=request, peer=self)
         future = call.future = asyncio.get_running_loop().create_future()
         self._start(call)

@@ -21,6 +21,19 @@ class CallKind(IntEnum):
     INVALIDATION = 2
 
 
+class OutdatedBy(IntEnum):
+    """Why a read is reported as out of date."""
+
+    OWNER = 0
+    """The owner says so."""
+    LEASE = 1
+    """The owner was not heard of for a read lease."""
+    CARRIER = 2
+    """The connection was lost: the owner may have said so since."""
+    CLOSE = 3
+    """The session was closed."""
+
+
 _READ: Final = CallKind.READ
 _INFINITY: Final = float("inf")
 _MAX_TIMEOUT_MS: Final = 2**32 - 1
@@ -41,6 +54,7 @@ class OutgoingCall(Struct, eq=False):
         id: given by the session at `start`; 0 before.
         state: see `states`; set by the session alone.
         is_reported: the read's invalidation has been reported, or is not to be.
+        outdated_by: why, once it has been.
         result: there while the call is part of an `Answered` event; whoever takes it lets go of it, for it keeps the
             memory of its whole frame.
         slot_map_version: of the Moved that answered it.
@@ -56,6 +70,7 @@ class OutgoingCall(Struct, eq=False):
     id: int = 0
     state: CallerCall = CallerCall.WAITING
     is_reported: bool = False
+    outdated_by: OutdatedBy = OutdatedBy.OWNER
     result: Result | None = None
     slot_map_version: int = 0
 

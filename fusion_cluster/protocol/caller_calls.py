@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument, ShardUnavailable
-from fusion_cluster.protocol.call import CallKind, OutgoingCall, add_calls, check_text
+from fusion_cluster.protocol.call import CallKind, OutdatedBy, OutgoingCall, add_calls, check_text
 from fusion_cluster.protocol.endings import closed, late
 from fusion_cluster.protocol.events import Answered, CallerEvent, Failed, MovedAway, Outdated
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
@@ -153,7 +153,7 @@ class CallerCalls:
         for call in self._pending.values():
             call.state = _ON_DETACH[call.state]
         self.are_relied_on = False
-        return self._outdate_answered()
+        return self._outdate_answered(OutdatedBy.CARRIER)
 
     def write(self, frame: ClientFrame, now_s: float, *, with_calls: bool) -> None:
         """Put what the owner has yet to be told into a frame that is about to leave."""
@@ -245,12 +245,13 @@ class CallerCalls:
         in_flight = [call for call in self._pending.values() if _is_read_in_flight(call)]
         for call in in_flight:
             call.is_reported = True
+            call.outdated_by = OutdatedBy.LEASE
         self.are_relied_on = False
         events: list[CallerEvent] = [Outdated(in_flight)] if in_flight else []
         if self._answered:
             self._unsubscribed.extend(self._answered)
             self._on_output()
-        return events + self._outdate_answered()
+        return events + self._outdate_answered(OutdatedBy.LEASE)
 
     def review(self) -> None:
         """See whether some of them still live by the read lease."""
@@ -272,9 +273,9 @@ class CallerCalls:
         for call in self._pending.values():
             call.state = _ENDED
         self._pending.clear()
-        return [*failures, *self._outdate_answered()]
+        return [*failures, *self._outdate_answered(OutdatedBy.CLOSE)]
 
-    def _outdate_answered(self) -> list[CallerEvent]:
+    def _outdate_answered(self, outdated_by: OutdatedBy) -> list[CallerEvent]:
         if not self._answered:
             return []
         calls = list(self._answered.values())
@@ -282,6 +283,7 @@ class CallerCalls:
         for call in calls:
             call.state = _ENDED
             call.is_reported = True
+            call.outdated_by = outdated_by
         return [Outdated(calls)]
 
 

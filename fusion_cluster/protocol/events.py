@@ -35,7 +35,10 @@ class Answered(Struct, frozen=True):
 
 
 class Outdated(Struct, frozen=True):
-    """Reads whose value is out of date, or cannot be proved fresh any more. Each read is named once at most."""
+    """Reads whose value is out of date, or cannot be proved fresh any more: `call.outdated_by` of each says which.
+
+    Each read is named once at most.
+    """
 
     calls: Sequence[OutgoingCall]
 

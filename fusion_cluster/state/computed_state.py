@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, isolated
+from fusion_cluster.graph.cause import Cause, call_site
 from fusion_cluster.state.beneath import GraphsBeneath
 from fusion_cluster.state.pacing import Pacing, is_being_cancelled
 from fusion_cluster.state.single_key import single_key_function
@@ -23,6 +24,9 @@ from fusion_cluster.state.update_delayer import FixedDelayer, UpdateDelayer
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+_INITIAL: Final = Cause("state", "it was only what is shown before the first computation")
+_RETRY: Final = Cause("retry", "it is computed again, after a transient error")
 
 
 class ComputedState(Generic[T]):
@@ -73,7 +77,7 @@ class ComputedState(Generic[T]):
         self._shown_number = 0
         if not isinstance(initial, Absent):
             computed: Computed[T] = self._function.assign_value((), initial)
-            computed.invalidate()
+            self._function.graph.invalidate_now(computed, _INITIAL)
             self._snapshot = StateSnapshot(computed=computed, last_successful=computed)
 
     def __repr__(self) -> str:
@@ -209,7 +213,7 @@ class ComputedState(Generic[T]):
     # -- what it is told ---------------------------------------------------------------------------------------------
     def invalidate(self) -> None:
         """Mark the value as out of date; it is updated after the delay, like after any other invalidation."""
-        self._function.invalidate(())
+        self._function.invalidate((), call_site("state", f"invalidate() of {self._function.name}"))
         self._pacing.end_standing()
 
     def update_now(self) -> None:
@@ -271,7 +275,7 @@ class ComputedState(Generic[T]):
                 if snapshot is self._snapshot:
                     break  # else a reader has updated it meanwhile, and the wait begins anew
             if self._snapshot.retry_count and self._snapshot.computed is not None:
-                self._snapshot.computed.invalidate()
+                self._function.graph.invalidate(self._snapshot.computed, _RETRY)
 
     async def _update(self) -> None:
         self._pacing.is_hurried = False

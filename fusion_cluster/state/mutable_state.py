@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, isolated
+from fusion_cluster.graph.cause import REPLACED, Cause, call_site
 from fusion_cluster.graph.equality import is_equal
 from fusion_cluster.state.single_key import single_key_function
 from fusion_cluster.state.snapshot import StateSnapshot
@@ -86,7 +87,7 @@ class MutableState(Generic[T]):
         if self._error is None and is_equal(self._value, value):
             return
         self._value, self._error, self._last_successful = value, None, None
-        self._on_changed()
+        self._on_changed(call_site("state", f"set() of {self._function.name}"))
 
     def update(self, updater: Callable[[T], T]) -> None:
         """Set the value to `updater(value)`; this always invalidates, also when the result is equal.
@@ -97,7 +98,7 @@ class MutableState(Generic[T]):
         if self._error is not None:
             raise self._error
         self._value = updater(self._value)
-        self._on_changed()
+        self._on_changed(call_site("state", f"update() of {self._function.name}"))
 
     def set_error(self, error: Exception) -> None:
         """Set an error, which every read raises until the next `set`. The very error that it holds changes nothing.
@@ -113,7 +114,7 @@ class MutableState(Generic[T]):
             self._last_successful = self.computed
         self._error = error
         self._error_count += 1
-        self._on_changed()
+        self._on_changed(call_site("state", f"set_error() of {self._function.name}"))
 
     # -- for those who follow it -------------------------------------------------------------------------------------
     async def changes(self) -> AsyncIterator[Computed[T]]:
@@ -146,16 +147,16 @@ class MutableState(Generic[T]):
             raise self._error
         return self._value
 
-    def _on_changed(self) -> None:
+    def _on_changed(self, cause: Cause) -> None:
         """Let the new output take the place of the old one."""
         self._update_count += 1
         before, self._snapshot = self._snapshot, None
-        self._put()
+        self._put(cause)
         if before is not None:
             before.next_update.announce()
 
-    def _put(self) -> Computed[T]:
+    def _put(self, cause: Cause = REPLACED) -> Computed[T]:
         """Replace the computed by a new one with the present value or error."""
         if self._error is not None:
-            return self._function.assign_error((), self._error)
-        return self._function.assign_value((), self._value)
+            return self._function.assign_error((), self._error, cause)
+        return self._function.assign_value((), self._value, cause)

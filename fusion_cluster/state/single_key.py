@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting, Signature
+
+_HISTORY: Final = 64
+"""How many events a state remembers: there may be many states."""
 
 
 async def _read(self: object) -> Any:
@@ -27,7 +30,10 @@ def single_key_function(
         body: computes the value.
         is_transient: tells which errors may go away by themselves; that of all graphs when None.
     """
-    graph = Graph(max_nodes=1) if is_transient is None else Graph(max_nodes=1, is_transient=is_transient)
+    if is_transient is None:
+        graph = Graph(max_nodes=1, history=_HISTORY)
+    else:
+        graph = Graph(max_nodes=1, history=_HISTORY, is_transient=is_transient)
     function = ComputeFunction(
         service_name=service_name,
         method_name=name,

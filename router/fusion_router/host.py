@@ -12,7 +12,7 @@ import logging
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,17 +26,17 @@ from fusion_cluster.errors import (
     NotOwner,
     ShardUnavailable,
 )
-from fusion_cluster.graph import DONE, Computed, Key
-from fusion_cluster.graph.cause import MOVED, REMOTE
+from fusion_cluster.graph import DEFAULT_HISTORY, DONE, Cause, Computed, Key
+from fusion_cluster.graph.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
+from fusion_cluster.link.replica_cause import replica_cause, sent_origin, told_by
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barriers
 from fusion_router.links import Dial, Links
-from fusion_router.outbox import Outbox, Reference
+from fusion_router.outbox import Outbox, Reference, Told, messages_of
 from fusion_router.route import Route, routes_of
 
 logger = logging.getLogger(__name__)
@@ -48,9 +48,6 @@ LONGEST_PAUSE_S = 1.0
 
 RETRY_PAUSE_S = 0.05
 """How long to wait before a shard that could not be reached is tried again, unless a new slot map comes first."""
-
-_REFERENCE_OVERHEAD = 32
-"""Bytes that a key takes in a message besides its name and arguments, at most."""
 
 
 class ClusterHost(Host):
@@ -67,6 +64,7 @@ class ClusterHost(Host):
         call_timeout_s: how long a read or command may take when its caller says nothing, retries included.
         max_nodes: hard bound on the number of nodes in the graph.
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
+        history: how many of the graph's last events are kept, for `why` and `story`.
     """
 
     def __init__(
@@ -82,6 +80,7 @@ class ClusterHost(Host):
         call_timeout_s: float = 10.0,
         max_nodes: int = 1_000_000,
         max_bytes: float = math.inf,
+        history: int = DEFAULT_HISTORY,
     ) -> None:
         self.routes = routes_of(app)
         self.peer_id = peer_id
@@ -96,7 +95,9 @@ class ClusterHost(Host):
         self._outboxes: dict[int, Outbox] = {}
         # Publications that somebody may wait for.
         self._confirmations: set[asyncio.Future[None]] = set()
-        super().__init__(app, max_nodes=max_nodes, max_bytes=max_bytes, runs_bodies=shard_id is not None)
+        super().__init__(
+            app, max_nodes=max_nodes, max_bytes=max_bytes, history=history, runs_bodies=shard_id is not None
+        )
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
         self.links.on_fence = self.graph.fence.lower
         self.graph.fence.add(self.links)
@@ -157,8 +158,12 @@ class ClusterHost(Host):
         invalidate = self.graph.invalidate_now
 
         async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
+            owner = f"shard {self._owner(slot)}"
             call = peer.read(
-                route.name, arguments, timeout_s=timeout_s, on_invalidated=lambda _id: invalidate(node, REMOTE)
+                route.name,
+                arguments,
+                timeout_s=timeout_s,
+                on_invalidated=lambda _id: invalidate(node, replica_cause(call, owner)),
             )
             result = await call
             node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
@@ -195,7 +200,7 @@ class ClusterHost(Host):
         return route.result.decode_msgpack(result.value)
 
     # -- invalidations ----------------------------------------------------------------------
-    def publish(self, keys: Sequence[Key], barrier: bool) -> Awaitable[None]:
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> Awaitable[None]:
         """Invalidate keys here at once and at their owners; see `Host.publish`.
 
         Raises:
@@ -222,25 +227,29 @@ class ClusterHost(Host):
             told.add_done_callback(on_told)
         return confirmed
 
-    def apply_invalidations(self, references: Iterable[session_pb2.KeyReference]) -> None:
-        """Invalidate keys that another process says have changed."""
-        for reference in references:
+    def apply_invalidations(self, request: session_pb2.Invalidate, peer_id: str) -> None:
+        """Invalidate keys that another process, `peer_id`, says have changed."""
+        causes = [told_by(peer_id, origin) for origin in ("", *request.origins)]
+        for reference in request.keys:
             function = self.function(reference.method)
-            function.invalidate(self.routes[reference.method].arguments.decode_msgpack(reference.arguments))
+            arguments = self.routes[reference.method].arguments.decode_msgpack(reference.arguments)
+            function.invalidate(arguments, causes[reference.origin if reference.origin < len(causes) else 0])
 
-    def _apply(self, keys: Sequence[Key]) -> dict[int, list[Reference]]:
+    def _apply(self, keys: Mapping[Key, Cause]) -> dict[int, dict[Reference, str]]:
         """Invalidate here; returns what the other owners have to be told, by shard."""
-        remote: defaultdict[int, list[Reference]] = defaultdict(list)
-        for key in keys:
+        remote: defaultdict[int, dict[Reference, str]] = defaultdict(dict)
+        origins: dict[Cause, str] = {}
+        for key, cause in keys.items():
             name = f"{key.service}.{key.method}"
-            self.function(name).invalidate(key.arguments)
+            self.function(name).invalidate(key.arguments, cause)
             route = self.routes[name]
             slot = route.slot(key.arguments)
             if not self._owns(slot):
-                remote[self._owner(slot)].append((name, route.arguments.encode(key.arguments)))
+                origin = origins.get(cause) or origins.setdefault(cause, sent_origin(cause))
+                remote[self._owner(slot)][name, route.arguments.encode(key.arguments)] = origin
         return remote
 
-    def _apply_with_barrier(self, keys: Sequence[Key], confirmed: asyncio.Future[None], barrier: int) -> int:
+    def _apply_with_barrier(self, keys: Mapping[Key, Cause], confirmed: asyncio.Future[None], barrier: int) -> int:
         """Invalidate here and begin to tell the other owners on behalf of a barrier; returns how many there are."""
         remote = self._apply(keys)
         for shard_id, references in remote.items():
@@ -255,19 +264,17 @@ class ClusterHost(Host):
             outbox = self._outboxes[shard_id] = Outbox(partial(self._tell_all, shard_id, 0))
         return outbox
 
-    async def _deliver(
-        self, shard_id: int, references: list[Reference], barrier: int, confirmed: asyncio.Future[None]
-    ) -> None:
+    async def _deliver(self, shard_id: int, references: Told, barrier: int, confirmed: asyncio.Future[None]) -> None:
         """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
         refusal = await self._tell_all(shard_id, barrier, references)
         if refusal is not None:
             _fail(confirmed, refusal)
         self.barriers.answered(barrier)
 
-    async def _tell_all(self, shard_id: int, barrier: int, references: list[Reference]) -> Exception | None:
+    async def _tell_all(self, shard_id: int, barrier: int, references: Told) -> Exception | None:
         """Tell an owner of keys, in as many messages as it takes; returns the error of one that will not do it."""
         refusal: Exception | None = None
-        messages = _messages(references)
+        messages = messages_of(references)
         for message in messages:
             # A barrier goes with the last one: it settles what the others have brought about, too.
             failure = await self._tell(shard_id, message, barrier if message is messages[-1] else 0)
@@ -276,7 +283,7 @@ class ClusterHost(Host):
                 refusal = refusal or failure
         return refusal
 
-    async def _tell(self, shard_id: int, references: list[Reference], barrier: int) -> Exception | None:
+    async def _tell(self, shard_id: int, references: Told, barrier: int) -> Exception | None:
         """One message to an owner, until it is answered: nothing else would make its computeds fresh again.
 
         Returns:
@@ -287,7 +294,7 @@ class ClusterHost(Host):
             peer = self.links.peer(shard_id)
             if peer is not None:
                 try:
-                    result = await peer.invalidate(references, barrier=barrier)
+                    result = await peer.invalidate(list(references), barrier=barrier, origins=list(references.values()))
                 except (ClusterError, CommandError, HandshakeRefused) as error:
                     logger.debug("shard %d: %s; trying again", shard_id, error)
                 except FusionError as error:
@@ -356,20 +363,6 @@ class ClusterHost(Host):
         for outbox in self._outboxes.values():
             await outbox.close()
         await super().close()
-
-
-def _messages(references: list[Reference]) -> list[list[Reference]]:
-    """The references, in as few messages as the size of a frame allows."""
-    messages: list[list[Reference]] = []
-    room = 0
-    for name, arguments in references:
-        size = 4 * len(name) + len(arguments) + _REFERENCE_OVERHEAD
-        if size > room:
-            messages.append([])
-            room = MAX_PAYLOAD_SIZE - _REFERENCE_OVERHEAD
-        room -= size
-        messages[-1].append((name, arguments))
-    return messages
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

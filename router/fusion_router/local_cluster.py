@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 from fusion_cluster.app import App
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import ComputeService
+from fusion_cluster.graph import DEFAULT_HISTORY, ComputeService
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.memory import MemoryCarrier, memory_pair
@@ -53,6 +53,7 @@ class LocalCluster:
         call_timeout_s: how long a read or command may take, retries included.
         max_nodes: bound on each member's graph.
         max_bytes: the same in bytes, by estimate.
+        history: how many of its last events each member's graph keeps, for `why` and `story`.
 
     Example:
         >>> async with LocalCluster(app, shards=3) as cluster:
@@ -69,6 +70,7 @@ class LocalCluster:
         call_timeout_s: float = 10.0,
         max_nodes: int = 1_000_000,
         max_bytes: float = math.inf,
+        history: int = DEFAULT_HISTORY,
     ) -> None:
         if shards < 1:
             raise UsageError("a cluster needs at least one shard", field="shards")
@@ -78,6 +80,7 @@ class LocalCluster:
         self._call_timeout_s = call_timeout_s
         self._max_nodes = max_nodes
         self._max_bytes = max_bytes
+        self._history = history
         self._shard_count = shards
         self._epochs = dict.fromkeys(range(shards), 0)
         self._hosts: list[ClusterHost] = []
@@ -115,6 +118,7 @@ class LocalCluster:
             call_timeout_s=self._call_timeout_s,
             max_nodes=self._max_nodes,
             max_bytes=self._max_bytes,
+            history=self._history,
         )
         host.set_slot_map(self.slot_map)
         self._hosts.append(host)

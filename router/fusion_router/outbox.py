@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 
 logger = logging.getLogger(__name__)
+
+_REFERENCE_OVERHEAD: Final = 32
+"""Bytes that a key takes in a message besides its name and arguments, at most."""
 
 Reference = tuple[str, bytes]
 """A key as links carry it: the method's full name and the encoded arguments."""
 
-Tell = Callable[[list[Reference]], Awaitable[Exception | None]]
+Told = Mapping[Reference, str]
+"""Keys to invalidate, each with what for, in words for people; "" where there is nothing to say."""
+
+Tell = Callable[[Told], Awaitable[Exception | None]]
 """Tells the owner, until it has answered; returns the error of an owner that will not do it."""
 
 
@@ -27,15 +36,16 @@ class Outbox:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._waiting: dict[Reference, None] = {}
+        self._waiting: dict[Reference, str] = {}
         # Done when what waits now is confirmed; None while nothing waits.
         self._confirmed: asyncio.Future[None] | None = None
         self._sender: asyncio.Task[None] | None = None
 
-    def add(self, references: Iterable[Reference]) -> asyncio.Future[None]:
+    def add(self, references: Told) -> asyncio.Future[None]:
         """Put keys into the next message; the future is done when the owner has confirmed them, or has refused."""
         loop = asyncio.get_running_loop()
-        self._waiting.update(dict.fromkeys(references))
+        for reference, origin in references.items():
+            self._waiting.setdefault(reference, origin)
         if self._confirmed is None:
             self._confirmed = loop.create_future()
         if self._sender is None:
@@ -50,7 +60,7 @@ class Outbox:
 
     async def _send(self) -> None:
         while self._confirmed is not None:
-            references, self._waiting = list(self._waiting), {}
+            references, self._waiting = self._waiting, {}
             confirmed, self._confirmed = self._confirmed, None
             try:
                 refusal = await self._tell(references)
@@ -63,3 +73,22 @@ class Outbox:
                 confirmed.set_exception(refusal)
                 confirmed.exception()  # whoever waits gets it; nobody has to
         self._sender = None
+
+
+def messages_of(references: Told) -> list[dict[Reference, str]]:
+    """The references, in as few messages as the size of a frame allows."""
+    messages: list[dict[Reference, str]] = []
+    room = 0
+    latest = ""
+    for (name, arguments), origin in references.items():
+        size = 4 * len(name) + len(arguments) + _REFERENCE_OVERHEAD
+        if origin != latest:
+            size += 4 * len(origin)  # counted more than once if several take turns: there is room for that
+        if size > room:
+            messages.append({})
+            size += 4 * len(origin) if origin == latest else 0
+            room = MAX_PAYLOAD_SIZE - _REFERENCE_OVERHEAD
+        latest = origin
+        room -= size
+        messages[-1][name, arguments] = origin
+    return messages

@@ -167,7 +167,7 @@ class Serving:
             session.send_error(request.id, 0, encode_error(refusal), subscribed=False)
             return
         try:
-            self._host.apply_invalidations(request.keys)
+            self._host.apply_invalidations(request, session.peer_id)
         except FusionError as error:
             session.send_error(request.id, 0, encode_error(error), subscribed=False)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from fusion_cluster.app import App
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.database import Database
-from fusion_cluster.graph import Key
+from fusion_cluster.graph import Cause, Key
 from fusion_cluster.host import LocalHost
 from tests.shelves import Base, ShelfRow, Shelves, Stock
 from tests.waiting import until
@@ -55,7 +55,7 @@ class Published(LocalHost):
 
     keys: list[Key]
 
-    def publish(self, keys: Sequence[Key], barrier: bool) -> asyncio.Future[None]:
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> asyncio.Future[None]:
         super().publish(keys, barrier)
         self.keys.extend(keys)
         loop = asyncio.get_running_loop()

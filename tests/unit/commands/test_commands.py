@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -11,7 +11,7 @@ import pytest
 from fusion_cluster.app import App
 from fusion_cluster.commands import BoundCommand, command, running_command
 from fusion_cluster.errors import InvalidArgument, UsageError
-from fusion_cluster.graph import ComputeService, Key, compute_method, isolated
+from fusion_cluster.graph import Cause, ComputeService, Key, compute_method, isolated
 from fusion_cluster.host import LocalHost
 from tests.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host
 from tests.waiting import until
@@ -308,7 +308,7 @@ class SlowHost(LocalHost):
         self.barriers: list[bool] = []
         self.confirmations: list[asyncio.Future[None]] = []
 
-    def publish(self, keys: Sequence[Key], barrier: bool) -> asyncio.Future[None]:
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> asyncio.Future[None]:
         super().publish(keys, barrier)
         self.published.append(tuple(keys))
         self.barriers.append(barrier)

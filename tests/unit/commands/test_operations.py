@@ -17,6 +17,7 @@ from fusion_cluster.commands.scope import OperationScope
 from fusion_cluster.database import Database
 from fusion_cluster.errors import CommandOutcomeUnknown, UsageError
 from fusion_cluster.graph import ComputeService, compute_method
+from fusion_cluster.graph.cause import UNKNOWN
 from fusion_cluster.host import LocalHost
 from tests.shelves import Base, Gate, ShelfRow, Shelves, Stock, shelves_host
 from tests.waiting import until
@@ -296,7 +297,7 @@ async def test_a_recorded_invalidation_after_the_end_is_a_usage_error(shelves: S
     async with shelves.database.operation() as operation:
         pass
     with pytest.raises(UsageError, match="committed"):
-        operation.invalidate(shelves.amount(1).key, host.publish)
+        operation.invalidate(shelves.amount(1).key, UNKNOWN, host.publish)
 
 
 # -- one in another ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fusion_cluster.errors import PermissionDenied
-from fusion_router.outbox import Outbox, Reference
+from fusion_router.outbox import Outbox, Reference, Told
 from tests.waiting import until
 
 
@@ -19,8 +19,8 @@ class Owner:
         self.is_back = asyncio.Event()
         self.refusal: Exception | None = None
 
-    async def tell(self, references: list[Reference]) -> Exception | None:
-        self.messages.append(references)
+    async def tell(self, references: Told) -> Exception | None:
+        self.messages.append(list(references))
         await self.is_back.wait()
         return self.refusal
 
@@ -32,9 +32,9 @@ def key(number: int) -> Reference:
 async def test_what_comes_while_a_message_is_under_way_goes_with_the_next_and_each_key_once() -> None:
     owner = Owner()
     outbox = Outbox(owner.tell)
-    first = outbox.add([key(1)])
+    first = outbox.add({key(1): ""})
     await until(lambda: owner.messages)
-    later = [outbox.add([key(number % 3)]) for number in range(5_000)]
+    later = [outbox.add({key(number % 3): ""}) for number in range(5_000)]
     assert not first.done()
     owner.is_back.set()
     await asyncio.gather(first, *later)
@@ -45,19 +45,19 @@ async def test_a_refusal_reaches_those_whose_keys_were_refused_and_the_next_mess
     owner = Owner()
     outbox = Outbox(owner.tell)
     owner.refusal = PermissionDenied("no")
-    refused = outbox.add([key(1)])
+    refused = outbox.add({key(1): ""})
     owner.is_back.set()
     with pytest.raises(PermissionDenied):
         await refused
     owner.refusal = None
-    await outbox.add([key(2)])
+    await outbox.add({key(2): ""})
     assert owner.messages == [[key(1)], [key(2)]]
 
 
 async def test_closing_gives_up_what_waits() -> None:
     owner = Owner()
     outbox = Outbox(owner.tell)
-    waiting = outbox.add([key(1)])
+    waiting = outbox.add({key(1): ""})
     await until(lambda: owner.messages)
     await outbox.close()
     assert not waiting.done()
@@ -66,14 +66,14 @@ async def test_closing_gives_up_what_waits() -> None:
 async def test_a_fault_while_telling_reaches_those_who_wait_and_the_next_message_goes_on() -> None:
     told: list[list[Reference]] = []
 
-    async def tell(references: list[Reference]) -> Exception | None:
-        told.append(references)
+    async def tell(references: Told) -> Exception | None:
+        told.append(list(references))
         if len(told) == 1:
             raise RuntimeError("a bug")
         return None
 
     outbox = Outbox(tell)
     with pytest.raises(RuntimeError, match="a bug"):
-        await asyncio.wait_for(outbox.add([key(1)]), 1.0)
-    await asyncio.wait_for(outbox.add([key(2)]), 1.0)
+        await asyncio.wait_for(outbox.add({key(1): ""}), 1.0)
+    await asyncio.wait_for(outbox.add({key(2): ""}), 1.0)
     assert told == [[key(1)], [key(2)]]

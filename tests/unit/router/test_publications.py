@@ -9,6 +9,7 @@ import pytest
 from fusion_cluster import App, ComputeService, compute_method
 from fusion_cluster.errors import ShardUnavailable, UnknownMethod
 from fusion_cluster.graph import Key
+from fusion_cluster.graph.cause import UNKNOWN
 from fusion_cluster.link.acceptor import AcceptorLimits
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE, SessionLimits
 from fusion_cluster.testing import LocalCluster
@@ -36,7 +37,9 @@ async def test_more_keys_than_one_message_holds_reach_their_owner(barrier: bool)
         for node in read:
             await node
         owner = cluster.shards[0].host.service(Texts)
-        await cluster.new_host("writer").publish([Key("Texts", "length", (text,)) for text in arguments], barrier)
+        await cluster.new_host("writer").publish(
+            {Key("Texts", "length", (text,)): UNKNOWN for text in arguments}, barrier
+        )
         assert not any(owner.length.peek(argument) for argument in arguments)
         if barrier:
             assert not any(node.is_consistent for node in read)
@@ -65,7 +68,7 @@ async def test_the_refusal_of_an_owner_is_the_publishers(store: Store, barrier: 
         owner = cluster.shards[0].host
         del owner.graph.functions["Cells.get"]  # as in a process with another version of the app
         with pytest.raises(UnknownMethod):
-            await cluster.host.publish([Key("Cells", "get", (3,))], barrier)
+            await cluster.host.publish({Key("Cells", "get", (3,)): UNKNOWN}, barrier)
         owner.graph.add(cluster.host.function("Cells.get"))
 
 
