@@ -31,7 +31,7 @@ def postpone(node: Node[Any], cause: Cause) -> bool:
     if function.source is not None:
         function.source.invalidate(node.arguments, cause)  # by which this very node may be reached first
     loop = graph.loop
-    if node._state != CONSISTENT or cause.kind == EVICTED or loop is None or graph.is_closed:
+    if node._state != CONSISTENT or cause.kind == EVICTED or loop is None:
         return False
     if function.source is not None:
         # What it still depends on is its source, which waits itself.

@@ -277,6 +277,23 @@ async def test_errors_expire_and_are_not_heard_of_again_while_they_last(gauges: 
 
 
 @in_virtual_time
+async def test_an_error_that_will_not_last_confirms_nothing(gauges: Gauges, graph: Graph) -> None:
+    class Impatient(Exception):
+        def __init__(self, message: str) -> None:
+            super().__init__(message)
+            self.retry_after_s = 100.0
+
+    gauges.values["a"] = Impatient("busy")
+    level = gauges.level("a")
+    await level.update()
+    level.on_invalidated(ignore)
+    gauges.values["a"] = Impatient("busy")
+    gauges.values["a"].retry_after_s = 0.0
+    gauges.gauge.invalidate("a")
+    assert await seconds_until(level.when_invalidated()) == pytest.approx(DELAY_S)
+
+
+@in_virtual_time
 async def test_an_error_that_is_no_result_is_not_taken_for_confirmation(gauges: Gauges, graph: Graph) -> None:
     class NoResult(FusionError):
         is_memoized = False

@@ -31,22 +31,28 @@ async def consolidating(gauges: Gauges, value: object = 2) -> Computed[Any]:
 
 
 # -- changes in the midst of it --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("is_by_hand", [False, True])
 @pytest.mark.parametrize("label", ["gauge a", "level a"])
 @in_virtual_time
 async def test_a_change_while_the_target_is_computed_outdates_it_at_once(
-    gauges: Gauges, graph: Graph, label: str
+    gauges: Gauges, graph: Graph, label: str, is_by_hand: bool
 ) -> None:
     gate = gauges.gate(label)
     level = gauges.level("a")
-    reading = asyncio.create_task(value_of(level))
+    reading = [asyncio.create_task(value_of(computed)) for computed in (gauges.shown("a"), level)]
     await gate.entered.wait()
+    if is_by_hand:
+        level.invalidate()
+        graph.validate()
+        assert not is_consolidated(level)
     gauges.put("a", 10)
     graph.validate()
     assert gauges.level("a") is not level
     assert await gauges.level("a") == 1
     gate.open()
-    assert await reading == 0
+    assert await asyncio.gather(*reading) == ["[0]", 0]
     assert level.state is State.INVALIDATED
+    assert await gauges.shown("a") == "[1]"
 
 
 @pytest.mark.parametrize("how", ["by key", "by computed"])
@@ -149,6 +155,21 @@ async def test_readers_that_all_leave_end_the_computation_of_the_source(gauges: 
     assert graph.stats.nodes == 1  # the gauge
     assert await gauges.level("a") == 0
     assert gauges.runs("level a") == 2
+
+
+@in_virtual_time
+async def test_a_source_that_is_done_before_its_readers_leave_is_not_computed_again(
+    gauges: Gauges, graph: Graph
+) -> None:
+    gate = gauges.gate("level a")
+    reader = asyncio.create_task(value_of(gauges.level("a")))
+    await gate.entered.wait()
+    gate.open()
+    reader.cancel()  # comes between the source and the target
+    await asyncio.wait([reader])
+    assert reader.cancelled()
+    assert await gauges.level("a") == 0
+    assert gauges.runs("level a") == 1
 
 
 @in_virtual_time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -130,16 +131,18 @@ async def test_a_cycle_through_a_source_raises_with_its_path(options: Options) -
 @in_virtual_time
 async def test_what_is_computed_to_compare_runs_in_nobodys_context(gauges: Gauges, graph: Graph) -> None:
     seen: list[Any] = []
+    user = ContextVar[str]("user", default="nobody")
 
     class Curious(ComputeService):
         @compute_method(consolidation_delay=0)
         async def level(self) -> int:
             node = current_computation.get()
-            seen.append(None if node is None else node.function.name)
+            seen.append((user.get(), None if node is None else node.function.name))
             return 1
 
         @compute_method
         async def meddling(self) -> int:
+            user.set("me")
             self.level.invalidate()
             await asyncio.sleep(1)
             return 2
@@ -150,7 +153,7 @@ async def test_what_is_computed_to_compare_runs_in_nobodys_context(gauges: Gauge
     curious.level().on_invalidated(ignore)
     meddling = curious.meddling()
     await meddling
-    assert seen == ["Curious.level:source"] * 2
+    assert seen == [("nobody", "Curious.level:source")] * 2
     curious.level.invalidate()
     graph.invalidate_now(curious.level())
     assert meddling.is_consistent

@@ -96,12 +96,16 @@ async def test_delays_of_different_keys_are_their_own(gauges: Gauges, graph: Gra
     assert not second.is_consistent
 
 
+@pytest.mark.parametrize("is_by_hand", [False, True])
 @in_virtual_time
-async def test_what_is_being_computed_is_outdated_at_once(gauges: Gauges, graph: Graph) -> None:
+async def test_what_is_being_computed_is_outdated_at_once(gauges: Gauges, graph: Graph, is_by_hand: bool) -> None:
     gate = gauges.gate("smooth a")
     smooth = gauges.smooth("a")
     reading = asyncio.create_task(value_of(smooth))
     await gate.entered.wait()
+    if is_by_hand:
+        smooth.invalidate()
+        graph.validate()
     gauges.put("a", 2)
     assert gauges.smooth("a") is not smooth  # whoever comes now does not join what began before the change
     assert await gauges.smooth("a") == 2
