@@ -35,8 +35,10 @@ OnSettled = Callable[[], None]
 Answer = Callable[[bool], None]
 """Answers a message of a barrier: True when all that was owed is settled, False when others wait for some of it."""
 
-DRIFT = 1.2
-"""How much longer than a read lease a silent subscriber is waited for: clocks of two hosts differ a little."""
+PATIENCE = 1.4
+"""For how many read leases a silent subscriber is waited for. One for itself; a third, the time between two pings, for
+those that subscribe to it: it may have told them until then that it is there, after it last told us. And clocks of two
+hosts differ a little."""
 
 
 class SubscribedSession(Protocol):
@@ -123,7 +125,7 @@ class Barriers:
     """
 
     def __init__(self, *, read_lease_s: float, succeeds: bool = False) -> None:
-        self._patience_s = read_lease_s * DRIFT
+        self._patience_s = read_lease_s * PATIENCE
         # Until then a predecessor's subscribers may serve its replicas.
         self._quiet_until_s = asyncio.get_running_loop().time() + self._patience_s if succeeds else 0.0
         self._engagements: dict[int, _Engagement] = {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fusion_router.barrier import DRIFT, Barriers, Confirmations
+from fusion_cluster.protocol.lease import ReadLease
+from fusion_router.barrier import PATIENCE, Barriers, Confirmations
 from tests.waiting import until
 
 READ_LEASE_S = 0.1
@@ -82,5 +83,15 @@ async def test_a_subscriber_that_stays_silent_is_dropped_after_its_lease() -> No
     subscriber = Confirmations(session)
     barriers.add(subscriber)
     subscriber.owe()
-    assert await seconds_until_settled(barriers) >= READ_LEASE_S * DRIFT
+    assert await seconds_until_settled(barriers) >= READ_LEASE_S * PATIENCE
     assert session.is_dropped
+
+
+def test_those_whom_a_silent_subscriber_told_of_itself_have_ceased_to_serve_when_it_is_given_up() -> None:
+    """It fell silent just before its next ping, and had just answered theirs."""
+    lease = ReadLease()
+    lease.hello_sent(0.0)
+    lease.begin(READ_LEASE_S)
+    silent_at_s = lease.ping_due_s
+    length_s = lease.until_s
+    assert silent_at_s + length_s < READ_LEASE_S * PATIENCE
