@@ -41,6 +41,11 @@ class Meters(ComputeService):
         self.log.append(f"tens {meter}")
         return await self.read(meter) // 10
 
+    @compute_method(consolidation_delay=DELAY_S)
+    async def sign(self, meter: int) -> bool:
+        """Depends on nothing that would move with it."""
+        return self.values[meter] > 0
+
     @command
     async def put(self, meter: int, value: int) -> None:
         self.values[meter] = value
@@ -166,6 +171,7 @@ async def test_what_moves_to_another_shard_waits_for_nothing(cluster: LocalClust
         for number in range(10):
             await meters.tens(number)
             await meters.smooth(number)
+            await meters.sign(number)
             await walls.shown(number, number)
             if number % 2:
                 meters.tens(number).invalidate()
