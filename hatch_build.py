@@ -93,14 +93,18 @@ def build(folder: Path, *, source: Path = SOURCE, module: str = MODULE, flags: S
 
 
 def build_in_place() -> None:
-    """Compile the extension into the package.
+    """Compile the extension into the package, in the place of one that was made of older sources.
 
     Raises:
-        NotBuilt: there is no compiler, or it failed.
+        NotBuilt: there is no compiler, or it failed; then there is no extension.
     """
     made_of_ns = _newest_input_ns()  # as it is now: a source that changes under the compiler is newer
     with tempfile.TemporaryDirectory() as folder:
-        built = build(Path(folder), source=SOURCE)
+        try:
+            built = build(Path(folder), source=SOURCE)
+        except NotBuilt:
+            EXTENSION.unlink(missing_ok=True)
+            raise
         fresh = EXTENSION.with_name(f"{EXTENSION.name}.{os.getpid()}")
         shutil.copyfile(built, fresh)
     os.utime(fresh, ns=(made_of_ns, made_of_ns))

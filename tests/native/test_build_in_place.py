@@ -53,6 +53,15 @@ def test_it_is_built_when_it_is_not_there_and_when_a_part_of_its_source_is_newer
 
 
 @needs_compiler
+def test_one_that_can_no_longer_be_built_does_not_stay(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hatch_build.main([])
+    change(part)
+    monkeypatch.setenv("CC", "/nonexistent/cc")
+    hatch_build.main([])
+    assert not hatch_build.EXTENSION.exists()
+
+
+@needs_compiler
 def test_one_that_does_not_compile_is_told_with_the_compilers_words(
     part: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
