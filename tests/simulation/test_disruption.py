@@ -11,6 +11,7 @@ import pytest
 from fusion_cluster.errors import FusionError
 from fusion_cluster.link import Peer
 from fusion_cluster.testing import LocalCluster
+from fusion_router.host import ClusterHost
 from tests.sheet import Cells, Sheet, app, fresh_store
 
 ROWS = 3
@@ -19,14 +20,20 @@ READ_LEASE_S = 0.25
 
 
 class Timers:
-    """The timers of all links, which end read leases among other things: while they are late, they do nothing."""
+    """The timers of some hosts' links, which end read leases among other things: while they are late, they do nothing.
+
+    Attributes:
+        hosts: those that serve nobody but themselves. Who has subscribers and is late takes theirs along.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.are_late = False
+        self.hosts: list[ClusterHost] = []
         in_time = Peer._on_tick
 
         def on_tick(peer: Peer) -> None:
-            if self.are_late and peer._loop is not None and not peer._is_closed:
+            is_late = self.are_late and any(peer in host.links._peers.values() for host in self.hosts)
+            if is_late and peer._loop is not None:
                 peer._tick = peer._loop.call_later(READ_LEASE_S / 10, peer._on_tick)
             else:
                 in_time(peer)
@@ -140,6 +147,8 @@ async def read_write_and_disrupt(seed: int, timers: Timers | None) -> None:
     async with LocalCluster(app, shards=3, read_lease_s=READ_LEASE_S, call_timeout_s=5.0) as cluster:
         run = Run(cluster, seed, timers)
         second = cluster.new_host("second driver")
+        if timers is not None:
+            timers.hosts = [cluster.host, second]
         tasks = [
             asyncio.create_task(run.read(cluster.service(Sheet))),
             asyncio.create_task(run.read(second.service(Sheet))),
