@@ -18,7 +18,7 @@ def abridged(value: object) -> str:
     """Return the `repr` of a value in at most `MAX_CHARS` characters."""
     try:
         return _shorten(_ABRIDGING.repr(value))
-    except Exception:  # of a `__repr__` of users
+    except Exception:  # of whatever else users have made of their classes
         return f"<{type(value).__name__}>"
 
 
@@ -39,10 +39,13 @@ class _Abridging(reprlib.Repr):
             if isinstance(x, kind):
                 text: str = getattr(self, f"repr_{kind.__name__}")(x, level)
                 return text
+        name = type(x).__name__
         fields = _fields_of(x)
         if fields is None:
-            return repr(x)
-        name = type(x).__name__
+            try:
+                return repr(x)
+            except Exception:  # of a `__repr__` of users
+                return f"<{name}>"
         if level <= 0:
             return f"{name}(…)"
         shown = [f"{field}={self.repr1(value, level - 1)}" for field, value in islice(fields, MAX_ITEMS)]

@@ -109,6 +109,7 @@ CLOSED: Final = Cause("closed", "the graph was closed")
 EVICTED: Final = "evicted"
 """Kind of the causes that `evicted_by` gives."""
 
+LONG_OLD: Final = Cause("unknown", "it was given what has been out of date for longer than is remembered")
 LOST_VALUE: Final = Cause("lost", "its value, which was paged out, could not be computed again")
 MOVED: Final = Cause("moved", "another shard owns its key")
 REPLACED: Final = Cause("replaced", "a value was set by hand")

@@ -136,6 +136,7 @@ class Explanation:
 
         text = Text(self.summary, style="bold")
         if self.trace is not None:
+            text.append(":")
             parts = list(self.trace.parts())
             for number, part in enumerate(parts):
                 text.append("\n  " if number == 0 else "\n  ← ", style="dim not bold")

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.cause import CLOSED, LOOP_GONE, REPLACED, UNKNOWN, Cause, evicted_by
+from fusion_cluster.graph.cause import CLOSED, LONG_OLD, LOOP_GONE, REPLACED, UNKNOWN, Cause, evicted_by
 from fusion_cluster.graph.computation import Computation
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, mark
@@ -195,7 +195,7 @@ class Graph:
             return
         self._require_thread()
         history = used.table.registry.history
-        via, cause = history.invalidation_of(used) or (-1, UNKNOWN)
+        via, cause = history.invalidation_of(used) or (-1, LONG_OLD)
         touched = mark(user, cause, via, None if history is self.registry.history else history.home)
         if touched is not None:
             self._after_mark(touched, cause)

@@ -57,6 +57,7 @@ class _Events:
     """What the history of a graph holds now, oldest first."""
 
     def __init__(self, graph: Graph) -> None:
+        self._graph = graph
         self._events: list[Any] = graph.registry.history.events()
         self._first: int = self._events[0][0] if self._events else 0
 
@@ -90,22 +91,20 @@ class _Events:
         cause = event.cause
         assert isinstance(cause, Cause)
         hops: list[Hop] = []
-        events: dict[ref[Graph] | None, _Events] = {None: self}
-        home: ref[Graph] | None = None
+        events, of_graphs = self, {self._graph: self}
         following: _Event | None = event
         while following is not None:
             if not hops or not following.function.method_name.endswith(SOURCE):
                 hops.append(Hop(following.key, following.version, following.time_s))
-            step = events[home].delay_before(following)
+            step = events.delay_before(following)
             if step.via < 0:
                 return Trace(tuple(hops), cause)
-            home = home if step.home is None else step.home
-            if home not in events:
-                graph = home() if home is not None else None
+            if step.home is not None:
+                graph = step.home()
                 if graph is None:
                     break
-                events[home] = _Events(graph)
-            following = events[home].at(step.via)
+                events = of_graphs.get(graph) or of_graphs.setdefault(graph, _Events(graph))
+            following = events.at(step.via)
         return Trace(tuple(hops), cause, has_forgotten_hops=True)
 
 
