@@ -90,9 +90,13 @@ has_dependents(PyObject *Py_UNUSED(module), PyObject *object)
 }
 
 static PyObject *
-edges_list(Edges *edges)
+edges_list(PyObject *object, size_t which)
 {
-    PyObject *list = PyList_New(0);
+    PyObject *const args[] = {object, object};
+    if (two_nodes(args, 2) < 0)
+        return NULL;
+    PyObject *list = PyList_New(0); /* before the edges are looked at: it may set off the garbage collector */
+    Edges *edges = *(Edges **)((char *)object + which);
     for (uint32_t i = 0; list != NULL && edges != NULL && i < edges->size; i++)
         if (PyList_Append(list, (PyObject *)PEERS(edges)[i]) < 0)
             Py_CLEAR(list);
@@ -102,15 +106,13 @@ edges_list(Edges *edges)
 static PyObject *
 dependents_of(PyObject *Py_UNUSED(module), PyObject *object)
 {
-    PyObject *const args[] = {object, object};
-    return two_nodes(args, 2) < 0 ? NULL : edges_list(((Node *)object)->dependents);
+    return edges_list(object, offsetof(Node, dependents));
 }
 
 static PyObject *
 dependencies_of(PyObject *Py_UNUSED(module), PyObject *object)
 {
-    PyObject *const args[] = {object, object};
-    return two_nodes(args, 2) < 0 ? NULL : edges_list(((Node *)object)->dependencies);
+    return edges_list(object, offsetof(Node, dependencies));
 }
 
 static PyTypeObject *

@@ -4,30 +4,30 @@
 typedef struct {
     PyObject **items;
     Py_ssize_t size, allocated;
-} Trash;
+} References;
 
 static void
-trash_add(Trash *trash, PyObject *item)
+references_add(References *references, PyObject *item)
 {
-    if (trash->size == trash->allocated) {
-        Py_ssize_t allocated = trash->allocated ? 2 * trash->allocated : 64;
-        PyObject **items = PyMem_Realloc(trash->items, allocated * sizeof(PyObject *));
+    if (references->size == references->allocated) {
+        Py_ssize_t allocated = references->allocated ? 2 * references->allocated : 8;
+        PyObject **items = PyMem_Realloc(references->items, allocated * sizeof(PyObject *));
         if (items == NULL)
             return; /* better a leak than code of users in the midst of a change */
-        trash->items = items;
-        trash->allocated = allocated;
+        references->items = items;
+        references->allocated = allocated;
     }
-    trash->items[trash->size++] = item;
+    references->items[references->size++] = item;
 }
 
 static void
-trash_empty(Trash *trash)
+references_drop(References *references)
 {
-    for (Py_ssize_t i = 0; i < trash->size; i++)
-        Py_DECREF(trash->items[i]);
-    PyMem_Free(trash->items);
-    trash->items = NULL;
-    trash->size = trash->allocated = 0;
+    for (Py_ssize_t i = 0; i < references->size; i++)
+        Py_DECREF(references->items[i]);
+    PyMem_Free(references->items);
+    references->items = NULL;
+    references->size = references->allocated = 0;
 }
 
 /* What stands for `history` in `other`; NULL when that is the same one. */
@@ -40,7 +40,7 @@ home_of(History *history, History *other)
 /* Note an event; return its number. What it displaces goes into `trash`. */
 static int64_t
 history_record(History *history, int kind, Node *node, int64_t via, PyObject *home, PyObject *cause, double time_s,
-               Trash *trash)
+               References *trash)
 {
     int64_t number = history->count++;
     if (history->capacity == 0)
@@ -63,11 +63,11 @@ history_record(History *history, int kind, Node *node, int64_t via, PyObject *ho
     }
     Event *event = &history->events[number % history->allocated];
     if (event->table != NULL) {
-        trash_add(trash, event->table);
-        trash_add(trash, event->key);
-        trash_add(trash, event->cause);
+        references_add(trash, event->table);
+        references_add(trash, event->key);
+        references_add(trash, event->cause);
         if (event->home != NULL)
-            trash_add(trash, event->home);
+            references_add(trash, event->home);
     }
     event->table = Py_NewRef((PyObject *)node->table);
     event->key = Py_NewRef(node->key);
@@ -83,10 +83,10 @@ history_record(History *history, int kind, Node *node, int64_t via, PyObject *ho
 static int64_t
 history_note(History *history, int kind, Node *node, int64_t via, PyObject *home, PyObject *cause)
 {
-    Trash trash = {0};
+    References trash = {0};
     double time_s = (double)clock_ns(EVENT_CLOCK) * 1e-9;
     int64_t number = history_record(history, kind, node, via, home, cause, time_s, &trash);
-    trash_empty(&trash);
+    references_drop(&trash);
     return number;
 }
 
@@ -180,7 +180,10 @@ History_events(History *self, PyObject *Py_UNUSED(ignored))
     if (list == NULL)
         return NULL;
     Py_ssize_t kept = self->count < self->allocated ? (Py_ssize_t)self->count : self->allocated;
-    for (int64_t number = self->count - kept; number < self->count; number++) {
+    int64_t end = self->count;
+    for (int64_t number = end - kept; number < end; number++) {
+        if (self->count - number > self->allocated)
+            continue; /* displaced meanwhile */
         Event *event = &self->events[number % self->allocated];
         if (event->table == NULL)
             continue;

@@ -1,22 +1,32 @@
 /* Invalidation of a subgraph (twin: pure/invalidation.py). */
 
-/* One invalidation under way: the marked nodes, linked by `newer`; their events' numbers stand in `older`. */
+/* One invalidation under way: the marked nodes, linked by `newer`; their events' numbers stand in `older`.
+ *
+ * Nothing here makes an object while edges are being changed: that could set off the garbage collector, which runs
+ * finalizers, and frees graphs that nobody holds.
+ */
 typedef struct {
     Node *first, *last;
     PyObject *cause;
     double time_s;
-    Trash trash;
-    PyObject *concerned;
-    PyObject *delayed;
+    References trash;
+    References concerned; /* references to nodes that have observers, a timer or a computation */
+    References delayed;   /* and to those that were passed over */
 } Marking;
 
-static void
-append_or_complain(PyObject **list, Node *node)
+/* Make a list of references, which are given to it. */
+static PyObject *
+list_of(References *references)
 {
-    if (*list == NULL)
-        *list = PyList_New(0);
-    if (*list == NULL || PyList_Append(*list, (PyObject *)node) < 0)
-        PyErr_WriteUnraisable((PyObject *)node);
+    PyObject *list = PyList_New(references->size);
+    if (list == NULL) {
+        references_drop(references);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < references->size; i++)
+        PyList_SET_ITEM(list, i, references->items[i]);
+    PyMem_Free(references->items);
+    return list;
 }
 
 /* Remove the edges by which a marked node was reached. */
@@ -51,7 +61,7 @@ outdate(Marking *marking, Node *node, int64_t via, PyObject *home)
     if (extra != NULL) {
         used_free(extra);
         if (extra->observers != NULL || extra->expiry != NULL || extra->computation != NULL)
-            append_or_complain(&marking->concerned, node);
+            references_add(&marking->concerned, Py_NewRef((PyObject *)node));
         else
             extra_trim(node);
     }
@@ -87,7 +97,7 @@ expand(Marking *marking, Node *node)
         if (dependent->table->is_delayed && dependent->state == CONSISTENT) {
             dependencies_remove(dependent, PLACES(dependents)[i]);
             history_record(its_own, DELAYED, dependent, event, home, marking->cause, marking->time_s, &marking->trash);
-            append_or_complain(&marking->delayed, dependent);
+            references_add(&marking->delayed, Py_NewRef((PyObject *)dependent));
         }
         else
             outdate(marking, dependent, event, home);
@@ -120,12 +130,14 @@ mark(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
             PyObject_GC_Track(node); /* others hold it: from now on it is like any object */
         Py_DECREF(node);
     }
-    trash_empty(&marking.trash);
-    if (marking.concerned == NULL && marking.delayed == NULL)
+    references_drop(&marking.trash);
+    if (marking.concerned.size == 0 && marking.delayed.size == 0)
         Py_RETURN_NONE;
-    if (marking.concerned == NULL)
-        marking.concerned = PyList_New(0);
-    if (marking.delayed == NULL)
-        marking.delayed = PyList_New(0);
-    return Py_BuildValue("(NN)", marking.concerned, marking.delayed);
+    PyObject *concerned = list_of(&marking.concerned), *delayed = list_of(&marking.delayed);
+    if (concerned == NULL || delayed == NULL) {
+        Py_XDECREF(concerned);
+        Py_XDECREF(delayed);
+        return NULL;
+    }
+    return Py_BuildValue("(NN)", concerned, delayed);
 }

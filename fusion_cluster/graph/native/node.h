@@ -85,6 +85,8 @@ Node_dealloc(Node *self)
 static PyObject *
 Node_am_await(Node *self)
 {
+    if (self->state == CONSISTENT && self->output != NULL && !self->is_failed)
+        return Py_NewRef((PyObject *)self);
     if (self->output == NULL && self->state == COMPUTING &&
         (self->extra == NULL || self->extra->computation == NULL)) {
         PyObject *waiter = PyObject_CallMethodNoArgs((PyObject *)self, str_begin);
