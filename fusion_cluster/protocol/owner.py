@@ -197,9 +197,10 @@ class OwnerSession:
         self._settled_away = {*waiting, *(moved.id for moved in self._out.moved)}.difference(self._calls)
         self._out.results.extend(result for call_id, result in self._kept.items() if call_id not in waiting)
         # Told before, but perhaps lost with the carrier: again, and before the marks, so that no mark is answered by
-        # one who still lets new readers join a read that is out of date.
+        # one who still lets new readers join a read that is out of date, or takes its result for good.
         told = set(self._out.invalidated)
         self._out.invalidated.extend(i for i, state in self._calls.items() if state is _OUTDATED and i not in told)
+        self._out.invalidated.extend(sorted(waiting.difference(self._calls, told)))
         del self._out.barriers[:]
         self._out.barriers.extend(self._marks)
         self.has_output = False

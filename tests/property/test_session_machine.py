@@ -44,6 +44,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.truth = dict.fromkeys(KEYS, 0)
         # The owner's handler: id -> key of reads that run or are subscribed; what a running one has seen, if it began.
         self.running: dict[int, Call] = {}
+        # What reads that run have seen before they were invalidated.
+        self.seen: dict[int, int] = {}
         self.subscribed: dict[int, str] = {}
         self.requests: set[int] = set()
         # How often each command ran, by the caller's id, in the present life of the owner and before.
@@ -77,6 +79,7 @@ class SessionMachine(RuleBasedStateMachine):
             case Cancelled(ids):
                 for call_id in ids:
                     self.running.pop(call_id, None)
+                    self.seen.pop(call_id, None)
                     self.requests.discard(call_id)
             case Unsubscribed(ids):
                 for call_id in ids:
@@ -184,6 +187,9 @@ class SessionMachine(RuleBasedStateMachine):
         if call.kind == Call.KIND_COMMAND:
             owner.send_result(call_id, 0, b"0", subscribed=False)
             return
+        if (seen := self.seen.pop(call_id, None)) is not None:
+            owner.send_result(call_id, 1, str(seen).encode(), subscribed=False)
+            return
         owner.send_result(call_id, 1, str(self.truth[call.method]).encode(), subscribed=not is_last)
         if not is_last:
             self.subscribed[call_id] = call.method
@@ -197,11 +203,25 @@ class SessionMachine(RuleBasedStateMachine):
         if not reads:
             return
         call_id = reads[choice % len(reads)]
-        call = self.running.pop(call_id)
-        seen = self.truth[call.method]
+        call = self.running[call_id]
+        self.seen.setdefault(call_id, self.truth[call.method])
         owner.send_invalidated(call_id)
         self.change(call.method)
-        owner.send_result(call_id, 1, str(seen).encode(), subscribed=False)
+
+    @precondition(lambda self: self.pair.is_connected)
+    @rule(target=started, key=st.sampled_from(KEYS), is_told=st.booleans())
+    def answer_what_was_invalidated_when_the_carrier_is_lost(self, key: str, is_told: bool) -> int:
+        """Random steps alone seldom come to this."""
+        call_id = self.begin(key, "read")
+        self.pair.exchange()
+        if call_id in self.running:
+            self.invalidate_while_computing(-1)
+            if is_told:
+                self.flush()
+            self.pair.disconnect()
+            self.answer(sorted(self.running).index(call_id), True)
+            self.pair.connect()
+        return call_id
 
     @precondition(lambda self: self.running)
     @rule()
@@ -209,6 +229,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.pair.owner is not None
         call_id, _ = self.running.popitem()
         self.runs.pop(call_id, None)  # it did not
+        self.seen.pop(call_id, None)
         self.pair.owner.send_moved(call_id, 8)
 
     @precondition(lambda self: self.requests)
@@ -247,6 +268,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.pair.epoch += 1
         self.is_lost = True
         self.running.clear()
+        self.seen.clear()
         self.subscribed.clear()
         self.requests.clear()
         self.marks = self.settled_marks = 0
