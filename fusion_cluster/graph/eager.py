@@ -31,7 +31,8 @@ class EagerStarter:
         self._has_factory = loop.get_task_factory() is not None  # its tasks are made by it, and begin when it says
         self._depth = 0
         self._first_step: Callable[[], object] | None = None
-        self._take_call = self._take
+        if sys.version_info < (3, 12):
+            self._take_call = self._take
 
     def start_later(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Return a task that will begin in the next turn."""

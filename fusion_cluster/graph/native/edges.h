@@ -74,6 +74,21 @@ dependencies_remove(Node *node, uint32_t place)
     }
 }
 
+static size_t
+pointer_hash(Node *node)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)node >> 4;
+    return (size_t)((bits * UINT64_C(0x9E3779B97F4A7C15)) >> 20);
+}
+
+static void
+used_free(Extra *extra)
+{
+    PyMem_Free(extra->used);
+    extra->used = NULL;
+    extra->used_mask = extra->used_size = 0;
+}
+
 /* Remove all edges of a node that goes without having been marked. */
 static void
 edges_drop(Node *node)
@@ -90,26 +105,13 @@ edges_drop(Node *node)
         Node *dependent = PEERS(node->dependents)[last];
         uint32_t place = PLACES(node->dependents)[last];
         dependencies_remove(dependent, place);
+        if (dependent->extra != NULL)
+            used_free(dependent->extra); /* others may get this node's address */
         if (--node->dependents->size == 0) {
             PyMem_Free(node->dependents);
             node->dependents = NULL;
         }
     }
-}
-
-static size_t
-pointer_hash(Node *node)
-{
-    uint64_t bits = (uint64_t)(uintptr_t)node >> 4;
-    return (size_t)((bits * UINT64_C(0x9E3779B97F4A7C15)) >> 20);
-}
-
-static void
-used_free(Extra *extra)
-{
-    PyMem_Free(extra->used);
-    extra->used = NULL;
-    extra->used_mask = extra->used_size = 0;
 }
 
 static void

@@ -302,7 +302,10 @@ ServiceMethodHit_vectorcall(ServiceMethodHit *self, PyObject *const *args, size_
         if (node != NULL)
             return node;
     }
-    return call_hit(self->call, args + 1, count - 1, names);
+    Call *call = (Call *)Py_NewRef((PyObject *)self->call); /* keys of users may let go of the service */
+    PyObject *node = call_hit(call, args + 1, count - 1, names);
+    Py_DECREF(call);
+    return node;
 }
 
 static PyObject *

@@ -8,7 +8,7 @@ node_make(PyTypeObject *type, Table *table, PyObject *key, Py_hash_t hash)
     Node *node = PyObject_GC_New(Node, type);
     if (node == NULL)
         return NULL;
-    memset((char *)node + sizeof(PyObject), 0, sizeof(Node) - sizeof(PyObject));
+    memset((char *)node + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject));
     node->table = (Table *)Py_NewRef((PyObject *)table);
     node->key = Py_NewRef(key);
     node->hash = hash;

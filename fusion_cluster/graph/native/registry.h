@@ -37,9 +37,7 @@ Registry_clear(Registry *self)
 {
     Py_CLEAR(self->on_full);
     Py_CLEAR(self->on_fence);
-    if (self->history != NULL)
-        History_clear_slot(self->history); /* the history itself stays: it is used until the end */
-    return 0;
+    return 0; /* the history stays: it is used until the end, and may outlive this */
 }
 
 static void
@@ -153,11 +151,16 @@ Registry_page_in(Registry *self, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "page_in takes a node and a value");
         return NULL;
     }
-    if (check_entered(self, args[0]) < 0 || Node_set_value((Node *)args[0], args[1], NULL) < 0)
+    if (check_entered(self, args[0]) < 0)
         return NULL;
-    ((Node *)args[0])->is_paged_out = 0;
-    requeue(self, (Node *)args[0], EVICTABLE);
-    history_note(self->history, PAGED_IN, (Node *)args[0], -1, NULL, Py_None);
+    Node *node = (Node *)args[0];
+    PyObject *old = node->output;
+    node->output = Py_NewRef(args[1]);
+    node->is_failed = 0;
+    node->is_paged_out = 0;
+    requeue(self, node, EVICTABLE);
+    history_note(self->history, PAGED_IN, node, -1, NULL, Py_None);
+    Py_XDECREF(old); /* last: it may run code of users */
     Py_RETURN_NONE;
 }
 
@@ -340,7 +343,7 @@ Registry_set_fence_s(Registry *self, PyObject *value, void *Py_UNUSED(closure))
     }
     struct timespec resolution = {0, 0};
     clock_getres(FENCE_CLOCK, &resolution); /* by so much the coarse clock may be late */
-    self->fence_ns = (int64_t)(fence_s * 1e9) - resolution.tv_nsec;
+    self->fence_ns = fence_s > -9e9 ? (int64_t)(fence_s * 1e9) - resolution.tv_nsec : INT64_MIN;
     return 0;
 }
 

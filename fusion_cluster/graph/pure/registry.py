@@ -165,10 +165,10 @@ class Registry:
 
     def page_in(self, node: Node[Any], value: Any) -> None:
         """Give a paged-out node its value again."""
-        node._value = value
         node._is_paged_out = False
         self._move(node, EVICTABLE)
         self.history.record(PAGED_IN, node, -1, None)
+        node._value = value  # last: what it displaces may run code of users
 
     def weigh(self, node: Node[Any], weight: int) -> None:
         """Note how many bytes a live node counts for."""
