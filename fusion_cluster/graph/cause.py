@@ -111,6 +111,7 @@ EVICTED: Final = "evicted"
 
 LONG_OLD: Final = Cause("unknown", "it was given what has been out of date for longer than is remembered")
 LOST_VALUE: Final = Cause("lost", "its value, which was paged out, could not be computed again")
+OVERTAKEN: Final = Cause("overtaken", "it was out of date before it was computed")
 MOVED: Final = Cause("moved", "another shard owns its key")
 REPLACED: Final = Cause("replaced", "a value was set by hand")
 UNKNOWN: Final = Cause("unknown", "nobody has said why")

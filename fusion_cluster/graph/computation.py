@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fusion_cluster.graph.cause import ABANDONED, CANCELLED, LOST_VALUE, Cause
+from fusion_cluster.graph.cause import ABANDONED, CANCELLED, LOST_VALUE, OVERTAKEN, Cause
 from fusion_cluster.graph.context import current_computation, running_computation
 from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, link, unlink
 from fusion_cluster.graph.failure import Failure
+from fusion_cluster.graph.lifetime import note_brief_output
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.computed import Computed
@@ -226,6 +227,7 @@ class Computation(msgspec.Struct, eq=False):
             node.version = graph.registry.next_version()
         if node._state == OUTDATED:
             node._state = INVALIDATED
+            note_brief_output(node, OVERTAKEN)
         else:
             graph.admit(node)
 

@@ -27,9 +27,9 @@ from fusion_cluster.graph.failure import TransientClassifier, error_name, is_tra
 from fusion_cluster.graph.fence import Fence
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.key import Key
-from fusion_cluster.graph.lifetime import lifetime_of
+from fusion_cluster.graph.lifetime import lifetime_of, note_brief_output
 from fusion_cluster.graph.observers import Observers
-from fusion_cluster.graph.pure.history import COMPUTED, DELAYED, FAILED
+from fusion_cluster.graph.pure.history import COMPUTED, DELAYED
 from fusion_cluster.graph.recall import explain, tell
 from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
 
@@ -78,7 +78,7 @@ class Graph:
         size_of: estimates the bytes of a value.
         is_transient: tells which errors may go away by themselves (they are invalidated after `transient_error_delay`).
         history: how many of the last events are kept, for `why` and `story`; 0 keeps none. One is noted for each
-            computation, and for each computed that is invalidated; it takes some 80 bytes and keeps its key alive.
+            computation, and for each computed that is invalidated; it takes 64 bytes and keeps its key alive.
     """
 
     def __init__(
@@ -290,7 +290,7 @@ class Graph:
         if failure is not None or node.function.has_lifetime:
             delay_s, cause = lifetime_of(node)
             if delay_s <= 0:
-                self.registry.history.record(COMPUTED if failure is None else FAILED, node, -1, error_name(failure))
+                note_brief_output(node)
                 self._invalidate_now(node, cause)
                 return
             if delay_s < math.inf:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.graph.cause import Cause
-from fusion_cluster.graph.failure import is_memoized, retry_rule
+from fusion_cluster.graph.failure import error_name, is_memoized, retry_rule
+from fusion_cluster.graph.pure.history import COMPUTED, FAILED
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.computed import Computed
@@ -33,6 +34,21 @@ def lifetime_of(node: Computed[Any]) -> tuple[float, Cause]:
             name = type(failure.error).__name__
             return retry_delay_s, Cause("expired", f"the {rule} of {retry_delay_s:g} s after {name} was over")
     return delay_s, _auto_invalidation(delay_s)
+
+
+def note_brief_output(node: Computed[Any], cause: Cause | None = None) -> None:
+    """Note in the history that `node` has got an output with which it will never be consistent.
+
+    Args:
+        node: it has its output.
+        cause: why not, of a value.
+    """
+    failure = node._failure
+    history = node.table.registry.history
+    if failure is None:
+        history.record(COMPUTED, node, -1, cause)
+    else:
+        history.record(FAILED, node, -1, error_name(failure))
 
 
 @lru_cache(64)

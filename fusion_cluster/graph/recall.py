@@ -91,7 +91,8 @@ class _Events:
         cause = event.cause
         assert isinstance(cause, Cause)
         hops: list[Hop] = []
-        events, of_graphs = self, {self._graph: self}
+        events = self
+        of_graphs: dict[Graph, _Events] = {self._graph: self}
         following: _Event | None = event
         while following is not None:
             if not hops or not following.function.method_name.endswith(SOURCE):
@@ -103,7 +104,9 @@ class _Events:
                 graph = step.home()
                 if graph is None:
                     break
-                events = of_graphs.get(graph) or of_graphs.setdefault(graph, _Events(graph))
+                if graph not in of_graphs:
+                    of_graphs[graph] = _Events(graph)
+                events = of_graphs[graph]
             following = events.at(step.via)
         return Trace(tuple(hops), cause, has_forgotten_hops=True)
 
@@ -151,11 +154,14 @@ def _resolve(graph: Graph, what: Key | Computed[Any]) -> tuple[ComputeFunction, 
 
 def _last_invalidation(events: list[_Event], node: Computed[Any] | None) -> _Event | None:
     """Return the event by which `node`, or any computed of the key, was marked as out of date last."""
-    invalidations = [event for event in events if event.kind == OUT_OF_DATE]
     if node is not None:
-        # One that was being computed at that time had no version yet.
-        own = [event for event in invalidations if event.version == node.version]
-        invalidations = own or [event for event in invalidations if event.version == 0]
+        own = [event for event in events if event.version == node.version]
+        if not any(event.kind == OUT_OF_DATE for event in own):
+            # It had no version at that time, but was being computed; then its output was noted later.
+            until = own[0].number if own else 0
+            own = [event for event in events if event.version == 0 and event.number < until]
+        events = own
+    invalidations = [event for event in events if event.kind == OUT_OF_DATE]
     return invalidations[-1] if invalidations else None
 
 

@@ -12,6 +12,8 @@ from fusion_cluster.graph import (
     ComputeFunction,
     ComputeMethod,
     ComputeService,
+    Explanation,
+    StoryEntry,
     compute_method,
     gather,
 )
@@ -45,6 +47,9 @@ async def test_types_of_a_bound_compute_method(host: Host) -> None:
         assert_type(change, Computed[Decimal])
         break
     await carts.total.invalidate("c1")
+    assert_type(carts.total.why("c1", rounded=True), Explanation | None)
+    assert_type(carts.total.story("c1"), list[StoryEntry])
+    carts.total.why(1)  # type: ignore[arg-type]  # the parameters are those of the method
     assert_type(carts.total.function, ComputeFunction)
     assert_type(await carts.names(), tuple[str, ...])
     assert isinstance(Carts.names, ComputeMethod)

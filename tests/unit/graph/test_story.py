@@ -71,14 +71,17 @@ async def test_a_failure_names_the_class_of_the_error(market: Market) -> None:
 
 
 async def test_what_is_invalidated_while_it_is_computed_has_no_version_yet(market: Market) -> None:
-    reading = asyncio.ensure_future(market.held(3).update())
+    held = market.held(3)
+    reading = asyncio.ensure_future(held.update())
     await market.entered.wait()
     market.price.invalidate(3)
     market.gate.set()
     await reading
-    (entry,) = market.held.story(3)
-    assert (entry.happening, entry.version) == (Happening.INVALIDATED, 0)
-    assert "invalidated while it was being computed ← Market.price(3) ←" in str(entry)
+    invalidated, computed = market.held.story(3)
+    assert (invalidated.happening, invalidated.version) == (Happening.INVALIDATED, 0)
+    assert "invalidated while it was being computed ← Market.price(3) ←" in str(invalidated)
+    assert (computed.happening, computed.version) == (Happening.COMPUTED, held.version)
+    assert str(computed).endswith(f"computed v{held.version} ← it was out of date before it was computed")
 
 
 async def test_an_eviction_is_called_one_and_names_the_bound() -> None:
