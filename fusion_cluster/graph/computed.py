@@ -124,7 +124,7 @@ class Computed(Node[T_co]):
     def invalidate(self) -> None:
         """Mark this computed and its transitive dependents as out of date. Idempotent; recomputes nothing.
 
-        With an `invalidation_delay` that happens after the delay.
+        With an `invalidation_delay` or a `consolidation_delay` this happens later, or not at all: see `ComputeOptions`.
         """
         self.function.graph.invalidate(self, call_site())
 

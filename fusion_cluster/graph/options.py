@@ -55,12 +55,15 @@ class ComputeOptions:
         min_cache_duration: keep a result at least this long after it was computed, as far as the registry's bound
             allows.
         auto_invalidation_delay: invalidate a result this long after it was computed; infinite means never.
-        invalidation_delay: when something beneath a result has changed, let this pass before the result is invalidated;
-            further changes within it cost nothing.
+        invalidation_delay: when something beneath a result has changed, or it is invalidated by hand, let this pass
+            before the result is invalidated; further changes within it cost nothing. Readers, also those who come after
+            the command that has made the change, may get the old value for so long.
         transient_error_delay: invalidate a transient error this long after it was computed.
         error_delay: invalidate any other error this long after it was computed.
-        consolidation_delay: when something beneath a result has changed, compute it again after this long, and
-            invalidate its dependents only if the value is another. None: they are invalidated at once.
+        consolidation_delay: when something beneath a result has changed, or it is invalidated by hand, compute it again
+            after this long (0: in the next turn of the event loop), once, and invalidate it and its dependents only if
+            the value is another by `==`, or the error by type and arguments. Readers may get the old value for so long
+            and until it is computed. If nobody depends on it or observes it, it is invalidated at once. None: likewise.
         shard_by: what places the key on a shard instead of the first argument: the name of a parameter, or a function
             of the arguments.
         offload: where the body runs: "thread", `RayTask(...)`, or None for the event loop.
