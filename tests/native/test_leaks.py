@@ -346,11 +346,12 @@ async def test_a_million_rounds_end_where_they_began(graph: Graph, numbers: Numb
     async def one_round(index: int) -> None:
         await numbers.get(index)  # evicted at some time
         await numbers.get(number)
-        await numbers.text(name, scale=2.0)
-        await numbers.get(number)
-        assert await numbers.text(name, scale=2.0) is numbers.value
+        assert await numbers.get(number) is numbers.value
         numbers.get.invalidate(number)
-        numbers.text.invalidate(name, scale=2.0)
+        if index % 8 == 0:
+            await numbers.text(name, scale=2.0)
+            assert await numbers.text(name, scale=2.0) is numbers.value
+            numbers.text.invalidate(name, scale=2.0)
 
     await remains_of(graph, one_round, 0)
     resident = process.memory_info().rss
