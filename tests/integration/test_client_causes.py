@@ -21,9 +21,7 @@ async def test_a_replica_says_that_the_gateway_has_invalidated_it_or_that_it_was
         await asyncio.wait_for(replica.when_invalidated(), 5.0)
         explanation = shelf.count.why("nut")
         assert explanation is not None
-        assert (
-            str(explanation.origin) == f"its owner, the gateway ({gateway}), has invalidated it: ask there"
-        )
+        assert str(explanation.origin) == f"its owner, the gateway ({gateway}), has invalidated it: ask there"
         inside = front.host.why("Shelf.count", "nut")
         assert inside is not None
         assert inside.origin is not None
