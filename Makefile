@@ -7,7 +7,7 @@ SECONDS ?=
 TESTS ?= tests
 # What runs once more on the graph's pure Python path, after all the tests on the path in C.
 GRAPH_TESTS := tests/unit/graph tests/unit/state tests/property/test_graph_never_stale.py \
-	tests/property/test_consolidation_model.py tests/native/test_leaks.py
+	tests/property/test_consolidation_model.py tests/native/test_leaks.py tests/native/test_finalizers.py
 
 export RAY_AUTH_MODE ?= disabled
 export RAY_worker_niceness ?= 0
