@@ -240,7 +240,9 @@ class LocalHost(Host):
     ) -> None:
         super().__init__(app, max_nodes=max_nodes, max_bytes=max_bytes, history=history, runs_bodies=True)
 
-    produce = staticmethod(run_body)
+    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
+        """Run the body."""
+        return run_body(node)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Every body runs here."""

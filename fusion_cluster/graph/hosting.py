@@ -51,7 +51,9 @@ class GraphHosting:
         """The graph that holds the computeds."""
         return self._graph
 
-    produce = staticmethod(run_body)
+    def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine of the node's body."""
+        return run_body(node)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Tell that delays are kept here: there is no other owner."""

@@ -175,6 +175,10 @@ Registry_weigh(Registry *self, PyObject *const *args, Py_ssize_t count)
     if ((weight == -1 && PyErr_Occurred()) || check_entered(self, args[0]) < 0)
         return NULL;
     Node *node = (Node *)args[0];
+    if (weight < 0 || weight > PY_SSIZE_T_MAX / 2 - (self->bytes - node->weight)) {
+        PyErr_SetString(PyExc_OverflowError, "a weight must be 0 or more, and all of them together a number of bytes");
+        return NULL;
+    }
     self->bytes += weight - node->weight;
     node->weight = weight;
     Py_RETURN_NONE;
