@@ -104,7 +104,7 @@ class Consolidation:
         loop: the event loop of the graph.
     """
 
-    __slots__ = ("_cause", "_loop", "_outdated_at_s", "_source", "_target", "_timer", "_waiter")
+    __slots__ = ("_cause", "_invalidated_at_s", "_loop", "_source", "_target", "_timer", "_waiter")
 
     def __init__(self, target: Node[Any], cause: Cause, loop: asyncio.AbstractEventLoop) -> None:
         self._target = target
@@ -112,7 +112,7 @@ class Consolidation:
         self._loop = loop
         self._source: Computed[Any] | None = None
         """The source that is computed now."""
-        self._outdated_at_s = 0.0
+        self._invalidated_at_s = 0.0
         """When that was found to be out of date, if it was."""
         self._waiter: Waiter | None = None
         self._timer = self._compute_at(loop.time() + self._delay_s)
@@ -129,6 +129,13 @@ class Consolidation:
     @property
     def _delay_s(self) -> float:
         return self._target.function.options.consolidation_delay or 0.0
+
+    def _pause_s(self, source: Computed[Any]) -> float:
+        """Return how long to wait after a computation that was out of date when it ended."""
+        if source._failure is None:
+            return self._delay_s
+        # Perhaps it will never be anything else: an error that is not to last. That is not asked for all the time.
+        return max(self._delay_s, source.function.options.transient_error_delay)
 
     def _compute_at(self, when_s: float) -> asyncio.Handle:
         context = Context()  # of its own: the source is computed for nobody in particular
@@ -147,7 +154,7 @@ class Consolidation:
             source = function.lookup(target.arguments)
             if target._expiry is self:  # else the source has driven it out
                 self._source = source
-                source.on_invalidated(self._on_outdated)
+                source.on_invalidated(self._on_invalidated)
                 if source.has_output:
                     self._on_computed(source)
                     return
@@ -160,8 +167,8 @@ class Consolidation:
             log.exception("%s cannot be computed to see whether it has changed", target.function.name)
             self._invalidate()
 
-    def _on_outdated(self, _source: Computed[Any]) -> None:
-        self._outdated_at_s = self._loop.time()
+    def _on_invalidated(self, _source: Computed[Any]) -> None:
+        self._invalidated_at_s = self._loop.time()
 
     def _on_computed(self, source: Computed[Any]) -> None:
         target = self._target
@@ -176,9 +183,9 @@ class Consolidation:
                 link(target, source)
                 target._expiry = None
                 is_settled = True
-            elif is_same and source._failure is None:
+            elif is_same:
                 # It has changed again while it was computed, so this does not tell how things are now.
-                self._timer = self._compute_at(self._outdated_at_s + self._delay_s)
+                self._timer = self._compute_at(self._invalidated_at_s + self._pause_s(source))
                 is_settled = True
         finally:
             self._forget_source()
@@ -191,7 +198,7 @@ class Consolidation:
     def _forget_source(self) -> None:
         source, self._source = self._source, None
         if source is not None:
-            source.remove_observer(self._on_outdated)
+            source.remove_observer(self._on_invalidated)
 
 
 def _is_wanted(target: Node[Any]) -> bool:

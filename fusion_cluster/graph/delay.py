@@ -6,6 +6,7 @@ What waits is consistent, and read as ever. What will end the wait stands where 
 
 from __future__ import annotations
 
+import logging
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +15,9 @@ from fusion_cluster.graph.consolidation import consolidate
 from fusion_cluster.graph.core import CONSISTENT, Node, dependencies_of
 
 if TYPE_CHECKING:
-    from asyncio import TimerHandle
+    from asyncio import AbstractEventLoop, TimerHandle
+
+log = logging.getLogger(__name__)
 
 
 def postpone(node: Node[Any], cause: Cause) -> bool:
@@ -25,14 +28,22 @@ def postpone(node: Node[Any], cause: Cause) -> bool:
     loop in which time passes.
     """
     function = node.function
-    graph = function.graph
     if not function.hosting.schedules_expiry(node):  # type: ignore[arg-type]
         return False
     if function.source is not None:
         function.source.invalidate(node.arguments, cause)  # by which this very node may be reached first
-    loop = graph.loop
+    loop = function.graph.loop
     if node._state != CONSISTENT or cause.kind == EVICTED or loop is None:
         return False
+    try:
+        return _begin(node, cause, loop)
+    except Exception:
+        log.exception("the invalidation of %s cannot be made to wait", function.name)
+        return False
+
+
+def _begin(node: Node[Any], cause: Cause, loop: AbstractEventLoop) -> bool:
+    function = node.function
     if function.source is not None:
         # What it still depends on is its source, which waits itself.
         return bool(dependencies_of(node)) or consolidate(node, cause, loop)
@@ -41,5 +52,5 @@ def postpone(node: Node[Any], cause: Cause) -> bool:
     if timer is None or timer.when() > due_s:
         if timer is not None:
             timer.cancel()
-        node._expiry = loop.call_at(due_s, graph.invalidate_now, node, cause, context=Context())
+        node._expiry = loop.call_at(due_s, function.graph.invalidate_now, node, cause, context=Context())
     return True

@@ -299,7 +299,7 @@ async def run(specification: list[Formula], followed: list[bool], steps: list[tu
     assert graph.stats.nodes == 0
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(formulas(), st.lists(st.booleans(), min_size=6, max_size=6), STEPS)
 def test_consolidated_graphs_agree_with_a_model_that_recomputes_everything(
     specification: list[Formula], followed: list[bool], steps: list[tuple[Any, ...]]

@@ -276,21 +276,37 @@ async def test_errors_expire_and_are_not_heard_of_again_while_they_last(gauges: 
     assert await gauges.level("a") == 1
 
 
+@pytest.mark.parametrize("is_its_own", [False, True])
 @in_virtual_time
-async def test_an_error_that_will_not_last_confirms_nothing(gauges: Gauges, graph: Graph) -> None:
+async def test_an_equal_error_that_will_not_last_is_not_asked_for_all_the_time(
+    gauges: Gauges, graph: Graph, is_its_own: bool
+) -> None:
     class Impatient(Exception):
-        def __init__(self, message: str) -> None:
-            super().__init__(message)
-            self.retry_after_s = 100.0
+        retry_after_s = 100.0
 
+    class Busy(ComputeService):
+        @compute_method(consolidation_delay=0)
+        async def get(self) -> int:
+            if is_its_own:
+                gauges.log.append("gauge a")
+                raise gauges.values["a"]
+            return int(await gauges.gauge("a"))
+
+    busy = Busy()
+    attach(busy, GraphHosting(graph))
     gauges.values["a"] = Impatient("busy")
-    level = gauges.level("a")
-    await level.update()
-    level.on_invalidated(ignore)
-    gauges.values["a"] = Impatient("busy")
+    computed = busy.get()
+    await computed.update()
+    computed.on_invalidated(ignore)
+    gauges.put("a", Impatient("busy"))
     gauges.values["a"].retry_after_s = 0.0
-    gauges.gauge.invalidate("a")
-    assert await seconds_until(level.when_invalidated()) == pytest.approx(DELAY_S)
+    busy.get.invalidate()
+    await asyncio.sleep(10.5)
+    assert computed.is_consistent
+    assert gauges.runs("gauge a") == 12
+    gauges.values["a"] = 3
+    await computed.when_invalidated()
+    assert busy.get.peek() is None
 
 
 @in_virtual_time

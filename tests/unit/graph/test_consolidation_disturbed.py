@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import Computed, Graph, State, consolidation
+from fusion_cluster.graph import Computed, Graph, State, consolidation, delay
 from fusion_cluster.graph.consolidation import is_consolidated
 from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time, seconds_until
 
@@ -71,6 +71,22 @@ async def test_a_target_invalidated_by_hand_while_it_is_computed_reads_no_older_
         level.invalidate()
     assert level.state is State.INVALIDATED
     assert await gauges.level("a") == 1
+
+
+@in_virtual_time
+async def test_an_error_that_was_overtaken_by_a_change_is_computed_once_more(gauges: Gauges, graph: Graph) -> None:
+    gauges.values["a"] = ValueError("broken")
+    level = gauges.level("a")
+    await level.update()
+    level.on_invalidated(ignore)
+    gauges.put("a", ValueError("broken"))
+    gate = gauges.gate("gauge a")
+    await gate.entered.wait()
+    gauges.put("a", ValueError("broken"))
+    gate.open()
+    await asyncio.sleep(DELAY_S + 1)
+    assert level.is_consistent
+    assert gauges.runs("gauge a") == 3
 
 
 @in_virtual_time
@@ -260,6 +276,21 @@ async def test_comparing_may_itself_invalidate(gauges: Gauges, graph: Graph) -> 
     await asyncio.sleep(DELAY_S + 1)
     assert not level.is_consistent
     graph.validate()
+
+
+@in_virtual_time
+async def test_what_cannot_wait_is_invalid_at_once(
+    gauges: Gauges, graph: Graph, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    shown = gauges.shown("a")
+    await shown
+    monkeypatch.setattr(delay, "consolidate", refuse)
+    with caplog.at_level(logging.CRITICAL, "fusion_cluster"):
+        gauges.put("a", 2)
+    assert (shown.is_consistent, gauges.level.peek("a")) == (False, None)
 
 
 @in_virtual_time
