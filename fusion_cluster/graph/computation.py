@@ -177,9 +177,11 @@ class Computation(msgspec.Struct, eq=False):
         else:
             if node._computation is not self:
                 return
-            if self.waits_for or not function.is_plain or not node.table.registry.succeed(node, value):
-                self._succeed(value)
-            self._tell_waiters()
+            try:
+                if self.waits_for or not function.is_plain or not node.table.registry.succeed(node, value):
+                    self._succeed(value)
+            finally:
+                self._tell_waiters()
 
     def on_task_ended(self, task: asyncio.Task[None]) -> None:
         """End if the task has ended without doing so.
@@ -216,8 +218,10 @@ class Computation(msgspec.Struct, eq=False):
         node._failure = Failure.caught(error)
         if node._is_paged_out and node._state == CONSISTENT:
             node.function.graph.invalidate_now(node, LOST_VALUE)  # its dependents know the value, not this error
-        self._complete()
-        self._tell_waiters()
+        try:
+            self._complete()
+        finally:
+            self._tell_waiters()
 
     def _complete(self) -> None:
         node = self.node

@@ -142,8 +142,8 @@ class ByteBound:
                 self._page_out(victim)
 
     def _page_out(self, node: Node[Any]) -> None:
-        self._registry.page_out(node)
         self._registry.weigh(node, NODE_BYTES)
+        self._registry.page_out(node)  # last: the value's finalizer may invalidate the node
 
     def _let_go_later(self, node: Any) -> None:
         self._registry.page_in(node, node._value)  # puts it behind the others, so that they are asked next

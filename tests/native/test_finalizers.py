@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.core import IS_NATIVE
 
 READS = 200
 
@@ -92,7 +91,6 @@ async def test_what_a_collection_asks_of_the_loop_is_done_whenever_it_comes() ->
     assert done == asked
 
 
-@pytest.mark.xfail(not IS_NATIVE, reason="pure Table.enter does not look again once it has made room", strict=True)
 async def test_the_bound_holds_while_values_read_other_keys_as_they_go() -> None:
     graph = Graph(max_nodes=1)
     numbers = Numbers()
@@ -103,10 +101,6 @@ async def test_the_bound_holds_while_values_read_other_keys_as_they_go() -> None
     numbers.is_open = False
 
 
-@pytest.mark.xfail(
-    reason="ByteBound weighs the node after its value is gone; what that raises ends the computation's task",
-    strict=True,
-)
 async def test_a_value_that_invalidates_its_own_key_may_be_paged_out(caplog: pytest.LogCaptureFixture) -> None:
     graph = Graph(max_bytes=10_000, size_of=lambda _value: 1_000)
     numbers = Numbers()

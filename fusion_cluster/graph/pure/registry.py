@@ -158,10 +158,12 @@ class Registry:
 
     def page_out(self, node: Node[Any]) -> None:
         """Let go of the value of a consistent node; its edges stay."""
+        value = node._value  # goes last, for its finalizer may run code of users
         del node._value
         node._is_paged_out = True
         self._move(node, PAGED)
         self.history.record(PAGED_OUT, node, -1, None)
+        del value
 
     def page_in(self, node: Node[Any], value: Any) -> None:
         """Give a paged-out node its value again."""
@@ -306,9 +308,14 @@ class Table:
     def enter(self, node: Any) -> Any:
         """Enter a new node; return it, or the one that has come first while room was made."""
         registry = self.registry
-        if registry.size >= registry.max_nodes and registry.on_full is not None:
-            registry.on_full()
-        # An observer of an evicted node may have called this very key.
+        for _ in range(3):  # what makes room, and comparisons of keys, may let others in
+            if registry.size >= registry.max_nodes and registry.on_full is not None:
+                registry.on_full()
+            present = self.nodes_by_key.get(node.table_key)
+            if present is not None:
+                return present
+            if registry.size < registry.max_nodes:
+                break
         present = self.nodes_by_key.setdefault(node.table_key, node)
         if present is node:
             registry.add(node)
