@@ -216,6 +216,8 @@ class Graph:
         finally:
             for nodes, delayed in concerned:
                 self._tell(nodes, delayed, cause)
+        if new._state == CONSISTENT:
+            self._weigh(new, is_awaited=False)
 
     def invalidate_all(self, cause: Cause = UNKNOWN) -> None:
         """Invalidate every node, without delay."""
@@ -301,12 +303,12 @@ class Graph:
         node._state = CONSISTENT
         self.registry.completed(node, error_name(failure))
         if self._bytes is not None:
-            self._weigh(node)
+            self._weigh(node, is_awaited=self._is_awaited())
 
     def page_in(self, node: Computed[Any], value: object) -> None:
         """Give a node whose value was paged out that value again."""
         self.registry.page_in(node, value)
-        self._weigh(node)
+        self._weigh(node, is_awaited=self._is_awaited())
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _require_thread(self) -> None:
@@ -358,11 +360,11 @@ class Graph:
                 return
             self._evict(victim, evicted_by("max_nodes", self.max_nodes))
 
-    def _weigh(self, node: Computed[Any]) -> None:
+    def _weigh(self, node: Computed[Any], *, is_awaited: bool) -> None:
         """Count the bytes of a node that has been given its output."""
         if self._bytes is not None:
             self._retention.release_expired(self._now_s())
-            self._bytes.admit(node, is_awaited=self._is_awaited())
+            self._bytes.admit(node, is_awaited=is_awaited)
 
     def _is_awaited(self) -> bool:
         """Tell whether somebody sleeps until the present task's computation has ended."""

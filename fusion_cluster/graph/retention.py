@@ -104,9 +104,9 @@ class ByteBound:
         if is_too_large:  # it would drive out all others in vain
             size = 0
             self._leaving[node] = None
-        if is_awaited or is_too_large:
+        is_let_go_later = is_awaited or is_too_large
+        if is_let_go_later:
             self._new.add(node)
-            self._schedule()
         self._registry.weigh(node, 0)  # what weighs nothing is not chosen as a victim
         is_retained = node._is_retained
         self._registry.retain(node)
@@ -117,6 +117,9 @@ class ByteBound:
                 self._registry.release(node)
         if node._state == CONSISTENT:
             self._registry.weigh(node, NODE_BYTES + size)
+        if is_let_go_later and not self._schedule():
+            self._new.discard(node)
+            self._let_go()
 
     # -- inside --------------------------------------------------------------------------------------------------------
     def _estimate(self, node: Computed[Any]) -> int:
@@ -130,39 +133,50 @@ class ByteBound:
         return min(max(size, 0), _MOST_BYTES)
 
     def _make_room(self, size: int) -> None:
-        while self._registry.bytes + size > self.max_bytes:
+        spared: list[Node[Any]] = []
+        while self._registry.bytes + size + NODE_BYTES * len(spared) > self.max_bytes:
             victim = self._registry.heaviest_victim()
             if victim is None:
-                return
-            if not _may_page_out(victim) or victim in self._leaving:
+                if not spared:
+                    return
+                self._evict(spared.pop())
+            elif not _may_page_out(victim) or victim in self._leaving:
                 self._evict(victim)
             elif victim in self._new or victim in self._unread:
-                self._let_go_later(victim)
+                self._leaving[victim] = None
+                self._registry.weigh(victim, 0)
+                spared.append(victim)
             else:
                 self._page_out(victim)
+        for node in spared:
+            if node._state == CONSISTENT:
+                self._registry.weigh(node, NODE_BYTES)
 
     def _page_out(self, node: Node[Any]) -> None:
         self._registry.weigh(node, NODE_BYTES)
         self._registry.page_out(node)  # last: the value's finalizer may invalidate the node
 
-    def _let_go_later(self, node: Any) -> None:
-        self._registry.page_in(node, node._value)  # puts it behind the others, so that they are asked next
-        self._registry.weigh(node, NODE_BYTES)
-        self._leaving[node] = None
-
-    def _schedule(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _schedule(self) -> bool:
+        """Wait for the end of this turn of the event loop, if that runs; tell whether it does."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
         if self._loop is not loop:  # not yet, or in a loop that was closed before the turn had ended
             self._loop = loop
             loop.call_soon(self._on_turn, context=Context())
+        return True
 
     def _on_turn(self) -> None:
-        """Let go of what has been read. Those who wait for a value read it in the turn after it was made."""
         self._loop = None
         self._unread, self._new = self._new, set()
         if self._unread:
             self._schedule()
-        for node in [node for node in self._leaving if node not in self._unread]:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of what has been read."""
+        for node in [node for node in self._leaving if node not in self._unread and node not in self._new]:
             del self._leaving[node]
             if _may_page_out(node):
                 self._page_out(node)
