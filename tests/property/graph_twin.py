@@ -9,7 +9,7 @@ from typing import Any, Final
 from fusion_cluster.graph.arguments import TypedArguments
 from fusion_cluster.graph.pure.states import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED
 
-FIRST_VERSION: Final = 2**64 - 40
+FIRST_VERSION: Final = 2**64 - 4
 """So that versions begin anew soon."""
 
 
@@ -272,7 +272,7 @@ def capture(twin: Twin, number: int, other: int) -> None:
 
 
 def mark(twin: Twin, number: int, cause: int) -> Any:
-    node = _node(twin, number, COMPUTING, CONSISTENT, INVALIDATED)
+    node = _node(twin, number, COMPUTING, CONSISTENT, *([INVALIDATED] if cause > 35 else []))
     touched = None if node is None else twin.core.mark(node, f"cause {cause % 3}")
     return None if touched is None else [sorted(twin.labels[id(node)] for node in nodes) for nodes in touched]
 
@@ -287,7 +287,7 @@ def observe(twin: Twin, number: int, other: int) -> None:
 def set_timer(twin: Twin, number: int, other: int) -> None:
     node = _node(twin, number, CONSISTENT)
     if node is not None:
-        node._expiry = "timer" if other % 2 else None
+        node._expiry = "timer" if other % 4 else None
 
 
 def weigh(twin: Twin, number: int, weight: int) -> None:
@@ -308,10 +308,16 @@ def page_in(twin: Twin, number: int, value: int) -> None:
         twin.registry.page_in(paged_out[number % len(paged_out)], value)
 
 
-def retain(twin: Twin, number: int, other: int) -> None:
-    node = _node(twin, number, COMPUTING, CONSISTENT, INVALIDATED)
+def retain(twin: Twin, number: int, _: int) -> None:
+    node = _node(twin, number, COMPUTING, CONSISTENT)
     if node is not None:
-        (twin.registry.retain if other % 3 else twin.registry.release)(node)
+        twin.registry.retain(node)
+
+
+def release(twin: Twin, number: int, _: int) -> None:
+    retained = [node for node in twin.nodes if node is not None and node._is_retained]
+    if retained:
+        twin.registry.release(retained[number % len(retained)])
 
 
 def forget(twin: Twin, number: int, _: int) -> None:

@@ -33,6 +33,7 @@ STEPS = (
     *(steps.begin, steps.succeed, steps.succeed, steps.succeed, steps.fail, steps.end_outdated),
     *(steps.link, steps.link, steps.link, steps.unlink, steps.unlink_one, steps.capture, steps.capture, steps.net),
     *(steps.mark, steps.mark, steps.observe, steps.set_timer, steps.weigh, steps.page_out, steps.page_in, steps.retain),
+    *(steps.release, steps.set_timer, steps.mark),
     *(steps.forget, steps.bound, steps.refuse, steps.clear_history, steps.last_invalidation),
     *(steps.victim, steps.heaviest_victim, steps.evict),
 )
@@ -86,6 +87,14 @@ SCRIPTS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 40), st.inte
 
 
 @given(script=SCRIPTS, max_nodes=st.sampled_from([2, 5, 20, 1000]), history=st.sampled_from([0, 3, 17, 4096]))
+@example(
+    script=[
+        (step, 0, key)
+        for key, step in enumerate([steps.lookup, steps.retain, steps.lookup, steps.victim, steps.release])
+    ],
+    max_nodes=1000,
+    history=17,
+)
 @example(script=[(steps.net, 30, 30), (steps.unlink_one, 3, 4), (steps.net, 40, 35)], max_nodes=1000, history=17)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_both_cores_do_the_same(
