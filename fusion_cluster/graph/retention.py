@@ -243,10 +243,16 @@ def _fields(value: Any) -> list[Any]:
     """Return what the attributes of an object hold, with and without a `__dict__`; calls no properties."""
     fields = getattr(value, "__dict__", None)
     parts = [fields] if isinstance(fields, dict) else []
-    for cls in type(value).__mro__:
-        names: Any = cls.__dict__.get("__slots__") or cls.__dict__.get("__struct_fields__") or ()
-        for name in (names,) if isinstance(names, str) else names:
-            if name not in ("__weakref__", "__dict__"):
-                with suppress(Exception):
-                    parts.append(getattr(value, name))
+    names = getattr(type(value), "__struct_fields__", None)
+    if not isinstance(names, tuple):
+        names = itertools.chain.from_iterable(_slots(cls) for cls in type(value).__mro__)
+    for name in names:
+        if name not in ("__weakref__", "__dict__"):
+            with suppress(Exception):
+                parts.append(getattr(value, name))
     return parts
+
+
+def _slots(cls: type) -> tuple[str, ...]:
+    names: Any = cls.__dict__.get("__slots__", ())
+    return (names,) if isinstance(names, str) else tuple(names)
