@@ -179,7 +179,7 @@ def test_nothing_is_looked_into_without_end() -> None:
     for value in (deep, broad, bushy, forest):
         began_s = time.perf_counter()
         assert estimate_bytes(value) > 0
-        assert time.perf_counter() - began_s < 0.1
+        assert time.perf_counter() - began_s < 0.5
 
 
 # -- values that do not want to be weighed -----------------------------------------------------------------------------
