@@ -17,6 +17,7 @@ LONG_FILES = {
     "fusion_cluster/link/peer.py": "where a session, its carriers and its callers meet; half of it is docstrings",
     "tests/unit/commands/test_commands.py": "the cases of one subject",
     "tests/unit/commands/test_operations.py": "the cases of one subject",
+    "tests/unit/graph/test_eager_start.py": "the cases of one subject",
     "tests/unit/link/test_peer_over_memory.py": "the cases of one subject",
 }
 
