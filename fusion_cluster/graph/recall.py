@@ -6,7 +6,6 @@ lacks its origin's side. The origin itself stands in each event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fusion_cluster.graph.cause import EVICTED, Cause
@@ -53,62 +52,43 @@ class _Event(NamedTuple):
         return Key(function.service_name, function.method_name, arguments)
 
 
-class _Events:
-    """What the history of a graph holds now, oldest first."""
+def _event_at(graph: Graph, number: int) -> _Event | None:
+    event: Any = graph.registry.history.event(number)
+    return None if event is None else _Event._make(event)
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._events: list[Any] = graph.registry.history.events()
-        self._first: int = self._events[0][0] if self._events else 0
 
-    def at(self, number: int) -> _Event | None:
-        """Return the event of that number, unless it is forgotten."""
-        place = number - self._first
-        if not 0 <= place < len(self._events):
-            return None
-        event = _Event._make(self._events[place])
-        return event if event.number == number else None
+def _events_of(function: ComputeFunction, table_key: object) -> list[_Event]:
+    events: list[Any] = function.graph.registry.history.events_of(function, table_key)
+    return [_Event._make(event) for event in events]
 
-    def of(self, function: ComputeFunction, table_key: object) -> Iterator[_Event]:
-        """Go through the events of a key, oldest first."""
-        for event in self._events:
-            if event[2] is function and event[3] == table_key:
-                yield _Event._make(event)
 
-    def delay_before(self, event: _Event) -> _Event:
-        """Return the beginning of the wait at whose end this event is; the event itself if there was none."""
-        found = event
-        if event.via < 0 and event.function.table.is_delayed:
-            for earlier in self.of(event.function, event.table_key):
-                if earlier.number >= event.number:
-                    break
-                if earlier.kind == DELAYED and earlier.version == event.version and earlier.cause is event.cause:
-                    found = earlier
-        return found
+def _beginning(event: _Event) -> _Event:
+    """Return the beginning of the delay at whose end `event` is; the event itself if there was none."""
+    found = event
+    if event.via < 0 and event.function.table.is_delayed:
+        for earlier in _events_of(event.function, event.table_key):
+            if earlier.number >= event.number:
+                break
+            if earlier.kind == DELAYED and earlier.version == event.version and earlier.cause is event.cause:
+                found = earlier
+    return found
 
-    def trace(self, event: _Event) -> Trace:
-        """Follow an invalidation from one of the computeds that it reached back to its origin."""
-        cause = event.cause
-        assert isinstance(cause, Cause)
-        hops: list[Hop] = []
-        events = self
-        of_graphs: dict[Graph, _Events] = {self._graph: self}
-        following: _Event | None = event
-        while following is not None:
-            if not hops or not following.function.method_name.endswith(SOURCE):
-                hops.append(Hop(following.key, following.version, following.time_s))
-            step = events.delay_before(following)
-            if step.via < 0:
-                return Trace(tuple(hops), cause)
-            if step.home is not None:
-                graph = step.home()
-                if graph is None:
-                    break
-                if graph not in of_graphs:
-                    of_graphs[graph] = _Events(graph)
-                events = of_graphs[graph]
-            following = events.at(step.via)
-        return Trace(tuple(hops), cause, has_forgotten_hops=True)
+
+def _trace(event: _Event) -> Trace:
+    """Follow an invalidation from one of the computeds that it reached back to its origin."""
+    cause = event.cause
+    assert isinstance(cause, Cause)
+    hops: list[Hop] = []
+    following: _Event | None = event
+    while following is not None:
+        if not hops or not following.function.method_name.endswith(SOURCE):
+            hops.append(Hop(following.key, following.version, following.time_s))
+        step = _beginning(following)
+        if step.via < 0:
+            return Trace(tuple(hops), cause)
+        graph = following.function.graph if step.home is None else step.home()
+        following = None if graph is None else _event_at(graph, step.via)
+    return Trace(tuple(hops), cause, has_forgotten_hops=True)
 
 
 def explain(graph: Graph, what: Key | Computed[Any]) -> Explanation | None:
@@ -119,12 +99,11 @@ def explain(graph: Graph, what: Key | Computed[Any]) -> Explanation | None:
     function, table_key = found
     live: Computed[Any] | None = function.table.get(table_key)
     node = what if isinstance(what, Computed) else live
-    events = _Events(function.graph)
-    own = list(events.of(function, table_key))
+    own = _events_of(function, table_key)
     last = _last_invalidation(own, None if node is live else node)
     if node is None and last is None:
         return None
-    trace = None if last is None else events.trace(last)
+    trace = None if last is None else _trace(last)
     key = Key(function.service_name, function.method_name, what.arguments)
     if node is None:
         return Explanation(key, State.INVALIDATED, is_out_of_date=True, trace=trace)
@@ -141,8 +120,7 @@ def tell(graph: Graph, what: Key | Computed[Any]) -> list[StoryEntry]:
     found = _resolve(graph, what)
     if found is None:
         return []
-    events = _Events(found[0].graph)
-    return [_entry(events, event) for event in events.of(*found)]
+    return [_entry(event) for event in _events_of(*found)]
 
 
 def _resolve(graph: Graph, what: Key | Computed[Any]) -> tuple[ComputeFunction, Any] | None:
@@ -165,7 +143,7 @@ def _last_invalidation(events: list[_Event], node: Computed[Any] | None) -> _Eve
     return invalidations[-1] if invalidations else None
 
 
-def _entry(events: _Events, event: _Event) -> StoryEntry:
+def _entry(event: _Event) -> StoryEntry:
     happening = _HAPPENINGS[event.kind]
     cause = event.cause
     if not isinstance(cause, Cause):
@@ -174,4 +152,4 @@ def _entry(events: _Events, event: _Event) -> StoryEntry:
         return StoryEntry(happening, event.time_s, event.version, trace=Trace((), cause))
     if event.kind == OUT_OF_DATE and event.via < 0 and cause.kind == EVICTED:
         happening = Happening.EVICTED
-    return StoryEntry(happening, event.time_s, event.version, trace=events.trace(event))
+    return StoryEntry(happening, event.time_s, event.version, trace=_trace(event))

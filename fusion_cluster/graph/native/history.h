@@ -173,6 +173,72 @@ History_invalidation_of(History *self, PyObject *object)
     Py_RETURN_NONE;
 }
 
+/* The event of that number, or NULL if it is forgotten. */
+static Event *
+history_at(History *self, int64_t number)
+{
+    if (number < 0 || number >= self->count || self->count - number > self->allocated)
+        return NULL;
+    Event *event = &self->events[number % self->allocated];
+    return event->table == NULL ? NULL : event;
+}
+
+/* With references of its own: building may set off Python's garbage collector, and that new events. */
+static PyObject *
+event_tuple(Event *event, int64_t number)
+{
+    return Py_BuildValue("(LiNNKLNdN)", (long long)number, event->kind,
+                         Py_NewRef(((Table *)event->table)->function), Py_NewRef(event->key),
+                         (unsigned long long)event->version, (long long)event->via, Py_NewRef(event->cause),
+                         event->time_s, Py_NewRef(event->home != NULL ? event->home : Py_None));
+}
+
+static PyObject *
+History_event(History *self, PyObject *object)
+{
+    int64_t number = PyLong_AsLongLong(object);
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    Event *event = history_at(self, number);
+    if (event == NULL)
+        Py_RETURN_NONE;
+    return event_tuple(event, number);
+}
+
+/* Whether an event, if there still is one of that number, is about that key of that function; -1: comparing failed. */
+static int
+is_event_of(History *self, int64_t number, PyObject *function, PyObject *key)
+{
+    Event *event = history_at(self, number);
+    if (event == NULL || ((Table *)event->table)->function != function)
+        return 0;
+    PyObject *its_key = Py_NewRef(event->key);
+    int is_same = PyObject_RichCompareBool(its_key, key, Py_EQ);
+    Py_DECREF(its_key);
+    return is_same;
+}
+
+static PyObject *
+History_events_of(History *self, PyObject *args)
+{
+    PyObject *function, *key;
+    if (!PyArg_ParseTuple(args, "OO", &function, &key))
+        return NULL;
+    PyObject *list = PyList_New(0);
+    int64_t end = self->count;
+    for (int64_t number = end > self->allocated ? end - self->allocated : 0; list != NULL && number < end; number++) {
+        int is_one = is_event_of(self, number, function, key);
+        Event *event = is_one > 0 ? history_at(self, number) : NULL; /* comparing may have displaced it */
+        if (is_one == 0 || (is_one > 0 && event == NULL))
+            continue;
+        PyObject *item = event == NULL ? NULL : event_tuple(event, number);
+        if (item == NULL || PyList_Append(list, item) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
 static PyObject *
 History_events(History *self, PyObject *Py_UNUSED(ignored))
 {
@@ -182,17 +248,10 @@ History_events(History *self, PyObject *Py_UNUSED(ignored))
     Py_ssize_t kept = self->count < self->allocated ? (Py_ssize_t)self->count : self->allocated;
     int64_t end = self->count;
     for (int64_t number = end - kept; number < end; number++) {
-        if (self->count - number > self->allocated)
+        Event *event = history_at(self, number);
+        if (event == NULL)
             continue; /* displaced meanwhile */
-        Event *event = &self->events[number % self->allocated];
-        if (event->table == NULL)
-            continue;
-        /* References of our own: building may set off Python's garbage collector, and that new events. */
-        PyObject *item = Py_BuildValue("(LiNNKLNdN)", (long long)number, event->kind,
-                                       Py_NewRef(((Table *)event->table)->function), Py_NewRef(event->key),
-                                       (unsigned long long)event->version, (long long)event->via,
-                                       Py_NewRef(event->cause), event->time_s,
-                                       Py_NewRef(event->home != NULL ? event->home : Py_None));
+        PyObject *item = event_tuple(event, number);
         if (item == NULL || PyList_Append(list, item) < 0) {
             Py_XDECREF(item);
             Py_DECREF(list);
@@ -223,6 +282,9 @@ static PyMethodDef History_methods[] = {
     {"record", (PyCFunction)History_record, METH_VARARGS, "Note what happened to a node; return the event's number."},
     {"invalidation_of", (PyCFunction)History_invalidation_of, METH_O,
      "Return number and cause of the event by which a node has become out of date, if it is not long ago."},
+    {"event", (PyCFunction)History_event, METH_O, "Return the event of that number, or None if it is forgotten."},
+    {"events_of", (PyCFunction)History_events_of, METH_VARARGS,
+     "Return the events of one table key of a compute function, oldest first."},
     {"events", (PyCFunction)History_events, METH_NOARGS, "Return what is kept, oldest first."},
     {"clear", (PyCFunction)History_clear, METH_NOARGS, "Forget all."},
     {NULL},

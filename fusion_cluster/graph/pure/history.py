@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from fusion_cluster.graph.function import ComputeFunction
     from fusion_cluster.graph.pure.node import Node
 
 COMPUTED: Final = 0
@@ -65,6 +66,15 @@ class History:
             if event[1] == OUT_OF_DATE and event[3] is node.table_key and event[2] is node.function:
                 return event[0], event[6]
         return None
+
+    def event(self, number: int) -> Event | None:
+        """Return the event of that number, or None if it is forgotten."""
+        place = number - self._count + len(self._events)
+        return self._events[place] if 0 <= place < len(self._events) else None
+
+    def events_of(self, function: ComputeFunction, table_key: object) -> list[Event]:
+        """Return the events of one table key of a compute function, oldest first."""
+        return [event for event in list(self._events) if event[2] is function and event[3] == table_key]
 
     def events(self) -> list[Event]:
         """Return what is kept, oldest first."""
