@@ -73,12 +73,12 @@ class ArgumentsCodec:
         Raises:
             InvalidArgument: one of them cannot leave the process; `field` names its parameter.
         """
-        if self._canonicalizers:
-            spelled = list(arguments)
-            for index, canonicalize in self._canonicalizers:
-                spelled[index] = canonicalize(arguments[index])
-            arguments = tuple(spelled)
         try:
+            if self._canonicalizers:
+                spelled = list(arguments)
+                for index, canonicalize in self._canonicalizers:
+                    spelled[index] = canonicalize(arguments[index])
+                return _msgpack.encode(spelled)
             return _msgpack.encode(arguments)
         except (FusionError, *ENCODING_ERRORS) as error:
             self._name_culprit(arguments, error)
@@ -134,8 +134,7 @@ class ArgumentsCodec:
             decoded = self._all.json.decode(encoded)
         except DECODING_ERRORS as error:
             decoded = self._decode_fewer(encoded, error, is_json=True)
-        self.encode(decoded)  # JSON has integers that msgpack, and so the rest of the cluster, has not
-        return decoded if self._is_canonical_when_decoded else self._bound(decoded)
+        return self._sendable(decoded)
 
     def from_builtins(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
         """Canonical arguments from plain values, such as a command line's JSON.
@@ -149,8 +148,14 @@ class ArgumentsCodec:
             decoded: tuple[Any, ...] = msgspec.convert(list(arguments), hint, dec_hook=hooks.from_json)
         except DECODING_ERRORS as error:
             raise self._unfit(error) from error
-        self.encode(decoded := self._with_defaults(decoded))
-        return self._bound(decoded)
+        return self._sendable(self._with_defaults(decoded))
+
+    def _sendable(self, decoded: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Canonical arguments that can be sent on: JSON has integers that msgpack, and so the cluster, has not."""
+        if not self._is_canonical_when_decoded:
+            decoded = self._bound(decoded)
+        self.encode(decoded)
+        return decoded
 
     def _decode_fewer(self, encoded: str | bytes, reason: BaseException, *, is_json: bool) -> tuple[Any, ...]:
         """Decoding all has failed: only because trailing arguments with defaults are missing, or say what is wrong."""

@@ -238,3 +238,23 @@ def test_arguments_are_described_by_the_message_even_without_a_method_to_blame()
     with pytest.raises(InvalidArgument):
         codec(get).decode_json("\ud800")
     assert encode_json([1]) == "[1]"
+
+
+@pytest.mark.parametrize("depth", [65, 300, 500, *range(900, 1_000), 3_000])
+def test_no_depth_of_nesting_is_anything_but_an_invalid_argument(depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    for decode, encoded in (
+        (codec(anything).decode_json, f"[{nested}]"),
+        (codec(anything).decode_msgpack, b"\x91" * depth + b"\x90"),
+    ):
+        with pytest.raises(InvalidArgument) as caught:
+            decode(encoded)  # type: ignore[operator]
+        assert caught.value.field in ("value", "arguments")
+
+
+def test_what_is_nested_too_deeply_to_be_sent_names_its_parameter() -> None:
+    deep: Any = None
+    for _ in range(900):
+        deep = (deep,)
+    with pytest.raises(InvalidArgument):
+        codec(anything).encode((deep, None))
