@@ -243,13 +243,10 @@ def test_arguments_are_described_by_the_message_even_without_a_method_to_blame()
 @pytest.mark.parametrize("depth", [65, 300, 500, *range(900, 1_000), 3_000])
 def test_no_depth_of_nesting_is_anything_but_an_invalid_argument(depth: int) -> None:
     nested = "[" * depth + "]" * depth
-    for decode in (
-        lambda: codec(anything).decode_json(f"[{nested}]"),
-        lambda: codec(anything).decode_msgpack(b"\x91" * depth + b"\x90"),
-    ):
-        with pytest.raises(InvalidArgument) as caught:
-            decode()
-        assert caught.value.field in ("value", "arguments")
+    with pytest.raises(InvalidArgument):
+        codec(anything).decode_json(f"[{nested}]")
+    with pytest.raises(InvalidArgument):
+        codec(anything).decode_msgpack(b"\x91" * depth + b"\x90")
 
 
 def test_what_is_nested_too_deeply_to_be_sent_names_its_parameter() -> None:
