@@ -36,7 +36,7 @@ from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barriers
 from fusion_router.links import Dial, Links
-from fusion_router.outbox import Outbox, Reference, Told, messages_of
+from fusion_router.pending_invalidations import PendingInvalidations, Reference, Told, messages_of
 from fusion_router.route import Route, routes_of
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class ClusterHost(Host):
         self._call_timeout_s = call_timeout_s
         self._deliveries: set[asyncio.Task[None]] = set()
         # Shard id -> the plain invalidations on their way to it.
-        self._outboxes: dict[int, Outbox] = {}
+        self._pending: dict[int, PendingInvalidations] = {}
         # Publications that somebody may wait for.
         self._confirmations: set[asyncio.Future[None]] = set()
         super().__init__(
@@ -211,7 +211,7 @@ class ClusterHost(Host):
             confirmed = self._confirmation()
             self.barriers.start(partial(self._apply_with_barrier, keys, confirmed), partial(_resolve, confirmed))
             return confirmed
-        outstanding = {self._outbox(shard_id).add(keys) for shard_id, keys in self._apply(keys).items()}
+        outstanding = {self._pending_for(shard_id).add(keys) for shard_id, keys in self._apply(keys).items()}
         if not outstanding:
             return DONE
         confirmed = self._confirmation()
@@ -258,11 +258,11 @@ class ClusterHost(Host):
             delivery.add_done_callback(self._deliveries.discard)
         return len(remote)
 
-    def _outbox(self, shard_id: int) -> Outbox:
-        outbox = self._outboxes.get(shard_id)
-        if outbox is None:
-            outbox = self._outboxes[shard_id] = Outbox(partial(self._tell_all, shard_id, 0))
-        return outbox
+    def _pending_for(self, shard_id: int) -> PendingInvalidations:
+        pending = self._pending.get(shard_id)
+        if pending is None:
+            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_all, shard_id, 0))
+        return pending
 
     async def _deliver(self, shard_id: int, references: Told, barrier: int, confirmed: asyncio.Future[None]) -> None:
         """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
@@ -360,8 +360,8 @@ class ClusterHost(Host):
             _fail(confirmed, ShardUnavailable("the change is made, but this member left before all have confirmed it"))
         await self.links.close()
         await asyncio.gather(*deliveries, return_exceptions=True)
-        for outbox in self._outboxes.values():
-            await outbox.close()
+        for pending in self._pending.values():
+            await pending.close()
         await super().close()
 
 

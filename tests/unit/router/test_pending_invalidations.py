@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fusion_cluster.errors import PermissionDenied
-from fusion_router.outbox import Outbox, Reference, Told
+from fusion_router.pending_invalidations import PendingInvalidations, Reference, Told
 from tests.waiting import until
 
 
@@ -31,10 +31,10 @@ def key(number: int) -> Reference:
 
 async def test_what_comes_while_a_message_is_under_way_goes_with_the_next_and_each_key_once() -> None:
     owner = Owner()
-    outbox = Outbox(owner.tell)
-    first = outbox.add({key(1): ""})
+    pending = PendingInvalidations(owner.tell)
+    first = pending.add({key(1): ""})
     await until(lambda: owner.messages)
-    later = [outbox.add({key(number % 3): ""}) for number in range(5_000)]
+    later = [pending.add({key(number % 3): ""}) for number in range(5_000)]
     assert not first.done()
     owner.is_back.set()
     await asyncio.gather(first, *later)
@@ -43,23 +43,23 @@ async def test_what_comes_while_a_message_is_under_way_goes_with_the_next_and_ea
 
 async def test_a_refusal_reaches_those_whose_keys_were_refused_and_the_next_message_goes_on() -> None:
     owner = Owner()
-    outbox = Outbox(owner.tell)
+    pending = PendingInvalidations(owner.tell)
     owner.refusal = PermissionDenied("no")
-    refused = outbox.add({key(1): ""})
+    refused = pending.add({key(1): ""})
     owner.is_back.set()
     with pytest.raises(PermissionDenied):
         await refused
     owner.refusal = None
-    await outbox.add({key(2): ""})
+    await pending.add({key(2): ""})
     assert owner.messages == [[key(1)], [key(2)]]
 
 
 async def test_closing_gives_up_what_waits() -> None:
     owner = Owner()
-    outbox = Outbox(owner.tell)
-    waiting = outbox.add({key(1): ""})
+    pending = PendingInvalidations(owner.tell)
+    waiting = pending.add({key(1): ""})
     await until(lambda: owner.messages)
-    await outbox.close()
+    await pending.close()
     assert not waiting.done()
 
 
@@ -72,8 +72,8 @@ async def test_a_fault_while_telling_reaches_those_who_wait_and_the_next_message
             raise RuntimeError("a bug")
         return None
 
-    outbox = Outbox(tell)
+    pending = PendingInvalidations(tell)
     with pytest.raises(RuntimeError, match="a bug"):
-        await asyncio.wait_for(outbox.add({key(1): ""}), 1.0)
-    await asyncio.wait_for(outbox.add({key(2): ""}), 1.0)
+        await asyncio.wait_for(pending.add({key(1): ""}), 1.0)
+    await asyncio.wait_for(pending.add({key(2): ""}), 1.0)
     assert told == [[key(1)], [key(2)]]

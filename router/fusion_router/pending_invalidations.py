@@ -27,7 +27,7 @@ Tell = Callable[[Told], Awaitable[Exception | None]]
 """Tells the owner, until it has answered; returns the error of an owner that will not do it."""
 
 
-class Outbox:
+class PendingInvalidations:
     """The invalidations that wait for one owner.
 
     Args:
