@@ -1,0 +1,49 @@
+"""The library's tables are looked at, and upgraded where need be, once in each process and event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fusion_cluster.database.migrations import NEWEST, find_revision, upgrade
+
+
+class Preparation:
+    """Prepares one database in one event loop.
+
+    Those who ask at the same time share one look. It goes on when one of them is cancelled. A failure is told to all of
+    them and not remembered.
+    """
+
+    def __init__(self, reading: AsyncEngine, writing: AsyncEngine) -> None:
+        self._reading = reading
+        self._writing = writing
+        self._is_done = False
+        self._running: asyncio.Task[None] | None = None
+
+    async def ensure(self) -> None:
+        """Return when the tables are of the newest revision."""
+        if self._is_done:
+            return
+        if self._running is None:
+            # In a context of its own: it is no part of what the first who asks is doing.
+            self._running = asyncio.get_running_loop().create_task(self._prepare(), context=Context())
+            self._running.add_done_callback(self._on_ended)
+        running = self._running
+        await asyncio.wait((running,))
+        running.result()
+
+    async def ended(self) -> None:
+        """Return when nothing is running."""
+        if self._running is not None:
+            await asyncio.wait((self._running,))
+
+    async def _prepare(self) -> None:
+        if await find_revision(self._reading) != NEWEST:
+            await upgrade(self._writing)
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        self._running = None
+        self._is_done = not task.cancelled() and task.exception() is None
