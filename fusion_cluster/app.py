@@ -34,6 +34,8 @@ from fusion_cluster.graph import (
 )
 from fusion_cluster.graph.retention import SizeOf, estimate_bytes
 from fusion_cluster.host import Host, LocalHost
+from fusion_cluster.middleware import Middleware
+from fusion_cluster.middleware.stack import MiddlewareStack
 
 if TYPE_CHECKING:
     from fusion_cluster.database import Database
@@ -76,9 +78,11 @@ class App:
             (NumPy, Arrow) say so by `nbytes`, others by `__sizeof__`.
         max_threads: how many bodies with `offload="thread"` run at a time in each process, without those that wait for
             another computation; None: a few more than there are CPUs.
+        middleware: what is around the bodies of all methods, in each process that runs them; the outermost first.
 
     Raises:
-        UsageError: two services of one name, a class that is no service, or defaults that make no sense.
+        UsageError: two services of one name, a class that is no service, something that is no middleware, or defaults
+            that make no sense.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class App:
         is_transient: TransientClassifier = is_transient,
         size_of: SizeOf = estimate_bytes,
         max_threads: int | None = None,
+        middleware: Sequence[Middleware] = (),
     ) -> None:
         if not name:
             raise UsageError("an app needs a name", field="name")
@@ -102,6 +107,7 @@ class App:
         self.is_transient = is_transient
         self.size_of = size_of
         self.max_threads = max_threads
+        self._middleware = MiddlewareStack(middleware, is_transient)
         self.new_bodies()  # says what is wrong with the defaults
         self.services: dict[str, type[ComputeService]] = {}
         self.methods: dict[str, MethodSpec] = {}
@@ -137,7 +143,7 @@ class App:
 
     def new_bodies(self) -> Bodies:
         """What one host runs the app's bodies with."""
-        return Bodies(defaults=self.defaults, max_threads=self.max_threads)
+        return Bodies(defaults=self.defaults, max_threads=self.max_threads, wrap=self._middleware.wrap)
 
     def method(self, service: str, method: str) -> MethodSpec:
         """The method of that name.
@@ -173,6 +179,7 @@ class App:
         host = LocalHost(self, max_nodes=max_nodes, max_bytes=max_bytes, history=history)
         host.bodies.task_runner = _local_task_runner()
         try:
+            await host.start()
             yield host
         finally:
             await host.close()

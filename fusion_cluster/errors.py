@@ -151,6 +151,20 @@ class CommandOutcomeUnknown(CommandError):
     is_transient = True
 
 
+class CommandResultLost(CommandError):
+    """The command was carried out, once, but the process ended before its result was recorded: it cannot be had."""
+
+
+class DatabaseUnavailable(CommandError):
+    """The database could not be reached, or was too busy, for as long as it was tried; nothing was committed."""
+
+    is_transient = True
+
+
+class DatabaseNotWritable(CommandError):
+    """The database refuses to write: its disk is full, or it is read-only. Nothing was committed."""
+
+
 # -- ours -----------------------------------------------------------------------------------------
 class InvariantViolation(FusionError):
     """An invariant of fusion-cluster itself does not hold: a bug of ours, please report it."""

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import math
+import os
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fusion_cluster.commands import (
     BoundCommand,
+    CommandResult,
+    Reference,
     Turns,
     collect_publication,
     record_invalidation,
     run_command,
     running_command,
 )
+from fusion_cluster.database.log_follower import AppliedOperations, LogFollower
+from fusion_cluster.database.log_readers import LogEntry
+from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.errors import UnknownMethod, UsageError
 from fusion_cluster.graph import (
     DEFAULT_HISTORY,
@@ -36,11 +44,16 @@ from fusion_cluster.graph import (
     attach,
     service_methods,
 )
-from fusion_cluster.graph.cause import call_site
+from fusion_cluster.graph.cause import MISSED, call_site
 from fusion_cluster.graph.hosting import run_body
+from fusion_cluster.link.replica_cause import sent_origin
+from fusion_cluster.link.replica_cause import told_by as told_by_cause
+from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
     from fusion_cluster.app import App
+
+logger = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=ComputeService)
 
@@ -58,6 +71,9 @@ class Host(ABC):
     Attributes:
         graph: the computeds.
         bodies: default options, and what runs bodies off the event loop.
+        peer_id: names this process, and this host in it, to others.
+        applied: the operations whose invalidations are applied here.
+        follower: what applies those of the operation log; None before `start`, and where there is no log to follow.
         loop: the event loop in which it was made, if it was in one.
     """
 
@@ -71,9 +87,14 @@ class Host(ABC):
             history=history,
         )
         self.bodies = app.new_bodies()
+        self.peer_id = f"{app.name}/local-{os.getpid()}-{secrets.token_hex(4)}"
+        self.applied = AppliedOperations()
+        self.follower: LogFollower | None = None
         self.loop = _loop_now()
+        self._runs_bodies = runs_bodies
         self.commands: dict[str, BoundCommand[..., Any]] = {}
         self.turns = Turns()
+        self._key_codecs: dict[str, ArgumentsCodec] = {}
         self._services = {service: self._create(service, runs_bodies) for service in app.services.values()}
         for instance in self._services.values():
             self._inject(instance)
@@ -150,7 +171,7 @@ class Host(ABC):
         """Whether the timers of the node (errors, auto-invalidation) run here: only where its body ran."""
 
     @abstractmethod
-    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> Awaitable[None]:
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
         """Invalidate keys, each for its cause, here at once and at their owners.
 
         The awaitable ends when the owners have applied it and, with `barrier`, when no replica anywhere serves a value
@@ -158,10 +179,16 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def execute(
+    async def carry_out(
         self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> CommandResult:
+        """Run a command on the shard that owns its key, or give the result of an earlier run under the same id."""
+
+    async def execute(
+        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
+    ) -> Any:
         """Run a command on the shard that owns its key."""
+        return (await self.carry_out(command, arguments, command_id)).value
 
     def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
         """What `service.method.invalidate(...)` does.
@@ -172,12 +199,80 @@ class Host(ABC):
         key = Key(function.service_name, function.method_name, arguments)
         command = running_command()
         cause = call_site() if command is None else call_site("command", command.run)
-        if record_invalidation(key, cause, self.publish):
+        if record_invalidation(key, cause, self):
             return DONE
         return collect_publication(lambda barrier: self.publish({key: cause}, barrier))
 
+    # -- the operation log ---------------------------------------------------------------------
+    @property
+    def command_log(self) -> OperationLog | None:
+        """Where commands are recorded."""
+        return None if self.app.database is None else self.app.database.log
+
+    def key_codec(self, method: str) -> ArgumentsCodec:
+        """How the arguments of a compute method's keys leave the process.
+
+        Raises:
+            UnknownMethod: there is none of that name.
+        """
+        codec = self._key_codecs.get(method)
+        if codec is None:
+            codec = self._key_codecs[method] = ArgumentsCodec(self.function(method).signature)
+        return codec
+
+    def references(self, keys: Mapping[Key, Cause]) -> list[Reference]:
+        """Keys as other processes know them."""
+        found = []
+        for key, cause in keys.items():
+            name = f"{key.service}.{key.method}"
+            found.append((name, self.key_codec(name).encode(key.arguments), sent_origin(cause)))
+        return found
+
+    def keys_of(self, references: Iterable[Reference], told_by: str) -> dict[Key, Cause]:
+        """Keys that another process knows as these; those that nobody here knows are left out."""
+        found: dict[Key, Cause] = {}
+        for name, encoded, origin in references:
+            try:
+                arguments = self.key_codec(name).decode_msgpack(encoded)
+            except UsageError as error:  # of another version of the app: nothing of that is kept here
+                logger.info("the operation log names a key that is none here: %s", error)
+                continue
+            function = self.function(name)
+            found[Key(function.service_name, function.method_name, arguments)] = told_by_cause(told_by, origin)
+        return found
+
+    def apply_entries(self, entries: Sequence[LogEntry]) -> None:
+        """Apply operations that the log tells of, if no push has applied them."""
+        for entry in entries:
+            if entry.operation_id in self.applied:
+                continue
+            for key, cause in self.keys_of(entry.keys, f"the operation log, written by {entry.host}").items():
+                self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
+            self.applied.add(entry.operation_id)
+
+    def invalidate_all(self) -> None:
+        """Take everything for out of date: what has changed cannot be told any more."""
+        for function in self.graph.functions.values():
+            for node in function.all_nodes():
+                self.graph.invalidate_now(node, MISSED)
+
+    async def start(self) -> None:
+        """Begin what the host does by itself: follow the operation log, if its bodies run here.
+
+        Raises:
+            Exception: the database cannot be reached, or the library's tables cannot be made in it.
+        """
+        database = self.app.database
+        if database is None or not self._runs_bodies or not database.log.options.follows:
+            return
+        await database.prepare()
+        self.follower = LogFollower(database, on_entries=self.apply_entries, on_missed=self.invalidate_all)
+        await self.follower.start()
+
     async def close(self) -> None:
-        """Cancel what still computes."""
+        """Cancel what still computes, and what the host does by itself."""
+        if self.follower is not None:
+            await self.follower.close()
         await self.graph.close()
 
     # -- wiring ----------------------------------------------------------------------
@@ -248,14 +343,16 @@ class LocalHost(Host):
         """Every body runs here."""
         return True
 
-    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> Awaitable[None]:
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
         """Invalidate the keys: with one graph, that is all there is to wait for."""
-        for key, cause in keys.items():
-            self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
+        if operation_id not in self.applied:
+            for key, cause in keys.items():
+                self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
+            self.applied.add(operation_id)
         return DONE
 
-    def execute(
+    async def carry_out(
         self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> CommandResult:
         """Run the command here."""
-        return run_command(command, arguments, command_id, turns=self.turns)
+        return await run_command(command, arguments, command_id, host=self)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from fusion_cluster.commands.context import is_computing, running_command
+import xxhash
+
+from fusion_cluster.commands.context import is_computing, is_nested, running_command
 from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import InvalidArgument, UsageError
 from fusion_cluster.graph.arguments import is_encodable
-from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod
+from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.graph.signature import REQUIRED, Signature
 from fusion_cluster.wire.codec import ArgumentsCodec
 
@@ -65,7 +67,9 @@ class BoundCommand(Generic[P, T]):
         self.__doc__ = method.__doc__
         self._shard_group = type(instance).shard_group
         self._shard_by = method.shard_by
-        self._body: Callable[..., Coroutine[Any, Any, T]] = method.body.__get__(instance)
+        self._body: Callable[..., Coroutine[Any, Any, T]] = bodies_of(instance).wrap(
+            method.body.__get__(instance), "command", instance, service_name, self.signature
+        )
 
     def __repr__(self) -> str:
         return f"<command {self.name}>"
@@ -89,15 +93,31 @@ class BoundCommand(Generic[P, T]):
         arguments = self.signature.bind(args, kwargs)
         command = running_command()
         if command is not None and command.hosting is self.hosting:
-            return self.body(arguments)
+            return self._as_part_of_another(arguments)
         if running_operation() is not None:
             raise UsageError(f"{self.name} would wait for the operation whose block it is called in: call it outside")
         return self.hosting.execute(self, arguments, None)
 
     def body(self, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, T]:
-        """The method as written, called with canonical arguments."""
+        """The method, with the app's middleware around it, called with canonical arguments."""
         coroutine: Coroutine[Any, Any, T] = self.signature.call(self._body, arguments)
         return coroutine
+
+    async def _as_part_of_another(self, arguments: tuple[Any, ...]) -> T:
+        token = is_nested.set(True)
+        try:
+            return await self.body(arguments)
+        finally:
+            is_nested.reset(token)
+
+    def fingerprint(self, arguments: tuple[Any, ...]) -> bytes:
+        """A digest of name and canonical arguments: equal for each retry, whichever process it reaches."""
+        return xxhash.xxh3_128_digest(self.name.encode() + b"\0" + self._key_codec.encode(arguments))
+
+    @property
+    def returns_nothing(self) -> bool:
+        """Whether it is declared to return None."""
+        return self.signature.result_type in (None, type(None))
 
     def turn_key(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
         """What commands have in common that do not interleave: the shard group and the encoded shard key."""
@@ -108,6 +128,10 @@ class BoundCommand(Generic[P, T]):
     @cached_property
     def _codec(self) -> ArgumentsCodec:
         return ArgumentsCodec(self.signature, is_key=False)
+
+    @cached_property
+    def _key_codec(self) -> ArgumentsCodec:
+        return ArgumentsCodec(self.signature)  # which gives sets an order
 
     @cached_property
     def _shard_index(self) -> int | None:

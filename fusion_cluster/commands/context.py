@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from fusion_cluster.commands.records import Reference
 from fusion_cluster.graph.abridged import abridged_arguments
 from fusion_cluster.graph.cause import Cause, CommandRun
 from fusion_cluster.graph.context import running_computation
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.service import Hosting
 
-Publisher = Callable[[Mapping[Key, Cause], bool], Awaitable[None]]
-"""`publish(keys, barrier)`: invalidate keys, each for its cause, here at once and at their owners.
 
-The publication has begun when it returns, and goes on whether it is awaited or not. What it returns can be awaited any
-number of times; that ends when the owners have applied it and, with a barrier, no replica serves what depended on the
-old data.
-"""
+class Publisher(Protocol):
+    """Makes invalidations known: a host."""
+
+    @property
+    def peer_id(self) -> str:
+        """Names the process."""
+        ...
+
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
+        """Invalidate keys, each for its cause, here at once and at their owners.
+
+        The publication has begun when it returns, and goes on whether it is awaited or not. What it returns can be
+        awaited any number of times; that ends when the owners have applied it and, with a barrier, no replica serves
+        what depended on the old data.
+
+        Args:
+            keys: which, and why.
+            barrier: whether to wait for replicas too.
+            operation_id: the logged operation that they belong to; whoever reads of it in the log then knows that
+                they are applied. "": none.
+        """
+        ...
+
+    def references(self, keys: Mapping[Key, Cause]) -> list[Reference]:
+        """Keys as other processes know them."""
+        ...
+
+    def keys_of(self, references: Iterable[Reference], told_by: str) -> dict[Key, Cause]:
+        """Keys that `references` has given, in this process or another; those of unknown methods are left out."""
+        ...
 
 
 class CommandContext:
@@ -31,16 +56,30 @@ class CommandContext:
         command_id: names the run; a retry has the same.
         hosting: where it runs: commands that it calls there are part of it.
         barrier: whether its publications wait for replicas too.
+        fingerprint: of its name and arguments; None where nobody can retry it.
+        outcome: what its entry in the operation log says that it ends with; None: it does not say.
+        committed: the databases on which an operation of it is committed, or may be.
         is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
     """
 
     def __init__(
-        self, name: str, command_id: str, hosting: Hosting, *, barrier: bool, arguments: tuple[Any, ...] = ()
+        self,
+        name: str,
+        command_id: str,
+        hosting: Hosting,
+        *,
+        barrier: bool,
+        arguments: tuple[Any, ...] = (),
+        fingerprint: bytes | None = None,
+        outcome: bytes | None = None,
     ) -> None:
         self.name = name
         self.command_id = command_id
         self.hosting = hosting
         self.barrier = barrier
+        self.fingerprint = fingerprint
+        self.outcome = outcome
+        self.committed: set[object] = set()
         self.is_open = True
         self._arguments = arguments
         self._publications: list[Awaitable[None]] = []
@@ -69,6 +108,9 @@ class CommandContext:
         if failure is not None:
             raise failure
 
+
+is_nested: Final[ContextVar[bool]] = ContextVar("fusion_cluster_is_nested", default=False)
+"""Whether the body that runs is that of a command which the current command has called."""
 
 current_command: Final[ContextVar[CommandContext | None]] = ContextVar("fusion_cluster_current_command", default=None)
 """The command whose body runs in this context; look at it through `running_command`."""

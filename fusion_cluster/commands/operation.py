@@ -11,14 +11,17 @@ import enum
 import uuid
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fusion_cluster.commands.context import Publisher, is_computing, running_command, unhurt
+from fusion_cluster.commands.context import Publisher, is_computing, is_nested, running_command, unhurt
+from fusion_cluster.commands.records import Reference, outcome_of
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.cause import Cause
 from fusion_cluster.graph.key import Key
+
+T = TypeVar("T")
 
 
 class OperationState(enum.Enum):
@@ -34,9 +37,8 @@ class Operation:
     """One transaction, given by `database.operation()`.
 
     Attributes:
-        id: unique; an operation that is a savepoint in another has the other's.
+        id: unique: that of its command, if it is a part of one. A savepoint in another operation has the other's.
         command: the run of a command that it is a part of, or None.
-        command_id: of that command; its own id when there is none.
         session: the SQLAlchemy session to read and write with.
         state: where it is.
         surrounding: the operation in whose block it was opened, or None.
@@ -44,9 +46,11 @@ class Operation:
     """
 
     def __init__(self, session: AsyncSession, *, savepoint_in: Operation | None = None) -> None:
-        self.id: str = savepoint_in.id if savepoint_in is not None else uuid.uuid4().hex
         self.command = running_command()
-        self.command_id: str = self.command.command_id if self.command is not None else self.id
+        if savepoint_in is not None:
+            self.id: str = savepoint_in.id
+        else:
+            self.id = self.command.command_id if self.command is not None else uuid.uuid4().hex
         self.session = session
         self.state = OperationState.OPEN
         self.surrounding = running_operation()
@@ -54,6 +58,7 @@ class Operation:
         # What to invalidate with the commit, by who publishes it; in order of recording, each key once, with the cause
         # that was given first.
         self._recorded: dict[Publisher, dict[Key, Cause]] = {}
+        self._is_commands_own = savepoint_in is None and self.command is not None and not is_nested.get()
 
     @property
     def invalidations(self) -> tuple[Key, ...]:
@@ -65,21 +70,51 @@ class Operation:
         """Whether invalidations can be recorded with it."""
         return self.state in (OperationState.OPEN, OperationState.COMMITTING)
 
-    def invalidate(self, key: Key, cause: Cause, publish: Publisher) -> None:
-        """Record an invalidation, for `publish` to make when the operation has been committed.
+    def invalidate(self, key: Key, cause: Cause, publisher: Publisher) -> None:
+        """Record an invalidation, for `publisher` to make when the operation has been committed.
 
         Raises:
             UsageError: the operation has ended.
         """
         if not self.is_open:
             raise UsageError(f"the operation has been {self.state.value}")
-        self._recorded.setdefault(publish, {}).setdefault(key, cause)
+        self._recorded.setdefault(publisher, {}).setdefault(key, cause)
+
+    def result(self, value: T) -> T:
+        """Record what the command will return, with the commit: `return operation.result(row.id)`.
+
+        A retry of the command under the same id is given it, whatever happens after the commit. A result that is not
+        recorded so is recorded when the command has returned; it is lost if the process ends in between, and a retry
+        then raises `CommandResultLost`. A command that is declared to return None needs neither. In a command that
+        another has called it records nothing: retries are those of the other.
+
+        Raises:
+            UsageError: the operation has ended, is no command's, or the value cannot leave the process.
+        """
+        if not self.is_open:
+            raise UsageError(f"the operation has been {self.state.value}")
+        if self.command is None:
+            raise UsageError("only a command has a result to record")
+        if self._is_commands_own:
+            self.command.outcome = outcome_of(value)
+        return value
+
+    @property
+    def references(self) -> list[Reference]:
+        """The keys recorded so far, as the operation log has them."""
+        return [reference for publisher, keys in self._recorded.items() for reference in publisher.references(keys)]
+
+    @property
+    def peer_id(self) -> str:
+        """The process that it runs in, as the operation log names it."""
+        publishers: list[object] = [*self._recorded, *([self.command.hosting] if self.command is not None else ())]
+        return next((str(getattr(one, "peer_id", "")) for one in publishers), "")
 
     def hand_over(self, other: Operation) -> None:
         """Let another operation, whose transaction this one shares, make the invalidations recorded here."""
-        for publish, keys in self._recorded.items():
+        for publisher, keys in self._recorded.items():
             for key, cause in keys.items():
-                other.invalidate(key, cause, publish)
+                other.invalidate(key, cause, publisher)
         self._recorded.clear()
 
     def publish(self) -> list[Awaitable[None]]:
@@ -92,9 +127,9 @@ class Operation:
         barrier = command.barrier if command is not None else True
         publications: list[Awaitable[None]] = []
         failure: Exception | None = None
-        for publish, keys in self._recorded.items():
+        for publisher, keys in self._recorded.items():
             try:
-                publications.append(unhurt(publish(keys, barrier)))
+                publications.append(unhurt(publisher.publish(keys, barrier, self.id)))
             except Exception as error:  # one that fails keeps no other from its own
                 failure = failure or error
         self._recorded.clear()
@@ -118,16 +153,16 @@ def running_operation() -> Operation | None:
     return operation if operation is not None and not is_computing() else None
 
 
-def record_invalidation(key: Key, cause: Cause, publish: Publisher) -> bool:
+def record_invalidation(key: Key, cause: Cause, publisher: Publisher) -> bool:
     """Record an invalidation with the operation that the caller is a part of; False when there is none.
 
     Args:
         key: what to invalidate with the commit.
         cause: why.
-        publish: makes the invalidation when the time has come.
+        publisher: makes the invalidation when the time has come.
     """
     operation = running_operation()
     if operation is None:
         return False
-    operation.invalidate(key, cause, publish)
+    operation.invalidate(key, cause, publisher)
     return True

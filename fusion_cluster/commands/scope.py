@@ -1,9 +1,11 @@
 """The block of `async with database.operation()`: how an operation begins and ends.
 
 Invariants: an operation's invalidations are published if, and as soon as, its rows are committed: the publication
-begins in the same turn of the event loop in which the commit is known, whoever has left meanwhile. When it cannot be
-known whether the commit was made (the connection was lost during it), they are published too: an invalidation too many
-harms nobody. Once the block has been left, by whatever way, the transaction has ended.
+begins in the same turn of the event loop in which the commit is known, whoever has left meanwhile. Its entry in the
+operation log is written in the same transaction, so that others learn of it even if this process ends in that turn.
+When the connection was lost during the commit, the log is asked what has become of it; where that cannot be told
+either, the invalidations are published: one too many harms nobody. Once the block has been left, by whatever way, the
+transaction has ended.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from fusion_cluster.commands.completion import complete
-from fusion_cluster.commands.context import is_computing
+from fusion_cluster.commands.context import is_computing, running_command
 from fusion_cluster.commands.operation import (
     Operation,
     OperationState,
     current_operation,
     running_operation,
 )
+from fusion_cluster.commands.records import CommandLog
 from fusion_cluster.errors import CommandOutcomeUnknown, UsageError
 
 logger = logging.getLogger(__name__)
@@ -44,17 +47,35 @@ class Transactions(Protocol):
         ...
 
 
+class OperationalDatabase(Protocol):
+    """What operations need of a database."""
+
+    @property
+    def log(self) -> CommandLog:
+        """Its operation log."""
+        ...
+
+    def transactions(self) -> Transactions:
+        """Where they get their transactions from, in the event loop that runs."""
+        ...
+
+    async def prepare(self) -> None:
+        """Make the library's tables, where they are not there yet."""
+        ...
+
+
 class OperationScope(AbstractAsyncContextManager[Operation]):
     """Opens an operation and ends it: commits it, or rolls it back when an exception leaves the block.
 
     In the block of another operation on the same database it shares that one's transaction, as a savepoint in it.
 
     Args:
-        transactions: the database.
+        database: where.
     """
 
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
+    def __init__(self, database: OperationalDatabase) -> None:
+        self._database = database
+        self._transactions = database.transactions()
         self._savepoint: AsyncSessionTransaction | None = None
         self._outer: _Opened | None = None
         self._publications: list[Awaitable[None]] = []
@@ -64,6 +85,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             raise UsageError("a compute method cannot change data: open the operation in a command")
         outer = self._outer = _shared(self._transactions)
         if outer is None:
+            self._check_first()
             self._operation = _Opened(await self._begin(), self._transactions)
         else:
             if outer.task is not asyncio.current_task():
@@ -91,7 +113,17 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             await publication
 
     # -- a transaction of its own --------------------------------------------------------------------------------------
+    def _check_first(self) -> None:
+        """A retry of a command could not tell which of several transactions had been committed."""
+        command = running_command()
+        if command is not None and self._database in command.committed:
+            raise UsageError(
+                f"{command.name} has committed an operation already, and a second one would not be atomic with it: "
+                "open one operation around both, also where other commands are called"
+            )
+
     async def _begin(self) -> AsyncSession:
+        await self._database.prepare()
         await self._transactions.writers.acquire()
         try:
             return await self._transactions.begin()
@@ -103,7 +135,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         operation = self._operation
         try:
             await operation.session.flush()
-            # What else is to be written in the same transaction, the operation's log entry, is written here.
+            await self._database.log.write(operation)
         except BaseException:
             await self._roll_back()
             raise
@@ -116,17 +148,38 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         try:
             await AsyncSession.commit(operation.session)
         except BaseException as error:
-            if not _is_in_doubt(error):
+            is_committed = await self._settled(error)
+            if is_committed is False:
                 operation.state = OperationState.ROLLED_BACK
                 raise
-            operation.state = OperationState.COMMITTED
-            operation.publish()
-            raise CommandOutcomeUnknown("the connection to the database was lost during the commit") from error
+            publications = self._publish()
+            if is_committed is None:
+                raise CommandOutcomeUnknown("the connection to the database was lost during the commit") from error
+            return publications
         else:
-            operation.state = OperationState.COMMITTED
-            return operation.publish()
+            return self._publish()
         finally:
             await _quietly(operation.session.close())
+
+    def _publish(self) -> list[Awaitable[None]]:
+        operation = self._operation
+        operation.state = OperationState.COMMITTED
+        if operation.command is not None:
+            operation.command.committed.add(self._database)
+        try:
+            return operation.publish()
+        finally:
+            self._database.log.on_committed(operation)
+
+    async def _settled(self, error: BaseException) -> bool | None:
+        """Whether a commit that ended with an error was made all the same; None: that cannot be told."""
+        if not _is_in_doubt(error):
+            return False
+        if not isinstance(error, Exception):  # the loop is shutting down
+            return None
+        await _quietly(self._operation.session.close())
+        logger.warning("the connection was lost during a commit; asking the operation log what has become of it")
+        return await self._database.log.settle(self._operation.id)
 
     async def _roll_back(self) -> None:
         self._operation.state = OperationState.ROLLED_BACK

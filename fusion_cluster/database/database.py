@@ -14,14 +14,17 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.operation import Operation
-from fusion_cluster.commands.scope import OperationScope
+from fusion_cluster.commands.scope import OperationScope, Transactions
 from fusion_cluster.database.batch_loader import BatchLoader
 from fusion_cluster.database.engines import Engines, create_engines
+from fusion_cluster.database.operation_log import LogOptions, OperationLog
 from fusion_cluster.database.row_loader import RowLoaders
 from fusion_cluster.database.url import masked, parse_url
 
 K = TypeVar("K")
 R = TypeVar("R")
+
+DEFAULT_LOG_OPTIONS = LogOptions()
 
 _CREATING_TABLES = 0x667573696F6E
 """The number of PostgreSQL's advisory lock for those who create tables."""
@@ -37,14 +40,19 @@ class Database:
         url: names the database; where it names no driver, an async one is chosen. A relative SQLite path is relative to
             the current folder of the process that makes the object.
         busy_timeout_s: how long an operation waits for its turn to write.
+        log: how the operation log is followed and kept.
+
+    Attributes:
+        log: the operation log.
 
     Raises:
         UsageError: the URL cannot be used; the message names it, without its password.
     """
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, busy_timeout_s: float = 30.0, log: LogOptions = DEFAULT_LOG_OPTIONS) -> None:
         self._url = parse_url(url)
         self._busy_timeout_s = busy_timeout_s
+        self.log = OperationLog(self.engines, self.prepare, log)
         # Process and event loop -> its engines. Those of other processes (this one was forked) and of closed loops are
         # dropped when new ones are made: their connections cannot be closed from here.
         self._engines: dict[tuple[int, asyncio.AbstractEventLoop], Engines] = {}
@@ -55,7 +63,7 @@ class Database:
         return f"Database({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self._url.render_as_string(hide_password=False), self._busy_timeout_s)
+        return _restored, (self._url.render_as_string(hide_password=False), self._busy_timeout_s, self.log.options)
 
     @property
     def url(self) -> str:
@@ -68,7 +76,7 @@ class Database:
         Each statement sees what is committed when it begins, and holds a connection only while it runs. Changes are
         refused: they belong into an operation.
         """
-        return self._current().read_session()
+        return self.engines().read_session()
 
     def operation(self) -> AbstractAsyncContextManager[Operation]:
         """One transaction: `async with database.operation() as operation`, then `operation.session`.
@@ -81,7 +89,7 @@ class Database:
         Raises:
             UsageError: (when entered) in a compute method, or in another task than that of the operation around it.
         """
-        return OperationScope(self._current())
+        return OperationScope(self)
 
     @overload
     def loader(self, entity: type[R]) -> BatchLoader[Any, R | None]: ...
@@ -148,11 +156,26 @@ class Database:
 
     def began(self, operation: Operation) -> bool:
         """Whether the transaction of an operation is one of this database, in this event loop."""
-        return operation.session.bind is self._current().writing
+        return operation.session.bind is self.engines().writing
+
+    async def prepare(self) -> None:
+        """Make the library's own tables (`fusion_…`), or upgrade them to the revision that this version works with.
+
+        Hosts do so by themselves when they start, and operations when they begin: it is there for those who want it
+        done at a moment of their own. The first call in a process and event loop asks, by one SELECT, which revision
+        there is, and upgrades in one transaction where that is not the newest; further calls return at once. Callers at
+        the same time share one upgrade, in this process and among all; a failure is not remembered. The app's tables
+        are left alone.
+
+        Raises:
+            UsageError: the tables are newer than the library, the role may not make them, or the database is neither
+                SQLite nor PostgreSQL.
+        """
+        await self.engines().preparation.ensure()
 
     async def create_tables(self, metadata: MetaData | Sequence[MetaData]) -> None:
         """Create the tables that are not there yet. Several processes may do so at once."""
-        async with self._current().writing.begin() as connection:
+        async with self.engines().writing.begin() as connection:
             if connection.dialect.name == "postgresql":  # where two that create one table fail, even if it may exist
                 await connection.execute(select(func.pg_advisory_xact_lock(_CREATING_TABLES)))
             for one in [metadata] if isinstance(metadata, MetaData) else metadata:
@@ -164,7 +187,12 @@ class Database:
         if engines is not None:
             await complete(engines.dispose())
 
-    def _current(self) -> Engines:
+    def transactions(self) -> Transactions:
+        """Where operations get their transactions from, in the event loop that runs."""
+        return self.engines()
+
+    def engines(self) -> Engines:
+        """The engines of the event loop that runs."""
         loop = asyncio.get_running_loop()
         key = os.getpid(), loop
         engines = self._engines.get(key)
@@ -176,5 +204,5 @@ class Database:
         return engines
 
 
-def _restored(url: str, busy_timeout_s: float) -> Database:
-    return Database(url, busy_timeout_s=busy_timeout_s)
+def _restored(url: str, busy_timeout_s: float, log: LogOptions) -> Database:
+    return Database(url, busy_timeout_s=busy_timeout_s, log=log)

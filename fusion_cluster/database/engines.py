@@ -18,13 +18,15 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolResetState
+from sqlalchemy.pool import NullPool, PoolResetState
 
 from fusion_cluster.commands.completion import complete
+from fusion_cluster.database.preparation import Preparation
 from fusion_cluster.database.sessions import OperationSession, ReadSession
 from fusion_cluster.database.url import masked
-from fusion_cluster.errors import UsageError
+from fusion_cluster.errors import DatabaseUnavailable, UsageError
 
 _SQLITE_READERS = 4
 """Statements, each in a thread, that read one SQLite file at a time, in one process and loop."""
@@ -40,16 +42,20 @@ class Engines:
     Attributes:
         reading: in autocommit mode.
         writing: for operations.
+        listening: one connection each, in autocommit mode, kept for as long as it is listened to.
         readers: how many statements may read at a time.
         writers: how many operations may be open at a time.
         finishes_calls: whether a call of a session is finished before its caller's cancellation takes effect.
+        preparation: what makes and upgrades the library's tables.
     """
 
     reading: AsyncEngine
     writing: AsyncEngine
+    listening: AsyncEngine
     readers: asyncio.Semaphore
     writers: asyncio.Semaphore
     finishes_calls: bool
+    preparation: Preparation
 
     def read_session(self) -> ReadSession:
         """A session to read with."""
@@ -60,15 +66,18 @@ class Engines:
         session = OperationSession(self.writing, finishes_calls=self.finishes_calls)
         try:
             await session.connection()
-        except BaseException:
+        except BaseException as error:
             await complete(session.close())
+            if isinstance(error, OSError | PoolTimeoutError):  # no driver's error: it could not even be reached
+                raise DatabaseUnavailable(f"the database cannot be reached: {error}", retry_after_s=1.0) from error
             raise
         return session
 
     async def dispose(self) -> None:
         """Close all connections that are not in use."""
-        await self.reading.dispose()
-        await self.writing.dispose()
+        await self.preparation.ended()
+        for engine in (self.reading, self.writing, self.listening):
+            await engine.dispose()
 
 
 def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
@@ -97,9 +106,11 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
     return Engines(
         reading,
         writing,
+        listening=_create(url, isolation_level="AUTOCOMMIT", poolclass=NullPool),
         readers=asyncio.Semaphore(_SERVER_READERS),
         writers=asyncio.Semaphore(_SERVER_WRITERS),
         finishes_calls=False,
+        preparation=Preparation(reading, writing),
     )
 
 
@@ -147,7 +158,13 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
     event.listen(writing.sync_engine, "begin", begin)
     event.listen(writing.sync_engine, "reset", on_return)
     return Engines(
-        reading, writing, readers=asyncio.Semaphore(_SQLITE_READERS), writers=asyncio.Semaphore(1), finishes_calls=True
+        reading,
+        writing,
+        listening=reading,
+        readers=asyncio.Semaphore(_SQLITE_READERS),
+        writers=asyncio.Semaphore(1),
+        finishes_calls=True,
+        preparation=Preparation(reading, writing),
     )
 
 

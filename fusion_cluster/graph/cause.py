@@ -66,6 +66,7 @@ class Cause(Struct, frozen=True, eq=False, gc=False):
             - "cancelled", "lost": its computation ended without an output; its value cannot be had again;
             - "remote": its owner, or another process, has said so; "disconnected", "lease": the owner cannot be relied
               upon to say so any more; "moved": it has another owner now;
+            - "missed": what has changed cannot be told any more;
             - "replaced", "closed", "unknown".
         subject: a phrase that says more; or the command.
     """
@@ -112,6 +113,7 @@ EVICTED: Final = "evicted"
 LONG_OLD: Final = Cause("unknown", "it was given what has been out of date for longer than is remembered")
 LOST_VALUE: Final = Cause("lost", "its value, which was paged out, could not be computed again")
 OVERTAKEN: Final = Cause("overtaken", "it was out of date before it was computed")
+MISSED: Final = Cause("missed", "changes may have been missed: the operation log was not read for too long")
 MOVED: Final = Cause("moved", "another shard owns its key")
 REPLACED: Final = Cause("replaced", "a value was set by hand")
 UNKNOWN: Final = Cause("unknown", "nobody has said why")

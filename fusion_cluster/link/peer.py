@@ -251,7 +251,12 @@ class Peer:
         return await call
 
     def invalidate(
-        self, keys: Sequence[tuple[str, bytes]], *, barrier: int = 0, origins: Sequence[str] = ()
+        self,
+        keys: Sequence[tuple[str, bytes]],
+        *,
+        barrier: int = 0,
+        origins: Sequence[str] = (),
+        operation_id: str = "",
     ) -> asyncio.Future[Result]:
         """Ask the owner to invalidate keys ("Service.method" and encoded arguments).
 
@@ -259,11 +264,12 @@ class Peer:
             keys: which.
             barrier: the freshness barrier on whose behalf; the answer then comes when it is settled there. 0: none.
             origins: what each of the keys is invalidated for, in words for people.
+            operation_id: the logged operation whose keys these are, all that the owner has; "": none.
 
         Returns:
             Done when the owner has answered; with ShardUnavailable when this peer is closed before.
         """
-        request = Invalidate(barrier=barrier)
+        request = Invalidate(barrier=barrier, operation_id=operation_id)
         numbers: dict[str, int] = {"": 0}
         for (method, arguments), origin in zip(keys, origins or repeat(""), strict=False):
             number = numbers.setdefault(origin, len(numbers))

@@ -389,10 +389,13 @@ class Invalidate(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     BARRIER_FIELD_NUMBER: _builtins.int
     ORIGINS_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """From the same sequence as Call.id; answered by a Result."""
     barrier: _builtins.int
     """Freshness barrier on whose behalf it is sent; 0: none."""
+    operation_id: _builtins.str
+    """The logged operation whose keys these are, all that this owner has; empty where there is none, or not all are here."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyReference]: ...
     @_builtins.property
@@ -406,10 +409,11 @@ class Invalidate(_message.Message):
         keys: _abc.Iterable[Global___KeyReference] | None = ...,
         barrier: _builtins.int = ...,
         origins: _abc.Iterable[_builtins.str] | None = ...,
+        operation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "id", b"id", "keys", b"keys", "origins", b"origins"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "id", b"id", "keys", b"keys", "operation_id", b"operation_id", "origins", b"origins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import uuid
 from array import array
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -17,10 +18,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fusion_cluster.app import App
-from fusion_cluster.commands import BoundCommand, run_command
+from fusion_cluster.commands import BoundCommand, CommandResult, run_command
 from fusion_cluster.errors import (
     ClusterError,
     CommandError,
+    CommandOutcomeUnknown,
     FusionError,
     HandshakeRefused,
     NotOwner,
@@ -33,6 +35,7 @@ from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause, sent_origin, told_by
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.v1 import session_pb2
+from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barriers
 from fusion_router.links import Dial, Links
@@ -83,7 +86,6 @@ class ClusterHost(Host):
         history: int = DEFAULT_HISTORY,
     ) -> None:
         self.routes = routes_of(app)
-        self.peer_id = peer_id
         self.shard_id = shard_id
         self.epoch = epoch
         self.barriers = Barriers(read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1)
@@ -98,6 +100,7 @@ class ClusterHost(Host):
         super().__init__(
             app, max_nodes=max_nodes, max_bytes=max_bytes, history=history, runs_bodies=shard_id is not None
         )
+        self.peer_id = peer_id
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
         self.links.on_fence = self.graph.fence.lower
         self.graph.fence.add(self.links)
@@ -176,10 +179,13 @@ class ClusterHost(Host):
         return route.result.decode_msgpack(result.value)
 
     # -- commands ----------------------------------------------------------------------
-    async def execute(
+    async def carry_out(
         self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
-    ) -> Any:
+    ) -> CommandResult:
         """Run a command here if its key is ours, else on its owner.
+
+        Where commands are recorded, one whose owner is lost while it runs is asked for again under the same id, of the
+        owner's successor, until the time is up.
 
         Raises:
             CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been carried out.
@@ -188,19 +194,38 @@ class ClusterHost(Host):
         route = self.routes[command.name]
         slot = route.slot(arguments)
         if self._owns(slot):
-            return await run_command(command, arguments, command_id, turns=self.turns)
+            return await run_command(command, arguments, command_id, host=self)
         encoded = route.arguments.encode(arguments)
+        sent_id = command_id or uuid.uuid4().hex
+        # What was perhaps carried out, and may be asked for again, as no id is carried out twice.
+        in_doubt: CommandOutcomeUnknown | None = None
 
         async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
-            return await peer.execute(route.name, encoded, command_id=command_id or "", timeout_s=timeout_s)
+            nonlocal in_doubt
+            try:
+                return await peer.execute(route.name, encoded, command_id=sent_id, timeout_s=timeout_s)
+            except CommandOutcomeUnknown as error:
+                if self.command_log is None:
+                    raise
+                in_doubt = error
+                raise ShardUnavailable(error.message) from error
 
-        result = await self._retrying(slot, attempt)
+        try:
+            result = await self._retrying(slot, attempt)
+        except ShardUnavailable as error:
+            if in_doubt is not None:
+                raise in_doubt from error
+            raise
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
-        return route.result.decode_msgpack(result.value)
+        return CommandResult(route.result.decode_msgpack(result.value), is_replayed=result.replayed)
 
     # -- invalidations ----------------------------------------------------------------------
-    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> Awaitable[None]:
+    def key_codec(self, method: str) -> ArgumentsCodec:
+        """How the arguments of a compute method's keys leave the process."""
+        return self.routes[self.function(method).name].arguments
+
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
         """Invalidate keys here at once and at their owners; see `Host.publish`.
 
         Raises:
@@ -209,9 +234,11 @@ class ClusterHost(Host):
         """
         if barrier:
             confirmed = self._confirmation()
-            self.barriers.start(partial(self._apply_with_barrier, keys, confirmed), partial(_resolve, confirmed))
+            apply = partial(self._apply_with_barrier, keys, operation_id, confirmed)
+            self.barriers.start(apply, partial(_resolve, confirmed))
             return confirmed
-        outstanding = {self._pending_for(shard_id).add(keys) for shard_id, keys in self._apply(keys).items()}
+        remote = self._apply(keys, operation_id)
+        outstanding = {self._pending_for(shard_id).add(references) for shard_id, references in remote.items()}
         if not outstanding:
             return DONE
         confirmed = self._confirmation()
@@ -229,31 +256,41 @@ class ClusterHost(Host):
 
     def apply_invalidations(self, request: session_pb2.Invalidate, peer_id: str) -> None:
         """Invalidate keys that another process, `peer_id`, says have changed."""
+        if request.operation_id in self.applied:
+            return  # the operation log was faster
         causes = [told_by(peer_id, origin) for origin in ("", *request.origins)]
         for reference in request.keys:
             function = self.function(reference.method)
             arguments = self.routes[reference.method].arguments.decode_msgpack(reference.arguments)
             function.invalidate(arguments, causes[reference.origin if reference.origin < len(causes) else 0])
+        self.applied.add(request.operation_id)
 
-    def _apply(self, keys: Mapping[Key, Cause]) -> dict[int, dict[Reference, str]]:
+    def _apply(self, keys: Mapping[Key, Cause], operation_id: str) -> dict[int, dict[Reference, str]]:
         """Invalidate here; returns what the other owners have to be told, by shard."""
+        is_new = operation_id not in self.applied
         remote: defaultdict[int, dict[Reference, str]] = defaultdict(dict)
         origins: dict[Cause, str] = {}
         for key, cause in keys.items():
             name = f"{key.service}.{key.method}"
-            self.function(name).invalidate(key.arguments, cause)
+            if is_new:
+                self.function(name).invalidate(key.arguments, cause)
             route = self.routes[name]
             slot = route.slot(key.arguments)
             if not self._owns(slot):
                 origin = origins.get(cause) or origins.setdefault(cause, sent_origin(cause))
                 remote[self._owner(slot)][name, route.arguments.encode(key.arguments)] = origin
+        self.applied.add(operation_id)
         return remote
 
-    def _apply_with_barrier(self, keys: Mapping[Key, Cause], confirmed: asyncio.Future[None], barrier: int) -> int:
+    def _apply_with_barrier(
+        self, keys: Mapping[Key, Cause], operation_id: str, confirmed: asyncio.Future[None], barrier: int
+    ) -> int:
         """Invalidate here and begin to tell the other owners on behalf of a barrier; returns how many there are."""
-        remote = self._apply(keys)
+        remote = self._apply(keys, operation_id)
         for shard_id, references in remote.items():
-            delivery = asyncio.get_running_loop().create_task(self._deliver(shard_id, references, barrier, confirmed))
+            delivery = asyncio.get_running_loop().create_task(
+                self._deliver(shard_id, references, barrier, operation_id, confirmed)
+            )
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
         return len(remote)
@@ -261,29 +298,35 @@ class ClusterHost(Host):
     def _pending_for(self, shard_id: int) -> PendingInvalidations:
         pending = self._pending.get(shard_id)
         if pending is None:
-            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_all, shard_id, 0))
+            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_all, shard_id, 0, ""))
         return pending
 
-    async def _deliver(self, shard_id: int, references: Told, barrier: int, confirmed: asyncio.Future[None]) -> None:
+    async def _deliver(
+        self, shard_id: int, references: Told, barrier: int, operation_id: str, confirmed: asyncio.Future[None]
+    ) -> None:
         """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
-        refusal = await self._tell_all(shard_id, barrier, references)
+        refusal = await self._tell_all(shard_id, barrier, operation_id, references)
         if refusal is not None:
             _fail(confirmed, refusal)
         self.barriers.answered(barrier)
 
-    async def _tell_all(self, shard_id: int, barrier: int, references: Told) -> Exception | None:
+    async def _tell_all(self, shard_id: int, barrier: int, operation_id: str, references: Told) -> Exception | None:
         """Tell an owner of keys, in as many messages as it takes; returns the error of one that will not do it."""
         refusal: Exception | None = None
         messages = messages_of(references)
         for message in messages:
-            # A barrier goes with the last one: it settles what the others have brought about, too.
-            failure = await self._tell(shard_id, message, barrier if message is messages[-1] else 0)
+            # The barrier goes with the last one: it settles what the others have brought about, too. So does the
+            # operation's id: whoever has that has all its keys.
+            is_last = message is messages[-1]
+            failure = await self._tell(
+                shard_id, message, barrier if is_last else 0, operation_id if is_last and len(messages) == 1 else ""
+            )
             if failure is not None:
                 logger.error("shard %d refused an invalidation: %s", shard_id, failure)
                 refusal = refusal or failure
         return refusal
 
-    async def _tell(self, shard_id: int, references: Told, barrier: int) -> Exception | None:
+    async def _tell(self, shard_id: int, references: Told, barrier: int, operation_id: str) -> Exception | None:
         """One message to an owner, until it is answered: nothing else would make its computeds fresh again.
 
         Returns:
@@ -294,7 +337,12 @@ class ClusterHost(Host):
             peer = self.links.peer(shard_id)
             if peer is not None:
                 try:
-                    result = await peer.invalidate(list(references), barrier=barrier, origins=list(references.values()))
+                    result = await peer.invalidate(
+                        list(references),
+                        barrier=barrier,
+                        origins=list(references.values()),
+                        operation_id=operation_id,
+                    )
                 except (ClusterError, CommandError, HandshakeRefused) as error:
                     logger.debug("shard %d: %s; trying again", shard_id, error)
                 except FusionError as error:

@@ -127,7 +127,9 @@ class LocalCluster:
     async def start_shard(self, shard_id: int) -> None:
         """Start a shard, or start it again after `kill_shard`: with a new epoch and an empty graph."""
         self._epochs[shard_id] += 1
-        shard = self.shards[shard_id] = LocalShard(self, shard_id, self._epochs[shard_id])
+        shard = LocalShard(self, shard_id, self._epochs[shard_id])
+        await shard.host.start()
+        self.shards[shard_id] = shard
         self._publish(self.slot_map.with_shard(shard.address))
 
     async def kill_shard(self, shard_id: int) -> None:

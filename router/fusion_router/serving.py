@@ -228,8 +228,10 @@ class Serving:
 
         async def run() -> None:
             try:
-                result = await self._host.execute(command, arguments, call.command_id or None)
-                subscriber.session.send_result(call.id, 0, encode_msgpack(result), subscribed=False)
+                result = await self._host.carry_out(command, arguments, call.command_id or None)
+                subscriber.session.send_result(
+                    call.id, 0, encode_msgpack(result.value), subscribed=False, replayed=result.is_replayed
+                )
             except asyncio.CancelledError:
                 subscriber.session.send_error(
                     call.id, 0, encode_error(ShardUnavailable("the command was cancelled")), subscribed=False

@@ -44,6 +44,7 @@ class Shard:
         app = import_configured_app(self._configuration)
         peer_id = f"{app.name}/shard-{self._shard_id}.{epoch}"
         self._host = new_host(app, self._configuration, peer_id, shard_id=self._shard_id, epoch=epoch)
+        await self._host.start()
         self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=True)
         acceptor = self._acceptor = SessionAcceptor(
             self._serving,

@@ -104,16 +104,20 @@ class GatewayRpcs:
                 self._codec(spec), message.arguments, max_bytes=self._limits.max_arguments_bytes
             )
             command = self._host.command(spec.name)
+            was_recorded = False
 
             async def run() -> bytes:
-                result = await _outcome(self._host.execute(command, arguments, command_id))
+                nonlocal was_recorded
+                result = await _outcome(self._host.carry_out(command, arguments, command_id))
+                was_recorded = result.is_replayed
                 try:
-                    return encode_payload(result, encoding).SerializeToString()
+                    return encode_payload(result.value, encoding).SerializeToString()
                 except Exception as error:
                     raise ResultEncodingError(f"{spec.name} gave a result that cannot be sent: {error}") from error
 
             payload, is_replayed = await self._executions.run(command_id, request, run)
             result = gateway_pb2.Payload.FromString(payload)
+            is_replayed = is_replayed or was_recorded
             return gateway_pb2.ExecuteReply(result=result, replayed=is_replayed).SerializeToString()
         except asyncio.CancelledError:
             if is_cancelled_from_outside():

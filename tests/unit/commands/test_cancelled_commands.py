@@ -55,8 +55,8 @@ class Published(LocalHost):
 
     keys: list[Key]
 
-    def publish(self, keys: Mapping[Key, Cause], barrier: bool) -> asyncio.Future[None]:
-        super().publish(keys, barrier)
+    def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> asyncio.Future[None]:
+        super().publish(keys, barrier, operation_id)
         self.keys.extend(keys)
         loop = asyncio.get_running_loop()
         confirmed: asyncio.Future[None] = loop.create_future()
@@ -90,7 +90,7 @@ async def amounts(database: Database) -> dict[int, int]:
 
 def commits_of(database: Database) -> list[str]:
     commits: list[str] = []
-    event.listen(database._current().writing.sync_engine, "commit", lambda connection: commits.append("commit"))
+    event.listen(database.engines().writing.sync_engine, "commit", lambda connection: commits.append("commit"))
     return commits
 
 
@@ -163,7 +163,7 @@ async def test_a_cancelled_operation_with_savepoints_and_streams_leaves_the_data
         task = asyncio.create_task(_run(Stepped(write(), cancel_at, times=times)))
         with suppress(asyncio.CancelledError):
             await task
-        pool = database._current().writing.sync_engine.pool
+        pool = database.engines().writing.sync_engine.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)
         assert pool.checkedout() == 0
         assert await asyncio.wait_for(write(), 10) == 1

@@ -127,7 +127,7 @@ async def test_a_burst_of_reads_uses_few_threads(database: Database) -> None:
 
 
 async def test_a_cancelled_wait_for_a_slot_reads_nothing(database: Database) -> None:
-    readers = database._current().readers
+    readers = database.engines().readers
     for _ in range(readers._value):
         await readers.acquire()
     reads = [asyncio.create_task(amount(database, 1)) for _ in range(3)]

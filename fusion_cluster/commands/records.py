@@ -1,0 +1,145 @@
+"""What the operation log keeps of a command: enough to answer a retry without running it again.
+
+An *outcome* is a result or an error as bytes: the letter `v` and the value in msgpack, or `e` and the error as a
+message of the session protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from fusion_cluster.errors import CommandResultLost, FusionError, InvalidArgument
+from fusion_cluster.v1 import session_pb2
+from fusion_cluster.wire.codec import encode_msgpack, value_codec
+from fusion_cluster.wire.errors import decode_error, encode_error
+
+if TYPE_CHECKING:
+    from fusion_cluster.commands.command import BoundCommand
+    from fusion_cluster.commands.context import CommandContext
+    from fusion_cluster.commands.operation import Operation
+
+Reference = tuple[str, bytes, str]
+"""A key as it leaves the process: the method's full name, the encoded arguments, and what it is invalidated for."""
+
+_VALUE: Final = b"v"
+_ERROR: Final = b"e"
+
+NONE_OUTCOME: Final = _VALUE + encode_msgpack(None)
+"""The outcome of a command that returns nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command gave.
+
+    Attributes:
+        value: its result.
+        is_replayed: it was not run now: an earlier run under the same id gave it.
+    """
+
+    value: Any
+    is_replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is known of a command that was carried out.
+
+    Attributes:
+        command_id: its id.
+        fingerprint: of its name and arguments.
+        outcome: what it ended with; None: that is not known.
+        keys: what it has invalidated; empty once its entry has been trimmed.
+    """
+
+    command_id: str
+    fingerprint: bytes | None
+    outcome: bytes | None
+    keys: tuple[Reference, ...] = ()
+
+    def check(self, command: BoundCommand[..., Any], fingerprint: bytes) -> None:
+        """See that it is the same command that is asked for again.
+
+        Raises:
+            InvalidArgument: the id was used for another command, or for other arguments.
+        """
+        if self.fingerprint is not None and self.fingerprint != fingerprint:
+            raise InvalidArgument(
+                f"the command id {self.command_id!r} was used before, for another command than this "
+                f"{command.name} or with other arguments",
+                field="command_id",
+            )
+
+    def replay(self, command: BoundCommand[..., Any]) -> CommandResult:
+        """Give the result of the earlier run.
+
+        Raises:
+            CommandResultLost: it is carried out, but its result was not recorded.
+            Exception: what the earlier run raised.
+        """
+        if self.outcome is None:
+            raise CommandResultLost(
+                f"{command.name} was carried out under the id {self.command_id!r}, but the process ended before its "
+                "result was recorded; operation.result(...) records it with the commit"
+            )
+        if self.outcome[:1] == _ERROR:
+            raise decode_error(session_pb2.Error.FromString(self.outcome[1:]))
+        codec = value_codec(command.signature.result_type)
+        return CommandResult(codec.decode_msgpack(self.outcome[1:]), is_replayed=True)
+
+
+class CommandLog(Protocol):
+    """Where commands and operations are recorded: the operation log of a database."""
+
+    async def find(self, operation_id: str) -> Recorded | None:
+        """What was committed under an id."""
+        ...
+
+    async def write(self, operation: Operation) -> None:
+        """Write an operation's entry, in its transaction.
+
+        Raises:
+            DuplicateOperation: one of that id is committed already.
+        """
+        ...
+
+    async def write_command(self, context: CommandContext, outcome: bytes) -> None:
+        """Record a command that had no operation, in a transaction of its own.
+
+        Raises:
+            DuplicateOperation: one of that id is committed already.
+        """
+        ...
+
+    async def record_outcome(self, operation_id: str, outcome: bytes) -> None:
+        """Record what the command of a committed operation has ended with."""
+        ...
+
+    async def settle(self, operation_id: str) -> bool | None:
+        """Whether an operation whose commit ended in doubt is committed; None: that cannot be told."""
+        ...
+
+    def on_committed(self, operation: Operation) -> None:
+        """An operation was committed here: wake those who follow the log."""
+        ...
+
+
+class DuplicateOperation(FusionError):
+    """An operation of this id is committed already: this one is rolled back. Never leaves the library."""
+
+    is_memoized = False
+
+
+def outcome_of(value: object) -> bytes:
+    """The outcome of a command that returned.
+
+    Raises:
+        UsageError: the value is of a type that cannot leave the process.
+    """
+    return _VALUE + encode_msgpack(value)
+
+
+def outcome_of_error(error: BaseException) -> bytes:
+    """The outcome of a command that raised after its commit."""
+    return _ERROR + encode_error(error).SerializeToString()

@@ -1,0 +1,90 @@
+"""Running a command again when the database gave up its transaction for another one's sake, was busy, or was lost.
+
+Only what the database said itself is a reason, and only as long as nothing is committed. The pauses grow, with full
+jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015), so that those who met do not meet again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Any, Final
+
+from sqlalchemy.exc import DBAPIError
+
+from fusion_cluster.errors import DatabaseNotWritable, DatabaseUnavailable, FusionError
+from fusion_cluster.graph.failure import is_transient
+
+logger = logging.getLogger(__name__)
+
+MAX_RUNS: Final = 12
+LONGEST_S: Final = 10.0
+"""How long after the first failure a command is run again, at most."""
+
+FIRST_PAUSE_S: Final = 0.02
+LONGEST_PAUSE_S: Final = 1.0
+
+_NOT_WRITABLE_SQLITE: Final = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN")
+_NOT_WRITABLE_STATES: Final = ("25006", "53100")
+"""Of PostgreSQL: read_only_sql_transaction, disk_full."""
+
+
+class Reruns:
+    """The failures of one command, and whether it is run again after them.
+
+    Args:
+        name: of the command.
+        clock: the time of the event loop by default.
+        jitter: gives a number from 0 to its argument.
+    """
+
+    def __init__(self, name: str, *, jitter: Any = None) -> None:
+        self._name = name
+        self._jitter = jitter or (lambda longest_s: random.uniform(0, longest_s))
+        self._count = 0
+        self._began_s = 0.0
+
+    async def pause_after(self, error: Exception) -> None:
+        """Return when the command is to be run again.
+
+        Raises:
+            Exception: it is not: the error, or what says more about it.
+        """
+        if not is_of_database(error):
+            raise error
+        if is_not_writable(error):
+            raise DatabaseNotWritable(f"the database cannot be written: {_reason(error)}") from error
+        if not is_transient(error):
+            raise error
+        loop = asyncio.get_running_loop()
+        self._count += 1
+        self._began_s = self._began_s or loop.time()
+        if self._count >= MAX_RUNS or loop.time() - self._began_s > LONGEST_S:
+            raise DatabaseUnavailable(
+                f"{self._name}: the database has failed {self._count} times, last: {_reason(error)}", retry_after_s=1.0
+            ) from error
+        pause_s = self._jitter(min(FIRST_PAUSE_S * 2**self._count, LONGEST_PAUSE_S))
+        logger.info("%s is run again in %.0f ms: %s", self._name, 1000 * pause_s, _reason(error))
+        await asyncio.sleep(pause_s)
+
+
+def is_of_database(error: Exception) -> bool:
+    """Whether a database, or the lack of one, is what failed."""
+    return isinstance(error, DBAPIError | DatabaseUnavailable)
+
+
+def is_not_writable(error: Exception) -> bool:
+    """Whether the database refuses to write at all."""
+    original: Any = getattr(error, "orig", None)
+    original = getattr(original, "__cause__", None) or original
+    name = getattr(original, "sqlite_errorname", "") or ""
+    state = getattr(original, "sqlstate", "") or ""
+    return name.startswith(_NOT_WRITABLE_SQLITE) or state in _NOT_WRITABLE_STATES
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FusionError):
+        return error.message
+    original = getattr(error, "orig", None)
+    return str(original if original is not None else error)

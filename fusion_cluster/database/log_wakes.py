@@ -1,0 +1,174 @@
+"""What wakes those who follow the operation log before their period is over. If it fails, the period is waited for.
+
+PostgreSQL has LISTEN and NOTIFY. Whoever has committed notifies afterwards, on a connection of its own, once for all
+commits of a turn of the event loop: a NOTIFY within a transaction would let the commits of all processes queue for one
+lock. SQLite has no such thing, but its write-ahead log is a file that each commit appends to: to look at its length and
+time costs two microseconds, so that is done often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+if TYPE_CHECKING:
+    from fusion_cluster.database.engines import Engines
+
+logger = logging.getLogger(__name__)
+
+CHANNEL: Final = "fusion_operations"
+LOOK_S: Final = 0.02
+"""How often the file of SQLite's write-ahead log is looked at."""
+
+
+class LogWake(Protocol):
+    """Wakes one follower."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when there may be new entries, or the time is up."""
+        ...
+
+    def notify(self) -> None:
+        """Something was committed here: wake the others."""
+        ...
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        ...
+
+    async def close(self) -> None:
+        """Stop."""
+        ...
+
+
+def new_wake(engines: Engines) -> LogWake:
+    """What wakes a follower of this database."""
+    if engines.reading.dialect.name == "postgresql":
+        return PostgreSQLWake(engines)
+    return SQLiteWake(f"{engines.reading.url.database}-wal")
+
+
+class SQLiteWake:
+    """Looks at a file.
+
+    Args:
+        path: of the write-ahead log.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen = self._look()
+        self._woken = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when the file has changed, or the time is up."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while self._look() == self._seen and (left_s := deadline_s - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(LOOK_S, left_s)):
+                    await self._woken.wait()
+                break
+        self._woken.clear()
+        self._seen = self._look()  # before the log is read: what comes after it will be seen the next time
+
+    def notify(self) -> None:
+        """Nothing to do: the commit has changed the file."""
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        self._woken.set()
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    def _look(self) -> tuple[int, int]:
+        try:
+            status = os.stat(self._path)
+        except OSError:  # no connection is open
+            return 0, 0
+        return status.st_size, status.st_mtime_ns
+
+
+class PostgreSQLWake:
+    """Listens on a connection of its own, which it opens anew when it is lost.
+
+    Args:
+        engines: to connect with.
+    """
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self._woken = asyncio.Event()
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None
+        self._notifying: asyncio.Task[None] | None = None
+        self._is_notified = False
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when somebody has notified, or the time is up."""
+        if self._driver is None or self._driver.is_closed():
+            await self._listen(timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._woken.wait()
+        self._woken.clear()
+
+    def notify(self) -> None:
+        """Notify all others, once for all that call this meanwhile."""
+        self._is_notified = True
+        if self._notifying is None and self._driver is not None:
+            self._notifying = asyncio.get_running_loop().create_task(self._notify())
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        self._woken.set()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._notifying is not None:
+            self._notifying.cancel()
+            await asyncio.wait([self._notifying])
+        await self._drop()
+
+    async def _listen(self, timeout_s: float) -> None:
+        await self._drop()
+        try:
+            async with asyncio.timeout(max(timeout_s, 1.0)):
+                self._connection = await self._engines.listening.connect()
+                raw = await self._connection.get_raw_connection()
+                driver: Any = raw.driver_connection
+                await driver.add_listener(CHANNEL, self._on_notification)
+                driver.add_termination_listener(lambda _: self._woken.set())
+                self._driver = driver
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            logger.warning("the operation log is read without being notified: %s", error)
+            await self._drop()
+
+    def _on_notification(self, driver: Any, pid: int, channel: str, payload: str) -> None:
+        if pid != driver.get_server_pid():
+            self._woken.set()
+
+    async def _notify(self) -> None:
+        try:
+            while self._is_notified and self._driver is not None:
+                self._is_notified = False
+                await self._driver.execute(f"NOTIFY {CHANNEL}")
+        except Exception as error:  # asyncpg's own; the others read the log by themselves
+            logger.info("nobody could be notified of a commit: %s", error)
+        finally:
+            self._notifying = None
+
+    async def _drop(self) -> None:
+        connection, self._connection, self._driver = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.invalidate()
+            with contextlib.suppress(Exception):
+                await connection.close()

@@ -1,0 +1,227 @@
+"""The operation log: what was committed, by which command, and what it invalidates.
+
+An entry is written in the transaction of its operation, so there is one if and only if the operation is committed.
+Everybody who holds computeds follows the log (`log_follower`); commands are looked up in it, so that none runs twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+from sqlalchemy import bindparam, insert, literal, select, union_all, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from fusion_cluster.commands.completion import complete
+from fusion_cluster.commands.context import CommandContext
+from fusion_cluster.commands.operation import Operation
+from fusion_cluster.commands.records import DuplicateOperation, Recorded, Reference
+from fusion_cluster.database.schema import COMMANDS, OPERATIONS
+
+if TYPE_CHECKING:
+    from fusion_cluster.database.engines import Engines
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """How the operation log is followed and kept.
+
+    Attributes:
+        period_s: how often it is read where nothing says that there is something new.
+        retention_s: how long entries stay in the log. A host that has not read it for longer takes everything that it
+            has for out of date.
+        command_retention_s: for how long a command's id is known: a retry after that is a new command.
+        trim_period_s: how often what is older is removed.
+        follows: whether hosts read the log at all. Without, what a process has committed right before it died is not
+            known to the others.
+    """
+
+    period_s: float = 1.0
+    retention_s: float = 3600.0
+    command_retention_s: float = 7 * 86_400.0
+    trim_period_s: float = 60.0
+    follows: bool = True
+
+
+SETTLE_ATTEMPTS: Final = 40
+SETTLE_PAUSE_S: Final = 0.25
+"""A commit in doubt is asked about for about ten seconds: as long as a database server takes to come back."""
+
+_WRITE: Final = insert(OPERATIONS)
+_FIND: Final = union_all(
+    select(OPERATIONS.c.fingerprint, OPERATIONS.c.outcome, OPERATIONS.c["keys"]).where(
+        OPERATIONS.c.operation_id == bindparam("operation_id")
+    ),
+    select(COMMANDS.c.fingerprint, COMMANDS.c.outcome, literal(b"\x90")).where(
+        COMMANDS.c.command_id == bindparam("operation_id")
+    ),
+)
+_RECORD: Final = tuple(
+    update(table).where(column == bindparam("id_")).values(outcome=bindparam("outcome_"))
+    for table, column in ((OPERATIONS, OPERATIONS.c.operation_id), (COMMANDS, COMMANDS.c.command_id))
+)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_KEYS: Final = msgspec.msgpack.Decoder(tuple[Reference, ...])
+
+
+def decode_keys(encoded: bytes) -> tuple[Reference, ...]:
+    """The keys of an entry."""
+    return _KEYS.decode(encoded)
+
+
+class OperationLog:
+    """The operation log of one database (a `commands.CommandLog`).
+
+    Args:
+        engines: gives the engines of the event loop that runs.
+        prepare: makes the tables, where they are not there yet.
+        options: how it is followed and kept.
+    """
+
+    def __init__(self, engines: Callable[[], Engines], prepare: Callable[[], Any], options: LogOptions) -> None:
+        self._engines = engines
+        self._prepare = prepare
+        self.options = options
+        # Called after each commit that was logged here; by those who follow the log in this process.
+        self.on_logged: list[Callable[[Operation], None]] = []
+
+    async def write(self, operation: Operation) -> None:
+        """Write an operation's entry in its transaction, if there is something to tell or to remember.
+
+        Raises:
+            DuplicateOperation: one of that id is committed already.
+        """
+        keys = operation.references
+        command = operation.command
+        if command is None and not keys:
+            return
+        await _write(
+            operation.session,
+            operation_id=operation.id,
+            command=command.name if command is not None else None,
+            fingerprint=command.fingerprint if command is not None else None,
+            outcome=command.outcome if command is not None else None,
+            host=operation.peer_id,
+            keys=keys,
+        )
+
+    async def write_command(self, context: CommandContext, outcome: bytes) -> None:
+        """Record a command that had no operation, in a transaction of its own."""
+        await self._prepare()
+
+        async def record(connection: AsyncConnection) -> None:
+            await _write(
+                connection,
+                operation_id=context.command_id,
+                command=context.name,
+                fingerprint=context.fingerprint,
+                outcome=outcome,
+                host=str(getattr(context.hosting, "peer_id", "")),
+                keys=[],
+            )
+
+        await self.in_transaction(record)
+
+    async def find(self, operation_id: str) -> Recorded | None:
+        """What was committed under an id, as long as that is remembered."""
+        async with self._engines().read_session() as session:
+            row = (await session.execute(_FIND, {"operation_id": operation_id})).first()
+        if row is None:
+            return None
+        fingerprint, outcome, keys = row
+        return Recorded(operation_id, fingerprint, outcome, decode_keys(keys))
+
+    async def record_outcome(self, operation_id: str, outcome: bytes) -> None:
+        """Record what the command of a committed operation has ended with."""
+
+        async def record(connection: AsyncConnection) -> None:
+            for statement in _RECORD:
+                done = await connection.execute(statement, {"id_": operation_id, "outcome_": outcome})
+                if done.rowcount:
+                    return
+
+        await self.in_transaction(record)
+
+    async def in_transaction(self, write: Callable[[AsyncConnection], Coroutine[Any, Any, T]]) -> T:
+        """Run `write` in a transaction that belongs to no operation; a cancellation waits until it has ended."""
+
+        async def run() -> T:
+            engines = self._engines()
+            async with engines.writers, engines.writing.begin() as connection:
+                return await write(connection)
+
+        return await complete(run())
+
+    async def settle(self, operation_id: str) -> bool | None:
+        """Tell what has become of a commit whose connection was lost, when that is decided.
+
+        Its entry is written once more, in a transaction that is rolled back: the database lets that wait for the
+        transaction that has written it before, if that one still runs, and refuses it if that one was committed.
+
+        Returns:
+            None if the database does not answer in time.
+        """
+        engines = self._engines()
+        for _ in range(SETTLE_ATTEMPTS):
+            try:
+                async with engines.writing.connect() as connection:
+                    await connection.begin()
+                    if connection.dialect.name == "postgresql":
+                        await connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+                    await _write(
+                        connection,
+                        operation_id=operation_id,
+                        command=None,
+                        fingerprint=None,
+                        outcome=None,
+                        host="",
+                        keys=[],
+                    )
+                    await connection.rollback()
+                    return False
+            except DuplicateOperation:
+                return True
+            except (DBAPIError, OSError) as error:
+                logger.info("the fate of operation %s is not known yet: %s", operation_id, error)
+            await asyncio.sleep(SETTLE_PAUSE_S)
+        return None
+
+    def on_committed(self, operation: Operation) -> None:
+        """Tell those who follow the log in this process, who wake the others."""
+        for on_logged in self.on_logged:
+            on_logged(operation)
+
+
+async def _write(
+    connection: AsyncConnection | AsyncSession,
+    *,
+    operation_id: str,
+    command: str | None,
+    fingerprint: bytes | None,
+    outcome: bytes | None,
+    host: str,
+    keys: list[Reference],
+) -> None:
+    values = {
+        "operation_id": operation_id,
+        "command": command,
+        "fingerprint": fingerprint,
+        "outcome": outcome,
+        "host": host,
+        "committed_at": time.time(),
+        "keys": _ENCODER.encode(keys),
+    }
+    try:
+        await connection.execute(_WRITE, values)
+    except IntegrityError as error:
+        raise DuplicateOperation(f"an operation with the id {operation_id!r} is committed already") from error
