@@ -6,16 +6,16 @@ process, and the app may be using it at the same moment, in another thread or fo
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection
 
-from fusion_cluster.database.migrations.upgrade import VERSION_TABLE
+from fusion_cluster.database.migrations.upgrading import VERSION_TABLE
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import UsageError
 
@@ -34,18 +34,18 @@ def take_steps(connection: Connection, before: str | None, after: str) -> None:
     Raises:
         UsageError: the library does not know the revision there is.
     """
-    context = _context(connection)
     scripts = ScriptDirectory(FOLDER)
-    try:
-        steps = list(scripts.iterate_revisions(after, before or "base"))
-    except CommandError as error:
+    newest_first = list(scripts.walk_revisions(head=after))
+    if before is not None and before not in [script.revision for script in newest_first]:
         raise UsageError(
             f"the tables of fusion-cluster in {masked(connection.engine.url.render_as_string())!r} are of revision "
             f"{before}, made by a newer version of the library; this one knows them up to revision {after}: upgrade it"
-        ) from error
+        )
+    context = _context(connection)
     operations = Operations(context)
-    for step in reversed(steps):  # they come newest first
-        step.module.upgrade(operations)
+    missing = takewhile(lambda script: script.revision != before, newest_first)
+    for script in reversed(list(missing)):
+        script.module.upgrade(operations)
     context.stamp(scripts, after)
 
 
