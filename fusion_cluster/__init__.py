@@ -2,13 +2,16 @@
 
 from fusion_cluster.app import App
 from fusion_cluster.commands import command
-from fusion_cluster.database import BatchLoader, Database
+from fusion_cluster.database import BatchLoader, Database, LogOptions
 from fusion_cluster.errors import (
     CircularDependencyError,
     ClusterError,
     CommandError,
     CommandOutcomeUnknown,
+    CommandResultLost,
     ComputeError,
+    DatabaseNotWritable,
+    DatabaseUnavailable,
     DeadlineExceeded,
     FusionError,
     HandshakeRefused,
@@ -41,6 +44,7 @@ from fusion_cluster.graph import (
     isolated,
     value_of,
 )
+from fusion_cluster.middleware import Call, Middleware, Next
 from fusion_cluster.state import (
     BackoffDelayer,
     ComputedState,
@@ -56,11 +60,13 @@ __all__ = [
     "App",
     "BackoffDelayer",
     "BatchLoader",
+    "Call",
     "Cause",
     "CircularDependencyError",
     "ClusterError",
     "CommandError",
     "CommandOutcomeUnknown",
+    "CommandResultLost",
     "ComputeError",
     "ComputeOptions",
     "ComputeService",
@@ -68,6 +74,8 @@ __all__ = [
     "ComputedState",
     "CutShortDelayer",
     "Database",
+    "DatabaseNotWritable",
+    "DatabaseUnavailable",
     "DeadlineExceeded",
     "Explanation",
     "FixedDelayer",
@@ -76,7 +84,10 @@ __all__ = [
     "InvalidArgument",
     "InvariantViolation",
     "LocalProtocolError",
+    "LogOptions",
+    "Middleware",
     "MutableState",
+    "Next",
     "NotOwner",
     "Overloaded",
     "PermissionDenied",

@@ -12,20 +12,25 @@ import logging
 import math
 import os
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fusion_cluster.commands import (
     BoundCommand,
+    BoundEventHandler,
     CommandResult,
-    Reference,
+    LoggedKey,
     Turns,
     collect_publication,
     record_invalidation,
     run_command,
     running_command,
 )
+from fusion_cluster.commands.events.dispatcher import Dispatcher
+from fusion_cluster.commands.events.subscriptions import subscriptions_of
+from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.log_follower import AppliedOperations, LogFollower
 from fusion_cluster.database.log_readers import LogEntry
 from fusion_cluster.database.operation_log import OperationLog
@@ -52,6 +57,7 @@ from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
     from fusion_cluster.app import App
+    from fusion_cluster.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +80,7 @@ class Host(ABC):
         peer_id: names this process, and this host in it, to others.
         applied: the operations whose invalidations are applied here.
         follower: what applies those of the operation log; None before `start`, and where there is no log to follow.
+        dispatcher: what delivers events; None before `start`, and where there are no handlers to run.
         loop: the event loop in which it was made, if it was in one.
     """
 
@@ -90,9 +97,11 @@ class Host(ABC):
         self.peer_id = f"{app.name}/local-{os.getpid()}-{secrets.token_hex(4)}"
         self.applied = AppliedOperations()
         self.follower: LogFollower | None = None
+        self.dispatcher: Dispatcher | None = None
         self.loop = _loop_now()
         self._runs_bodies = runs_bodies
         self.commands: dict[str, BoundCommand[..., Any]] = {}
+        self.event_handlers: list[BoundEventHandler] = []
         self.turns = Turns()
         self._key_codecs: dict[str, ArgumentsCodec] = {}
         self._services = {service: self._create(service, runs_bodies) for service in app.services.values()}
@@ -220,7 +229,7 @@ class Host(ABC):
             codec = self._key_codecs[method] = ArgumentsCodec(self.function(method).signature)
         return codec
 
-    def references(self, keys: Mapping[Key, Cause]) -> list[Reference]:
+    def references(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
         """Keys as other processes know them."""
         found = []
         for key, cause in keys.items():
@@ -228,7 +237,7 @@ class Host(ABC):
             found.append((name, self.key_codec(name).encode(key.arguments), sent_origin(cause)))
         return found
 
-    def keys_of(self, references: Iterable[Reference], told_by: str) -> dict[Key, Cause]:
+    def keys_of(self, references: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
         """Keys that another process knows as these; those that nobody here knows are left out."""
         found: dict[Key, Cause] = {}
         for name, encoded, origin in references:
@@ -249,6 +258,8 @@ class Host(ABC):
             for key, cause in self.keys_of(entry.keys, f"the operation log, written by {entry.host}").items():
                 self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
             self.applied.add(entry.operation_id)
+        if self.dispatcher is not None and any(entry.host != self.peer_id for entry in entries):
+            self.dispatcher.wake_soon()  # others may have emitted events
 
     def invalidate_all(self) -> None:
         """Take everything for out of date: what has changed cannot be told any more."""
@@ -257,23 +268,49 @@ class Host(ABC):
                 self.graph.invalidate_now(node, MISSED)
 
     async def start(self) -> None:
-        """Begin what the host does by itself: follow the operation log, if its bodies run here.
+        """Begin what the host does by itself, if bodies run here: follow the operation log, deliver events.
 
         Raises:
             Exception: the database cannot be reached, or the library's tables cannot be made in it.
         """
         database = self.app.database
-        if database is None or not self._runs_bodies or not database.log.options.follows:
+        if database is None or not self._runs_bodies:
             return
-        await database.prepare()
-        self.follower = LogFollower(database, on_entries=self.apply_entries, on_missed=self.invalidate_all)
-        await self.follower.start()
+        if database.log.options.follows:
+            await database.prepare()
+            self.follower = LogFollower(database, on_entries=self.apply_entries, on_missed=self.invalidate_all)
+            await self.follower.start()
+        if self.event_handlers:
+            self.dispatcher = self._new_dispatcher(database)
+            await self.dispatcher.start()
 
     async def close(self) -> None:
         """Cancel what still computes, and what the host does by itself."""
+        if self.dispatcher is not None:
+            await self.dispatcher.close()
         if self.follower is not None:
             await self.follower.close()
         await self.graph.close()
+
+    # -- events --------------------------------------------------------------------------------
+    def handles_event(self, event_type: str) -> bool:
+        """Whether anybody in the app handles events of the class of that name."""
+        return event_type in self.app.event_classes
+
+    def owned_slots(self) -> bytes | None:
+        """A byte for each slot, 1 where it is owned here now; None: all are."""
+        return None
+
+    def _new_dispatcher(self, database: Database) -> Dispatcher:
+        options, subscriptions = self.app.event_options, subscriptions_of(self.event_handlers)
+        me = f"{self.peer_id}/{secrets.token_hex(4)}"
+        return Dispatcher(
+            EventClaims(database, me=me, types=subscriptions, clock=time.time, claim_s=options.claim_s),
+            subscriptions,
+            deliver=lambda handler, event, event_id: run_command(handler, (event,), event_id, host=self),
+            owned=self.owned_slots,
+            options=options,
+        )
 
     # -- wiring ----------------------------------------------------------------------
     def _create(self, service: type[ComputeService], runs_bodies: bool) -> ComputeService:
@@ -281,7 +318,9 @@ class Host(ABC):
         attach(instance, self, bodies=self.bodies)
         for method in service_methods(service):
             bound = getattr(instance, method).function
-            if isinstance(bound, BoundCommand):
+            if isinstance(bound, BoundEventHandler):
+                self.event_handlers.append(bound)
+            elif isinstance(bound, BoundCommand):
                 self.commands[bound.name] = bound
         return instance
 

@@ -2,21 +2,25 @@
 
 from fusion_cluster.commands.command import BoundCommand, Command, command
 from fusion_cluster.commands.context import Publisher, collect_publication, running_command
+from fusion_cluster.commands.events.handler import BoundEventHandler, EventHandler, event_handler
 from fusion_cluster.commands.operation import Operation, record_invalidation, running_operation
 from fusion_cluster.commands.pipeline import run_command
-from fusion_cluster.commands.records import CommandResult, Reference
+from fusion_cluster.commands.records import CommandResult, LoggedKey
 from fusion_cluster.commands.turns import Turns
 
 __all__ = [
     "BoundCommand",
+    "BoundEventHandler",
     "Command",
     "CommandResult",
+    "EventHandler",
+    "LoggedKey",
     "Operation",
     "Publisher",
-    "Reference",
     "Turns",
     "collect_publication",
     "command",
+    "event_handler",
     "record_invalidation",
     "run_command",
     "running_command",

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final, Protocol
 
-from fusion_cluster.commands.records import Reference
+from fusion_cluster.commands.records import LoggedKey
 from fusion_cluster.graph.abridged import abridged_arguments
 from fusion_cluster.graph.cause import Cause, CommandRun
 from fusion_cluster.graph.context import running_computation
@@ -39,11 +39,11 @@ class Publisher(Protocol):
         """
         ...
 
-    def references(self, keys: Mapping[Key, Cause]) -> list[Reference]:
+    def references(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
         """Keys as other processes know them."""
         ...
 
-    def keys_of(self, references: Iterable[Reference], told_by: str) -> dict[Key, Cause]:
+    def keys_of(self, references: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
         """Keys that `references` has given, in this process or another; those of unknown methods are left out."""
         ...
 

@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fusion_cluster.commands.context import Publisher, is_computing, is_nested, running_command, unhurt
-from fusion_cluster.commands.records import Reference, outcome_of
+from fusion_cluster.commands.events.event import EmittedEvent, emitted
+from fusion_cluster.commands.records import LoggedKey, outcome_of
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.cause import Cause
 from fusion_cluster.graph.key import Key
@@ -58,6 +59,8 @@ class Operation:
         # What to invalidate with the commit, by who publishes it; in order of recording, each key once, with the cause
         # that was given first.
         self._recorded: dict[Publisher, dict[Key, Cause]] = {}
+        self._emitted: list[EmittedEvent] = []
+        self._is_sealed = False
         self._is_commands_own = savepoint_in is None and self.command is not None and not is_nested.get()
 
     @property
@@ -80,6 +83,40 @@ class Operation:
             raise UsageError(f"the operation has been {self.state.value}")
         self._recorded.setdefault(publisher, {}).setdefault(key, cause)
 
+    def emit(self, event: object, *, key: object = None, delay_s: float = 0.0) -> None:
+        """Emit an event: the event handlers of its class are called with it after the commit, at least once.
+
+        It is written in the transaction, as it is now, so it is emitted if and only if that is committed. Events of
+        equal keys are delivered in the order of the commits, each after the one before has been handled or given up.
+
+        Args:
+            event: an instance of a dataclass, a msgspec Struct or a pydantic model; the name of its class names it.
+            key: what it is about, any value that can be encoded. By default, the name and the value of its first field.
+            delay_s: how long after the commit it is delivered, at the earliest. Later events of its key do not wait
+                for it until then.
+
+        Raises:
+            UsageError: it is no such instance, it or its key cannot be encoded, the key is too long, the delay is
+                negative, or the operation has ended.
+        """
+        if self.state is not OperationState.OPEN or self._is_sealed:
+            raise UsageError("events are emitted in the block of an operation, before it commits")
+        self._emitted.append(emitted(event, key, delay_s))
+
+    @property
+    def events(self) -> tuple[EmittedEvent, ...]:
+        """The events emitted so far."""
+        return tuple(self._emitted)
+
+    def seal(self) -> None:
+        """Refuse further events: what was emitted is being written."""
+        self._is_sealed = True
+
+    def hand_over_events(self, other: Operation) -> None:
+        """Let another operation, whose transaction this one shares, emit what was emitted here."""
+        other._emitted += self._emitted
+        self._emitted.clear()
+
     def result(self, value: T) -> T:
         """Record what the command will return, with the commit: `return operation.result(row.id)`.
 
@@ -100,7 +137,7 @@ class Operation:
         return value
 
     @property
-    def references(self) -> list[Reference]:
+    def references(self) -> list[LoggedKey]:
         """The keys recorded so far, as the operation log has them."""
         return [reference for publisher, keys in self._recorded.items() for reference in publisher.references(keys)]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fusion_cluster.commands.context import CommandContext
     from fusion_cluster.commands.operation import Operation
 
-Reference = tuple[str, bytes, str]
+LoggedKey = tuple[str, bytes, str]
 """A key as it leaves the process: the method's full name, the encoded arguments, and what it is invalidated for."""
 
 _VALUE: Final = b"v"
@@ -56,7 +56,7 @@ class Recorded:
     command_id: str
     fingerprint: bytes | None
     outcome: bytes | None
-    keys: tuple[Reference, ...] = ()
+    keys: tuple[LoggedKey, ...] = ()
 
     def check(self, command: BoundCommand[..., Any], fingerprint: bytes) -> None:
         """See that it is the same command that is asked for again.

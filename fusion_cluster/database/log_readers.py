@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy import TextClause, text
 
-from fusion_cluster.commands.records import Reference
+from fusion_cluster.commands.records import LoggedKey
 from fusion_cluster.database.operation_log import decode_keys
 from fusion_cluster.errors import UsageError
 
@@ -38,7 +38,7 @@ class LogEntry:
 
     operation_id: str
     host: str
-    keys: tuple[Reference, ...]
+    keys: tuple[LoggedKey, ...]
 
 
 class LogReader(Protocol):

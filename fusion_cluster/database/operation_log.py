@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import CommandContext
 from fusion_cluster.commands.operation import Operation
-from fusion_cluster.commands.records import DuplicateOperation, Recorded, Reference
+from fusion_cluster.commands.records import DuplicateOperation, LoggedKey, Recorded
 from fusion_cluster.database.schema import COMMANDS, OPERATIONS
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ _RECORD: Final = tuple(
     for table, column in ((OPERATIONS, OPERATIONS.c.operation_id), (COMMANDS, COMMANDS.c.command_id))
 )
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_KEYS: Final = msgspec.msgpack.Decoder(tuple[Reference, ...])
+_KEYS: Final = msgspec.msgpack.Decoder(tuple[LoggedKey, ...])
 
 
-def decode_keys(encoded: bytes) -> tuple[Reference, ...]:
+def decode_keys(encoded: bytes) -> tuple[LoggedKey, ...]:
     """The keys of an entry."""
     return _KEYS.decode(encoded)
 
@@ -103,7 +103,7 @@ class OperationLog:
         """
         keys = operation.references
         command = operation.command
-        if command is None and not keys:
+        if command is None and not keys and not operation.events:
             return
         await _write(
             operation.session,
@@ -210,7 +210,7 @@ async def _write(
     fingerprint: bytes | None,
     outcome: bytes | None,
     host: str,
-    keys: list[Reference],
+    keys: list[LoggedKey],
 ) -> None:
     values = {
         "operation_id": operation_id,

@@ -14,21 +14,16 @@ import uuid
 from array import array
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any, TypeVar
 
 from fusion_cluster.app import App
 from fusion_cluster.commands import BoundCommand, CommandResult, run_command
 from fusion_cluster.errors import (
-    ClusterError,
-    CommandError,
     CommandOutcomeUnknown,
-    FusionError,
-    HandshakeRefused,
     NotOwner,
     ShardUnavailable,
 )
-from fusion_cluster.graph import DEFAULT_HISTORY, DONE, Cause, Computed, Key
+from fusion_cluster.graph import DEFAULT_HISTORY, Cause, Computed, Key
 from fusion_cluster.graph.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
@@ -39,15 +34,13 @@ from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barriers
 from fusion_router.links import Dial, Links
-from fusion_router.pending_invalidations import PendingInvalidations, Reference, Told, messages_of
+from fusion_router.pending_invalidations import Reference
+from fusion_router.publications import Publications
 from fusion_router.route import Route, routes_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-LONGEST_PAUSE_S = 1.0
-"""The longest pause between two attempts to tell an owner of a change; a new slot map always comes through at once."""
 
 RETRY_PAUSE_S = 0.05
 """How long to wait before a shard that could not be reached is tried again, unless a new slot map comes first."""
@@ -92,11 +85,7 @@ class ClusterHost(Host):
         self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier)
         self._slot_map = SlotMap(0, array("H"), {})
         self._call_timeout_s = call_timeout_s
-        self._deliveries: set[asyncio.Task[None]] = set()
-        # Shard id -> the plain invalidations on their way to it.
-        self._pending: dict[int, PendingInvalidations] = {}
-        # Publications that somebody may wait for.
-        self._confirmations: set[asyncio.Future[None]] = set()
+        self.publications = Publications(self.links, self.barriers, timeout_s=call_timeout_s)
         super().__init__(
             app, max_nodes=max_nodes, max_bytes=max_bytes, history=history, runs_bodies=shard_id is not None
         )
@@ -232,27 +221,7 @@ class ClusterHost(Host):
             ShardUnavailable: (when awaited) an owner has not confirmed in time; it is still being tried.
             FusionError: (when awaited) an owner has refused.
         """
-        if barrier:
-            confirmed = self._confirmation()
-            apply = partial(self._apply_with_barrier, keys, operation_id, confirmed)
-            self.barriers.start(apply, partial(_resolve, confirmed))
-            return confirmed
-        remote = self._apply(keys, operation_id)
-        outstanding = {self._pending_for(shard_id).add(references) for shard_id, references in remote.items()}
-        if not outstanding:
-            return DONE
-        confirmed = self._confirmation()
-
-        def on_told(told: asyncio.Future[None]) -> None:
-            outstanding.discard(told)
-            if (refusal := told.exception()) is not None:
-                _fail(confirmed, refusal)
-            elif not outstanding:
-                _resolve(confirmed)
-
-        for told in list(outstanding):
-            told.add_done_callback(on_told)
-        return confirmed
+        return self.publications.begin(lambda: self._apply(keys, operation_id), barrier, operation_id)
 
     def apply_invalidations(self, request: session_pb2.Invalidate, peer_id: str) -> None:
         """Invalidate keys that another process, `peer_id`, says have changed."""
@@ -282,97 +251,6 @@ class ClusterHost(Host):
         self.applied.add(operation_id)
         return remote
 
-    def _apply_with_barrier(
-        self, keys: Mapping[Key, Cause], operation_id: str, confirmed: asyncio.Future[None], barrier: int
-    ) -> int:
-        """Invalidate here and begin to tell the other owners on behalf of a barrier; returns how many there are."""
-        remote = self._apply(keys, operation_id)
-        for shard_id, references in remote.items():
-            delivery = asyncio.get_running_loop().create_task(
-                self._deliver(shard_id, references, barrier, operation_id, confirmed)
-            )
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
-        return len(remote)
-
-    def _pending_for(self, shard_id: int) -> PendingInvalidations:
-        pending = self._pending.get(shard_id)
-        if pending is None:
-            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_all, shard_id, 0, ""))
-        return pending
-
-    async def _deliver(
-        self, shard_id: int, references: Told, barrier: int, operation_id: str, confirmed: asyncio.Future[None]
-    ) -> None:
-        """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
-        refusal = await self._tell_all(shard_id, barrier, operation_id, references)
-        if refusal is not None:
-            _fail(confirmed, refusal)
-        self.barriers.answered(barrier)
-
-    async def _tell_all(self, shard_id: int, barrier: int, operation_id: str, references: Told) -> Exception | None:
-        """Tell an owner of keys, in as many messages as it takes; returns the error of one that will not do it."""
-        refusal: Exception | None = None
-        messages = messages_of(references)
-        for message in messages:
-            # The barrier goes with the last one: it settles what the others have brought about, too. So does the
-            # operation's id: whoever has that has all its keys.
-            is_last = message is messages[-1]
-            failure = await self._tell(
-                shard_id, message, barrier if is_last else 0, operation_id if is_last and len(messages) == 1 else ""
-            )
-            if failure is not None:
-                logger.error("shard %d refused an invalidation: %s", shard_id, failure)
-                refusal = refusal or failure
-        return refusal
-
-    async def _tell(self, shard_id: int, references: Told, barrier: int, operation_id: str) -> Exception | None:
-        """One message to an owner, until it is answered: nothing else would make its computeds fresh again.
-
-        Returns:
-            The error of an owner that will not do it.
-        """
-        pause_s = RETRY_PAUSE_S
-        while True:
-            peer = self.links.peer(shard_id)
-            if peer is not None:
-                try:
-                    result = await peer.invalidate(
-                        list(references),
-                        barrier=barrier,
-                        origins=list(references.values()),
-                        operation_id=operation_id,
-                    )
-                except (ClusterError, CommandError, HandshakeRefused) as error:
-                    logger.debug("shard %d: %s; trying again", shard_id, error)
-                except FusionError as error:
-                    return error
-                else:
-                    if result.WhichOneof("outcome") != "error":
-                        return None
-                    if not result.error.transient:
-                        return decode_error(result.error)
-                    pause_s = max(pause_s, result.error.retry_after_ms / 1000)
-            await self.links.changed(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-    def _confirmation(self) -> asyncio.Future[None]:
-        """A future for "everybody has it", which fails when that takes too long and may be left unawaited."""
-        loop = asyncio.get_running_loop()
-        confirmed: asyncio.Future[None] = loop.create_future()
-        late = ShardUnavailable("the change is made, but not every owner has confirmed its invalidation in time")
-        timer = loop.call_later(self._call_timeout_s, partial(_fail, confirmed, late))
-
-        def on_done(future: asyncio.Future[None]) -> None:
-            timer.cancel()
-            self._confirmations.discard(future)
-            if not future.cancelled():
-                future.exception()
-
-        self._confirmations.add(confirmed)
-        confirmed.add_done_callback(on_done)
-        return confirmed
-
     def _on_barrier(self, peer: Peer, barrier: int) -> None:
         self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
 
@@ -400,24 +278,8 @@ class ClusterHost(Host):
 
     async def close(self) -> None:
         """Leave the cluster: links are closed, computations cancelled; who waits for something else gets an error."""
-        deliveries = list(self._deliveries)
-        for delivery in deliveries:
-            delivery.cancel()
         self.barriers.close()
-        for confirmed in list(self._confirmations):
-            _fail(confirmed, ShardUnavailable("the change is made, but this member left before all have confirmed it"))
+        self.publications.leave()
         await self.links.close()
-        await asyncio.gather(*deliveries, return_exceptions=True)
-        for pending in self._pending.values():
-            await pending.close()
+        await self.publications.close()
         await super().close()
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(future: asyncio.Future[None], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)

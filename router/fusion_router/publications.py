@@ -1,0 +1,185 @@
+"""Publications: invalidations on their way from a command, or from plain code, to the owners of the keys.
+
+Invariant: an owner is told until it has answered, for nothing else would make its computeds fresh again; whoever waits
+for that is told in time that it takes too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from fusion_cluster.errors import ClusterError, CommandError, FusionError, HandshakeRefused, ShardUnavailable
+from fusion_cluster.graph import DONE
+from fusion_cluster.wire.errors import decode_error
+from fusion_router.barrier import Barriers
+from fusion_router.links import Links
+from fusion_router.pending_invalidations import PendingInvalidations, Told, messages_of
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.05
+"""How long to wait before an owner that could not be reached is told again, unless a new slot map comes first."""
+
+LONGEST_PAUSE_S = 1.0
+"""The longest of these pauses, which grow."""
+
+Apply = Callable[[], Mapping[int, Told]]
+"""Invalidates here; returns what the other owners have to be told, by shard."""
+
+
+class Publications:
+    """The publications of one process that are not over yet.
+
+    Args:
+        links: to the owners.
+        barriers: the process's part in freshness barriers.
+        timeout_s: how long whoever waits for a publication waits at most.
+    """
+
+    def __init__(self, links: Links, barriers: Barriers, *, timeout_s: float) -> None:
+        self._links = links
+        self._barriers = barriers
+        self._timeout_s = timeout_s
+        self._deliveries: set[asyncio.Task[None]] = set()
+        # Shard id -> the plain invalidations on their way to it.
+        self._pending: dict[int, PendingInvalidations] = {}
+        # Those that somebody may wait for.
+        self._confirmations: set[asyncio.Future[None]] = set()
+
+    def begin(self, apply: Apply, barrier: bool, operation_id: str) -> Awaitable[None]:
+        """Invalidate here, and begin to tell the other owners.
+
+        Args:
+            apply: invalidates here.
+            barrier: whether the publication ends only when no replica serves what depended on the old data.
+            operation_id: whose invalidations these are; "": of no operation that is logged.
+
+        Returns:
+            Done when the owners have applied it; it may be left unawaited. It fails with ShardUnavailable when an owner
+            has not confirmed in time (it is still being told), or with the error of an owner that has refused.
+        """
+        if barrier:
+            confirmed = self._confirmation()
+            start = partial(self._start, apply, operation_id, confirmed)
+            self._barriers.start(start, partial(_resolve, confirmed))
+            return confirmed
+        outstanding = {self._pending_for(shard_id).add(told) for shard_id, told in apply().items()}
+        if not outstanding:
+            return DONE
+        confirmed = self._confirmation()
+
+        def on_told(told: asyncio.Future[None]) -> None:
+            outstanding.discard(told)
+            if (refusal := told.exception()) is not None:
+                _fail(confirmed, refusal)
+            elif not outstanding:
+                _resolve(confirmed)
+
+        for told in list(outstanding):
+            told.add_done_callback(on_told)
+        return confirmed
+
+    def leave(self) -> None:
+        """Give up: whoever waits gets an error."""
+        for delivery in self._deliveries:
+            delivery.cancel()
+        for confirmed in list(self._confirmations):
+            _fail(confirmed, ShardUnavailable("the change is made, but this member left before all have confirmed it"))
+
+    async def close(self) -> None:
+        """Wait until nothing is under way any more."""
+        await asyncio.gather(*self._deliveries, return_exceptions=True)
+        for pending in self._pending.values():
+            await pending.close()
+
+    def _start(self, apply: Apply, operation_id: str, confirmed: asyncio.Future[None], barrier: int) -> int:
+        """Invalidate here and begin to tell the other owners on behalf of a barrier; returns how many there are."""
+        remote = apply()
+        for shard_id, told in remote.items():
+            delivery = asyncio.get_running_loop().create_task(
+                self._deliver(shard_id, told, barrier, operation_id, confirmed)
+            )
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+        return len(remote)
+
+    def _pending_for(self, shard_id: int) -> PendingInvalidations:
+        pending = self._pending.get(shard_id)
+        if pending is None:
+            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_all, shard_id, 0, ""))
+        return pending
+
+    async def _deliver(
+        self, shard_id: int, told: Told, barrier: int, operation_id: str, confirmed: asyncio.Future[None]
+    ) -> None:
+        """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
+        refusal = await self._tell_all(shard_id, barrier, operation_id, told)
+        if refusal is not None:
+            _fail(confirmed, refusal)
+        self._barriers.answered(barrier)
+
+    async def _tell_all(self, shard_id: int, barrier: int, operation_id: str, told: Told) -> Exception | None:
+        """Tell an owner of keys, in as many messages as it takes; returns the error of one that will not do it."""
+        messages = messages_of(told)
+        if len(messages) > 1:
+            operation_id = ""  # none of them has all its keys
+        refusal: Exception | None = None
+        for message in messages:
+            # The barrier goes with the last one: it settles what the others have brought about, too.
+            failure = await self._tell(shard_id, message, barrier if message is messages[-1] else 0, operation_id)
+            if failure is not None:
+                logger.error("shard %d refused an invalidation: %s", shard_id, failure)
+                refusal = refusal or failure
+        return refusal
+
+    async def _tell(self, shard_id: int, told: Told, barrier: int, operation_id: str) -> Exception | None:
+        """One message to an owner, until it is answered; returns the error of an owner that will not do it."""
+        keys, origins = list(told), list(told.values())
+        pause_s = FIRST_PAUSE_S
+        while True:
+            peer = self._links.peer(shard_id)
+            if peer is not None:
+                try:
+                    result = await peer.invalidate(keys, barrier=barrier, origins=origins, operation_id=operation_id)
+                except (ClusterError, CommandError, HandshakeRefused) as error:
+                    logger.debug("shard %d: %s; trying again", shard_id, error)
+                except FusionError as error:
+                    return error
+                else:
+                    if result.WhichOneof("outcome") != "error":
+                        return None
+                    if not result.error.transient:
+                        return decode_error(result.error)
+                    pause_s = max(pause_s, result.error.retry_after_ms / 1000)
+            await self._links.changed(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _confirmation(self) -> asyncio.Future[None]:
+        """A future for "everybody has it", which fails when that takes too long and may be left unawaited."""
+        loop = asyncio.get_running_loop()
+        confirmed: asyncio.Future[None] = loop.create_future()
+        late = ShardUnavailable("the change is made, but not every owner has confirmed its invalidation in time")
+        timer = loop.call_later(self._timeout_s, partial(_fail, confirmed, late))
+
+        def on_done(future: asyncio.Future[None]) -> None:
+            timer.cancel()
+            self._confirmations.discard(future)
+            if not future.cancelled():
+                future.exception()
+
+        self._confirmations.add(confirmed)
+        confirmed.add_done_callback(on_done)
+        return confirmed
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
