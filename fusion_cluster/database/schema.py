@@ -1,0 +1,113 @@
+"""The library's own tables, beside those of the app: `fusion_…`.
+
+They are made and upgraded by `fusion_cluster.database.migrations`; whoever changes a table here adds a revision there.
+Times are seconds since the epoch, by the clock of the process that wrote them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table
+
+METADATA: Final = MetaData()
+
+_Position: Final = BigInteger().with_variant(Integer, "sqlite")
+"""Rises with each row and is never given twice; on SQLite only an INTEGER key can do that."""
+
+MAX_ID_CHARACTERS: Final = 300
+"""The longest id of a command, an operation or an event."""
+
+_ByteOrdered: Final = String(MAX_ID_CHARACTERS).with_variant(String(MAX_ID_CHARACTERS, collation="C"), "postgresql")
+"""Compared byte by byte, which is what SQLite does anyway, whatever the collation of the database: so a range of values
+is what it says, upper case and lower case are different, and the index serves."""
+
+OPERATIONS: Final = Table(
+    "fusion_operations",
+    METADATA,
+    Column("position", _Position, primary_key=True, autoincrement=True),
+    # The command's id, if it is a command's; the same is never logged twice.
+    Column("operation_id", String(MAX_ID_CHARACTERS), nullable=False, unique=True),
+    # Of a command: its full name, a digest of name and arguments, and what it ended with (NULL: not recorded).
+    Column("command", String, nullable=True),
+    Column("fingerprint", LargeBinary, nullable=True),
+    Column("outcome", LargeBinary, nullable=True),
+    # The process that wrote it.
+    Column("host", String, nullable=False),
+    Column("committed_at", Float, nullable=False, index=True),
+    # What to invalidate: a msgpack array of [method, arguments, origin].
+    Column("keys", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""The operation log: a row for each committed operation. On PostgreSQL it has a column `transaction_id xid8` more, the
+transaction that wrote the row, with an index: readers tell by it what they have seen (see `log_readers`)."""
+
+COMMANDS: Final = Table(
+    "fusion_commands",
+    METADATA,
+    Column("command_id", String(MAX_ID_CHARACTERS), primary_key=True),
+    Column("command", String, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=True),
+    Column("outcome", LargeBinary, nullable=True),
+    Column("committed_at", Float, nullable=False, index=True),
+)
+"""Commands whose entries have been trimmed from the operation log: their ids are still refused, their results given."""
+
+TRIMMED: Final = Table(
+    "fusion_trimmed",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+    # PostgreSQL: the highest transaction of which an entry was trimmed, as a number.
+    Column("transaction_id", BigInteger, nullable=False),
+)
+"""One row (id 1): up to where the operation log has been trimmed. A reader that has not read so far has missed some."""
+
+EVENTS: Final = Table(
+    "fusion_events",
+    METADATA,
+    Column("position", _Position, primary_key=True, autoincrement=True),
+    Column("event_id", String(MAX_ID_CHARACTERS), nullable=False, unique=True),
+    Column("type", String, nullable=False),
+    # Events of one key are delivered in order, by the shard that owns the key's slot.
+    Column("key", LargeBinary, nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("emitted_at", Float, nullable=False),
+    # When it may be delivered first: later than emitted_at for a delayed event; and next, after failed attempts.
+    Column("first_due_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # "waiting" or "dead".
+    Column("state", String(16), nullable=False),
+    # JSON array of the handlers that have still to run; NULL: all there are.
+    Column("remaining", String, nullable=True),
+    Column("error", String, nullable=True),
+    Column("claimed_by", String, nullable=True),
+    Column("claimed_until", Float, nullable=True),
+    Index("ix_fusion_events_state_due_at", "state", "due_at"),
+    Index("ix_fusion_events_key_position", "key", "position"),
+    sqlite_autoincrement=True,
+)
+"""The outbox: events that wait for delivery, and dead letters. An event that is delivered is deleted."""
+
+KEY_VALUES: Final = Table(
+    "fusion_key_values",
+    METADATA,
+    Column("key", _ByteOrdered, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Column("expires_at", Float, nullable=True, index=True),
+)
+"""Of the service `KeyValueStore`."""
+
+SESSIONS: Final = Table(
+    "fusion_sessions",
+    METADATA,
+    Column("session_id", _ByteOrdered, primary_key=True),
+    Column("user_id", _ByteOrdered, nullable=False, index=True),
+    # A JSON object of texts.
+    Column("details", LargeBinary, nullable=False),
+    Column("signed_in_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False, index=True),
+)
+"""Of the service `Sessions`: the client sessions in which somebody is signed in."""
