@@ -102,13 +102,17 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
         """Enter the compute function in the graph; return the bound method, a plain function with attributes."""
         signature = self.signature(type(instance))
         name = f"{service_name}.{self.name}"
+        if signature.name != name:
+            signature = signature.renamed(name)
         bodies = bodies_of(instance)
         options = bodies.options(self.options, type(instance))
         function = ComputeFunction(
             service_name=service_name,
             method_name=self.name,
-            signature=signature if signature.name == name else signature.renamed(name),
-            body=bodies.place(self, instance, name, options.offload),
+            signature=signature,
+            body=bodies.wrap(
+                bodies.place(self, instance, name, options.offload), "compute", instance, service_name, signature
+            ),
             hosting=hosting,
             graph=hosting.graph,
             options=options,

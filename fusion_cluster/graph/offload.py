@@ -16,7 +16,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from types import MethodType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from fusion_cluster.errors import Overloaded, UsageError
 from fusion_cluster.graph.crossing import Crossing, Outcome
@@ -24,10 +24,14 @@ from fusion_cluster.graph.facade import FacadeClasses
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload, RayTask, require_defaults
 from fusion_cluster.graph.ports import AwaitingPort, BlockingPort, LoopPort, StrandedPort
 from fusion_cluster.graph.service import ComputeService, ServiceMethod, service_methods
+from fusion_cluster.graph.signature import Signature
 from fusion_cluster.graph.threads import Job, Threads, default_max_running
 
 AsyncBody = Callable[..., Coroutine[Any, Any, Any]]
 """A body as the graph calls it, whatever it is and wherever it runs."""
+
+BodyWrapper = Callable[[AsyncBody, Literal["command", "compute"], ComputeService, str, Signature], AsyncBody]
+"""Puts something around a body, and is told of what kind of method, of which service under which name, it is."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +82,32 @@ class TaskRunner(Protocol):
 
 
 class Bodies:
-    """What a host decides about bodies: the options of those that say nothing, and where they run.
+    """What a host decides about bodies: the options of those that say nothing, where they run, and what is around them.
 
     Args:
         defaults: options for every method, where neither it nor its service says otherwise.
         max_threads: how many bodies run in threads at a time; those that wait for another computation do not count.
+        wrap: puts something around each body, once, when its service is attached.
 
     Attributes:
         task_runner: what runs bodies with `offload=RayTask(...)`; a thread while it is None.
+        wrap: what is put around bodies, those of commands included.
 
     Raises:
         UsageError: the defaults, or the number, make no sense.
     """
 
-    def __init__(self, *, defaults: ComputeOptions = DEFAULT_OPTIONS, max_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        defaults: ComputeOptions = DEFAULT_OPTIONS,
+        max_threads: int | None = None,
+        wrap: BodyWrapper | None = None,
+    ) -> None:
         require_defaults(defaults, "defaults")
         self.threads = Threads(default_max_running() if max_threads is None else max_threads)
         self.task_runner: TaskRunner | None = None
+        self.wrap = wrap or _as_it_is
         self._defaults = defaults
         self._classes = FacadeClasses()
 
@@ -214,6 +227,10 @@ async def _cancelled_with(crossing: Crossing, main: AsyncBody) -> Any:
 
     crossing.on_closed(cancel)
     return await main()
+
+
+def _as_it_is(body: AsyncBody, *_told: object) -> AsyncBody:
+    return body
 
 
 def _checked(value: object, name: str) -> object:

@@ -1,0 +1,35 @@
+"""Middleware: what is around the bodies of commands and compute methods. The built-in ones are examples, too."""
+
+from fusion_cluster.middleware.authorization import (
+    Authorization,
+    CommandRule,
+    ComputationRule,
+    acting_as,
+    anybody,
+    current_principal,
+    signed_in,
+)
+from fusion_cluster.middleware.call import Call, CallKind, Middleware, Next
+from fusion_cluster.middleware.retries import Retries
+from fusion_cluster.middleware.slow_calls import SlowCalls
+from fusion_cluster.middleware.timing import MethodTimes, Timing
+from fusion_cluster.middleware.tracing import Tracing
+
+__all__ = [
+    "Authorization",
+    "Call",
+    "CallKind",
+    "CommandRule",
+    "ComputationRule",
+    "MethodTimes",
+    "Middleware",
+    "Next",
+    "Retries",
+    "SlowCalls",
+    "Timing",
+    "Tracing",
+    "acting_as",
+    "anybody",
+    "current_principal",
+    "signed_in",
+]

@@ -1,0 +1,90 @@
+"""What middleware is, and what it is told of each call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from fusion_cluster.graph import ComputeService, TransientClassifier, is_transient
+from fusion_cluster.graph.abridged import abridged_arguments
+
+CallKind = Literal["command", "compute"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One run of the body of a command or of a compute method.
+
+    Two calls are equal if they are the same one. A call is passed on as it came: its arguments are the key of a
+    computation, and what a retry of a command is recognised by.
+
+    Attributes:
+        kind: "command" or "compute".
+        service: the service whose method it is, in the process that runs the body. What a middleware reads of it in a
+            computation becomes a dependency of the result, as in the body itself.
+        service_name: "Products".
+        method_name: "set_price".
+        parameter_names: the names of the parameters, in order.
+        arguments: the canonical arguments: as many, in the same order, defaults filled in.
+        command_id: of a command, the id of its run, which is the same for each retry; a nested command has that of the
+            command that it is a part of. None for computations.
+        is_nested: it is a command that another command has called.
+        is_transient: the app's classifier: tells of an error whether trying again may end better.
+    """
+
+    kind: CallKind
+    service: ComputeService
+    service_name: str
+    method_name: str
+    parameter_names: tuple[str, ...] = ()
+    arguments: tuple[Any, ...] = ()
+    command_id: str | None = None
+    is_nested: bool = False
+    is_transient: TransientClassifier = field(default=is_transient, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The full name of the method: "Products.set_price"."""
+        return f"{self.service_name}.{self.method_name}"
+
+    def argument(self, name: str) -> Any:
+        """The argument for the parameter of that name.
+
+        Raises:
+            KeyError: the method has no such parameter.
+        """
+        try:
+            return self.arguments[self.parameter_names.index(name)]
+        except ValueError:
+            raise KeyError(f"{self.name} has no parameter {name!r}") from None
+
+    def __str__(self) -> str:
+        """The call as it would be written, with long arguments cut: for people."""
+        return f"{self.name}({abridged_arguments(self.arguments)})"
+
+
+Next = Callable[[Call], Awaitable[Any]]
+"""The rest of the way: await it with the call for what the body, or a middleware further in, returns."""
+
+
+class Middleware(Protocol):
+    """Something around the bodies of an app's methods: any object that can be called like this, or an `async def`.
+
+    >>> class Logged:
+    ...     async def __call__(self, call: Call, next: Next) -> Any:
+    ...         print(call)
+    ...         return await next(call)
+    """
+
+    async def __call__(self, call: Call, next: Next, /) -> Any:
+        """Let a call through, with `return await next(call)`, or not.
+
+        It may do something before and after, await `next` more than once or not at all, return something else, raise
+        something else. What it returns, or raises, is the outcome: of a computation that is what is cached.
+
+        Args:
+            call: what is called.
+            next: the rest of the way.
+        """
+        ...

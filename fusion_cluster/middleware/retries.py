@@ -1,0 +1,141 @@
+"""Trying again what has failed for a reason that may go away by itself.
+
+The pauses grow exponentially, with full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015), so that
+computations that failed together do not come again together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fusion_cluster.commands.context import CommandContext, running_command
+from fusion_cluster.commands.reruns import is_of_database
+from fusion_cluster.errors import ClusterError, CommandError, UsageError
+from fusion_cluster.graph import TransientClassifier, current_computation
+from fusion_cluster.graph.core import dependencies_of
+from fusion_cluster.middleware.call import Call, Next
+
+logger = logging.getLogger(__name__)
+
+
+class Retries:
+    """Middleware that runs a body again when it has failed with a transient error.
+
+    Without it such an error is the result for `transient_error_delay`; with it, those who wait for a computation wait a
+    little longer and mostly get a value. What gave a value in the end leaves no trace of the errors before.
+
+    Not tried again is what somebody else tries again already:
+
+    - an error that a computation was given by one of its dependencies, also where the body has raised another from it:
+      that was tried again where it arose (else each level of a graph would multiply the attempts of the one beneath);
+    - errors of the cluster, such as `ShardUnavailable`: the router has tried for as long as the call may take;
+    - in commands, errors of the database: those commands are run again anyway.
+
+    Commands are tried again only with `commands=True`, as it is their bodies that know what else they do besides the
+    database, and only as long as nothing is committed. A command that another has called never is: it may be a part of
+    the other's transaction.
+
+    An error that says itself when to try again (`retry_after_s`) is given that time; if that is more than
+    `longest_pause_s`, it is not tried again here. Whoever does not want to wait any longer leaves, and the last one to
+    leave cancels the computation, in a pause as well.
+
+    Args:
+        max_attempts: how often a body is run at most, the first time included.
+        first_pause_s: the longest pause after the first failure; it doubles with each further one.
+        longest_pause_s: the longest pause of all.
+        commands: try commands again, too.
+        is_transient: tells which errors; by default the app's classifier does.
+        random: gives a number from 0 to 1: which part of the longest pause is made.
+        sleep: makes a pause of so many seconds.
+
+    Raises:
+        UsageError: a number makes no sense.
+    """
+
+    def __init__(
+        self,
+        max_attempts: int = 3,
+        *,
+        first_pause_s: float = 0.1,
+        longest_pause_s: float = 5.0,
+        commands: bool = False,
+        is_transient: TransientClassifier | None = None,
+        random: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        if max_attempts < 1:
+            raise UsageError(f"max_attempts must be at least 1, it is {max_attempts!r}", field="max_attempts")
+        for name, pause_s in (("first_pause_s", first_pause_s), ("longest_pause_s", longest_pause_s)):
+            if not pause_s >= 0:
+                raise UsageError(f"{name} must not be negative, it is {pause_s!r}", field=name)
+        self._max_attempts = max_attempts
+        self._first_pause_s = first_pause_s
+        self._longest_pause_s = longest_pause_s
+        self._commands = commands
+        self._is_transient = is_transient
+        self._random = random
+        self._sleep = sleep
+
+    async def __call__(self, call: Call, next: Next, /) -> Any:
+        """Let the call through, again and again if need be."""
+        command = running_command() if call.kind == "command" else None
+        if call.kind == "command" and (command is None or call.is_nested or not self._commands):
+            return await next(call)
+        recorded = None if command is None else command.outcome
+        for failures in range(1, self._max_attempts):
+            try:
+                return await next(call)
+            except Exception as error:
+                pause_s = self._pause_s(failures, error)
+                if pause_s > self._longest_pause_s or not self._may_end_better(call, command, error):
+                    raise
+                logger.info("%s is tried again in %.0f ms: %r", call, 1000 * pause_s, error)
+            await self._sleep(pause_s)
+            if command is not None:
+                command.outcome = recorded  # what the run that failed has recorded was rolled back
+        return await next(call)
+
+    def _pause_s(self, failures: int, error: Exception) -> float:
+        """How long to wait after so many failures."""
+        longest_s = min(self._longest_pause_s, self._first_pause_s * 2.0 ** min(failures - 1, 64))
+        pause_s = self._random() * longest_s
+        try:
+            own: Any = getattr(error, "retry_after_s", None)
+            return pause_s if own is None else max(pause_s, float(own))
+        except Exception:  # it is no number
+            return pause_s
+
+    def _may_end_better(self, call: Call, command: CommandContext | None, error: Exception) -> bool:
+        """Tell whether to try again, and here."""
+        if isinstance(error, ClusterError):
+            return False
+        if command is None:
+            if _is_of_dependency(error):
+                return False
+        elif command.committed or isinstance(error, CommandError) or is_of_database(error):
+            return False
+        try:
+            return (self._is_transient or call.is_transient)(error)
+        except Exception:
+            logger.exception("the classifier has failed; %r is taken for transient", error)
+            return True
+
+
+def _is_of_dependency(error: BaseException) -> bool:
+    """Tell whether an error, or one that it was raised from, is the output of what the running computation has used."""
+    node = current_computation.get()
+    if node is None:
+        return False
+    outputs = {id(failure.error) for used in dependencies_of(node) if (failure := used._failure) is not None}
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        if id(cause) in outputs:
+            return True
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return False

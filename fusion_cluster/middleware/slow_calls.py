@@ -1,0 +1,68 @@
+"""A log of calls that took long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from fusion_cluster.errors import UsageError
+from fusion_cluster.middleware.call import Call, Next
+
+LOGGER: Final = logging.getLogger("fusion_cluster.slow_calls")
+
+
+class SlowCalls:
+    """Middleware that logs, when they have ended, the calls whose bodies took long: which, how long, how they ended.
+
+    Their arguments are in the text, long ones cut; `arguments=False` leaves them out where they are nobody's business.
+    A body that waits for a slow dependency is slow as well, and both are logged.
+
+    Args:
+        threshold_s: what takes so long, or longer, is logged.
+        arguments: whether the arguments are.
+        logger: where to; "fusion_cluster.slow_calls" by default.
+        level: with which level.
+        clock: gives seconds, and never goes back.
+
+    Raises:
+        UsageError: the threshold is negative.
+    """
+
+    def __init__(
+        self,
+        threshold_s: float = 1.0,
+        *,
+        arguments: bool = True,
+        logger: logging.Logger = LOGGER,
+        level: int = logging.WARNING,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if not threshold_s >= 0:
+            raise UsageError(f"threshold_s must not be negative, it is {threshold_s!r}", field="threshold_s")
+        self._threshold_s = threshold_s
+        self._arguments = arguments
+        self._logger = logger
+        self._level = level
+        self._clock = clock
+
+    async def __call__(self, call: Call, next: Next, /) -> Any:
+        """Let the call through, and log it if it took long."""
+        began_s = self._clock()
+        ending = "returned"
+        try:
+            return await next(call)
+        except asyncio.CancelledError:
+            ending = "was cancelled"
+            raise
+        except BaseException as error:
+            ending = f"raised {type(error).__name__}"
+            raise
+        finally:
+            duration_s = self._clock() - began_s
+            if duration_s >= self._threshold_s:
+                what = str(call) if self._arguments else call.name
+                of = f" (command {call.command_id})" if call.command_id else ""
+                self._logger.log(self._level, "%s%s took %.3f s and %s", what, of, duration_s, ending)

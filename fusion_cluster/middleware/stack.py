@@ -1,0 +1,132 @@
+"""The middleware of an app, put around the body of each method once, when its service is attached to a host.
+
+Invariants: where there is no middleware a body is left as it is. A call passes from the first middleware to the last
+and then reaches the body, all in the task, and the context, in which the body would have run alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from types import CoroutineType
+from typing import Any
+
+from fusion_cluster.commands.context import current_command, is_nested
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph import ComputeService, Signature, TransientClassifier
+from fusion_cluster.graph.offload import AsyncBody
+from fusion_cluster.middleware.call import Call, CallKind, Middleware
+
+
+class MiddlewareStack:
+    """Middleware in order, the outermost first (its `wrap` is a `graph.offload.BodyWrapper`).
+
+    Args:
+        middleware: each.
+        is_transient: the app's classifier of errors.
+
+    Raises:
+        UsageError: one is no middleware; the message says why.
+    """
+
+    def __init__(self, middleware: Sequence[Middleware], is_transient: TransientClassifier) -> None:
+        self._middleware = tuple(middleware)
+        self._is_transient = is_transient
+        for one in self._middleware:
+            _require_middleware(one)
+
+    def wrap(
+        self, body: AsyncBody, kind: CallKind, service: ComputeService, service_name: str, signature: Signature
+    ) -> AsyncBody:
+        """Return the body with the middleware around it; the body itself where there is none.
+
+        Args:
+            body: to be called with canonical arguments, those for keyword-only parameters by name.
+            kind: what it is the body of.
+            service: the instance that it is bound to.
+            service_name: of that.
+            signature: of the method.
+        """
+        if not self._middleware:
+            return body
+        method_name = signature.name.rpartition(".")[2]
+        names = signature.parameter_names
+
+        def pass_through(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+            arguments = (*args, *(kwargs[name] for name in names[len(args) :])) if kwargs else args
+            command = current_command.get() if kind == "command" else None
+            call = Call(
+                *(kind, service, service_name, method_name, names, arguments),
+                None if command is None else command.command_id,
+                command is not None and is_nested.get(),
+                self._is_transient,
+            )
+            return _Passage(self._middleware, call, partial(body, *args, **kwargs)).run()
+
+        return pass_through
+
+
+class _Passage:
+    """One call on its way."""
+
+    __slots__ = ("_body", "_call", "_has_ended", "_middleware")
+
+    def __init__(self, middleware: tuple[Middleware, ...], call: Call, body: AsyncBody) -> None:
+        self._middleware = middleware
+        self._call = call
+        self._body = body
+        self._has_ended = False
+
+    async def run(self) -> Any:
+        try:
+            return await self._pass(0, self._call)
+        finally:
+            self._has_ended = True
+
+    async def _pass(self, index: int, call: Call) -> Any:
+        """Go on at the middleware of that index, or at the body behind the last one: what `next` is."""
+        if call is not self._call:
+            raise UsageError(f"{self._call.name}: a middleware must pass on the call that it was given, not another")
+        if self._has_ended:
+            raise UsageError(f"{call.name}: a middleware has called next() after the call had ended")
+        if index == len(self._middleware):
+            return await self._body()
+        middleware = self._middleware[index]
+        result = await middleware(call, partial(self._pass, index + 1))
+        if type(result) is CoroutineType:
+            result.close()
+            raise UsageError(
+                f"{call.name}: the middleware {_name_of(middleware)} has returned a coroutine: "
+                "it must be `return await next(call)`"
+            )
+        return result
+
+
+def _require_middleware(one: object) -> None:
+    """See that something can be called as middleware is.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    name = _name_of(one)
+    if isinstance(one, type):
+        raise UsageError(f"the middleware {name} is a class: give an instance of it", field="middleware")
+    if not callable(one):
+        raise UsageError(f"{name} is no middleware: it cannot be called", field="middleware")
+    called: Any = one
+    while isinstance(called, partial):
+        called = called.func
+    if not (inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(called.__call__)):
+        raise UsageError(
+            f"the middleware {name} must be an async def, or have an async def __call__", field="middleware"
+        )
+    try:
+        inspect.signature(one).bind(None, None)
+    except TypeError:
+        raise UsageError(f"the middleware {name} must take two arguments: call and next", field="middleware") from None
+
+
+def _name_of(one: object) -> str:
+    named = one if hasattr(one, "__qualname__") else type(one)
+    return str(getattr(named, "__qualname__", named))

@@ -1,0 +1,99 @@
+"""OpenTelemetry spans for commands and computations (extra: `pip install fusion-cluster[tracing]`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.abridged import abridged
+from fusion_cluster.middleware.call import Call, Next
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.util.types import AttributeValue
+
+INSTRUMENTATION: Final = "fusion_cluster"
+"""The name under which spans are made."""
+
+SERVICE: Final = "fusion_cluster.service"
+METHOD: Final = "fusion_cluster.method"
+KIND: Final = "fusion_cluster.kind"
+COMMAND_ID: Final = "fusion_cluster.command_id"
+IS_NESTED: Final = "fusion_cluster.is_nested"
+IS_CANCELLED: Final = "fusion_cluster.is_cancelled"
+ARGUMENT: Final = "fusion_cluster.argument."
+
+LARGE: Final = 2**63
+"""An integer so large cannot leave the process as a number."""
+
+
+class Tracing:
+    """Middleware that makes an OpenTelemetry span of each run of a body.
+
+    The span is called like the method ("Products.set_price") and is of the kind INTERNAL. Its attributes are
+    `fusion_cluster.service`, `.method`, `.kind` ("command" or "compute"), for commands `.command_id` and `.is_nested`,
+    `.is_cancelled` if it was, and, if asked for, `.argument.<parameter>`. An error is recorded as an exception with its
+    traceback, and is the span's status.
+
+    Its parent is the span in which the caller was, where the caller is in the process that runs the body. A computation
+    that several wait for is beneath the one that asked first; a hit makes no span. Bodies in threads see the span
+    as current; bodies that run as Ray tasks do not, and their spans end when the task does. Over the network nothing is
+    passed on: a call that comes from another process begins a trace.
+
+    Args:
+        tracer_provider: makes the spans; by default the global one, whenever that is set.
+        arguments: put the arguments into the spans, cut to a short text each. They may be nobody's business.
+
+    Raises:
+        UsageError: opentelemetry-api is not installed.
+    """
+
+    def __init__(self, *, tracer_provider: TracerProvider | None = None, arguments: bool = False) -> None:
+        try:
+            from opentelemetry import trace
+        except ImportError as error:
+            raise UsageError("Tracing needs opentelemetry-api: pip install 'fusion-cluster[tracing]'") from error
+        self._tracer = trace.get_tracer(INSTRUMENTATION, tracer_provider=tracer_provider)
+        self._arguments = arguments
+        self._error = trace.StatusCode.ERROR
+
+    async def __call__(self, call: Call, next: Next, /) -> Any:
+        """Let the call through in a span of its own."""
+        with self._tracer.start_as_current_span(
+            call.name, attributes=self._attributes(call), record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                return await next(call)
+            except asyncio.CancelledError:
+                span.set_attribute(IS_CANCELLED, True)
+                raise
+            except BaseException as error:
+                self._record(span, error)
+                raise
+
+    def _record(self, span: Span, error: BaseException) -> None:
+        if span.is_recording():
+            span.record_exception(error)
+            span.set_status(self._error, f"{type(error).__name__}: {error}")
+
+    def _attributes(self, call: Call) -> dict[str, AttributeValue]:
+        attributes: dict[str, AttributeValue] = {
+            SERVICE: call.service_name,
+            METHOD: call.method_name,
+            KIND: call.kind,
+        }
+        if call.command_id is not None:
+            attributes[COMMAND_ID] = call.command_id
+            attributes[IS_NESTED] = call.is_nested
+        if self._arguments:
+            for name, argument in zip(call.parameter_names, call.arguments, strict=True):
+                attributes[ARGUMENT + name] = _attribute(argument)
+        return attributes
+
+
+def _attribute(argument: object) -> AttributeValue:
+    """An argument as it may stand in a span: numbers and truth values as they are, all else as a short text."""
+    if isinstance(argument, bool | float) or (isinstance(argument, int) and abs(argument) < LARGE):
+        return argument
+    return abridged(argument)
