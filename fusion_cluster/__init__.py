@@ -1,12 +1,14 @@
 """Distributed reactive memoization: cached async methods that know what they were computed from."""
 
 from fusion_cluster.app import App
-from fusion_cluster.commands import command
+from fusion_cluster.commands import command, event_handler
+from fusion_cluster.commands.events.options import EventOptions
 from fusion_cluster.database import BatchLoader, Database, LogOptions
 from fusion_cluster.errors import (
     CircularDependencyError,
     ClusterError,
     CommandError,
+    CommandNotRecorded,
     CommandOutcomeUnknown,
     CommandResultLost,
     ComputeError,
@@ -65,6 +67,7 @@ __all__ = [
     "CircularDependencyError",
     "ClusterError",
     "CommandError",
+    "CommandNotRecorded",
     "CommandOutcomeUnknown",
     "CommandResultLost",
     "ComputeError",
@@ -77,6 +80,7 @@ __all__ = [
     "DatabaseNotWritable",
     "DatabaseUnavailable",
     "DeadlineExceeded",
+    "EventOptions",
     "Explanation",
     "FixedDelayer",
     "FusionError",
@@ -107,6 +111,7 @@ __all__ = [
     "WorkerLost",
     "command",
     "compute_method",
+    "event_handler",
     "gather",
     "isolated",
     "value_of",

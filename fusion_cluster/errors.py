@@ -151,6 +151,12 @@ class CommandOutcomeUnknown(CommandError):
     is_transient = True
 
 
+class CommandNotRecorded(CommandOutcomeUnknown):
+    """A retry was refused: the app records no commands, so nobody can tell whether it was carried out before."""
+
+    is_transient = False
+
+
 class CommandResultLost(CommandError):
     """The command was carried out, once, but the process ended before its result was recorded: it cannot be had."""
 

@@ -189,9 +189,21 @@ class Host(ABC):
 
     @abstractmethod
     async def carry_out(
-        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
+        self,
+        command: BoundCommand[..., Any],
+        arguments: tuple[Any, ...],
+        command_id: str | None = None,
+        *,
+        is_retry: bool = False,
     ) -> CommandResult:
-        """Run a command on the shard that owns its key, or give the result of an earlier run under the same id."""
+        """Run a command on the shard that owns its key, or give the result of an earlier run under the same id.
+
+        Args:
+            command: which.
+            arguments: its canonical arguments.
+            command_id: made by the caller, the same for each retry; None: there will be none.
+            is_retry: the id was sent before, so it may have been carried out.
+        """
 
     async def execute(
         self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
@@ -391,7 +403,12 @@ class LocalHost(Host):
         return DONE
 
     async def carry_out(
-        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
+        self,
+        command: BoundCommand[..., Any],
+        arguments: tuple[Any, ...],
+        command_id: str | None = None,
+        *,
+        is_retry: bool = False,
     ) -> CommandResult:
         """Run the command here."""
-        return await run_command(command, arguments, command_id, host=self)
+        return await run_command(command, arguments, command_id, host=self, is_retry=is_retry)

@@ -6,12 +6,13 @@ can no longer be heard.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
 from fusion_cluster.commands import BoundCommand
-from fusion_cluster.errors import UsageError
+from fusion_cluster.errors import ClusterError, CommandOutcomeUnknown, UsageError
 from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, attach
 from fusion_cluster.host import service_annotations
 from fusion_cluster.link.peer import Peer
@@ -21,6 +22,9 @@ from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, value_codec
 from fusion_cluster.wire.errors import decode_error
 
 S = TypeVar("S", bound=ComputeService)
+
+RETRY_PAUSE_S = 0.05
+"""Pause before a command whose outcome is not known is asked for again."""
 
 
 class ClientHost:
@@ -94,10 +98,11 @@ class ClientHost:
     async def execute(
         self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
     ) -> Any:
-        """Run a command through the gateway.
+        """Run a command through the gateway; where its session is lost, again under the same id until the time is up.
 
         Raises:
             CommandOutcomeUnknown: the session was lost while it ran; retry with the same id.
+            CommandNotRecorded: the same, and the app has no database to tell by what has become of it.
             ShardUnavailable: it could not be reached in time, and was not run.
             Exception: what the command raised.
         """
@@ -107,13 +112,33 @@ class ClientHost:
                 ArgumentsCodec(command.signature, is_key=False),
                 value_codec(command.signature.result_type),
             )
-        result = await self._peer.execute(
-            command.name,
-            codecs[0].encode(arguments),
-            command_id=command_id or new_command_id(),
-            timeout_s=self._timeout_s,
-        )
+        encoded = codecs[0].encode(arguments)
+        result = await self._until_answered(command.name, encoded, command_id or new_command_id())
         return _value(result, codecs[1])
+
+    async def _until_answered(self, name: str, arguments: bytes, command_id: str) -> session_pb2.Result:
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._timeout_s
+        doubt: CommandOutcomeUnknown | None = None
+        while True:
+            try:
+                result = await self._peer.execute(
+                    *(name, arguments),
+                    command_id=command_id,
+                    timeout_s=deadline_s - loop.time(),
+                    is_retry=doubt is not None,
+                )
+            except CommandOutcomeUnknown as error:
+                doubt = error
+            except ClusterError as error:
+                raise doubt or error from error
+            else:
+                if result.error.type != CommandOutcomeUnknown.__name__:
+                    return result
+                doubt = cast(CommandOutcomeUnknown, decode_error(result.error))
+            if loop.time() + RETRY_PAUSE_S >= deadline_s:
+                raise doubt
+            await asyncio.sleep(RETRY_PAUSE_S)
 
     async def close(self) -> None:
         """Forget the replicas; who still waits for one is cancelled."""

@@ -26,7 +26,8 @@ T = TypeVar("T")
 class PlainRpcs:
     """`Call`, `Watch`, `Execute` and `Describe` on one channel.
 
-    Reads are tried again when the connection fails, until their time is up; watches for ever; commands never.
+    Reads and commands are tried again when the connection fails, until their time is up; watches for ever. A command is
+    tried again under the same id, as a retry, so it is carried out once.
 
     Args:
         channel: closed by its owner.
@@ -84,22 +85,39 @@ class PlainRpcs:
         """Run a command.
 
         Raises:
-            CommandOutcomeUnknown: the connection, or the time, was lost while it ran: retry with the same id.
+            CommandOutcomeUnknown: the connection was lost while it ran, and could not be had again in time: retry with
+                the same id.
+            CommandNotRecorded: the connection was lost while it ran, and the app has no database to tell by what has
+                become of it.
             ShardUnavailable: the gateway could not be reached in time; the command was not run.
             Exception: what the command raised.
         """
         service, method = split_name(name)
         request = gateway_pb2.ExecuteRequest(service=service, method=method, arguments=arguments, command_id=command_id)
         deadline_s = _now_s() + self._timeout_s
-        await self._connected(deadline_s)
-        try:
-            return await self._execute(request, timeout=deadline_s - _now_s())
-        except grpc.aio.AioRpcError as error:
-            if is_connection_lost(error) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise CommandOutcomeUnknown(
-                    f"{name} may or may not have been carried out; retry with the command id {command_id}"
-                ) from error
-            raise call_error(error) from error
+        doubt: CommandOutcomeUnknown | None = None
+        while True:
+            try:
+                await self._connected(deadline_s)
+                return await self._execute(request, timeout=deadline_s - _now_s())
+            except ShardUnavailable as error:
+                raise doubt or error from error
+            except grpc.aio.AioRpcError as error:
+                failure = self._execute_error(error, name, command_id)
+                if not isinstance(failure, CommandOutcomeUnknown | ShardUnavailable) or not failure.is_transient:
+                    raise failure from error
+                if isinstance(failure, CommandOutcomeUnknown):
+                    doubt, request.is_retry = failure, True
+                if _now_s() + RETRY_PAUSE_S >= deadline_s:
+                    raise doubt or failure from error
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _execute_error(self, error: grpc.aio.AioRpcError, name: str, command_id: str) -> Exception:
+        if is_connection_lost(error) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return CommandOutcomeUnknown(
+                f"{name} may or may not have been carried out; retry with the command id {command_id}"
+            )
+        return call_error(error)
 
     async def watch(
         self, name: str, arguments: gateway_pb2.Payload, min_interval_ms: int = 0

@@ -24,7 +24,13 @@ from fusion_cluster.commands.records import (
 )
 from fusion_cluster.commands.reruns import Reruns
 from fusion_cluster.commands.turns import Turns
-from fusion_cluster.errors import ClusterError, CommandOutcomeUnknown, InvariantViolation, UsageError
+from fusion_cluster.errors import (
+    ClusterError,
+    CommandNotRecorded,
+    CommandOutcomeUnknown,
+    InvariantViolation,
+    UsageError,
+)
 from fusion_cluster.graph.context import isolated
 
 logger = logging.getLogger(__name__)
@@ -47,7 +53,12 @@ class CommandHost(Publisher, Protocol):
 
 
 async def run_command(
-    command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None, *, host: CommandHost
+    command: BoundCommand[..., Any],
+    arguments: tuple[Any, ...],
+    command_id: str | None,
+    *,
+    host: CommandHost,
+    is_retry: bool = False,
 ) -> CommandResult:
     """Run a command here, when it is its key's turn, and return its result once all its publications have ended.
 
@@ -59,15 +70,19 @@ async def run_command(
         arguments: its canonical arguments.
         command_id: names this run; a retry has the same. None: there will be no retry.
         host: where it runs.
+        is_retry: the id was sent before.
 
     Raises:
         InvalidArgument: the id was used for another command.
+        CommandNotRecorded: it is a retry, and nothing is recorded here.
         CommandOutcomeUnknown: it was carried out, but an owner of what it invalidated could not be reached in time.
         CommandResultLost: it was carried out before, and its result is not known.
         DatabaseUnavailable, DatabaseNotWritable: nothing was committed.
         Exception: what the command raised, or, when it succeeded, the error of a publication.
     """
     log = host.command_log if command_id else None
+    if is_retry and log is None:
+        raise CommandNotRecorded(f"{command.name} may have been carried out: without a database nothing is recorded")
     context = CommandContext(
         command.name,
         command_id or uuid.uuid4().hex,

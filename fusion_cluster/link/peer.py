@@ -234,6 +234,7 @@ class Peer:
         command_id: str,
         timeout_s: float | None,
         path: Sequence[str] = (),
+        is_retry: bool = False,
     ) -> Result:
         """Run a command at the owner.
 
@@ -246,7 +247,7 @@ class Peer:
             ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
         """
         deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
-        call = PeerCall(CallKind.COMMAND, method, arguments, deadline_s, path, command_id, peer=self)
+        call = PeerCall(CallKind.COMMAND, method, arguments, deadline_s, path, command_id, is_retry, peer=self)
         self._start(call)
         return await call
 

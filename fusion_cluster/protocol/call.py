@@ -50,6 +50,7 @@ class OutgoingCall(Struct, eq=False):
         deadline_s: on the session's clock; infinite when there is none.
         path: keys of the computations that wait for this call.
         command_id: of a COMMAND.
+        is_retry: of a COMMAND whose id was sent before.
         invalidate: of an INVALIDATION.
         id: given by the session at `start`; 0 before.
         state: see `states`; set by the session alone.
@@ -66,6 +67,7 @@ class OutgoingCall(Struct, eq=False):
     deadline_s: float = _INFINITY
     path: Sequence[str] = ()
     command_id: str = ""
+    is_retry: bool = False
     invalidate: Invalidate | None = None
     id: int = 0
     state: CallerCall = CallerCall.WAITING
@@ -119,4 +121,5 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
                 timeout_ms=timeout_ms,
                 command_id=call.command_id,
                 path=call.path,
+                is_retry=call.is_retry,
             )

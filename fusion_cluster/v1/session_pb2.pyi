@@ -276,6 +276,7 @@ class Call(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    IS_RETRY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Unique within the session, rising."""
     kind: Global___Call.Kind.ValueType
@@ -286,6 +287,8 @@ class Call(_message.Message):
     timeout_ms: _builtins.int
     """Time left for the caller; 0: no limit."""
     command_id: _builtins.str
+    is_retry: _builtins.bool
+    """A command whose id was sent before: it may have been carried out. Whoever cannot tell refuses it."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the computations that wait for this call, outermost first."""
@@ -300,10 +303,11 @@ class Call(_message.Message):
         timeout_ms: _builtins.int = ...,
         command_id: _builtins.str = ...,
         path: _abc.Iterable[_builtins.str] | None = ...,
+        is_retry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "command_id", b"command_id", "id", b"id", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

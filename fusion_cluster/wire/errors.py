@@ -40,6 +40,7 @@ CODES: Mapping[type[FusionError], int] = MappingProxyType(
         errors.HandshakeRefused: code_pb2.UNAUTHENTICATED,
         errors.CommandError: code_pb2.ABORTED,
         errors.CommandOutcomeUnknown: code_pb2.UNAVAILABLE,
+        errors.CommandNotRecorded: code_pb2.UNKNOWN,
         errors.CommandResultLost: code_pb2.DATA_LOSS,
         errors.DatabaseUnavailable: code_pb2.UNAVAILABLE,
         errors.DatabaseNotWritable: code_pb2.FAILED_PRECONDITION,

@@ -169,12 +169,17 @@ class ClusterHost(Host):
 
     # -- commands ----------------------------------------------------------------------
     async def carry_out(
-        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
+        self,
+        command: BoundCommand[..., Any],
+        arguments: tuple[Any, ...],
+        command_id: str | None = None,
+        *,
+        is_retry: bool = False,
     ) -> CommandResult:
         """Run a command here if its key is ours, else on its owner.
 
-        Where commands are recorded, one whose owner is lost while it runs is asked for again under the same id, of the
-        owner's successor, until the time is up.
+        One whose owner is lost while it runs is asked for again under the same id, of that one's successor, until the
+        time is up.
 
         Raises:
             CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been carried out.
@@ -183,27 +188,29 @@ class ClusterHost(Host):
         route = self.routes[command.name]
         slot = route.slot(arguments)
         if self._owns(slot):
-            return await run_command(command, arguments, command_id, host=self)
+            return await run_command(command, arguments, command_id, host=self, is_retry=is_retry)
         encoded = route.arguments.encode(arguments)
         sent_id = command_id or uuid.uuid4().hex
-        # What was perhaps carried out, and may be asked for again, as no id is carried out twice.
-        in_doubt: CommandOutcomeUnknown | None = None
+        doubt: CommandOutcomeUnknown | None = None
 
         async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
-            nonlocal in_doubt
+            nonlocal doubt
             try:
-                return await peer.execute(route.name, encoded, command_id=sent_id, timeout_s=timeout_s)
+                return await peer.execute(
+                    *(route.name, encoded),
+                    command_id=sent_id,
+                    timeout_s=timeout_s,
+                    is_retry=is_retry or doubt is not None,
+                )
             except CommandOutcomeUnknown as error:
-                if self.command_log is None:
-                    raise
-                in_doubt = error
+                doubt = error
                 raise ShardUnavailable(error.message) from error
 
         try:
             result = await self._retrying(slot, attempt)
         except ShardUnavailable as error:
-            if in_doubt is not None:
-                raise in_doubt from error
+            if doubt is not None:
+                raise doubt from error
             raise
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)

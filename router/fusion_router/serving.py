@@ -228,7 +228,7 @@ class Serving:
 
         async def run() -> None:
             try:
-                result = await self._host.carry_out(command, arguments, call.command_id or None)
+                result = await self._host.carry_out(command, arguments, call.command_id or None, is_retry=call.is_retry)
                 subscriber.session.send_result(
                     call.id, 0, encode_msgpack(result.value), subscribed=False, replayed=result.is_replayed
                 )
