@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fusion_cluster.blocking import BlockingHost
-from fusion_cluster.commands import Command
+from fusion_cluster.commands import Command, EventHandler
+from fusion_cluster.commands.events.options import DEFAULT_EVENT_OPTIONS, EventOptions
+from fusion_cluster.commands.events.subscriptions import add_event_classes
 from fusion_cluster.errors import UnknownMethod, UnknownService, UsageError
 from fusion_cluster.graph import (
     DEFAULT_HISTORY,
@@ -80,9 +82,14 @@ class App:
             another computation; None: a few more than there are CPUs.
         middleware: what is around the bodies of all methods, in each process that runs them; the outermost first.
 
+        events: how events are delivered to event handlers.
+
+    Attributes:
+        event_classes: the classes of the events that are handled, by their names.
+
     Raises:
-        UsageError: two services of one name, a class that is no service, something that is no middleware, or defaults
-            that make no sense.
+        UsageError: two services of one name, a class that is no service, something that is no middleware, event
+            handlers for what are no events or without a database, or defaults that make no sense.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class App:
         size_of: SizeOf = estimate_bytes,
         max_threads: int | None = None,
         middleware: Sequence[Middleware] = (),
+        events: EventOptions = DEFAULT_EVENT_OPTIONS,
     ) -> None:
         if not name:
             raise UsageError("an app needs a name", field="name")
@@ -111,8 +119,12 @@ class App:
         self.new_bodies()  # says what is wrong with the defaults
         self.services: dict[str, type[ComputeService]] = {}
         self.methods: dict[str, MethodSpec] = {}
+        self.event_options = events
+        self.event_classes: dict[str, type] = {}
         for service in services:
             self._add(service)
+        if self.event_classes and database is None:
+            raise UsageError("event handlers need a database, where events wait for them", field="database")
 
     def _add(self, service: type[ComputeService]) -> None:
         if not (isinstance(service, type) and issubclass(service, ComputeService)):
@@ -121,9 +133,12 @@ class App:
         if name in self.services:
             raise UsageError(f"two services of the app {self.name!r} are named {name!r}", field="services")
         self.services[name] = service
+        add_event_classes(self.event_classes, service)
         for method in service_methods(service).values():
             full_name = f"{name}.{method.name}"
             signature = method.signature(service)
+            if isinstance(method, EventHandler):
+                continue  # called with events alone, never by those who call methods
             if isinstance(method, Command):
                 self.methods[full_name] = MethodSpec(full_name, "command", signature, service, method.shard_by)
             elif isinstance(method, ComputeMethod):

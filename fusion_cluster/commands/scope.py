@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import is_computing, running_command
+from fusion_cluster.commands.events.event import EventOutbox
 from fusion_cluster.commands.operation import (
     Operation,
     OperationState,
@@ -53,6 +54,11 @@ class OperationalDatabase(Protocol):
     @property
     def log(self) -> CommandLog:
         """Its operation log."""
+        ...
+
+    @property
+    def events(self) -> EventOutbox:
+        """Its outbox."""
         ...
 
     def transactions(self) -> Transactions:
@@ -135,7 +141,10 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         operation = self._operation
         try:
             await operation.session.flush()
+            operation.seal()
             await self._database.log.write(operation)
+            if operation.events:
+                await self._database.events.write(operation)
         except BaseException:
             await self._roll_back()
             raise
@@ -170,6 +179,8 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             return operation.publish()
         finally:
             self._database.log.on_committed(operation)
+            if operation.events:
+                self._database.events.on_committed()
 
     async def _settled(self, error: BaseException) -> bool | None:
         """Whether a commit that ended with an error was made all the same; None: that cannot be told."""
@@ -191,6 +202,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         self._operation.state = OperationState.COMMITTING
         try:
             await self._savepoint.commit()
+            self._operation.hand_over_events(outer)
         finally:
             # Also when that failed: then the outer operation most likely will too, and if not, its rows may hold ours.
             self._operation.hand_over(outer)

@@ -17,6 +17,7 @@ from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.scope import OperationScope, Transactions
 from fusion_cluster.database.batch_loader import BatchLoader
 from fusion_cluster.database.engines import Engines, create_engines
+from fusion_cluster.database.event_store import EventStore
 from fusion_cluster.database.operation_log import LogOptions, OperationLog
 from fusion_cluster.database.row_loader import RowLoaders
 from fusion_cluster.database.url import masked, parse_url
@@ -44,6 +45,7 @@ class Database:
 
     Attributes:
         log: the operation log.
+        events: the outbox.
 
     Raises:
         UsageError: the URL cannot be used; the message names it, without its password.
@@ -53,6 +55,7 @@ class Database:
         self._url = parse_url(url)
         self._busy_timeout_s = busy_timeout_s
         self.log = OperationLog(self.engines, self.prepare, log)
+        self.events = EventStore(self)
         # Process and event loop -> its engines. Those of other processes (this one was forked) and of closed loops are
         # dropped when new ones are made: their connections cannot be closed from here.
         self._engines: dict[tuple[int, asyncio.AbstractEventLoop], Engines] = {}

@@ -1,0 +1,131 @@
+"""One attempt to deliver an event, and what follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
+from fusion_cluster.commands.events.options import EventOptions
+from fusion_cluster.commands.events.subscriptions import Subscription
+from fusion_cluster.errors import CommandResultLost, FusionError, UnknownMethod
+
+if TYPE_CHECKING:
+    from fusion_cluster.commands.events.handler import BoundEventHandler
+
+logger = logging.getLogger(__name__)
+
+Deliver = Callable[["BoundEventHandler", Any, str], Awaitable[object]]
+"""Runs a handler with an event, as a command of the id given."""
+
+ABANDONED: Final = "the process ended, or was not heard any more, while it was delivering this"
+
+MAX_ERROR_CHARACTERS: Final = 2_000
+
+
+async def attempt(
+    event: ClaimedEvent, subscription: Subscription, deliver: Deliver, *, timeout_s: float
+) -> dict[str, Exception]:
+    """Call the handlers of an event that have still to succeed, one after the other, whatever the others do.
+
+    Each runs under an id that all attempts have in common, so one that has succeeded before is not carried out again.
+
+    Returns:
+        The errors of those that have failed, by the handlers' names.
+    """
+    failures: dict[str, Exception] = {}
+    for name in _due_handlers(event, subscription):
+        try:
+            handler = subscription.handlers.get(name)
+            if handler is None:
+                raise UnknownMethod(f"there is no event handler {name!r} in the app any more")
+            # Each is given an event of its own, which it may change.
+            call = deliver(handler, subscription.decode(event.payload), f"{event.event_id}/{name}")
+            await _within(timeout_s, call)
+        except CommandResultLost:
+            pass  # it was carried out
+        except Exception as error:
+            failures[name] = error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            failures[name] = RuntimeError(f"it was cancelled from within: {error}")
+    return failures
+
+
+def judged(
+    event: ClaimedEvent,
+    subscription: Subscription,
+    failures: Mapping[str, Exception],
+    options: EventOptions,
+    now: float,
+) -> Verdict:
+    """What becomes of an event after an attempt in which handlers have failed.
+
+    Args:
+        event: which.
+        subscription: its handlers.
+        failures: their errors.
+        options: how often to try, and when.
+        now: in seconds since the epoch.
+    """
+    has_succeeded = len(failures) < len(_due_handlers(event, subscription))
+    own_s = max((_own_pause_s(error) for error in failures.values()), default=0.0)
+    error = "; ".join(f"{name}: {_in_words(error)}" for name, error in failures.items())
+    verdict = _verdict(event, error, options, now, own_s, tuple(failures) if has_succeeded else event.remaining)
+    level = logging.ERROR if verdict.is_dead else logging.WARNING
+    for name, failure in failures.items():
+        logger.log(level, "%s", _told(event, verdict, name), exc_info=failure)
+    return verdict
+
+
+def judged_abandoned(event: ClaimedEvent, options: EventOptions, now: float) -> Verdict:
+    """What becomes of an event whose host has ended while delivering it: it might have been the cause."""
+    verdict = _verdict(event, ABANDONED, options, now, 0.0, event.remaining)
+    logger.warning("%s: %s", _told(event, verdict, "its host"), ABANDONED)
+    return verdict
+
+
+def _due_handlers(event: ClaimedEvent, subscription: Subscription) -> tuple[str, ...]:
+    return tuple(subscription.handlers) if event.remaining is None else event.remaining
+
+
+async def _within(timeout_s: float, call: Awaitable[object]) -> None:
+    limit = asyncio.timeout(timeout_s if timeout_s < float("inf") else None)
+    try:
+        async with limit:
+            await call
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimeoutError(f"it took longer than {timeout_s:g} s and was cancelled") from error
+        raise
+
+
+def _verdict(
+    event: ClaimedEvent,
+    error: str,
+    options: EventOptions,
+    now: float,
+    own_pause_s: float,
+    remaining: tuple[str, ...] | None,
+) -> Verdict:
+    attempts = event.attempts + 1
+    is_dead = attempts >= options.max_attempts
+    pause_s = 0.0 if is_dead else max(options.backoff(attempts), own_pause_s)
+    return Verdict(attempts, now + pause_s, is_dead, remaining, error[:MAX_ERROR_CHARACTERS])
+
+
+def _own_pause_s(error: Exception) -> float:
+    return (isinstance(error, FusionError) and error.retry_after_s) or 0.0
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _told(event: ClaimedEvent, verdict: Verdict, who: str) -> str:
+    what = "is a dead letter now" if verdict.is_dead else "will be tried again"
+    return f"{who} has failed with the {event.type} {event.event_id}, which {what}; attempt {verdict.attempts}"

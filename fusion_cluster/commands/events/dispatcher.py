@@ -1,0 +1,246 @@
+"""The dispatcher of a host: takes the events that are due from the outbox and calls their handlers.
+
+Everything that must not be lost stands in the outbox: an event is deleted when all its handlers have succeeded, and
+one whose host dies before is delivered again, by another host or its successor. The dispatcher itself knows only what
+it delivers at this moment, which is bounded: a task for each event, each of another key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fusion_cluster.commands.events.attempt import Deliver, attempt, judged, judged_abandoned
+from fusion_cluster.commands.events.claims import ClaimedEvent, Claims, Verdict
+from fusion_cluster.commands.events.options import EventOptions
+from fusion_cluster.commands.events.subscriptions import Subscriptions
+
+logger = logging.getLogger(__name__)
+
+LONGEST_RUN: Final = 100
+"""After so many events of one key in a row, those of other keys get their turn."""
+
+SOON_S: Final = 0.05
+"""How long what other processes have committed may wait, so that many commits are one look at the outbox."""
+
+SHORTEST_PAUSE_S: Final = 0.001
+
+TRIM_PERIOD_S: Final = 3600.0
+
+_RENEWALS: Final = 3
+"""How often a claim is renewed in the time for which it holds."""
+
+
+class _Delivery:
+    """A task that delivers one event, then the next of its key.
+
+    Attributes:
+        event: what it holds a claim of; None: nothing any more.
+        is_attempting: handlers run.
+    """
+
+    __slots__ = ("event", "is_attempting", "task")
+
+    def __init__(self, event: ClaimedEvent) -> None:
+        self.event: ClaimedEvent | None = event
+        self.is_attempting = False
+        self.task: asyncio.Task[None]
+
+
+class Dispatcher:
+    """Delivers events for one host, from `start` to `close`.
+
+    Args:
+        claims: of this host, in the outbox.
+        subscriptions: the handlers of the app.
+        deliver: runs one.
+        owned: gives a byte for each slot, 1 where it is owned here now; None: all are.
+        options: how to deliver.
+        clock: seconds since the epoch, as for the claims.
+
+    Attributes:
+        delivered_count: how many events have reached all their handlers.
+        failed_count: how many attempts have failed.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        subscriptions: Subscriptions,
+        *,
+        deliver: Deliver,
+        owned: Callable[[], bytes | None],
+        options: EventOptions,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._claims = claims
+        self._subscriptions = subscriptions
+        self._deliver = deliver
+        self._owned = owned
+        self._options = options
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
+        self._is_closing = False
+        # What is delivered now; as many as `options.concurrency` at most, each of another key.
+        self._deliveries: set[_Delivery] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._holding: asyncio.Task[None] | None = None
+        self._trim_due_s = 0.0
+        self.delivered_count = 0
+        self.failed_count = 0
+
+    async def start(self) -> None:
+        """Begin to deliver.
+
+        Raises:
+            Exception: there is no outbox, and none can be made.
+        """
+        await self._claims.open(self.wake)
+        self._looking = self._begin(self._look_again_and_again(), "look for events")
+        self._holding = self._begin(self._hold(), "hold events")
+
+    async def close(self) -> None:
+        """Stop: handlers that run are cancelled, and what they were called with is left to other hosts."""
+        self._is_closing = True
+        self._claims.close()
+        self._woken.set()
+        if self._soon is not None:
+            self._soon.cancel()
+        if self._holding is not None:
+            self._holding.cancel()
+        tasks = [task for task in (self._looking, self._holding) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks)  # no claim is cut off half made: nobody would know of it
+        deliveries = list(self._deliveries)
+        for delivery in deliveries:
+            if delivery.is_attempting:
+                delivery.task.cancel()
+        if deliveries:
+            await asyncio.wait([delivery.task for delivery in deliveries])
+        held = [delivery.event for delivery in deliveries if delivery.event is not None]
+        if held:
+            try:
+                await self._claims.release(held)
+            except Exception as error:  # the claims will end by themselves
+                logger.info("events that were being delivered could not be given back: %s", error)
+
+    def wake(self) -> None:
+        """There may be something due: look now."""
+        self._woken.set()
+
+    def wake_soon(self) -> None:
+        """There may be something due: look in a moment, once for all that say so meanwhile."""
+        if self._soon is None and not self._is_closing:
+            self._soon = asyncio.get_running_loop().call_later(SOON_S, self._on_soon)
+
+    def _on_soon(self) -> None:
+        self._soon = None
+        self._woken.set()
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        # A context of its own: the operation or command around whoever starts this is none of the handlers'.
+        return asyncio.get_running_loop().create_task(coroutine, name=name, context=contextvars.Context())
+
+    # -- looking for what is due ---------------------------------------------------------------------------------------
+    async def _look_again_and_again(self) -> None:
+        has_failed = False
+        while not self._is_closing:
+            self._woken.clear()
+            try:
+                pause_s = await self._take_what_is_due()
+                await self._trim_when_due()
+                has_failed = False
+            except Exception as error:  # the database is away, or broken: that must not end this
+                logger.log(logging.DEBUG if has_failed else logging.WARNING, "events cannot be delivered: %s", error)
+                has_failed = True
+                pause_s = self._options.poll_period_s
+            if pause_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), pause_s)
+
+    async def _take_what_is_due(self) -> float:
+        """Begin to deliver what is due, as far as there is room; returns when to look again, in seconds from now."""
+        period_s = self._options.poll_period_s
+        room = self._options.concurrency - len(self._deliveries)
+        if room <= 0:
+            return period_s  # or as soon as a delivery ends
+        claimed = await self._claims.claim(room, owned=self._owned(), horizon_s=period_s, judge=self._judge_abandoned)
+        for event in claimed.events:
+            delivery = _Delivery(event)
+            self._deliveries.add(delivery)
+            delivery.task = self._begin(self._run(delivery), f"deliver {event.type}")
+        if claimed.is_more and claimed.events:
+            return 0.0
+        if claimed.next_due_at is None:
+            return period_s
+        return min(max(claimed.next_due_at - self._clock(), SHORTEST_PAUSE_S), period_s)
+
+    def _judge_abandoned(self, event: ClaimedEvent) -> Verdict:
+        self.failed_count += 1
+        return judged_abandoned(event, self._options, self._clock())
+
+    async def _trim_when_due(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._trim_due_s:
+            return
+        self._trim_due_s = now_s + TRIM_PERIOD_S
+        retention_s = self._options.dead_retention_s
+        count = await self._claims.trim(self._clock() - retention_s)
+        if count:
+            logger.warning("%d dead letters are older than %g s, and deleted", count, retention_s)
+
+    # -- delivering ----------------------------------------------------------------------------------------------------
+    async def _run(self, delivery: _Delivery) -> None:
+        try:
+            for count in range(1, LONGEST_RUN + 1):
+                if delivery.event is None or self._is_closing:
+                    return
+                await self._deliver_one(delivery, delivery.event, wants_next=count < LONGEST_RUN)
+        except Exception as error:
+            # What was done under the event's ids is not done again when the claim has ended and another has the event.
+            logger.warning("it could not be written what has become of an event: %s", error)
+            delivery.event = None
+        finally:
+            if delivery.event is None:  # else we are closing, and it is given back
+                self._deliveries.discard(delivery)
+            self._woken.set()
+
+    async def _deliver_one(self, delivery: _Delivery, event: ClaimedEvent, *, wants_next: bool) -> None:
+        """Deliver an event and say so in the outbox; the delivery then holds the next one of its key, if any is due."""
+        subscription = self._subscriptions[event.type]
+        delivery.is_attempting = True
+        try:
+            failures = await attempt(event, subscription, self._deliver, timeout_s=self._options.timeout_s)
+        finally:
+            delivery.is_attempting = False
+        if failures:
+            self.failed_count += 1
+            await self._claims.failed(event, judged(event, subscription, failures, self._options, self._clock()))
+            delivery.event = None
+        else:
+            self.delivered_count += 1
+            delivery.event = await self._claims.succeeded(event, wants_next=wants_next and not self._is_closing)
+
+    async def _hold(self) -> None:
+        """Renew the claims of what is delivered; give up what another host has by now."""
+        while True:
+            await asyncio.sleep(self._options.claim_s / _RENEWALS)
+            held = {delivery: delivery.event for delivery in self._deliveries if delivery.event is not None}
+            if not held:
+                continue
+            try:
+                renewed = await self._claims.renew(held.values())
+            except Exception as error:
+                logger.warning("the claims of events could not be renewed: %s", error)
+                continue
+            for delivery, event in held.items():
+                if event.position not in renewed and delivery.event is event and delivery.is_attempting:
+                    logger.warning("the event %s was taken by another host, or discarded", event.event_id)
+                    delivery.event = None
+                    delivery.task.cancel()

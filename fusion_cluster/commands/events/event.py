@@ -1,0 +1,127 @@
+"""Events as they are emitted: an instance of a record class, what names its class, and what it keeps its order with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import secrets
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from fusion_cluster.errors import UsageError
+from fusion_cluster.protocol.slot_map import slot_of
+from fusion_cluster.wire import hooks
+from fusion_cluster.wire.canonical import canonical
+from fusion_cluster.wire.codec import encode_msgpack
+
+if TYPE_CHECKING:
+    from fusion_cluster.commands.operation import Operation
+
+SLOT_GROUP: Final = "events"
+"""Takes the place of a shard group in the slots of events: equal keys are one key, whichever service emits them."""
+
+MAX_KEY_BYTES: Final = 1_000
+"""The longest key: the database has an index of them."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EmittedEvent:
+    """An event that waits for its operation's commit.
+
+    Attributes:
+        event_id: names it for good.
+        type: the name of its class.
+        key: encoded; events of equal keys are delivered in order.
+        slot: whose owner delivers it.
+        payload: the event in msgpack, as it was when it was emitted.
+        delay_s: how long after the commit it is delivered, at the earliest.
+    """
+
+    event_id: str
+    type: str
+    key: bytes
+    slot: int
+    payload: bytes
+    delay_s: float
+
+
+class EventOutbox(Protocol):
+    """Where operations put what they emit: a database."""
+
+    async def write(self, operation: Operation) -> None:
+        """Write what an operation has emitted, in its transaction."""
+        ...
+
+    def on_committed(self) -> None:
+        """Events were committed here: wake those who deliver them."""
+        ...
+
+
+def emitted(event: object, key: object = None, delay_s: float = 0.0) -> EmittedEvent:
+    """What is written of an event.
+
+    Args:
+        event: an instance of a dataclass, a msgspec Struct or a pydantic model.
+        key: what it is about: any value that can be encoded. None: name and value of its first field.
+        delay_s: how long after the commit it is delivered, at the earliest.
+
+    Raises:
+        UsageError: it is no such instance, it or its key cannot be encoded, the key is too long, or the delay is
+            negative or endless.
+    """
+    if not is_event_class(type(event)):
+        raise UsageError(
+            f"an event is an instance of a dataclass, a msgspec Struct or a pydantic model, not {_shown(event)}",
+            field="event",
+        )
+    if not (isinstance(delay_s, int | float) and 0 <= delay_s < math.inf):
+        raise UsageError(f"an event cannot be delayed by {delay_s!r} seconds", field="delay_s")
+    try:
+        encoded_key = encode_msgpack(canonical(_first_field(event) if key is None else key))
+    except UsageError as error:
+        raise UsageError(f"the key of an event: {error.message}", field="key") from error
+    if len(encoded_key) > MAX_KEY_BYTES:
+        raise UsageError(
+            f"the key of this {type(event).__name__} takes {len(encoded_key):,} bytes, more than {MAX_KEY_BYTES:,}: "
+            "emit it with a shorter one, key=...",
+            field="key",
+        )
+    return EmittedEvent(
+        event_id=secrets.token_hex(10),
+        type=event_type(type(event)),
+        key=encoded_key,
+        slot=slot_of(SLOT_GROUP, encoded_key),
+        payload=encode_msgpack(event),
+        delay_s=float(delay_s),
+    )
+
+
+def is_event_class(hint: object) -> bool:
+    """Whether instances of it are events."""
+    return isinstance(hint, type) and (
+        dataclasses.is_dataclass(hint) or issubclass(hint, msgspec.Struct) or hooks.is_pydantic_model(hint)
+    )
+
+
+def event_type(event_class: type) -> str:
+    """What names the class of an event, in every version of the app."""
+    return event_class.__name__
+
+
+def _first_field(event: Any) -> tuple[str, ...] | tuple[str, Any]:
+    """What an event is about unless it is said: like the first argument of a method, but by its name, too.
+
+    The name keeps order 3 and product 3 apart. An event without fields goes by its type.
+    """
+    if isinstance(event, msgspec.Struct):
+        names: tuple[str, ...] = event.__struct_fields__
+    elif dataclasses.is_dataclass(event):
+        names = tuple(field.name for field in dataclasses.fields(event))
+    else:
+        names = tuple(type(event).model_fields)
+    return (names[0], getattr(event, names[0])) if names else (event_type(type(event)),)
+
+
+def _shown(value: object) -> str:
+    return f"the class {value.__name__} itself" if isinstance(value, type) else f"a {type(value).__name__}"

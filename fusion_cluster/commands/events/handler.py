@@ -1,0 +1,162 @@
+"""`@event_handler`: methods that are called with the events of a type."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Coroutine
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+
+import xxhash
+
+from fusion_cluster.commands.command import BoundCommand, Command
+from fusion_cluster.commands.events.event import event_type, is_event_class
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.service import ComputeService, Hosting
+from fusion_cluster.wire.codec import encode_msgpack, value_codec
+from fusion_cluster.wire.description import type_name
+
+if TYPE_CHECKING:
+    from typing import Self
+
+S = TypeVar("S", bound=ComputeService)
+E = TypeVar("E")
+
+
+class BoundEventHandler(BoundCommand[[Any], None]):
+    """An event handler of a service that lives in a host.
+
+    Attributes:
+        event_classes: the classes of the events that it is called with.
+    """
+
+    def __init__(
+        self, method: EventHandler[Any], instance: ComputeService, hosting: Hosting, service_name: str
+    ) -> None:
+        super().__init__(method, instance, hosting, service_name)
+        self.event_classes = method.event_classes(type(instance))
+
+    def __repr__(self) -> str:
+        return f"<event handler {self.name}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not by hand.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{self.name} is an event handler: operation.emit(...) has it called. What others call as well belongs in "
+            "a method of its own"
+        )
+
+    async def body(self, arguments: tuple[Any, ...]) -> None:
+        """The method as written; what it returns is nobody's."""
+        await super().body(arguments)
+
+    def fingerprint(self, arguments: tuple[Any, ...]) -> bytes:
+        """A digest of the name: the command id says which event it is."""
+        return xxhash.xxh3_128_digest(self.name.encode())
+
+    @property
+    def returns_nothing(self) -> bool:
+        """Always: so that it is carried out, and has its result recorded, in one transaction."""
+        return True
+
+    def turn_key(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
+        """Its events take turns before they come here; two equal ones do so here."""
+        return self.name, encode_msgpack(arguments[0])
+
+    @cached_property
+    def types(self) -> tuple[str, ...]:
+        """The names of the classes of its events."""
+        return tuple(event_type(one) for one in self.event_classes)
+
+
+class EventHandler(Command[[E], None], Generic[E]):
+    """The descriptor that `@event_handler` leaves in a service class.
+
+    Raises:
+        UsageError: the method has not exactly one parameter with a type hint.
+    """
+
+    def __init__(self, body: Callable[..., Coroutine[Any, Any, None]], *, barrier: bool = True) -> None:
+        super().__init__(body, barrier=barrier)
+        names = self._declared.parameter_names
+        if len(names) != 1 or self._declared.positional_count != 1:
+            raise UsageError(f"{body.__qualname__} handles events: it takes self and one event")
+        annotation = inspect.signature(body).parameters[names[0]].annotation
+        if annotation is inspect.Parameter.empty:
+            raise UsageError(
+                f"{body.__qualname__} handles events: the type hint of {names[0]!r} must say of which class",
+                field=names[0],
+            )
+
+    def event_classes(self, owner: type[ComputeService]) -> tuple[type, ...]:
+        """The classes of the events that it handles, as a member of the service class `owner`.
+
+        Raises:
+            UsageError: its type hint names something else than classes of events, or nothing that can be found.
+        """
+        parameter = self.signature(owner).parameters[0]
+        classes = _members(parameter.type)
+        for one in classes:
+            if not is_event_class(one):
+                raise UsageError(
+                    f"{owner.service_name}.{self.name} handles events, which are instances of dataclasses, msgspec "
+                    f"Structs or pydantic models: {type_name(one)} is none",
+                    field=parameter.name,
+                )
+            value_codec(one)  # says what is wrong with its fields
+        return classes
+
+    def bind(self, instance: ComputeService, hosting: Hosting, service_name: str) -> Any:
+        """Return what `instance.<name>` is once `instance` is attached to `hosting`."""
+        return BoundEventHandler(self, instance, hosting, service_name)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+        @overload
+        def __get__(self, instance: object, owner: type | None = None) -> BoundEventHandler: ...
+        def __get__(self, instance: object | None, owner: type | None = None) -> Any: ...
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) is typing.Annotated:
+        return _members(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(member for part in typing.get_args(hint) for member in _members(part))
+    return (hint,)
+
+
+@overload
+def event_handler(body: Callable[[S, E], Coroutine[Any, Any, None]], /) -> EventHandler[E]: ...
+@overload
+def event_handler(
+    *, barrier: bool = True
+) -> Callable[[Callable[[S, E], Coroutine[Any, Any, None]]], EventHandler[E]]: ...
+def event_handler(body: Callable[..., Coroutine[Any, Any, None]] | None = None, /, *, barrier: bool = True) -> Any:
+    """Make an `async def` method of a service handle the events of the class that its one parameter's hint names.
+
+    It is called with each such event that an operation has committed, `operation.emit(event)`: at least once, and in
+    the order of the commits among events of one key. It is a command, one with an id that each call for the same event
+    has in common: what it changes in its operation is changed once, however often it is called.
+
+    A class may have several handlers, in one service or several, and a handler several classes: `event: A | B`.
+
+    Args:
+        body: the method.
+        barrier: False lets the next event of the key go ahead as soon as the owners of what the handler invalidates
+            know, before all replicas do.
+
+    Raises:
+        UsageError: not an `async def` with one parameter and a type hint. What the hint names is looked at when an app
+            is made of the service.
+    """
+    if body is not None:
+        return EventHandler(body)
+    return lambda body: EventHandler(body, barrier=barrier)

@@ -1,0 +1,59 @@
+"""How events are delivered: how many at a time, how often each is tried, how long what failed is kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Final
+
+from fusion_cluster.errors import UsageError
+
+Backoff = Callable[[int], float]
+"""Seconds until the next attempt, given how many have failed: 1, 2, …"""
+
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 300.0
+
+
+def exponential_backoff(failed: int) -> float:
+    """1 s, 2 s, 4 s, … up to 5 min, each up to a half shorter at random, so that what failed together comes apart."""
+    longest_s = min(FIRST_PAUSE_S * 2.0 ** min(failed - 1, 60), LONGEST_PAUSE_S)
+    return longest_s * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventOptions:
+    """How an app's events are delivered: `App(events=EventOptions(...))`.
+
+    Attributes:
+        max_attempts: after so many failed attempts an event is a dead letter.
+        backoff: the pause after an attempt that failed, given how many have; an error's own `retry_after_s` may make it
+            longer. By default about 1 s, then twice as long each time, up to 5 min.
+        concurrency: how many events each host delivers at a time, each of another key.
+        timeout_s: how long a handler may run; then it is cancelled, and has failed.
+        poll_period_s: how often each host looks for events that it was not told of.
+        claim_s: for how long a host that is not heard keeps the events that it was delivering; renewed by those that
+            live. After a crash they are delivered again when it is over.
+        dead_retention_s: how long dead letters are kept.
+
+    Raises:
+        UsageError: a number that must be positive is not; `field` names it.
+    """
+
+    max_attempts: int = 10
+    backoff: Backoff = exponential_backoff
+    concurrency: int = 16
+    timeout_s: float = 300.0
+    poll_period_s: float = 1.0
+    claim_s: float = 10.0
+    dead_retention_s: float = 30 * 86_400.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "backoff" and not value > 0:
+                raise UsageError(f"EventOptions.{field.name} must be positive, it is {value!r}", field=field.name)
+
+
+DEFAULT_EVENT_OPTIONS: Final = EventOptions()

@@ -1,0 +1,71 @@
+"""Who handles which events: the event handlers of an app, or of a host, by the name of the event's class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fusion_cluster.commands.events.event import event_type
+from fusion_cluster.commands.events.handler import BoundEventHandler, EventHandler
+from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.service import ComputeService, service_methods
+from fusion_cluster.wire.codec import ValueCodec, value_codec
+
+
+class Subscription:
+    """The handlers of one class of events in a host.
+
+    Attributes:
+        handlers: by their full names, in the order of the app.
+    """
+
+    def __init__(self, event_class: type) -> None:
+        self.handlers: dict[str, BoundEventHandler] = {}
+        self._codec: ValueCodec[Any] = value_codec(event_class)
+
+    def decode(self, payload: bytes) -> Any:
+        """The event, made anew.
+
+        Raises:
+            UsageError: the class has changed, and does not fit what was emitted.
+        """
+        return self._codec.decode_msgpack(payload)
+
+
+def subscriptions_of(handlers: Iterable[BoundEventHandler]) -> dict[str, Subscription]:
+    """The handlers of a host by the events that they handle."""
+    found: dict[str, Subscription] = {}
+    for handler in handlers:
+        for event_class in handler.event_classes:
+            name = event_type(event_class)
+            subscription = found.get(name)
+            if subscription is None:
+                subscription = found[name] = Subscription(event_class)
+            subscription.handlers[handler.name] = handler
+    return found
+
+
+def add_event_classes(known: dict[str, type], service: type[ComputeService]) -> None:
+    """Add the classes of events that a service handles, by their names.
+
+    Raises:
+        UsageError: a handler's type hint is none of classes of events, or two classes have one name.
+    """
+    for method in service_methods(service).values():
+        if not isinstance(method, EventHandler):
+            continue
+        for event_class in method.event_classes(service):
+            other = known.setdefault(event_type(event_class), event_class)
+            if other is not event_class:
+                raise UsageError(
+                    f"{service.service_name}.{method.name} handles {_full_name(event_class)}, but another handler's "
+                    f"{_full_name(other)} has the same name, and events are known by it"
+                )
+
+
+def _full_name(event_class: type) -> str:
+    return f"{event_class.__module__}.{event_class.__qualname__}"
+
+
+Subscriptions = Mapping[str, Subscription]
+"""By the name of the event's class."""

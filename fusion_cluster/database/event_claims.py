@@ -1,0 +1,282 @@
+"""Claims of events: a host that delivers one says so in its row, until when, and with what it has ended.
+
+Invariants: no two hosts hold claims of one event, nor of two events of one key, at the same time, as far as their
+clocks agree; a claim is given only to the first event of its key among those that are due (by position; one that is
+delayed, or that nobody here handles, holds up none until it is due).
+
+Two hosts meet only where the ownership of slots moves, or one was taken for dead. With SQLite, transactions that write
+are one at a time. With PostgreSQL, claims are given under a lock for each slot, which nobody waits for: row locks alone
+(FOR UPDATE SKIP LOCKED, which keeps out those who retry and discard) do not keep two rows of one key apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Row,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fusion_cluster.commands.events.claims import Claimed, ClaimedEvent, Verdict
+from fusion_cluster.database.event_store import EventState
+from fusion_cluster.database.schema import EVENTS
+
+if TYPE_CHECKING:
+    from fusion_cluster.database.database import Database
+
+T = TypeVar("T")
+
+_LOCKS: Final = 0x66757365  # "fuse"
+"""The first of the two numbers of PostgreSQL's advisory locks for slots whose events are claimed."""
+
+_IS_MINE: Final = b"\x01"
+
+_WAITING: Final = EVENTS.c.state == EventState.WAITING.value
+_FREE: Final = or_(EVENTS.c.claimed_until.is_(None), EVENTS.c.claimed_until <= bindparam("now"))
+_HANDLED: Final = EVENTS.c.type.in_(bindparam("types", expanding=True))
+_OWNED: Final = func.substr(bindparam("owned", type_=LargeBinary), EVENTS.c.slot + 1, 1) == literal(_IS_MINE)
+
+_other = EVENTS.alias("other")
+_OTHER_OF_KEY: Final = (
+    *(_other.c.key == EVENTS.c.key, _other.c.state == EventState.WAITING.value),
+    _other.c.type.in_(bindparam("types", expanding=True)),
+)
+_IS_FIRST: Final = ~(
+    select(literal(1))
+    .where(*_OTHER_OF_KEY, _other.c.position < EVENTS.c.position, _other.c.first_due_at <= bindparam("now"))
+    .exists()
+)
+_IS_ALONE: Final = ~(
+    select(literal(1))
+    .where(*_OTHER_OF_KEY, _other.c.position > EVENTS.c.position, _other.c.claimed_until > bindparam("now"))
+    .exists()
+)
+
+_CANDIDATES: Final = (
+    select(EVENTS.c.position, EVENTS.c.slot, EVENTS.c.due_at)
+    .where(_WAITING, EVENTS.c.due_at <= bindparam("horizon"), _HANDLED, _FREE, _IS_FIRST)
+    .order_by(EVENTS.c.due_at, EVENTS.c.position)
+    .limit(bindparam("limit"))
+)
+_OWNED_CANDIDATES: Final = _CANDIDATES.where(_OWNED)
+_AMONG: Final = EVENTS.c.position.in_(bindparam("positions", expanding=True))
+_CLAIMABLE: Final = (
+    select(EVENTS)
+    .where(_AMONG, _WAITING, EVENTS.c.due_at <= bindparam("now"), _HANDLED, _FREE, _IS_FIRST, _IS_ALONE)
+    .order_by(EVENTS.c.position)
+    .with_for_update(of=EVENTS, skip_locked=True)
+)
+_NEXT_OF_KEY: Final = (
+    select(EVENTS)
+    .where(EVENTS.c.key == bindparam("key_"), _WAITING, _HANDLED, EVENTS.c.first_due_at <= bindparam("now"))
+    .order_by(EVENTS.c.position)
+    .limit(1)
+    .with_for_update()
+)
+_MINE: Final = and_(_AMONG, EVENTS.c.claimed_by == bindparam("me"))
+_CLAIM: Final = update(EVENTS).where(_AMONG).values(claimed_by=bindparam("me"), claimed_until=bindparam("until"))
+_RENEW: Final = update(EVENTS).where(_MINE).values(claimed_until=bindparam("until")).returning(EVENTS.c.position)
+_RELEASE: Final = update(EVENTS).where(_MINE).values(claimed_by=None, claimed_until=None)
+_DELETE: Final = delete(EVENTS).where(EVENTS.c.position == bindparam("position_"))
+_DELETE_MINE: Final = _DELETE.where(EVENTS.c.claimed_by == bindparam("me"), EVENTS.c.claimed_until > bindparam("now"))
+_FAIL: Final = (
+    update(EVENTS)
+    .where(EVENTS.c.position == bindparam("position_"), EVENTS.c.claimed_by == bindparam("claimed_by_"))
+    .values(claimed_by=None, claimed_until=None)
+)
+_TRIM: Final = delete(EVENTS).where(EVENTS.c.state == EventState.DEAD.value, EVENTS.c.due_at < bindparam("before"))
+
+
+class EventClaims:
+    """The claims of one host in the outbox of a database (`commands.events.claims.Claims`).
+
+    Args:
+        database: whose outbox.
+        me: names the host, and this incarnation of it.
+        types: the names of the classes of events that are handled here.
+        clock: seconds since the epoch.
+        claim_s: how long a claim holds unless it is renewed.
+    """
+
+    def __init__(
+        self, database: Database, *, me: str, types: Collection[str], clock: Callable[[], float], claim_s: float
+    ) -> None:
+        self._database = database
+        self._me = me
+        self._types = sorted(types)
+        self._clock = clock
+        self._claim_s = claim_s
+        self._wake: Callable[[], None] | None = None
+
+    async def open(self, wake: Callable[[], None]) -> None:
+        """See that there is an outbox, and call `wake` whenever this process has put something into it."""
+        await self._database.prepare()
+        self._wake = wake
+        self._database.events.add_deliverer(wake)
+
+    def close(self) -> None:
+        """Call it no more."""
+        if self._wake is not None:
+            self._database.events.remove_deliverer(self._wake)
+
+    async def claim(
+        self, limit: int, *, owned: bytes | None, horizon_s: float, judge: Callable[[ClaimedEvent], Verdict]
+    ) -> Claimed:
+        """Claim events that are due, the first of their keys each.
+
+        Those that another host has claimed and abandoned have failed once more: they might be what has ended it.
+
+        Args:
+            limit: how many at most.
+            owned: a byte for each slot, 1 where it is owned here; None: all are.
+            horizon_s: how far to look ahead for what is due next.
+            judge: tells what becomes of those that were abandoned.
+        """
+        now = self._clock()
+        common = {"now": now, "types": self._types}
+        looked_for = {**common, "horizon": now + horizon_s, "limit": limit}
+        async with self._database.session() as session:
+            if owned is None:
+                found = (await session.execute(_CANDIDATES, looked_for)).all()
+            else:
+                found = (await session.execute(_OWNED_CANDIDATES, {**looked_for, "owned": owned})).all()
+        due = [row for row in found if row.due_at <= now]
+        claimed = Claimed(is_more=len(due) == limit)
+        if len(due) < len(found):
+            claimed.next_due_at = found[len(due)].due_at
+        if due:
+            claimed.events = await self._in_transaction(lambda connection: self._claim(connection, due, common, judge))
+        return claimed
+
+    async def succeeded(self, event: ClaimedEvent, *, wants_next: bool) -> ClaimedEvent | None:
+        """Delete an event that was delivered; claims and returns the next one of its key, if it is due and wanted."""
+        return await self._in_transaction(lambda connection: self._succeeded(connection, event, wants_next))
+
+    async def failed(self, event: ClaimedEvent, verdict: Verdict) -> None:
+        """Give an event back after an attempt that failed, unless another host has it by now."""
+        await self._in_transaction(lambda connection: self._fail(connection, event, verdict))
+
+    async def renew(self, events: Iterable[ClaimedEvent]) -> set[int]:
+        """Hold on to claims for longer.
+
+        Returns:
+            The positions of those that are still held.
+        """
+        renewed = {**self._mine(events), "until": self._clock() + self._claim_s}
+
+        async def renew(connection: AsyncConnection) -> set[int]:
+            return {row.position for row in await connection.execute(_RENEW, renewed)}
+
+        return await self._in_transaction(renew)
+
+    async def release(self, events: Iterable[ClaimedEvent]) -> None:
+        """Give events back, as if nobody had begun to deliver them."""
+        released = self._mine(events)
+        await self._in_transaction(lambda connection: connection.execute(_RELEASE, released))
+
+    async def trim(self, before: float) -> int:
+        """Delete dead letters that died before then; returns how many there were."""
+
+        async def trim(connection: AsyncConnection) -> int:
+            return (await connection.execute(_TRIM, {"before": before})).rowcount
+
+        return await self._in_transaction(trim)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+    def _mine(self, events: Iterable[ClaimedEvent]) -> dict[str, Any]:
+        return {"positions": [event.position for event in events], "me": self._me}
+
+    async def _claim(
+        self,
+        connection: AsyncConnection,
+        due: Sequence[Any],
+        common: dict[str, Any],
+        judge: Callable[[ClaimedEvent], Verdict],
+    ) -> list[ClaimedEvent]:
+        slots = await _locked(connection, {row.slot for row in due})
+        positions = [row.position for row in due if row.slot in slots]
+        if not positions:
+            return []
+        rows = (await connection.execute(_CLAIMABLE, {**common, "positions": positions})).all()
+        events = [_claimed(row) for row in rows]
+        for abandoned in events:
+            if abandoned.abandoned_by is not None:
+                await self._fail(connection, abandoned, judge(abandoned))
+        fresh = [event for event in events if event.abandoned_by is None]
+        await self._hold(connection, fresh)
+        return fresh
+
+    async def _hold(self, connection: AsyncConnection, events: Sequence[ClaimedEvent]) -> None:
+        if events:
+            await connection.execute(_CLAIM, {**self._mine(events), "until": self._clock() + self._claim_s})
+
+    async def _succeeded(
+        self, connection: AsyncConnection, event: ClaimedEvent, wants_next: bool
+    ) -> ClaimedEvent | None:
+        now = self._clock()
+        position = {"position_": event.position}
+        deleted = await connection.execute(_DELETE_MINE, {**position, "me": self._me, "now": now})
+        if not deleted.rowcount:  # another has it by now, who will find that everything is done
+            await connection.execute(_DELETE, position)
+            return None
+        if not wants_next:
+            return None
+        row = (await connection.execute(_NEXT_OF_KEY, {"key_": event.key, "types": self._types, "now": now})).first()
+        if row is None or row.due_at > now or row.claimed_until is not None:
+            return None
+        following = _claimed(row)
+        await self._hold(connection, [following])
+        return following
+
+    async def _fail(self, connection: AsyncConnection, event: ClaimedEvent, verdict: Verdict) -> None:
+        values = {
+            "attempts": verdict.attempts,
+            "due_at": verdict.due_at,
+            "state": (EventState.DEAD if verdict.is_dead else EventState.WAITING).value,
+            "remaining": None if verdict.remaining is None else json.dumps(verdict.remaining),
+            "error": verdict.error,
+        }
+        parameters = {"position_": event.position, "claimed_by_": event.abandoned_by or self._me}
+        await connection.execute(_FAIL.values(values), parameters)
+
+    async def _in_transaction(self, run: Callable[[AsyncConnection], Coroutine[Any, Any, T]]) -> T:
+        return await self._database.log.in_transaction(run)
+
+
+async def _locked(connection: AsyncConnection, slots: set[int]) -> set[int]:
+    """The slots that nobody else claims events of until the transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return slots
+    asked = func.unnest(cast(bindparam("slots"), ARRAY(Integer))).column_valued("slot")
+    is_locked: ColumnElement[bool] = func.pg_try_advisory_xact_lock(cast(_LOCKS, Integer), asked)
+    locked = await connection.execute(select(asked, is_locked), {"slots": sorted(slots)})
+    return {slot for slot, is_mine in locked if is_mine}
+
+
+def _claimed(row: Row[Any]) -> ClaimedEvent:
+    return ClaimedEvent(
+        position=row.position,
+        event_id=row.event_id,
+        type=row.type,
+        key=row.key,
+        payload=row.payload,
+        attempts=row.attempts,
+        remaining=None if row.remaining is None else tuple(json.loads(row.remaining)),
+        abandoned_by=row.claimed_by,
+    )

@@ -1,0 +1,265 @@
+"""The outbox of a database: events that wait for delivery, and dead letters, to be looked at and seen to.
+
+Operations write into it with their commit; `event_claims` is the side of those who deliver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import enum
+import json
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, case, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fusion_cluster.commands.events.event import EmittedEvent
+from fusion_cluster.commands.operation import Operation
+from fusion_cluster.database.schema import EVENTS
+
+if TYPE_CHECKING:
+    from fusion_cluster.database.database import Database
+
+logger = logging.getLogger(__name__)
+
+_INSERT: Final = insert(EVENTS)
+
+
+class EventState(enum.Enum):
+    """What becomes of an event next. One that was delivered is in the outbox no more."""
+
+    WAITING = "waiting"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event in the outbox.
+
+    Attributes:
+        position: its place among all: the later it was emitted, the higher.
+        event_id: names it.
+        type: the name of its class.
+        key: what it keeps its order with, as a plain value.
+        event: its fields, as a plain value.
+        state: waiting for delivery, or dead: given up after too many attempts.
+        attempts: how many have failed.
+        emitted_at: when.
+        due_at: when the next attempt is due, at the earliest; of a dead one, when it died.
+        remaining: the handlers that have still to succeed; None: all there are.
+        error: what the last attempt failed with.
+        is_claimed: a host is delivering it now.
+    """
+
+    position: int
+    event_id: str
+    type: str
+    key: Any
+    event: Any
+    state: EventState
+    attempts: int
+    emitted_at: datetime.datetime
+    due_at: datetime.datetime
+    remaining: tuple[str, ...] | None
+    error: str | None
+    is_claimed: bool
+
+
+@runtime_checkable
+class HandlesEvents(Protocol):
+    """A host that knows which events its app handles."""
+
+    def handles_event(self, event_type: str) -> bool:
+        """Whether anybody in the app handles events of the class of that name."""
+        ...
+
+
+class EventStore:
+    """The outbox of one database (a `commands.events.event.EventOutbox`).
+
+    Args:
+        database: whose.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # Who delivers in this process: each with the event loop in which it is to be woken.
+        self._deliverers: dict[Callable[[], None], asyncio.AbstractEventLoop] = {}
+        self._unhandled: set[str] = set()
+
+    # -- for operations ------------------------------------------------------------------------------------------------
+    async def write(self, operation: Operation) -> None:
+        """Write what an operation has emitted, in its transaction; but not what nobody in its command's app handles."""
+        events: Sequence[EmittedEvent] = operation.events
+        hosting = operation.command.hosting if operation.command is not None else None
+        if isinstance(hosting, HandlesEvents):
+            events = [event for event in events if self._is_handled(hosting, event)]
+        if events:
+            await insert_events(await operation.session.connection(), events, emitted_at=time.time())
+
+    def on_committed(self) -> None:
+        """Wake those in this process who deliver."""
+        here = asyncio.get_running_loop()
+        for wake, loop in list(self._deliverers.items()):
+            if loop is here:
+                wake()
+            else:
+                with contextlib.suppress(RuntimeError):  # closed, without having said so
+                    loop.call_soon_threadsafe(wake)
+
+    def add_deliverer(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, in the event loop that runs now, after each commit of events in this process."""
+        self._deliverers[wake] = asyncio.get_running_loop()
+
+    def remove_deliverer(self, wake: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        self._deliverers.pop(wake, None)
+
+    def _is_handled(self, hosting: HandlesEvents, event: EmittedEvent) -> bool:
+        if hosting.handles_event(event.type):
+            return True
+        if event.type not in self._unhandled:
+            self._unhandled.add(event.type)
+            logger.warning("nobody handles %s: such events are emitted in vain", event.type)
+        return False
+
+    # -- for people ----------------------------------------------------------------------------------------------------
+    async def list(
+        self,
+        *,
+        state: EventState | None = None,
+        type: str | None = None,
+        limit: int = 100,
+        after: int = 0,
+    ) -> Sequence[StoredEvent]:
+        """The events in the outbox, in the order in which they were emitted.
+
+        Args:
+            state: only those in it.
+            type: only those of the class of this name.
+            limit: how many at most.
+            after: only those at higher positions: that of the last one shown, to see the next.
+        """
+        await self._database.prepare()
+        chosen = select(EVENTS).where(EVENTS.c.position > after, *_conditions(state, type))
+        async with self._database.session() as session:
+            rows = await session.execute(chosen.order_by(EVENTS.c.position).limit(limit))
+            return [_stored(row) for row in rows]
+
+    async def retry(self, event_id: str) -> bool:
+        """Have an event delivered as soon as possible, a dead one with all attempts before it again.
+
+        Returns:
+            False if there is no such event.
+        """
+        return await self._retry([EVENTS.c.event_id == event_id]) > 0
+
+    async def retry_dead(self, *, type: str | None = None) -> int:
+        """Have all dead letters, or those of one class, delivered again; returns how many there were."""
+        return await self._retry(_conditions(EventState.DEAD, type))
+
+    async def discard(self, event_id: str) -> bool:
+        """Delete an event. A delivery that is under way goes on.
+
+        Returns:
+            False if there is no such event.
+        """
+        return await self._discard([EVENTS.c.event_id == event_id]) > 0
+
+    async def discard_dead(self, *, type: str | None = None) -> int:
+        """Delete all dead letters, or those of one class; returns how many there were."""
+        return await self._discard(_conditions(EventState.DEAD, type))
+
+    async def _retry(self, conditions: Sequence[ColumnElement[bool]]) -> int:
+        now = time.time()
+        is_dead = EVENTS.c.state == EventState.DEAD.value
+        statement = (
+            update(EVENTS)
+            .where(*conditions)
+            .values(
+                state=EventState.WAITING.value,
+                attempts=case((is_dead, 0), else_=EVENTS.c.attempts),
+                first_due_at=case((EVENTS.c.first_due_at > now, now), else_=EVENTS.c.first_due_at),
+                due_at=now,
+            )
+        )
+
+        async def run(connection: AsyncConnection) -> int:
+            return (await connection.execute(statement)).rowcount
+
+        count = await self._in_transaction(run)
+        self.on_committed()
+        return count
+
+    async def _discard(self, conditions: Sequence[ColumnElement[bool]]) -> int:
+        async def run(connection: AsyncConnection) -> int:
+            return (await connection.execute(delete(EVENTS).where(*conditions))).rowcount
+
+        return await self._in_transaction(run)
+
+    async def _in_transaction(self, run: Callable[[AsyncConnection], Coroutine[Any, Any, int]]) -> int:
+        await self._database.prepare()
+        return await self._database.log.in_transaction(run)
+
+
+async def insert_events(connection: AsyncConnection, events: Sequence[EmittedEvent], *, emitted_at: float) -> None:
+    """Insert events in the order in which they were emitted.
+
+    Args:
+        connection: whose transaction they belong to.
+        events: which.
+        emitted_at: now, in seconds since the epoch.
+    """
+    rows = [
+        {
+            "event_id": event.event_id,
+            "type": event.type,
+            "key": event.key,
+            "slot": event.slot,
+            "payload": event.payload,
+            "emitted_at": emitted_at,
+            "first_due_at": emitted_at + event.delay_s,
+            "due_at": emitted_at + event.delay_s,
+            "attempts": 0,
+            "state": EventState.WAITING.value,
+        }
+        for event in events
+    ]
+    await connection.execute(_INSERT, rows)
+
+
+def _conditions(state: EventState | None, type: str | None) -> list[ColumnElement[bool]]:
+    conditions = []
+    if state is not None:
+        conditions.append(EVENTS.c.state == state.value)
+    if type is not None:
+        conditions.append(EVENTS.c.type == type)
+    return conditions
+
+
+def _stored(row: Row[Any]) -> StoredEvent:
+    return StoredEvent(
+        position=row.position,
+        event_id=row.event_id,
+        type=row.type,
+        key=msgspec.msgpack.decode(row.key),
+        event=msgspec.msgpack.decode(row.payload),
+        state=EventState(row.state),
+        attempts=row.attempts,
+        emitted_at=_time(row.emitted_at),
+        due_at=_time(row.due_at),
+        remaining=None if row.remaining is None else tuple(json.loads(row.remaining)),
+        error=row.error,
+        is_claimed=row.claimed_until is not None and row.claimed_until > time.time(),
+    )
+
+
+def _time(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
