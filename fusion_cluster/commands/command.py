@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 import xxhash
 
@@ -55,7 +55,10 @@ class BoundCommand(Generic[P, T]):
         signature: its parameters and its result.
         barrier: its return waits until no replica serves a value that depended on the old data.
         hosting: where the service lives.
+        call_kind: what middleware is told that it is.
     """
+
+    call_kind: ClassVar[Literal["command", "event"]] = "command"
 
     def __init__(self, method: Command[P, T], instance: ComputeService, hosting: Hosting, service_name: str) -> None:
         self.method_name = method.name
@@ -68,7 +71,7 @@ class BoundCommand(Generic[P, T]):
         self._shard_group = type(instance).shard_group
         self._shard_by = method.shard_by
         self._body: Callable[..., Coroutine[Any, Any, T]] = bodies_of(instance).wrap(
-            method.body.__get__(instance), "command", instance, service_name, self.signature
+            method.body.__get__(instance), self.call_kind, instance, service_name, self.signature
         )
 
     def __repr__(self) -> str:

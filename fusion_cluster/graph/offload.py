@@ -30,7 +30,7 @@ from fusion_cluster.graph.threads import Job, Threads, default_max_running
 AsyncBody = Callable[..., Coroutine[Any, Any, Any]]
 """A body as the graph calls it, whatever it is and wherever it runs."""
 
-BodyWrapper = Callable[[AsyncBody, Literal["command", "compute"], ComputeService, str, Signature], AsyncBody]
+BodyWrapper = Callable[[AsyncBody, Literal["command", "compute", "event"], ComputeService, str, Signature], AsyncBody]
 """Puts something around a body, and is told of what kind of method, of which service under which name, it is."""
 
 

@@ -70,6 +70,8 @@ class Authorization:
     decided by whoever lets it in (a gateway). A retry of a command that was carried out is given the result recorded
     for it, without passing here.
 
+    *Event handlers* are nobody's to call: they follow from a command that was allowed.
+
     *Computations* are allowed unless a rule refuses them. Only the run of a body passes here: hits do not, nor do
     reads of replicas, nor readers that join a computation. What the reader may see is therefore for whoever
     lets the reader in to decide; here it can be decided what there may be at all. That protects readers from each other
@@ -110,6 +112,8 @@ class Authorization:
 
     async def _is_allowed(self, call: Call) -> bool:
         answer: bool | Awaitable[bool]
+        if call.kind == "event":
+            return True
         if call.kind == "command":
             command_rule = _first_match(self._commands, call.name)
             answer = command_rule is not None and command_rule(current_principal.get(), call)

@@ -9,18 +9,18 @@ from typing import Any, Literal, Protocol
 from fusion_cluster.graph import ComputeService, TransientClassifier, is_transient
 from fusion_cluster.graph.abridged import abridged_arguments
 
-CallKind = Literal["command", "compute"]
+CallKind = Literal["command", "compute", "event"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """One run of the body of a command or of a compute method.
+    """One run of the body of a command, a compute method or an event handler.
 
     Two calls are equal if they are the same one. A call is passed on as it came: its arguments are the key of a
     computation, and what a retry of a command is recognised by.
 
     Attributes:
-        kind: "command" or "compute".
+        kind: "command" or "compute"; "event" of an event handler, which is a command that nobody has called.
         service: the service whose method it is, in the process that runs the body. What a middleware reads of it in a
             computation becomes a dependency of the result, as in the body itself.
         service_name: "Products".

@@ -82,8 +82,8 @@ class Retries:
 
     async def __call__(self, call: Call, next: Next, /) -> Any:
         """Let the call through, again and again if need be."""
-        command = running_command() if call.kind == "command" else None
-        if call.kind == "command" and (command is None or call.is_nested or not self._commands):
+        command = running_command() if call.kind != "compute" else None
+        if call.kind != "compute" and (command is None or call.is_nested or not self._commands):
             return await next(call)
         recorded = None if command is None else command.outcome
         for failures in range(1, self._max_attempts):

@@ -55,7 +55,7 @@ class MiddlewareStack:
 
         def pass_through(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
             arguments = (*args, *(kwargs[name] for name in names[len(args) :])) if kwargs else args
-            command = current_command.get() if kind == "command" else None
+            command = current_command.get() if kind != "compute" else None
             call = Call(
                 *(kind, service, service_name, method_name, names, arguments),
                 None if command is None else command.command_id,

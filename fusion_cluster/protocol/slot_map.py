@@ -69,6 +69,10 @@ class SlotMap:
         shards = {i: address for i, address in self.shards.items() if i != shard_id}
         return replace(self, version=self.version + 1, shards=shards)
 
+    def mask_of(self, shard_id: int) -> bytes:
+        """A byte for each slot: 1 where this shard owns it, 0 elsewhere."""
+        return bytes(owner == shard_id for owner in self.owners) or bytes(SLOT_COUNT)
+
     def slots_of(self, shard_id: int) -> int:
         """How many slots a shard owns."""
         return self.owners.count(shard_id)

@@ -28,7 +28,7 @@ from fusion_cluster.graph.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause, sent_origin, told_by
-from fusion_cluster.protocol.slot_map import SlotMap
+from fusion_cluster.protocol.slot_map import SLOT_COUNT, SlotMap
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
@@ -84,6 +84,7 @@ class ClusterHost(Host):
         self.barriers = Barriers(read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1)
         self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier)
         self._slot_map = SlotMap(0, array("H"), {})
+        self._owned_slots: bytes | None = None
         self._call_timeout_s = call_timeout_s
         self.publications = Publications(self.links, self.barriers, timeout_s=call_timeout_s)
         super().__init__(
@@ -111,13 +112,22 @@ class ClusterHost(Host):
         if new.version <= old.version:
             return
         self._slot_map = new
+        self._owned_slots = None
         if old.owners and old.owners != new.owners:
             self._invalidate_moved(old, new)
         self.links.set_slot_map(new)
+        if self.dispatcher is not None:
+            self.dispatcher.wake()
 
     def serves(self, route: Route, arguments: tuple[Any, ...]) -> bool:
         """Whether a call is answered here; gateways and drivers pass on whatever they are asked."""
         return self.shard_id is None or self._owns(route.slot(arguments))
+
+    def owned_slots(self) -> bytes | None:
+        """A byte for each slot, 1 where it is owned here now."""
+        if self._owned_slots is None and self.shard_id is not None:
+            self._owned_slots = self._slot_map.mask_of(self.shard_id)
+        return self._owned_slots or bytes(SLOT_COUNT)
 
     def _owns(self, slot: int) -> bool:
         return (

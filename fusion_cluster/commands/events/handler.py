@@ -32,6 +32,8 @@ class BoundEventHandler(BoundCommand[[Any], None]):
         event_classes: the classes of the events that it is called with.
     """
 
+    call_kind = "event"
+
     def __init__(
         self, method: EventHandler[Any], instance: ComputeService, hosting: Hosting, service_name: str
     ) -> None:
