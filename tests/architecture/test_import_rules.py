@@ -56,7 +56,8 @@ def test_the_protocol_core_does_no_io() -> None:
 
 def test_only_the_graph_of_a_process_stands_below_state_and_commands() -> None:
     below = ("fusion_cluster.commands", "fusion_cluster.database", "fusion_cluster.link", "fusion_cluster.protocol",
-             "fusion_cluster.client", "fusion_cluster.app", "fusion_cluster.host", "fusion_cluster.v1")  # fmt: skip
+             "fusion_cluster.client", "fusion_cluster.app", "fusion_cluster.host", "fusion_cluster.middleware",
+             "fusion_cluster.v1")  # fmt: skip
     reached = [
         f"{source.name}:{found.line} {found.module}" for source, found in reaching("fusion_cluster/graph", below)
     ]
