@@ -41,3 +41,20 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` in a loop of its own, in virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+class WallClock:
+    """Stands for `time.time` in virtual time: `monkeypatch.setattr(time, "time", WallClock())`.
+
+    Attributes:
+        ahead_s: how far somebody has set it forward, or back, since.
+    """
+
+    def __init__(self, starts_at_s: float = 1_800_000_000.0) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._zero_s = starts_at_s - loop.time()
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return self._zero_s + self._loop.time() + self.ahead_s

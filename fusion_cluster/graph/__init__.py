@@ -10,6 +10,7 @@ from fusion_cluster.graph.compute_method import (
 )
 from fusion_cluster.graph.computed import Computed, State
 from fusion_cluster.graph.context import current_computation, isolated
+from fusion_cluster.graph.expiry import expire_after, expire_at
 from fusion_cluster.graph.explanation import Explanation, Happening, Hop, StoryEntry, Trace
 from fusion_cluster.graph.facade import value_of
 from fusion_cluster.graph.failure import Transiency, TransientClassifier, is_transient
@@ -66,6 +67,8 @@ __all__ = [
     "attach",
     "compute_method",
     "current_computation",
+    "expire_after",
+    "expire_at",
     "gather",
     "is_attached",
     "is_transient",

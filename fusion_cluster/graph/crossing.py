@@ -271,6 +271,15 @@ class Crossing:
         """Tell that the body has ended."""
         self._tell(partial(self._on_ended, outcome))
 
+    def tell(self, callback: Callable[[Computed[Any]], object]) -> None:
+        """Call `callback` with the computation, on the loop, before the body ends; not if nobody waits for it."""
+        self._tell(partial(self._on_told, callback))
+
+    def _on_told(self, callback: Callable[[Computed[Any]], object]) -> None:
+        node: Any = self._computation
+        if node is not None:
+            callback(node)
+
     def _tell_closed(self) -> None:
         with contextlib.suppress(IndexError):
             self._on_closed.pop()()  # both ends may come here at once: the deque gives it to one of them
@@ -286,6 +295,11 @@ class Crossing:
 
 _crossing: Final[ContextVar[Crossing | None]] = ContextVar("fusion_cluster_crossing", default=None)
 """The crossing of the body whose context this is."""
+
+
+def current_crossing() -> Crossing | None:
+    """The crossing of the body that runs in this context, if it runs in a thread."""
+    return _crossing.get()
 
 
 async def answer_to(make: Callable[[], Any]) -> Any:

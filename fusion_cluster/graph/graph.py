@@ -27,7 +27,7 @@ from fusion_cluster.graph.failure import TransientClassifier, error_name, is_tra
 from fusion_cluster.graph.fence import Fence
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.key import Key
-from fusion_cluster.graph.lifetime import lifetime_of, note_brief_output
+from fusion_cluster.graph.lifetime import end_after, lifetime_of, note_brief_output
 from fusion_cluster.graph.observers import Observers
 from fusion_cluster.graph.pure.history import COMPUTED, DELAYED
 from fusion_cluster.graph.recall import explain, tell
@@ -117,7 +117,7 @@ class Graph:
         """The computations whose tasks have not ended, abandoned ones included; not those that ended at once."""
         self.current_starter: EagerStarter | None = None
         self.thread_id: int | None = None
-        self._timer_context = Context()
+        self.timer_context = Context()
         self._eviction_count = 0
 
     def __repr__(self) -> str:
@@ -283,7 +283,7 @@ class Graph:
     def on_pending(self, computation: Computation, task: asyncio.Task[None]) -> None:
         """Keep a computation that did not end at once until its task has ended."""
         self._computations[task] = computation
-        task.add_done_callback(self._on_task_done, context=self._timer_context)
+        task.add_done_callback(self._on_task_done, context=self.timer_context)
 
     def admit(self, node: Computed[Any]) -> None:
         """Make a node that has its output consistent, for as long as its options say; or invalidate it right away."""
@@ -296,8 +296,7 @@ class Graph:
                 self._invalidate_now(node, cause)
                 return
             if delay_s < math.inf:
-                loop = self.starter().loop
-                node._expiry = loop.call_later(delay_s, self._invalidate_now, node, cause, context=self._timer_context)
+                end_after(node, delay_s, cause, self.starter().loop)
             if options.min_cache_duration:
                 self._retention.retain(node, self._now_s() + options.min_cache_duration)
         node._state = CONSISTENT

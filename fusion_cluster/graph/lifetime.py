@@ -11,6 +11,8 @@ from fusion_cluster.graph.failure import error_name, is_memoized, retry_rule
 from fusion_cluster.graph.pure.history import COMPUTED, FAILED
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from fusion_cluster.graph.computed import Computed
 
 
@@ -34,6 +36,17 @@ def lifetime_of(node: Computed[Any]) -> tuple[float, Cause]:
             name = type(failure.error).__name__
             return retry_delay_s, Cause("expired", f"the {rule} of {retry_delay_s:g} s after {name} was over")
     return delay_s, _auto_invalidation(delay_s)
+
+
+def end_after(node: Computed[Any], delay_s: float, cause: Cause, loop: AbstractEventLoop) -> None:
+    """Let `node` be invalidated in `delay_s`, if its body has not said that it ends earlier (see `expiry`)."""
+    said: Any = node._expiry
+    if said is not None:
+        if said.when() <= loop.time() + delay_s:
+            return
+        said.cancel()
+    graph = node.function.graph
+    node._expiry = loop.call_later(delay_s, graph.invalidate_now, node, cause, context=graph.timer_context)
 
 
 def note_brief_output(node: Computed[Any], cause: Cause | None = None) -> None:

@@ -73,7 +73,7 @@ def _validate_state(node: Any) -> None:
         _require(node._computation is None, node, "is consistent and being computed")
     else:
         _require(not node.has_output, node, "is computing and has an output")
-        _require(node._expiry is None, node, "is computing and has an expiry")
+        _require(node._expiry is None or node._computation is not None, node, "has an expiry and nobody computes it")
 
 
 def _validate_edges(node: Node[Any]) -> None:

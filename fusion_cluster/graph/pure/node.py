@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from fusion_cluster.graph.computation import Computation
     from fusion_cluster.graph.consolidation import Consolidation
+    from fusion_cluster.graph.expiry import Expiry
     from fusion_cluster.graph.failure import Failure
     from fusion_cluster.graph.function import ComputeFunction
     from fusion_cluster.graph.pure.registry import Queue, Table
@@ -34,7 +35,7 @@ class Node(Generic[T_co]):
         _dependents: None | the only one | set.
         _observers: None | the only one | dict in order of registration.
         _computation: what runs it, between the first await and completion.
-        _expiry: what will invalidate it, or may: a timer, or its consolidation.
+        _expiry: what will invalidate it, or may: a timer, what its body has said, or its consolidation.
         _is_retained: it is kept for some time (`min_cache_duration`).
         _is_paged_out: it is consistent, but its value was let go of; the next read computes that again.
         _was_hit: a call has found it since the hand of the eviction queue last passed.
@@ -75,7 +76,7 @@ class Node(Generic[T_co]):
     _dependents: Node[Any] | set[Node[Any]] | None
     _observers: Callable[[Any], object] | dict[Callable[[Any], object], None] | None
     _computation: Computation | None
-    _expiry: TimerHandle | Consolidation | None
+    _expiry: TimerHandle | Expiry | Consolidation | None
     _is_retained: bool
     _is_paged_out: bool
     _was_hit: bool
