@@ -9,6 +9,7 @@ revision = "0001"
 down_revision = None
 
 _ID = sa.String(300)
+_BYTE_ORDERED_ID = sa.String(300).with_variant(sa.String(300, collation="C"), "postgresql")
 _POSITION = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -18,7 +19,7 @@ def upgrade(op: Operations) -> None:
     _make_outbox(op)
     op.create_table(
         "fusion_key_values",
-        sa.Column("key", _ID, nullable=False),
+        sa.Column("key", _BYTE_ORDERED_ID, nullable=False),
         sa.Column("value", sa.LargeBinary, nullable=False),
         sa.Column("expires_at", sa.Float, nullable=True),
         sa.PrimaryKeyConstraint("key"),
@@ -26,10 +27,10 @@ def upgrade(op: Operations) -> None:
     op.create_index("ix_fusion_key_values_expires_at", "fusion_key_values", ["expires_at"])
     op.create_table(
         "fusion_sessions",
-        sa.Column("session_id", _ID, nullable=False),
-        sa.Column("user_id", _ID, nullable=True),
-        sa.Column("details", sa.LargeBinary, nullable=True),
-        sa.Column("signed_in_at", sa.Float, nullable=True),
+        sa.Column("session_id", _BYTE_ORDERED_ID, nullable=False),
+        sa.Column("user_id", _BYTE_ORDERED_ID, nullable=False),
+        sa.Column("details", sa.LargeBinary, nullable=False),
+        sa.Column("signed_in_at", sa.Float, nullable=False),
         sa.Column("seen_at", sa.Float, nullable=False),
         sa.PrimaryKeyConstraint("session_id"),
     )
