@@ -1,4 +1,7 @@
-"""Middleware: what is around the bodies of commands and compute methods. The built-in ones are examples, too."""
+"""Middleware: what is around the bodies of commands, compute methods and event handlers.
+
+The built-in ones are examples, too.
+"""
 
 from fusion_cluster.middleware.authorization import (
     Authorization,

@@ -70,7 +70,8 @@ class Authorization:
     decided by whoever lets it in (a gateway). A retry of a command that was carried out is given the result recorded
     for it, without passing here.
 
-    *Event handlers* are nobody's to call: they follow from a command that was allowed.
+    *Event handlers* are not asked about: nobody calls them, they follow from a command that was allowed. Whom that was
+    for is not known any more: a command that a handler calls is nested, and there is no principal.
 
     *Computations* are allowed unless a rule refuses them. Only the run of a body passes here: hits do not, nor do
     reads of replicas, nor readers that join a computation. What the reader may see is therefore for whoever

@@ -28,8 +28,9 @@ class Call:
         parameter_names: the names of the parameters, in order.
         arguments: the canonical arguments: as many, in the same order, defaults filled in.
         command_id: of a command, the id of its run, which is the same for each retry; a nested command has that of the
-            command that it is a part of. None for computations.
-        is_nested: it is a command that another command has called.
+            command that it is a part of, and each attempt of an event handler at one event the same. None for
+            computations.
+        is_nested: it is a command that another command, or an event handler, has called.
         is_transient: the app's classifier: tells of an error whether trying again may end better.
     """
 

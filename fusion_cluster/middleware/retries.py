@@ -33,7 +33,8 @@ class Retries:
     - an error that a computation was given by one of its dependencies, also where the body has raised another from it:
       that was tried again where it arose (else each level of a graph would multiply the attempts of the one beneath);
     - errors of the cluster, such as `ShardUnavailable`: the router has tried for as long as the call may take;
-    - in commands, errors of the database: those commands are run again anyway.
+    - in commands, errors of the database: those commands are run again anyway;
+    - event handlers: their events are delivered again.
 
     Commands are tried again only with `commands=True`, as it is their bodies that know what else they do besides the
     database, and only as long as nothing is committed. A command that another has called never is: it may be a part of
@@ -82,7 +83,7 @@ class Retries:
 
     async def __call__(self, call: Call, next: Next, /) -> Any:
         """Let the call through, again and again if need be."""
-        command = running_command() if call.kind != "compute" else None
+        command = running_command() if call.kind == "command" else None
         if call.kind != "compute" and (command is None or call.is_nested or not self._commands):
             return await next(call)
         recorded = None if command is None else command.outcome

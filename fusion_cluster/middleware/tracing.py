@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for commands and computations (extra: `pip install fusion-cluster[tracing]`)."""
+"""OpenTelemetry spans for commands, computations and event handlers (extra: `pip install fusion-cluster[tracing]`)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Tracing:
     """Middleware that makes an OpenTelemetry span of each run of a body.
 
     The span is called like the method ("Products.set_price") and is of the kind INTERNAL. Its attributes are
-    `fusion_cluster.service`, `.method`, `.kind` ("command" or "compute"), for commands `.command_id` and `.is_nested`,
+    `fusion_cluster.service`, `.method`, `.kind` (as `Call.kind`), of commands `.command_id` and `.is_nested`,
     `.is_cancelled` if it was, and, if asked for, `.argument.<parameter>`. An error is recorded as an exception with its
     traceback, and is the span's status.
 

@@ -20,7 +20,13 @@ GUIDES = {
     + "\n".join(f"{euros}.00 EUR" for euros in range(1, 10))
     + "</pre>\n\n<pre>"
     + "\n".join(f"{euros * 1.1:.2f} USD" for euros in range(1, 10))
-    + "</pre>\n1.10 True\n"
+    + "</pre>\n1.10 True\n",
+    "middleware.md": "→ Products.total(1, 3)\n→ Products.price(1)\n← 10\n← 30\n→ Products.set_price(1, 11)\n← None\n"
+    "Products.price 1 0 True\nProducts.total 5 0 True\n"
+    "Products.price in Products.total\nProducts.total in GET /carts/c1\nGET /carts/c1 in nothing\n"
+    "['Carts.*']\n"
+    "PermissionDenied Products.set_price is not permitted\nPermissionDenied Products.total is not permitted\n"
+    "1.1\n",
 }
 
 

@@ -22,6 +22,7 @@ from fusion_cluster import (
     command,
     compute_method,
 )
+from fusion_cluster.commands import running_command
 from fusion_cluster.middleware import Retries
 from tests.shelves import Base, ShelfRow, Shelves, Stock
 from tests.unit.middleware.bakery import Bakery, Recorder, baking, shelving
@@ -300,10 +301,14 @@ async def test_what_an_attempt_that_failed_has_recorded_is_not_the_commands_resu
     class Counter(ComputeService):
         def __init__(self) -> None:
             self.attempts = 0
+            self.recorded: list[bytes | None] = []
 
         @command
         async def count(self) -> int:
             self.attempts += 1
+            context = running_command()
+            assert context is not None
+            self.recorded.append(context.outcome)
             async with self.database.operation() as operation:
                 await operation.session.merge(ShelfRow(id=1, amount=self.attempts))
                 if self.attempts == 1:
@@ -318,6 +323,7 @@ async def test_what_an_attempt_that_failed_has_recorded_is_not_the_commands_resu
         count = host.command("Counter.count")
         assert await host.execute(count, (), "id-1") == 2
         assert await host.execute(count, (), "id-1") == 2
+        assert host.service(Counter).recorded == [None, None]
 
 
 async def test_errors_of_the_database_are_left_to_those_who_run_commands_again(pauses: Pauses) -> None:
