@@ -56,9 +56,10 @@ class CommandContext:
         command_id: names the run; a retry has the same.
         hosting: where it runs: commands that it calls there are part of it.
         barrier: whether its publications wait for replicas too.
+        peer_id: the process that it runs in.
         fingerprint: of its name and arguments; None where nobody can retry it.
         outcome: what its entry in the operation log says that it ends with; None: it does not say.
-        committed: the databases on which an operation of it is committed, or may be.
+        committed: the operation logs in which an operation of it is committed, or may be.
         is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
     """
 
@@ -69,6 +70,7 @@ class CommandContext:
         hosting: Hosting,
         *,
         barrier: bool,
+        peer_id: str = "",
         arguments: tuple[Any, ...] = (),
         fingerprint: bytes | None = None,
         outcome: bytes | None = None,
@@ -77,6 +79,7 @@ class CommandContext:
         self.command_id = command_id
         self.hosting = hosting
         self.barrier = barrier
+        self.peer_id = peer_id
         self.fingerprint = fingerprint
         self.outcome = outcome
         self.committed: set[object] = set()

@@ -144,8 +144,9 @@ class Operation:
     @property
     def peer_id(self) -> str:
         """The process that it runs in, as the operation log names it."""
-        publishers: list[object] = [*self._recorded, *([self.command.hosting] if self.command is not None else ())]
-        return next((str(getattr(one, "peer_id", "")) for one in publishers), "")
+        if self.command is not None:
+            return self.command.peer_id
+        return next((publisher.peer_id for publisher in self._recorded), "")
 
     def hand_over(self, other: Operation) -> None:
         """Let another operation, whose transaction this one shares, make the invalidations recorded here."""

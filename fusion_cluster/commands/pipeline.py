@@ -88,6 +88,7 @@ async def run_command(
         command_id or uuid.uuid4().hex,
         command.hosting,
         barrier=command.barrier,
+        peer_id=host.peer_id,
         arguments=arguments,
         fingerprint=command.fingerprint(arguments) if log is not None else None,
         outcome=NONE_OUTCOME if command.returns_nothing else None,
@@ -142,12 +143,12 @@ class _Run:
 
     async def result(self) -> CommandResult:
         """Run it, or give the result of an earlier run."""
-        recorded = await self._log.find(self._context.command_id) if self._log is not None else None
-        if recorded is not None:
-            return self._replayed(recorded)
         reruns = Reruns(self._command.name)
         while True:
             try:
+                recorded = await self._log.find(self._context.command_id) if self._log is not None else None
+                if recorded is not None:
+                    return self._replayed(recorded)
                 return CommandResult(await self._run())
             except DuplicateOperation:
                 return await self._replayed_after_all()
@@ -162,7 +163,7 @@ class _Run:
         try:
             result = await self._command.body(self._arguments)
         except Exception as error:
-            if log is not None and context.committed:
+            if log is not None and log in context.committed:
                 await self._record(log, outcome_of_error(error))
             context.outcome = at_first
             raise
@@ -176,7 +177,7 @@ class _Run:
         except UsageError:  # its caller, in another process, will be told the same
             logger.warning("the result of %s cannot be recorded", self._context.name, exc_info=True)
             return
-        if not self._context.committed:
+        if log not in self._context.committed:
             await log.write_command(self._context, outcome)
         elif outcome != self._context.outcome:
             await self._record(log, outcome)

@@ -122,7 +122,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     def _check_first(self) -> None:
         """A retry of a command could not tell which of several transactions had been committed."""
         command = running_command()
-        if command is not None and self._database in command.committed:
+        if command is not None and self._database.log in command.committed:
             raise UsageError(
                 f"{command.name} has committed an operation already, and a second one would not be atomic with it: "
                 "open one operation around both, also where other commands are called"
@@ -174,7 +174,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         operation = self._operation
         operation.state = OperationState.COMMITTED
         if operation.command is not None:
-            operation.command.committed.add(self._database)
+            operation.command.committed.add(self._database.log)
         try:
             return operation.publish()
         finally:

@@ -46,12 +46,11 @@ class LogFollower:
         on_entries: Callable[[Sequence[LogEntry]], None],
         on_missed: Callable[[], None],
     ) -> None:
-        engines = database.engines()
         self._log = database.log
         self._on_entries = on_entries
         self._on_missed = on_missed
-        self._reader = new_reader(engines)
-        self._wake = new_wake(engines)
+        self._reader = new_reader(database.engines)
+        self._wake = new_wake(database.engines)
         self._trimmer = LogTrimmer(database)
         self._task: asyncio.Task[None] | None = None
         self.read_count = 0

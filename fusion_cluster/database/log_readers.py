@@ -5,14 +5,20 @@ SQLite lets one transaction write at a time: there positions appear in order, an
 has to remember. PostgreSQL does not. There a reader remembers the *snapshot* in which it looked last, and asks for the
 entries of transactions that were not visible in it and are now: no gap, however late it is filled, and no waiting for
 gaps that never will be.
+
+A reader that cannot tell what it has missed says so, and is up to date again: entries have been trimmed that it had not
+seen, there are too many, one cannot be understood, or the database has gone back in time (a backup was restored, or a
+standby has taken over that had not got all).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
 from sqlalchemy import TextClause, text
 
 from fusion_cluster.commands.records import LoggedKey
@@ -21,6 +27,8 @@ from fusion_cluster.errors import UsageError
 
 if TYPE_CHECKING:
     from fusion_cluster.database.engines import Engines
+
+logger = logging.getLogger(__name__)
 
 MAX_ENTRIES: Final = 5_000
 """A reader that finds more at once has fallen behind: to take everything for out of date costs less then."""
@@ -49,17 +57,23 @@ class LogReader(Protocol):
         ...
 
     async def read(self) -> Sequence[LogEntry] | None:
-        """The entries committed since the last call; None: some cannot be had any more, or they are too many."""
+        """The entries committed since the last call; None: some cannot be had any more, or they are too many.
+
+        A call that raises has given nothing: the next one gives it.
+        """
         ...
 
 
-def new_reader(engines: Engines) -> LogReader:
+def new_reader(engines: Callable[[], Engines]) -> LogReader:
     """A reader for the kind of database.
+
+    Args:
+        engines: gives what to read with.
 
     Raises:
         UsageError: there is no operation log on databases of this kind.
     """
-    kind = engines.reading.dialect.name
+    kind = engines().reading.dialect.name
     if kind == "sqlite":
         return SQLiteLogReader(engines)
     if kind == "postgresql":
@@ -71,73 +85,86 @@ class SQLiteLogReader:
     """Reads by position.
 
     Args:
-        engines: to read with.
+        engines: gives what to read with.
     """
 
     _START: Final = text(
         "SELECT max(coalesce((SELECT max(position) FROM fusion_operations), 0),"
         " (SELECT position FROM fusion_trimmed WHERE id = 1))"
     )
+    # The sequence never falls behind the positions it has given, unless the file has become another one.
     _READ: Final = text(
-        "SELECT t.position AS trimmed, o.position, o.operation_id, o.host, o.keys FROM fusion_trimmed t"
+        "SELECT t.position AS trimmed,"
+        " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'fusion_operations'), 0) AS last,"
+        " o.position, o.operation_id, o.host, o.keys FROM fusion_trimmed t"
         " LEFT JOIN fusion_operations o ON o.position > :position WHERE t.id = 1"
         " ORDER BY o.position LIMIT :limit"
     )
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Callable[[], Engines]) -> None:
         self._engines = engines
         self._position = 0
 
     async def start(self) -> None:
         """Begin behind the last entry."""
-        self._position = (await _rows(self._engines, self._START, {}))[0][0]
+        self._position = (await _rows(self._engines(), self._START, {}))[0][0]
 
     async def read(self) -> Sequence[LogEntry] | None:
         """The entries behind the last position."""
-        rows = await _rows(self._engines, self._READ, {"position": self._position, "limit": MAX_ENTRIES + 1})
-        if rows[0].trimmed > self._position or len(rows) > MAX_ENTRIES:
+        rows = await _rows(self._engines(), self._READ, {"position": self._position, "limit": MAX_ENTRIES + 1})
+        if rows[0].trimmed > self._position or rows[0].last < self._position or len(rows) > MAX_ENTRIES:
             await self.start()
             return None
+        entries = _entries(rows)
         if rows[-1].position is not None:
             self._position = rows[-1].position
-        return _entries(rows)
+        return entries
 
 
 class PostgreSQLLogReader:
     """Reads by snapshots (PostgreSQL's documentation, 9.28 "Transaction ID and Snapshot Information").
 
     Args:
-        engines: to read with.
+        engines: gives what to read with.
     """
 
     _START: Final = text("SELECT CAST(pg_current_snapshot() AS text)")
-    # The snapshot that the statement reports is the one in which it reads the entries.
+    # The snapshot that the statement reports is the one in which it reads the entries. What is visible has a
+    # transaction below the snapshot's end, unless it was restored from a dump of another server, which counted higher.
     _READ: Final = text(
         "SELECT CAST(s.now AS text) AS snapshot, CAST(s.trimmed AS text) AS trimmed, o.operation_id, o.host, o.keys"
         " FROM (SELECT pg_current_snapshot() AS now, transaction_id AS trimmed FROM fusion_trimmed WHERE id = 1) s"
         " LEFT JOIN fusion_operations o ON o.transaction_id >= CAST(CAST(:xmin AS text) AS xid8)"
         " AND NOT pg_visible_in_snapshot(o.transaction_id, CAST(CAST(:snapshot AS text) AS pg_snapshot))"
+        " AND o.transaction_id < pg_snapshot_xmax(s.now)"
         " ORDER BY o.position LIMIT :limit"
     )
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Callable[[], Engines]) -> None:
         self._engines = engines
         self._snapshot = ""
 
     async def start(self) -> None:
         """Begin with what is not visible now."""
-        self._snapshot = (await _rows(self._engines, self._START, {}))[0][0]
+        self._snapshot = (await _rows(self._engines(), self._START, {}))[0][0]
 
     async def read(self) -> Sequence[LogEntry] | None:
         """The entries that were not visible the last time."""
-        xmin = self._snapshot.partition(":")[0]
+        xmin, xmax = _bounds(self._snapshot)
         rows = await _rows(
-            self._engines, self._READ, {"xmin": xmin, "snapshot": self._snapshot, "limit": MAX_ENTRIES + 1}
+            self._engines(), self._READ, {"xmin": str(xmin), "snapshot": self._snapshot, "limit": MAX_ENTRIES + 1}
         )
         self._snapshot = rows[0].snapshot
-        if int(rows[0].trimmed) >= int(xmin) or len(rows) > MAX_ENTRIES:
-            return None
-        return _entries(rows)
+        _, new_xmax = _bounds(self._snapshot)
+        # A transaction that was trimmed is below the end, too: see above.
+        is_behind = xmin <= int(rows[0].trimmed) < new_xmax
+        return None if is_behind or new_xmax < xmax or len(rows) > MAX_ENTRIES else _entries(rows)
+
+
+def _bounds(snapshot: str) -> tuple[int, int]:
+    """The oldest transaction that is not over in a snapshot, and the first that has not begun."""
+    xmin, xmax, _ = snapshot.split(":")
+    return int(xmin), int(xmax)
 
 
 async def _rows(engines: Engines, statement: TextClause, parameters: dict[str, Any]) -> Sequence[Any]:
@@ -145,5 +172,11 @@ async def _rows(engines: Engines, statement: TextClause, parameters: dict[str, A
         return (await session.execute(statement, parameters)).all()
 
 
-def _entries(rows: Sequence[Any]) -> list[LogEntry]:
-    return [LogEntry(row.operation_id, row.host, decode_keys(row.keys)) for row in rows if row.operation_id is not None]
+def _entries(rows: Sequence[Any]) -> list[LogEntry] | None:
+    try:
+        return [
+            LogEntry(row.operation_id, row.host, decode_keys(row.keys)) for row in rows if row.operation_id is not None
+        ]
+    except msgspec.MsgspecError as error:
+        logger.error("the operation log has an entry that cannot be understood: %s", error)
+        return None

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -47,11 +48,12 @@ class LogWake(Protocol):
         ...
 
 
-def new_wake(engines: Engines) -> LogWake:
-    """What wakes a follower of this database."""
-    if engines.reading.dialect.name == "postgresql":
+def new_wake(engines: Callable[[], Engines]) -> LogWake:
+    """What wakes a follower of the database whose engines are given."""
+    reading = engines().reading
+    if reading.dialect.name == "postgresql":
         return PostgreSQLWake(engines)
-    return SQLiteWake(f"{engines.reading.url.database}-wal")
+    return SQLiteWake(f"{reading.url.database}-wal")
 
 
 class SQLiteWake:
@@ -100,10 +102,10 @@ class PostgreSQLWake:
     """Listens on a connection of its own, which it opens anew when it is lost.
 
     Args:
-        engines: to connect with.
+        engines: gives what to connect with.
     """
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Callable[[], Engines]) -> None:
         self._engines = engines
         self._woken = asyncio.Event()
         self._connection: AsyncConnection | None = None
@@ -141,7 +143,7 @@ class PostgreSQLWake:
         await self._drop()
         try:
             async with asyncio.timeout(max(timeout_s, 1.0)):
-                self._connection = await self._engines.listening.connect()
+                self._connection = await self._engines().listening.connect()
                 raw = await self._connection.get_raw_connection()
                 driver: Any = raw.driver_connection
                 await driver.add_listener(CHANNEL, self._on_notification)

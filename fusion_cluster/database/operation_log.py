@@ -23,6 +23,7 @@ from fusion_cluster.commands.context import CommandContext
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.records import DuplicateOperation, LoggedKey, Recorded
 from fusion_cluster.database.schema import COMMANDS, OPERATIONS
+from fusion_cluster.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from fusion_cluster.database.engines import Engines
@@ -126,16 +127,24 @@ class OperationLog:
                 command=context.name,
                 fingerprint=context.fingerprint,
                 outcome=outcome,
-                host=str(getattr(context.hosting, "peer_id", "")),
+                host=context.peer_id,
                 keys=[],
             )
 
         await self.in_transaction(record)
 
     async def find(self, operation_id: str) -> Recorded | None:
-        """What was committed under an id, as long as that is remembered."""
-        async with self._engines().read_session() as session:
-            row = (await session.execute(_FIND, {"operation_id": operation_id})).first()
+        """What was committed under an id, as long as that is remembered.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be reached.
+        """
+        await self._prepare()
+        try:
+            async with self._engines().read_session() as session:
+                row = (await session.execute(_FIND, {"operation_id": operation_id})).first()
+        except OSError as error:
+            raise DatabaseUnavailable(f"the database cannot be reached: {error}", retry_after_s=1.0) from error
         if row is None:
             return None
         fingerprint, outcome, keys = row
