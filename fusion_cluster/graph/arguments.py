@@ -255,14 +255,14 @@ def canonicalise_unknown(value: Any) -> Any:
 
 # -- what can travel -------------------------------------------------------------------------------------------------
 _SCALARS: Final = frozenset(
-    {bool, float, str, bytes, type(None), decimal.Decimal, uuid.UUID}
+    {bool, float, bytes, type(None), decimal.Decimal, uuid.UUID}
     | {datetime.datetime, datetime.date, datetime.time, datetime.timedelta}
 )
 
 
 def is_encodable(value: object) -> bool:
     """Tell whether `value` can be sent to another process as an argument."""
-    if type(value) in _SCALARS:
+    if type(value) in _SCALARS or (type(value) is str and value.isascii()):
         return True
     if type(value) is int:
         return -(2**63) <= value < 2**64

@@ -60,6 +60,8 @@ are_canonical(Call *call, Wanted *wanted)
             if (overflow) /* it may be too large to be sent */
                 return 0;
         }
+        else if (PyUnicode_CheckExact(item) && PyUnicode_KIND(item) > PyUnicode_1BYTE_KIND)
+            return 0; /* it may have halves of characters in it, which cannot be sent */
     }
     return 1;
 }

@@ -145,10 +145,14 @@ async def test_an_unhashable_argument_names_the_parameter(echo: Echo) -> None:
 
 
 async def test_an_argument_that_cannot_be_encoded_names_the_parameter(echo: Echo) -> None:
-    for value in (object(), (1, object()), lambda: 1, 2**64):
+    for value in (object(), (1, object()), lambda: 1, 2**64, "half of a character: \ud83d", ("\ud83d",)):
         with pytest.raises(InvalidArgument, match="cannot be encoded") as caught:
             echo.unknown(value)
         assert caught.value.field == "value"
+    with pytest.raises(InvalidArgument, match="cannot be encoded"):
+        echo.text("half of a character: \ud83d")
+    with pytest.raises(InvalidArgument, match="cannot be encoded"):
+        echo.whole(2**64)
 
 
 async def test_numbers_of_several_kinds_are_different_keys_when_the_type_admits_them(echo: Echo) -> None:
