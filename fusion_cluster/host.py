@@ -30,8 +30,9 @@ from fusion_cluster.commands import (
 )
 from fusion_cluster.commands.events.dispatcher import Dispatcher
 from fusion_cluster.commands.events.subscriptions import subscriptions_of
+from fusion_cluster.database.applied_operations import AppliedOperations
 from fusion_cluster.database.event_claims import EventClaims
-from fusion_cluster.database.log_follower import AppliedOperations, LogFollower
+from fusion_cluster.database.log_follower import LogFollower
 from fusion_cluster.database.log_readers import LogEntry
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.errors import UnknownMethod, UsageError
@@ -51,8 +52,7 @@ from fusion_cluster.graph import (
 )
 from fusion_cluster.graph.cause import MISSED, call_site
 from fusion_cluster.graph.hosting import run_body
-from fusion_cluster.link.replica_cause import sent_origin
-from fusion_cluster.link.replica_cause import told_by as told_by_cause
+from fusion_cluster.logged_keys import keys_of, logged_keys
 from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
@@ -180,6 +180,10 @@ class Host(ABC):
         """Whether the timers of the node (errors, auto-invalidation) run here: only where its body ran."""
 
     @abstractmethod
+    def owns(self, key: Key) -> bool:
+        """Whether the key's value is computed here."""
+
+    @abstractmethod
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
         """Invalidate keys, each for its cause, here at once and at their owners.
 
@@ -243,32 +247,22 @@ class Host(ABC):
 
     def references(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
         """Keys as other processes know them."""
-        found = []
-        for key, cause in keys.items():
-            name = f"{key.service}.{key.method}"
-            found.append((name, self.key_codec(name).encode(key.arguments), sent_origin(cause)))
-        return found
+        return logged_keys(keys, self.key_codec)
 
     def keys_of(self, references: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
         """Keys that another process knows as these; those that nobody here knows are left out."""
-        found: dict[Key, Cause] = {}
-        for name, encoded, origin in references:
-            try:
-                arguments = self.key_codec(name).decode_msgpack(encoded)
-            except UsageError as error:  # of another version of the app: nothing of that is kept here
-                logger.info("the operation log names a key that is none here: %s", error)
-                continue
-            function = self.function(name)
-            found[Key(function.service_name, function.method_name, arguments)] = told_by_cause(told_by, origin)
-        return found
+        return keys_of(references, told_by, codec=self.key_codec, function=self.function)
 
     def apply_entries(self, entries: Sequence[LogEntry]) -> None:
-        """Apply operations that the log tells of, if no push has applied them."""
+        """Apply operations that the log tells of, if no push has applied them.
+
+        What is owned elsewhere is left to its owner, who tells of it whoever has a replica.
+        """
         for entry in entries:
-            if entry.operation_id in self.applied:
-                continue
-            for key, cause in self.keys_of(entry.keys, f"the operation log, written by {entry.host}").items():
-                self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
+            missing = self.applied.missing(entry.operation_id, entry.keys)
+            for key, cause in self.keys_of(missing, f"the operation log, written by {entry.host}").items():
+                if self.owns(key):
+                    self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
             self.applied.add(entry.operation_id)
         if self.dispatcher is not None and any(entry.host != self.peer_id for entry in entries):
             self.dispatcher.wake_soon()  # others may have emitted events
@@ -392,6 +386,10 @@ class LocalHost(Host):
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Every body runs here."""
+        return True
+
+    def owns(self, key: Key) -> bool:
+        """Every key's is."""
         return True
 
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:

@@ -27,6 +27,8 @@ GUIDES = {
     "['Carts.*']\n"
     "PermissionDenied Products.set_price is not permitted\nPermissionDenied Products.total is not permitted\n"
     "1.1\n",
+    "operations.md": "0 1 1\n3\nTrue True 1\n"
+    "Tills.place_one_by_one has committed an operation already, and a second one would not be atomic with it\n",
 }
 
 

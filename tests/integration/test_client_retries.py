@@ -1,4 +1,4 @@
-"""A client whose gateway, or whose shard, is lost while its command runs: the command is carried out once, it is told."""
+"""A client whose gateway, or whose shard, is lost while its command runs: it is carried out once, and answered."""
 
 from __future__ import annotations
 
