@@ -82,12 +82,23 @@ _CLAIMABLE: Final = (
     .order_by(EVENTS.c.position)
     .with_for_update(of=EVENTS, skip_locked=True)
 )
-_NEXT_OF_KEY: Final = (
-    select(EVENTS)
-    .where(EVENTS.c.key == bindparam("key_"), _WAITING, _HANDLED, EVENTS.c.first_due_at <= bindparam("now"))
-    .order_by(EVENTS.c.position)
+_FIRST_OF_KEY: Final = (
+    select(_other.c.position)
+    .where(
+        *(_other.c.key == bindparam("key_"), _other.c.state == EventState.WAITING.value),
+        *(_other.c.type.in_(bindparam("types", expanding=True)), _other.c.first_due_at <= bindparam("now")),
+    )
+    .order_by(_other.c.position)
     .limit(1)
-    .with_for_update()
+)
+_CLAIM_FIRST_OF_KEY: Final = (
+    update(EVENTS)
+    .where(
+        *(EVENTS.c.position == _FIRST_OF_KEY.scalar_subquery(), _WAITING),
+        *(EVENTS.c.due_at <= bindparam("now"), EVENTS.c.claimed_until.is_(None)),
+    )
+    .values(claimed_by=bindparam("me"), claimed_until=bindparam("until"))
+    .returning(EVENTS)
 )
 _MINE: Final = and_(_AMONG, EVENTS.c.claimed_by == bindparam("me"))
 _CLAIM: Final = update(EVENTS).where(_AMONG).values(claimed_by=bindparam("me"), claimed_until=bindparam("until"))
@@ -214,35 +225,29 @@ class EventClaims:
         if not positions:
             return []
         rows = (await connection.execute(_CLAIMABLE, {**common, "positions": positions})).all()
-        events = [_claimed(row) for row in rows]
+        events = [_claimed(row, abandoned_by=row.claimed_by) for row in rows]
         for abandoned in events:
             if abandoned.abandoned_by is not None:
                 await self._fail(connection, abandoned, judge(abandoned))
         fresh = [event for event in events if event.abandoned_by is None]
-        await self._hold(connection, fresh)
+        if fresh:
+            await connection.execute(_CLAIM, {**self._mine(fresh), "until": self._clock() + self._claim_s})
         return fresh
-
-    async def _hold(self, connection: AsyncConnection, events: Sequence[ClaimedEvent]) -> None:
-        if events:
-            await connection.execute(_CLAIM, {**self._mine(events), "until": self._clock() + self._claim_s})
 
     async def _succeeded(
         self, connection: AsyncConnection, event: ClaimedEvent, wants_next: bool
     ) -> ClaimedEvent | None:
         now = self._clock()
-        position = {"position_": event.position}
-        deleted = await connection.execute(_DELETE_MINE, {**position, "me": self._me, "now": now})
+        position, mine = {"position_": event.position}, {"me": self._me, "now": now}
+        deleted = await connection.execute(_DELETE_MINE, {**position, **mine})
         if not deleted.rowcount:  # another has it by now, who will find that everything is done
             await connection.execute(_DELETE, position)
             return None
         if not wants_next:
             return None
-        row = (await connection.execute(_NEXT_OF_KEY, {"key_": event.key, "types": self._types, "now": now})).first()
-        if row is None or row.due_at > now or row.claimed_until is not None:
-            return None
-        following = _claimed(row)
-        await self._hold(connection, [following])
-        return following
+        claim = {**mine, "until": now + self._claim_s, "key_": event.key, "types": self._types}
+        row = (await connection.execute(_CLAIM_FIRST_OF_KEY, claim)).first()
+        return None if row is None else _claimed(row)
 
     async def _fail(self, connection: AsyncConnection, event: ClaimedEvent, verdict: Verdict) -> None:
         values = {
@@ -269,7 +274,7 @@ async def _locked(connection: AsyncConnection, slots: set[int]) -> set[int]:
     return {slot for slot, is_mine in locked if is_mine}
 
 
-def _claimed(row: Row[Any]) -> ClaimedEvent:
+def _claimed(row: Row[Any], *, abandoned_by: str | None = None) -> ClaimedEvent:
     return ClaimedEvent(
         position=row.position,
         event_id=row.event_id,
@@ -278,5 +283,5 @@ def _claimed(row: Row[Any]) -> ClaimedEvent:
         payload=row.payload,
         attempts=row.attempts,
         remaining=None if row.remaining is None else tuple(json.loads(row.remaining)),
-        abandoned_by=row.claimed_by,
+        abandoned_by=abandoned_by,
     )

@@ -220,12 +220,12 @@ class Dispatcher:
         finally:
             delivery.is_attempting = False
         if failures:
-            self.failed_count += 1
             await self._claims.failed(event, judged(event, subscription, failures, self._options, self._clock()))
             delivery.event = None
+            self.failed_count += 1
         else:
-            self.delivered_count += 1
             delivery.event = await self._claims.succeeded(event, wants_next=wants_next and not self._is_closing)
+            self.delivered_count += 1
 
     async def _hold(self) -> None:
         """Renew the claims of what is delivered; give up what another host has by now."""

@@ -84,12 +84,14 @@ class Ledger(ComputeService):
     Attributes:
         calls: the events that it was called with, and has not refused.
         before: awaited before anything is written; may raise.
+        after: awaited when it is committed.
         running: how many handlers run now, by order.
     """
 
     def __init__(self) -> None:
         self.calls: list[Event] = []
         self.before: Callable[[Event], Awaitable[None]] | None = None
+        self.after: Callable[[Event], Awaitable[None]] | None = None
         self.running: dict[int, int] = {}
 
     @compute_method
@@ -118,6 +120,8 @@ class Ledger(ComputeService):
             async with self.database.operation() as operation:
                 operation.session.add(EntryRow(order_id=about, number=event.number, what=what))
                 self.entries.invalidate(about)
+            if self.after is not None:
+                await self.after(event)
         finally:
             self.running[about] -= 1
 

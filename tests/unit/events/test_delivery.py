@@ -1,25 +1,471 @@
-"""Events reach their handlers: at least once, in order, each effect once."""
+"""Events reach their handlers: at least once, in the order of their key, each effect once."""
 
 from __future__ import annotations
 
-from fusion_cluster import Database
-from tests.unit.events.orders import Ledger, Orders, entries, orders_host, until_delivered
+import asyncio
+import contextvars
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fusion_cluster import (
+    App,
+    Call,
+    CommandOutcomeUnknown,
+    ComputeService,
+    Database,
+    EventOptions,
+    Next,
+    Overloaded,
+    UsageError,
+    event_handler,
+)
+from fusion_cluster.commands import running_command, running_operation
+from fusion_cluster.database.event_claims import EventClaims
+from fusion_cluster.database.event_store import EventState
+from fusion_cluster.host import LocalHost
+from tests.statements import statements
+from tests.unit.events.orders import (
+    Base,
+    EntryRow,
+    Event,
+    Ledger,
+    OrderPlaced,
+    Orders,
+    Unheard,
+    entries,
+    orders_host,
+    quick,
+    until_delivered,
+)
+from tests.waiting import until, until_so
 
 pytest_plugins = ["tests.databases"]
 
 
-async def test_an_event_reaches_its_handler_after_the_commit(database: Database) -> None:
+@pytest.fixture
+async def host(database: Database) -> AsyncIterator[LocalHost]:
     async with orders_host(database) as host:
-        await host.service(Orders).place(1, [7])
-        await until_delivered(database)
-        assert await entries(database) == [7]
-        assert await host.service(Ledger).entries(1) == [7]
+        yield host
 
 
-async def test_x(database: Database) -> None:
-    async with orders_host(database) as host:
-        for n in range(20):
-            await host.service(Orders).place(n % 4, list(range(5 * n, 5 * n + 5)))
+@pytest.fixture
+def orders(host: LocalHost) -> Orders:
+    return host.service(Orders)
+
+
+@pytest.fixture
+def ledger(host: LocalHost) -> Ledger:
+    return host.service(Ledger)
+
+
+def tally(host: LocalHost) -> tuple[int, int]:
+    assert host.dispatcher is not None
+    return host.dispatcher.delivered_count, host.dispatcher.failed_count
+
+
+# -- order -------------------------------------------------------------------------------------------------------------
+async def test_an_event_reaches_its_handler_and_what_that_changes_is_fresh(
+    host: LocalHost, orders: Orders, ledger: Ledger, database: Database
+) -> None:
+    assert await ledger.entries(1) == []
+    await orders.place(1, [7])
+    await until_delivered(database)
+    assert await ledger.entries(1) == [7]
+    assert tally(host) == (1, 0)
+
+
+async def test_events_of_one_key_are_handled_in_order_and_different_keys_at_the_same_time(
+    orders: Orders, ledger: Ledger, database: Database
+) -> None:
+    gates = {order_id: asyncio.Event() for order_id in (1, 2)}
+
+    async def wait(event: Event) -> None:
+        assert isinstance(event, OrderPlaced)
+        await gates[event.order_id].wait()
+
+    ledger.before = wait
+    await orders.place(1, [1, 2, 3])
+    await orders.place(2, [10])
+    await until(lambda: ledger.running == {1: 1, 2: 1})
+    gates[2].set()
+    await until_so(lambda: entries(database, 2))
+    assert await entries(database) == [10]
+    gates[1].set()
+    await until_delivered(database)
+    assert await entries(database, 1) == [1, 2, 3]
+
+
+async def test_events_of_several_classes_keep_the_order_of_their_key(orders: Orders, database: Database) -> None:
+    for number in range(0, 20, 2):
+        await orders.place(1, [number])
+        await orders.ship(1, number + 1)
+    await until_delivered(database)
+    assert await entries(database, 1) == list(range(20))
+
+
+async def test_more_events_of_a_key_than_are_delivered_in_a_row(
+    orders: Orders, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fusion_cluster.commands.events.dispatcher.LONGEST_RUN", 10)
+    await orders.place(1, list(range(35)))
+    await until_delivered(database)
+    assert await entries(database) == list(range(35))
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_no_more_events_are_delivered_at_a_time_than_the_options_say(
+    database: Database, concurrency: int
+) -> None:
+    async with orders_host(database, quick(concurrency=concurrency)) as host:
+        ledger = host.service(Ledger)
+        most = 0
+        full = asyncio.Event()
+
+        async def look(event: Event) -> None:
+            nonlocal most
+            most = max(most, sum(ledger.running.values()))
+            if most == concurrency:
+                full.set()
+            await full.wait()
+
+        ledger.before = look
+        async with database.operation() as operation:
+            for order_id in range(12):
+                operation.emit(OrderPlaced(order_id, order_id))
         await until_delivered(database)
-        for o in range(4):
-            assert await entries(database, o) == [x for n in range(o, 20, 4) for x in range(5 * n, 5 * n + 5)]
+        assert most == concurrency
+        assert sorted(await entries(database)) == list(range(12))
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+async def test_a_failed_event_is_tried_again_before_the_later_ones_of_its_key(
+    host: LocalHost, orders: Orders, ledger: Ledger, database: Database
+) -> None:
+    attempts = itertools.count(1)
+
+    async def fail_twice(event: Event) -> None:
+        if event.number == 1 and next(attempts) < 3:
+            raise LookupError("not yet")
+
+    ledger.before = fail_twice
+    await orders.place(1, [1, 2])
+    await until_delivered(database)
+    assert await entries(database) == [1, 2]
+    assert tally(host) == (2, 2)
+
+
+async def test_a_poisoned_event_blocks_its_key_until_it_is_dead_and_no_other_key(
+    orders: Orders, ledger: Ledger, database: Database
+) -> None:
+    async def refuse_the_first(event: Event) -> None:
+        if event.number == 1:
+            raise LookupError("poison")
+
+    ledger.before = refuse_the_first
+    await orders.place(1, [1, 2])
+    await orders.place(2, [10, 11])
+    await until_delivered(database)
+    assert await entries(database, 1) == [2]
+    assert await entries(database, 2) == [10, 11]
+    (dead,) = await database.events.list()
+    assert (dead.state, dead.attempts, dead.event["number"]) == (EventState.DEAD, 3, 1)
+    assert dead.error == "Ledger.on_order: LookupError: poison"
+
+
+async def test_a_failing_event_waits_for_longer_each_time(database: Database) -> None:
+    failed: list[int] = []
+
+    def backoff(count: int) -> float:
+        failed.append(count)
+        return 3600.0 if count == 3 else 0.0
+
+    async with orders_host(database, quick(backoff=backoff, max_attempts=10)) as host:
+
+        async def refuse(event: Event) -> None:
+            raise LookupError("no")
+
+        host.service(Ledger).before = refuse
+        await host.service(Orders).place(1, [1])
+        await until(lambda: failed == [1, 2, 3])
+
+        async def is_put_off() -> bool:
+            (stored,) = await database.events.list()
+            return (stored.due_at - stored.emitted_at).total_seconds() > 3500
+
+        await until_so(is_put_off)
+
+
+async def test_an_error_may_say_when_to_try_again(orders: Orders, ledger: Ledger, database: Database) -> None:
+    async def refuse(event: Event) -> None:
+        raise Overloaded("later", retry_after_s=3600)
+
+    ledger.before = refuse
+    await orders.place(1, [1])
+
+    async def is_put_off() -> bool:
+        (stored,) = await database.events.list()
+        return (stored.due_at - stored.emitted_at).total_seconds() > 3500
+
+    await until_so(is_put_off)
+
+
+async def test_a_handler_that_takes_too_long_has_failed(database: Database) -> None:
+    async with orders_host(database, quick(timeout_s=0.05, max_attempts=1)) as host:
+        ledger = host.service(Ledger)
+
+        async def hang(event: Event) -> None:
+            await asyncio.Event().wait()
+
+        ledger.before = hang
+        await host.service(Orders).place(1, [1])
+        await until_delivered(database)
+        (dead,) = await database.events.list()
+        assert dead.error is not None
+        assert "longer than 0.05 s" in dead.error
+        assert ledger.running == {1: 0}
+
+
+async def test_a_handler_that_is_cancelled_from_within_has_failed(
+    orders: Orders, ledger: Ledger, database: Database
+) -> None:
+    async def cancel(event: Event) -> None:
+        raise asyncio.CancelledError
+
+    ledger.before = cancel
+    await orders.place(1, [1])
+    await until_delivered(database)
+    (dead,) = await database.events.list()
+    assert (dead.state, dead.attempts) == (EventState.DEAD, 3)
+
+
+# -- delays ------------------------------------------------------------------------------------------------------------
+async def test_a_delayed_event_waits_and_lets_later_ones_of_its_key_go_first(
+    host: LocalHost, orders: Orders, database: Database
+) -> None:
+    await orders.place(1, [1], delay_s=0.5)
+    await orders.place(1, [2])
+    await until(lambda: tally(host) == (1, 0))
+    assert await entries(database) == [2]
+    delayed = (await database.events.list())[0]
+    assert (delayed.due_at - delayed.emitted_at).total_seconds() == pytest.approx(0.5, abs=0.01)
+    await until_delivered(database)
+    assert await entries(database) == [2, 1]
+
+
+async def test_an_event_is_delivered_when_it_is_due_not_when_the_next_look_is(database: Database) -> None:
+    async with orders_host(database, quick(poll_period_s=30.0)) as host:
+        await host.service(Orders).place(1, [1], delay_s=0.3)
+        await until_delivered(database, timeout_s=5)
+
+
+# -- several handlers --------------------------------------------------------------------------------------------------
+class Copies(ComputeService):
+    """Handles what the ledger handles, too."""
+
+    def __init__(self) -> None:
+        self.calls: list[OrderPlaced] = []
+        self.is_broken = False
+        self.command_ids: list[str] = []
+
+    @event_handler
+    async def on_placed(self, event: OrderPlaced) -> None:
+        self.calls.append(event)
+        command = running_command()
+        assert command is not None
+        self.command_ids.append(command.command_id)
+        if self.is_broken:
+            raise LookupError("broken")
+
+
+@asynccontextmanager
+async def copying_host(database: Database, **settings: Any) -> AsyncIterator[LocalHost]:
+    await database.create_tables(Base.metadata)
+    settings = {"events": quick(), **settings}
+    async with App("orders", services=[Orders, Copies, Ledger], database=database, **settings).local() as host:
+        yield host
+
+
+async def test_each_handler_is_called_and_one_that_has_succeeded_is_not_called_again(database: Database) -> None:
+    async with copying_host(database) as host:
+        copies, ledger = host.service(Copies), host.service(Ledger)
+        copies.is_broken = True
+        await host.service(Orders).place(1, [1])
+        await until_delivered(database)
+        (dead,) = await database.events.list()
+        assert dead.remaining == ("Copies.on_placed",)
+        assert (len(copies.calls), len(ledger.calls)) == (3, 1)
+        assert set(copies.command_ids) == {f"{dead.event_id}/Copies.on_placed"}
+        copies.is_broken = False
+        assert await database.events.retry(dead.event_id)
+        await until_delivered(database)
+        assert await database.events.list() == []
+        assert (len(copies.calls), len(ledger.calls)) == (4, 1)
+
+
+async def test_each_handler_is_given_an_event_of_its_own(database: Database) -> None:
+    async with copying_host(database) as host:
+        await host.service(Orders).place(1, [1])
+        await until_delivered(database)
+        (ours,), (theirs,) = host.service(Copies).calls, host.service(Ledger).calls
+        assert ours == theirs
+        assert ours is not theirs
+
+
+async def test_an_event_waits_for_a_handler_that_is_gone_like_for_one_that_fails(database: Database) -> None:
+    async with copying_host(database, events=quick(backoff=lambda failed: 0.4)) as host:
+        host.service(Copies).is_broken = True
+        await host.service(Orders).place(1, [1])
+        await until(lambda: host.service(Copies).calls)
+        await until(lambda: tally(host)[1] == 1)
+    async with orders_host(database) as host:
+        await until_delivered(database)
+        (dead,) = await database.events.list()
+        assert dead.error is not None
+        assert "no event handler 'Copies.on_placed'" in dead.error
+        assert await entries(database) == [1]
+
+
+async def test_an_event_that_does_not_fit_its_class_any_more_ends_dead(host: LocalHost, database: Database) -> None:
+    async with database.operation() as operation:
+        operation.emit(Unheard(1), key=("order_id", 1))
+        written = operation._emitted[0]
+        object.__setattr__(written, "type", "OrderPlaced")
+        object.__setattr__(written, "payload", b"\x81\xa8order_id\xa3one")
+        operation.emit(OrderPlaced(1, 2))
+    await until_delivered(database)
+    (dead,) = await database.events.list()
+    assert dead.error is not None
+    assert "does not fit its type OrderPlaced" in dead.error
+    assert await entries(database) == [2]
+
+
+async def test_what_nobody_here_handles_waits_and_holds_up_nobody(host: LocalHost, database: Database) -> None:
+    async with database.operation() as operation:
+        operation.emit(Unheard(1))
+        operation.emit(OrderPlaced(1, 5))
+    await until(lambda: tally(host) == (1, 0))
+    (waiting,) = await database.events.list()
+    assert (waiting.type, waiting.state, waiting.attempts) == ("Unheard", EventState.WAITING, 0)
+
+
+# -- each effect once --------------------------------------------------------------------------------------------------
+async def test_an_event_that_is_delivered_again_has_its_effect_once(
+    host: LocalHost, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    succeeded = EventClaims.succeeded
+    losses = itertools.count(1)
+
+    async def lose(self: EventClaims, event: Any, *, wants_next: bool) -> Any:
+        if next(losses) <= 2:
+            raise ConnectionError("the database is gone")
+        return await succeeded(self, event, wants_next=wants_next)
+
+    monkeypatch.setattr(EventClaims, "succeeded", lose)
+    assert host.dispatcher is not None
+    host.dispatcher._claims._claim_s = 0.1  # type: ignore[attr-defined]
+    await host.service(Orders).place(1, [1, 2])
+    await until_delivered(database)
+    assert await entries(database) == [1, 2]
+    assert len(host.service(Ledger).calls) == 2
+
+
+async def test_a_handler_that_was_carried_out_but_not_confirmed_everywhere_is_not_carried_out_again(
+    host: LocalHost, orders: Orders, ledger: Ledger, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = host.publish
+    refusals = itertools.count(1)
+
+    def unreachable(keys: Any, barrier: bool, operation_id: str = "") -> Any:
+        if operation_id.endswith("Ledger.on_order") and next(refusals) == 1:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(CommandOutcomeUnknown("an owner could not be reached"))
+            return failed
+        return publish(keys, barrier, operation_id)
+
+    monkeypatch.setattr(host, "publish", unreachable)
+    await orders.place(1, [1])
+    await until_delivered(database)
+    assert await database.events.list() == []
+    assert await entries(database) == [1]
+    assert tally(host) == (1, 1)
+
+
+async def test_what_a_handler_emits_goes_the_same_way(database: Database) -> None:
+    class Chain(ComputeService):
+        @event_handler
+        async def on_placed(self, event: OrderPlaced) -> None:
+            async with self.database.operation() as operation:
+                operation.session.add(EntryRow(order_id=event.order_id, number=event.number, what="chain"))
+                if event.number:
+                    operation.emit(OrderPlaced(event.order_id, event.number - 1))
+
+    await database.create_tables(Base.metadata)
+    async with App("orders", services=[Orders, Chain], database=database, events=quick()).local() as host:
+        await host.service(Orders).place(1, [5])
+        await until_delivered(database)
+    assert await entries(database) == [5, 4, 3, 2, 1, 0]
+
+
+# -- the surroundings --------------------------------------------------------------------------------------------------
+async def test_middleware_is_around_handlers_too(database: Database) -> None:
+    calls: list[Call] = []
+
+    async def note(call: Call, next: Next, /) -> Any:
+        calls.append(call)
+        return await next(call)
+
+    async with copying_host(database, middleware=[note]) as host:
+        await host.service(Orders).place(1, [1])
+        await until_delivered(database)
+        (handled,) = [call for call in calls if call.name == "Copies.on_placed"]
+        assert handled.kind == "event"
+        assert handled.arguments == (OrderPlaced(1, 1),)
+        assert handled.command_id == host.service(Copies).command_ids[0]
+
+
+async def test_a_handler_is_no_part_of_what_the_host_was_started_in(database: Database, tmp_path: Path) -> None:
+    elsewhere = Database(f"sqlite:///{tmp_path}/elsewhere.db")
+    around: list[object] = []
+
+    async def look(event: Event) -> None:
+        around.append(running_operation())
+
+    async with elsewhere.operation(), orders_host(database) as host:
+        host.service(Ledger).before = look
+        await asyncio.get_running_loop().create_task(emit(database), context=contextvars.Context())
+        await until_delivered(database)
+    assert around == [None]
+    await elsewhere.dispose()
+
+
+async def emit(database: Database) -> None:
+    async with database.operation() as operation:
+        operation.emit(OrderPlaced(1, 1))
+
+
+async def test_an_idle_host_asks_once_a_period(database: Database) -> None:
+    async with orders_host(database, quick(poll_period_s=0.05)) as host:
+        await host.service(Orders).place(1, [1])
+        await until_delivered(database)
+        with statements() as sent:
+            await until(lambda: len([one for one in sent if "fusion_events" in one.text]) >= 4)
+        asked = [one for one in sent if "fusion_events" in one.text]
+        assert len({one.text for one in asked}) == 1, asked
+        assert asked[0].text.startswith("SELECT")
+        assert not any(one.is_compiled_anew for one in asked)
+
+
+async def test_a_host_without_handlers_does_not_look(database: Database) -> None:
+    async with App("orders", services=[Orders], database=database).local() as host:
+        assert host.dispatcher is None
+
+
+def test_options_make_sense() -> None:
+    with pytest.raises(UsageError) as raised:
+        EventOptions(max_attempts=0)
+    assert raised.value.field == "max_attempts"
