@@ -1,7 +1,7 @@
 """Following the operation log: what others have committed is applied here, whether they have told of it or not.
 
 The push of a command is faster; the log is what nothing can be lost from. An operation that was pushed is known as
-applied and is not applied again, for its keys may have been computed anew meanwhile (`AppliedOperations`).
+applied and is not applied again, for its keys may have been computed anew meanwhile (`applied_operations`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 from fusion_cluster.commands.operation import Operation
@@ -52,7 +54,9 @@ class LogFollower:
         self._reader = new_reader(database.engines)
         self._wake = new_wake(database.engines)
         self._trimmer = LogTrimmer(database)
-        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._tasks: list[asyncio.Task[None]] = []
         self.read_count = 0
         self.entry_count = 0
 
@@ -60,63 +64,60 @@ class LogFollower:
         """Begin: what is committed after this has returned will be applied."""
         await self._reader.start()
         self._log.on_logged.append(self._on_logged)
-        self._task = asyncio.get_running_loop().create_task(self._follow(), name="follow the operation log")
+        # In a context of its own: the computation or operation around whoever starts a host is none of this.
+        self._tasks = [
+            self._loop.create_task(self._follow(), name="follow the operation log", context=Context()),
+            self._loop.create_task(self._trimmer.run(), name="trim the operation log", context=Context()),
+        ]
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._task is None:
-            return
         with contextlib.suppress(ValueError):
             self._log.on_logged.remove(self._on_logged)
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        await self._wake.close()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            await self._wake.close()
 
     def _on_logged(self, operation: Operation) -> None:
-        self._wake.notify()
+        """Something was committed: maybe in another event loop, or in a process that was forked from this one."""
+        if os.getpid() != self._pid:
+            return
+        if asyncio.get_running_loop() is self._loop:
+            self._wake.notify()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._wake.notify)
 
     async def _follow(self) -> None:
         pause_s = 0.0
         while True:
-            await self._wake.wait(self._log.options.period_s)
             try:
-                await self._read()
-                await self._trimmer.trim_when_due()
-                pause_s = 0.0
+                await self._wake.wait(self._log.options.period_s)
+                entries = await self._reader.read()
             except Exception as error:  # the database is away, or broken: that must not end this
                 if not pause_s:
                     logger.warning("the operation log cannot be read: %s; trying again", error)
                 pause_s = min(max(2 * pause_s, 0.05), LONGEST_PAUSE_S)
                 await asyncio.sleep(pause_s)
+            else:
+                pause_s = 0.0
+                self._apply(entries)
 
-    async def _read(self) -> None:
-        entries = await self._reader.read()
+    def _apply(self, entries: Sequence[LogEntry] | None) -> None:
+        """Apply what was read: it will not be read again."""
         self.read_count += 1
         if entries is None:
-            logger.warning("the operation log was trimmed, or has grown, beyond what was read: all is out of date")
+            logger.warning("it cannot be told what has changed since the operation log was read: all is out of date")
             self._on_missed()
-        elif entries:
-            self.entry_count += len(entries)
-            self._on_entries(entries)
-
-
-class AppliedOperations:
-    """Operations whose keys have been invalidated here, by a push or from the log: the latest of them.
-
-    Args:
-        limit: how many are remembered. To forget one costs computing its keys once more.
-    """
-
-    def __init__(self, limit: int = 10_000) -> None:
-        self._limit = limit
-        self._ids: dict[str, None] = {}
-
-    def __contains__(self, operation_id: str) -> bool:
-        return operation_id in self._ids
-
-    def add(self, operation_id: str) -> None:
-        """Remember one, now that all its keys are invalidated; "" is no operation."""
-        if operation_id and operation_id not in self._ids:
-            if len(self._ids) >= self._limit:
-                del self._ids[next(iter(self._ids))]
-            self._ids[operation_id] = None
+            return
+        self.entry_count += len(entries)
+        try:
+            if entries:
+                self._on_entries(entries)
+        except Exception:
+            logger.exception("an entry of the operation log cannot be applied: all is out of date")
+            self._on_missed()

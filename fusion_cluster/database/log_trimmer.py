@@ -2,10 +2,16 @@
 
 Everybody who follows a log does it, when it is due by their own clock and nobody else is at it. What is removed, and up
 to where the log is trimmed, change in one transaction, so a reader sees both or neither.
+
+On PostgreSQL the log is trimmed up to the oldest transaction that still writes anywhere on the server: no reader that
+has read since remembers less. Nothing would be gained by going on: as long as that transaction runs, the server cannot
+use the room again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -18,38 +24,69 @@ from fusion_cluster.database.schema import COMMANDS, OPERATIONS, TRIMMED
 if TYPE_CHECKING:
     from fusion_cluster.database.database import Database
 
+logger = logging.getLogger(__name__)
+
 BATCH: Final = 2_000
 """How many entries one transaction removes."""
 
-_LOCK: Final = 0x6675736974  # "fusit"
-"""The number of PostgreSQL's advisory lock for those who trim."""
+_FORGET_COMMANDS: Final = delete(COMMANDS).where(COMMANDS.c.committed_at < bindparam("before"))
 
-_OLD: Final = OPERATIONS.c.committed_at < bindparam("before")
+# -- SQLite: nobody else writes meanwhile
+_IS_OLD: Final = OPERATIONS.c.committed_at < bindparam("before")
 _THROUGH: Final = select(func.max(text("position"))).select_from(
-    select(OPERATIONS.c.position).where(_OLD).order_by(OPERATIONS.c.position).limit(BATCH).subquery()
+    select(OPERATIONS.c.position).where(_IS_OLD).order_by(OPERATIONS.c.position).limit(bindparam("batch")).subquery()
 )
-_REMOVED: Final = (OPERATIONS.c.position <= bindparam("through")) & _OLD
+_IS_REMOVED: Final = (OPERATIONS.c.position <= bindparam("through")) & _IS_OLD
+_IS_KEPT: Final = select(COMMANDS.c.command_id).where(COMMANDS.c.command_id == OPERATIONS.c.operation_id).exists()
 _KEEP_COMMANDS: Final = insert(COMMANDS).from_select(
     ["command_id", "command", "fingerprint", "outcome", "committed_at"],
     select(
         *(OPERATIONS.c.operation_id, OPERATIONS.c.command, OPERATIONS.c.fingerprint),
         *(OPERATIONS.c.outcome, OPERATIONS.c.committed_at),
-    ).where(OPERATIONS.c.fingerprint.is_not(None), _REMOVED),
+    ).where(OPERATIONS.c.fingerprint.is_not(None), _IS_REMOVED, ~_IS_KEPT),
 )
-_REMOVE: Final = delete(OPERATIONS).where(_REMOVED)
-_LAST_TRANSACTION: Final = select(func.max(text("CAST(CAST(transaction_id AS text) AS bigint)"))).where(_REMOVED)
+_REMOVE: Final = delete(OPERATIONS).where(_IS_REMOVED)
 _REMEMBER: Final = (
     update(TRIMMED)
     .where(TRIMMED.c.id == 1)
-    .values(
-        position=case((TRIMMED.c.position < bindparam("through"), bindparam("through")), else_=TRIMMED.c.position),
-        transaction_id=case(
-            (TRIMMED.c.transaction_id < bindparam("transaction"), bindparam("transaction")),
-            else_=TRIMMED.c.transaction_id,
-        ),
-    )
+    .values(position=case((TRIMMED.c.position < bindparam("through"), bindparam("through")), else_=TRIMMED.c.position))
 )
-_FORGET_COMMANDS: Final = delete(COMMANDS).where(COMMANDS.c.committed_at < bindparam("before"))
+
+# -- PostgreSQL: in one statement, which sees an entry either as it is removed or not at all
+_LOCK: Final = 0x6675736974  # "fusit"
+"""The number of the advisory lock for those who trim."""
+
+# Transactions from the end of the snapshot on are of another server, from a dump of which this database was restored.
+_TRIM: Final = text(
+    """
+    WITH now AS (
+      SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest, pg_snapshot_xmax(pg_current_snapshot()) AS next
+    ), removed AS (
+      DELETE FROM fusion_operations WHERE position IN (
+        SELECT position FROM fusion_operations, now
+        WHERE committed_at < :before AND (transaction_id < oldest OR transaction_id >= next)
+        ORDER BY position LIMIT :batch
+      )
+      RETURNING position, operation_id, command, fingerprint, outcome, committed_at, transaction_id
+    ), kept AS (
+      INSERT INTO fusion_commands (command_id, command, fingerprint, outcome, committed_at)
+      SELECT operation_id, command, fingerprint, outcome, committed_at FROM removed WHERE fingerprint IS NOT NULL
+      ON CONFLICT DO NOTHING
+    ), through AS (
+      SELECT count(*) AS entries, max(position) AS position,
+        CAST(CAST(next AS text) AS bigint) AS next,
+        coalesce(max(CAST(CAST(transaction_id AS text) AS bigint)) FILTER (WHERE transaction_id < next), 0) AS latest
+      FROM removed, now GROUP BY next
+    )
+    UPDATE fusion_trimmed t SET
+      position = greatest(t.position, through.position),
+      transaction_id = CASE
+        WHEN t.transaction_id BETWEEN latest AND next - 1 THEN t.transaction_id ELSE latest
+      END
+    FROM through WHERE t.id = 1
+    RETURNING through.entries
+    """
+)
 
 
 class LogTrimmer:
@@ -61,15 +98,18 @@ class LogTrimmer:
 
     def __init__(self, database: Database) -> None:
         self._log = database.log
-        self._due_s = time.monotonic() + self._log.options.trim_period_s * random.uniform(0.5, 1.0)
 
-    async def trim_when_due(self) -> None:
-        """Trim, if the period is over."""
-        if time.monotonic() < self._due_s:
-            return
-        while await self.trim() == BATCH:
-            pass
-        self._due_s = time.monotonic() + self._log.options.trim_period_s * random.uniform(0.9, 1.1)
+    async def run(self) -> None:
+        """Trim, once a period, for ever."""
+        pause_s = random.uniform(0.5, 1.0)
+        while True:
+            await asyncio.sleep(self._log.options.trim_period_s * pause_s)
+            pause_s = random.uniform(0.9, 1.1)
+            try:
+                while await self.trim() >= BATCH:
+                    pass
+            except Exception as error:  # the database is away, or busy: the next time, then
+                logger.warning("the operation log could not be trimmed: %s", error)
 
     async def trim(self) -> int:
         """Remove one batch of entries that are too old, and forget commands that are; returns how many entries."""
@@ -77,16 +117,17 @@ class LogTrimmer:
 
     async def _trim(self, connection: AsyncConnection) -> int:
         options, now = self._log.options, time.time()
+        old: dict[str, Any] = {"before": now - options.retention_s, "batch": BATCH}
         is_postgresql = connection.dialect.name == "postgresql"
         if is_postgresql and not await connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
             return 0
         await connection.execute(_FORGET_COMMANDS, {"before": now - options.command_retention_s})
-        old: dict[str, Any] = {"before": now - options.retention_s}
-        old["through"] = through = await connection.scalar(_THROUGH, old)
-        if through is None:
+        if is_postgresql:
+            return await connection.scalar(_TRIM, old) or 0
+        old["through"] = await connection.scalar(_THROUGH, old)
+        if old["through"] is None:
             return 0
-        transaction = await connection.scalar(_LAST_TRANSACTION, old) if is_postgresql else 0
         await connection.execute(_KEEP_COMMANDS, old)
         removed = await connection.execute(_REMOVE, old)
-        await connection.execute(_REMEMBER, {"through": through, "transaction": transaction})
+        await connection.execute(_REMEMBER, old)
         return removed.rowcount

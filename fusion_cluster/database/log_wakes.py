@@ -13,9 +13,9 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 CHANNEL: Final = "fusion_operations"
 LOOK_S: Final = 0.02
 """How often the file of SQLite's write-ahead log is looked at."""
+
+NOTIFY_TIMEOUT_S: Final = 5.0
+"""A connection that has not notified by then is given up."""
 
 
 class LogWake(Protocol):
@@ -112,9 +115,10 @@ class PostgreSQLWake:
         self._driver: Any = None
         self._notifying: asyncio.Task[None] | None = None
         self._is_notified = False
+        self._is_failing = False
 
     async def wait(self, timeout_s: float) -> None:
-        """Return when somebody has notified, or the time is up."""
+        """Return when somebody has notified, or the time is up; also when it can be heard again at last."""
         if self._driver is None or self._driver.is_closed():
             await self._listen(timeout_s)
         with contextlib.suppress(TimeoutError):
@@ -123,10 +127,10 @@ class PostgreSQLWake:
         self._woken.clear()
 
     def notify(self) -> None:
-        """Notify all others, once for all that call this meanwhile."""
+        """Notify all others, once for all that call this meanwhile; as soon as there is a connection."""
         self._is_notified = True
         if self._notifying is None and self._driver is not None:
-            self._notifying = asyncio.get_running_loop().create_task(self._notify())
+            self._notifying = asyncio.get_running_loop().create_task(self._notify(), context=Context())
 
     def wake(self) -> None:
         """Let `wait` return."""
@@ -148,10 +152,17 @@ class PostgreSQLWake:
                 driver: Any = raw.driver_connection
                 await driver.add_listener(CHANNEL, self._on_notification)
                 driver.add_termination_listener(lambda _: self._woken.set())
-                self._driver = driver
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            logger.warning("the operation log is read without being notified: %s", error)
+        except Exception as error:  # also the driver's own
+            if not self._is_failing:
+                logger.warning("the operation log is read without being notified: %s", error)
+            self._is_failing = True
             await self._drop()
+            return
+        self._driver = driver
+        self._is_failing = False
+        self._woken.set()  # nobody was heard before
+        if self._is_notified:
+            self.notify()
 
     def _on_notification(self, driver: Any, pid: int, channel: str, payload: str) -> None:
         if pid != driver.get_server_pid():
@@ -161,9 +172,11 @@ class PostgreSQLWake:
         try:
             while self._is_notified and self._driver is not None:
                 self._is_notified = False
-                await self._driver.execute(f"NOTIFY {CHANNEL}")
-        except Exception as error:  # asyncpg's own; the others read the log by themselves
+                await self._driver.execute(f"NOTIFY {CHANNEL}", timeout=NOTIFY_TIMEOUT_S)
+        except Exception as error:  # the driver's own; the others read the log by themselves
             logger.info("nobody could be notified of a commit: %s", error)
+            self._driver = None  # to be opened anew
+            self._woken.set()
         finally:
             self._notifying = None
 

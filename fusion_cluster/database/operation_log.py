@@ -207,8 +207,11 @@ class OperationLog:
 
     def on_committed(self, operation: Operation) -> None:
         """Tell those who follow the log in this process, who wake the others."""
-        for on_logged in self.on_logged:
-            on_logged(operation)
+        for on_logged in tuple(self.on_logged):
+            try:
+                on_logged(operation)
+            except Exception:  # they read the log by themselves, only later
+                logger.exception("a follower of the operation log could not be told of a commit")
 
 
 async def _write(

@@ -265,7 +265,7 @@ class Peer:
             keys: which.
             barrier: the freshness barrier on whose behalf; the answer then comes when it is settled there. 0: none.
             origins: what each of the keys is invalidated for, in words for people.
-            operation_id: the logged operation whose keys these are, all that the owner has; "": none.
+            operation_id: the logged operation that these keys belong to; "": none, or several.
 
         Returns:
             Done when the owner has answered; with ShardUnavailable when this peer is closed before.

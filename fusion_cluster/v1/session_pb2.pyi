@@ -399,7 +399,7 @@ class Invalidate(_message.Message):
     barrier: _builtins.int
     """Freshness barrier on whose behalf it is sent; 0: none."""
     operation_id: _builtins.str
-    """The logged operation whose keys these are, all that this owner has; empty where there is none, or not all are here."""
+    """The logged operation that these keys belong to; empty where there is none, or they belong to several."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyReference]: ...
     @_builtins.property

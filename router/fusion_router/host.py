@@ -129,6 +129,10 @@ class ClusterHost(Host):
             self._owned_slots = self._slot_map.mask_of(self.shard_id)
         return self._owned_slots or bytes(SLOT_COUNT)
 
+    def owns(self, key: Key) -> bool:
+        """Whether the key's value is computed here."""
+        return self._owns(self.routes[f"{key.service}.{key.method}"].slot(key.arguments))
+
     def _owns(self, slot: int) -> bool:
         return (
             self.shard_id is not None and bool(self._slot_map.owners) and self._slot_map.owners[slot] == self.shard_id
@@ -242,14 +246,16 @@ class ClusterHost(Host):
 
     def apply_invalidations(self, request: session_pb2.Invalidate, peer_id: str) -> None:
         """Invalidate keys that another process, `peer_id`, says have changed."""
-        if request.operation_id in self.applied:
-            return  # the operation log was faster
-        causes = [told_by(peer_id, origin) for origin in ("", *request.origins)]
-        for reference in request.keys:
-            function = self.function(reference.method)
-            arguments = self.routes[reference.method].arguments.decode_msgpack(reference.arguments)
-            function.invalidate(arguments, causes[reference.origin if reference.origin < len(causes) else 0])
-        self.applied.add(request.operation_id)
+        origins = ("", *request.origins)
+        causes = {origin: told_by(peer_id, origin) for origin in origins}
+        told = [
+            (reference.method, reference.arguments, origins[reference.origin if reference.origin < len(origins) else 0])
+            for reference in request.keys
+        ]
+        for method, encoded, origin in self.applied.missing(request.operation_id, told):
+            arguments = self.key_codec(method).decode_msgpack(encoded)
+            self.function(method).invalidate(arguments, causes[origin])
+        self.applied.add_some(request.operation_id, [(method, encoded) for method, encoded, _ in told])
 
     def _apply(self, keys: Mapping[Key, Cause], operation_id: str) -> dict[int, dict[Reference, str]]:
         """Invalidate here; returns what the other owners have to be told, by shard."""

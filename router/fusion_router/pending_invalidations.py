@@ -23,8 +23,9 @@ Reference = tuple[str, bytes]
 Told = Mapping[Reference, str]
 """Keys to invalidate, each with what for, in words for people; "" where there is nothing to say."""
 
-Tell = Callable[[Told], Awaitable[Exception | None]]
-"""Tells the owner, until it has answered; returns the error of an owner that will not do it."""
+Tell = Callable[[Told, str], Awaitable[Exception | None]]
+"""Tells the owner of keys and of the logged operation that they all belong to ("": none, or several), until it has
+answered; returns the error of an owner that will not do it."""
 
 
 class PendingInvalidations:
@@ -37,13 +38,20 @@ class PendingInvalidations:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._waiting: dict[Reference, str] = {}
+        self._operation_id = ""
         # Done when what waits now is confirmed; None while nothing waits.
         self._confirmed: asyncio.Future[None] | None = None
         self._sender: asyncio.Task[None] | None = None
 
-    def add(self, references: Told) -> asyncio.Future[None]:
-        """Put keys into the next message; the future is done when the owner has confirmed them, or has refused."""
+    def add(self, references: Told, operation_id: str = "") -> asyncio.Future[None]:
+        """Put keys into the next message; the future is done when the owner has confirmed them, or has refused.
+
+        Args:
+            references: the keys.
+            operation_id: the logged operation that they belong to; "": none.
+        """
         loop = asyncio.get_running_loop()
+        self._operation_id = operation_id if not self._waiting or operation_id == self._operation_id else ""
         for reference, origin in references.items():
             self._waiting.setdefault(reference, origin)
         if self._confirmed is None:
@@ -61,9 +69,10 @@ class PendingInvalidations:
     async def _send(self) -> None:
         while self._confirmed is not None:
             references, self._waiting = self._waiting, {}
+            operation_id, self._operation_id = self._operation_id, ""
             confirmed, self._confirmed = self._confirmed, None
             try:
-                refusal = await self._tell(references)
+                refusal = await self._tell(references, operation_id)
             except Exception as fault:  # ours; the keys that come next must reach the owner all the same
                 logger.exception("telling an owner of invalidations failed")
                 refusal = fault

@@ -66,7 +66,7 @@ class Publications:
             start = partial(self._start, apply, operation_id, confirmed)
             self._barriers.start(start, partial(_resolve, confirmed))
             return confirmed
-        outstanding = {self._pending_for(shard_id).add(told) for shard_id, told in apply().items()}
+        outstanding = {self._pending_for(shard_id).add(told, operation_id) for shard_id, told in apply().items()}
         if not outstanding:
             return DONE
         confirmed = self._confirmation()
@@ -109,23 +109,21 @@ class Publications:
     def _pending_for(self, shard_id: int) -> PendingInvalidations:
         pending = self._pending.get(shard_id)
         if pending is None:
-            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_all, shard_id, 0, ""))
+            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_all, shard_id, 0))
         return pending
 
     async def _deliver(
         self, shard_id: int, told: Told, barrier: int, operation_id: str, confirmed: asyncio.Future[None]
     ) -> None:
         """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
-        refusal = await self._tell_all(shard_id, barrier, operation_id, told)
+        refusal = await self._tell_all(shard_id, barrier, told, operation_id)
         if refusal is not None:
             _fail(confirmed, refusal)
         self._barriers.answered(barrier)
 
-    async def _tell_all(self, shard_id: int, barrier: int, operation_id: str, told: Told) -> Exception | None:
+    async def _tell_all(self, shard_id: int, barrier: int, told: Told, operation_id: str) -> Exception | None:
         """Tell an owner of keys, in as many messages as it takes; returns the error of one that will not do it."""
         messages = messages_of(told)
-        if len(messages) > 1:
-            operation_id = ""  # none of them has all its keys
         refusal: Exception | None = None
         for message in messages:
             # The barrier goes with the last one: it settles what the others have brought about, too.

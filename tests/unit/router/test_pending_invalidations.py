@@ -16,11 +16,13 @@ class Owner:
 
     def __init__(self) -> None:
         self.messages: list[list[Reference]] = []
+        self.operations: list[str] = []
         self.is_back = asyncio.Event()
         self.refusal: Exception | None = None
 
-    async def tell(self, references: Told) -> Exception | None:
+    async def tell(self, references: Told, operation_id: str) -> Exception | None:
         self.messages.append(list(references))
+        self.operations.append(operation_id)
         await self.is_back.wait()
         return self.refusal
 
@@ -39,6 +41,26 @@ async def test_what_comes_while_a_message_is_under_way_goes_with_the_next_and_ea
     owner.is_back.set()
     await asyncio.gather(first, *later)
     assert owner.messages == [[key(1)], [key(0), key(1), key(2)]]
+
+
+async def test_a_message_names_an_operation_if_all_its_keys_belong_to_that_one() -> None:
+    owner = Owner()
+    pending = PendingInvalidations(owner.tell)
+    pending.add({key(1): ""}, "one")
+    await until(lambda: owner.messages)
+    pending.add({key(2): ""}, "two")
+    pending.add({key(3): ""}, "two")
+    owner.is_back.set()
+    await until(lambda: len(owner.messages) == 2)
+    owner.is_back.clear()
+    pending.add({key(4): ""}, "three")
+    await until(lambda: len(owner.messages) == 3)
+    pending.add({key(5): ""}, "four")
+    plain = pending.add({key(6): ""})
+    owner.is_back.set()
+    await plain
+    assert owner.operations == ["one", "two", "three", ""]
+    assert owner.messages[-1] == [key(5), key(6)]
 
 
 async def test_a_refusal_reaches_those_whose_keys_were_refused_and_the_next_message_goes_on() -> None:
@@ -66,7 +88,7 @@ async def test_closing_gives_up_what_waits() -> None:
 async def test_a_fault_while_telling_reaches_those_who_wait_and_the_next_message_goes_on() -> None:
     told: list[list[Reference]] = []
 
-    async def tell(references: Told) -> Exception | None:
+    async def tell(references: Told, operation_id: str) -> Exception | None:
         told.append(list(references))
         if len(told) == 1:
             raise RuntimeError("a bug")
