@@ -28,6 +28,7 @@ from fusion_cluster.errors import (
     ClusterError,
     CommandNotRecorded,
     CommandOutcomeUnknown,
+    DatabaseUnavailable,
     InvariantViolation,
     UsageError,
 )
@@ -144,18 +145,42 @@ class _Run:
     async def result(self) -> CommandResult:
         """Run it, or give the result of an earlier run."""
         reruns = Reruns(self._command.name)
+        is_refused = False
         while True:
             try:
-                recorded = await self._log.find(self._context.command_id) if self._log is not None else None
+                recorded = await self._find()
                 if recorded is not None:
-                    return self._replayed(recorded)
+                    break
+                if is_refused:
+                    raise InvariantViolation(f"{self._context.name}: the log refuses an id that it does not have")
                 return CommandResult(await self._run())
             except DuplicateOperation:
-                return await self._replayed_after_all()
+                is_refused = True
+                self._log = self._log or self._host.command_log
             except Exception as error:
                 if self._context.committed:
                     raise
-                await reruns.pause_after(error)
+                try:
+                    await reruns.pause_after(error)
+                except DatabaseUnavailable:
+                    raise
+                except Exception:
+                    # Another run of the same id may have been faster, and what it has written may stand in the way.
+                    recorded = await self._find_quietly()
+                    if recorded is None:
+                        raise
+                    break
+        return self._replayed(recorded)
+
+    async def _find(self) -> Recorded | None:
+        return None if self._log is None else await self._log.find(self._context.command_id)
+
+    async def _find_quietly(self) -> Recorded | None:
+        try:
+            return await self._find()
+        except Exception:
+            logger.debug("nobody can tell whether %s is recorded", self._context.command_id, exc_info=True)
+            return None
 
     async def _run(self) -> Any:
         context, log = self._context, self._log
@@ -188,14 +213,6 @@ class _Run:
             await log.record_outcome(self._context.command_id, outcome)
         except Exception:
             logger.warning("the outcome of %s could not be recorded", self._context.name, exc_info=True)
-
-    async def _replayed_after_all(self) -> CommandResult:
-        """Another run of the same id was faster."""
-        log = self._log or self._host.command_log
-        recorded = await log.find(self._context.command_id) if log is not None else None
-        if recorded is None:
-            raise InvariantViolation(f"{self._context.name}: the log refuses an id that it does not have")
-        return self._replayed(recorded)
 
     def _replayed(self, recorded: Recorded) -> CommandResult:
         """Give an earlier run's result, and see that what it changed is known everywhere: it may have died before."""
