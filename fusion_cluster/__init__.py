@@ -1,7 +1,7 @@
 """Distributed reactive memoization: cached async methods that know what they were computed from."""
 
 from fusion_cluster.app import App
-from fusion_cluster.commands import command, event_handler
+from fusion_cluster.commands import Operation, command, event_handler
 from fusion_cluster.commands.events.options import EventOptions
 from fusion_cluster.database import BatchLoader, Database, LogOptions
 from fusion_cluster.errors import (
@@ -95,6 +95,7 @@ __all__ = [
     "MutableState",
     "Next",
     "NotOwner",
+    "Operation",
     "Overloaded",
     "PermissionDenied",
     "ProtocolError",

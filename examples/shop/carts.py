@@ -62,7 +62,7 @@ class Carts(ComputeService):
                 operation.session.add(row)
             row.quantity += quantity
             self.items.invalidate(cart_id)
-            return row.quantity
+            return operation.result(row.quantity)
 
     @command
     async def remove_item(self, cart_id: str, product_id: int) -> None:

@@ -42,7 +42,7 @@ class Products(ComputeService):
             operation.session.add(ProductRow(id=product_id, name=name, price=price))
             self.get.invalidate(product_id)
             self.numbers.invalidate()
-        return Product(product_id, name, price)
+            return operation.result(Product(product_id, name, price))
 
     @command
     async def set_price(self, product_id: int, price: Decimal) -> None:

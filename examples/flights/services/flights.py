@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping, update
 from examples.flights import schema
 from examples.flights.clock import show_minute
 from examples.flights.values import Arrival, Departure, Flight, Plan
-from fusion_cluster import ComputeService, Database, command, compute_method
+from fusion_cluster import ComputeService, Database, Operation, command, compute_method
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import BoundComputeMethod
 
@@ -135,9 +135,6 @@ class Flights(ComputeService):
     async def depart(self, flight_id: int, departure: int) -> int:
         """The flight left.
 
-        All commands here set absolute values, so repeating one changes nothing and puts right what a first, interrupted
-        try left out.
-
         Args:
             flight_id: the flight.
             departure: when: minutes since midnight of its day, on the clock of its origin.
@@ -148,8 +145,9 @@ class Flights(ComputeService):
         Raises:
             InvalidArgument: there is no flight of that number.
         """
-        plan = await self._change(flight_id, self.departure, departure=departure)
-        return departure - int(plan["scheduled_departure"])
+        async with self.database.operation() as operation:
+            plan = await self._change(operation, flight_id, self.departure, departure=departure)
+            return operation.result(departure - int(plan["scheduled_departure"]))
 
     @command
     async def arrive(self, flight_id: int, arrival: int) -> int:
@@ -165,8 +163,9 @@ class Flights(ComputeService):
         Raises:
             InvalidArgument: there is no flight of that number.
         """
-        plan = await self._change(flight_id, self.arrival, arrival=arrival, is_diverted=False)
-        return arrival - int(plan["scheduled_arrival"])
+        async with self.database.operation() as operation:
+            plan = await self._change(operation, flight_id, self.arrival, arrival=arrival, is_diverted=False)
+            return operation.result(arrival - int(plan["scheduled_arrival"]))
 
     @command
     async def divert(self, flight_id: int, arrival: int | None) -> None:
@@ -179,7 +178,8 @@ class Flights(ComputeService):
         Raises:
             InvalidArgument: there is no flight of that number.
         """
-        await self._change(flight_id, self.arrival, arrival=arrival, is_diverted=True)
+        async with self.database.operation() as operation:
+            await self._change(operation, flight_id, self.arrival, arrival=arrival, is_diverted=True)
 
     @command
     async def cancel(self, flight_id: int) -> None:
@@ -191,17 +191,21 @@ class Flights(ComputeService):
         Raises:
             InvalidArgument: there is no flight of that number.
         """
-        await self._change(flight_id, self.departure, is_cancelled=True)
+        async with self.database.operation() as operation:
+            await self._change(operation, flight_id, self.departure, is_cancelled=True)
 
     async def _change(
-        self, flight_id: int, moved: BoundComputeMethod[[int], object], **values: int | bool | None
+        self,
+        operation: Operation,
+        flight_id: int,
+        moved: BoundComputeMethod[[int], object],
+        **values: int | bool | None,
     ) -> RowMapping:
         """Set columns of the flight's row; invalidate `moved` for it and what is summed over its day."""
         statement = update(TABLE).where(COLUMNS.flight_id == flight_id).values(**values).returning(*PLAN)
-        async with self.database.operation() as operation:
-            plan = _known((await operation.session.execute(statement)).mappings().one_or_none(), flight_id)
-            moved.invalidate(flight_id)
-            self.any_of.invalidate(plan["day"])
+        plan = _known((await operation.session.execute(statement)).mappings().one_or_none(), flight_id)
+        moved.invalidate(flight_id)
+        self.any_of.invalidate(plan["day"])
         return plan
 
     async def _row(self, flight_id: int) -> RowMapping:
