@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final, Protocol
 
-from fusion_cluster.commands.records import LoggedKey
+from fusion_cluster.commands.records import CommandLog, LoggedKey
 from fusion_cluster.graph.abridged import abridged_arguments
 from fusion_cluster.graph.cause import Cause, CommandRun
 from fusion_cluster.graph.context import running_computation
@@ -58,8 +58,11 @@ class CommandContext:
         barrier: whether its publications wait for replicas too.
         peer_id: the process that it runs in.
         fingerprint: of its name and arguments; None where nobody can retry it.
-        outcome: what its entry in the operation log says that it ends with; None: it does not say.
-        committed: the operation logs in which an operation of it is committed, or may be.
+        outcome: what its entry in the operation log says that it ends with, unless its operation says more; None: it
+            does not say.
+        operations: the operation logs of the databases on which an operation of it is open, or committed.
+        committed: those in which an operation of it is committed, or may be; with the outcome that was recorded then.
+        is_in_doubt: nobody can tell whether that is so.
         is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
     """
 
@@ -82,7 +85,9 @@ class CommandContext:
         self.peer_id = peer_id
         self.fingerprint = fingerprint
         self.outcome = outcome
-        self.committed: set[object] = set()
+        self.operations: set[CommandLog] = set()
+        self.committed: dict[CommandLog, bytes | None] = {}
+        self.is_in_doubt = False
         self.is_open = True
         self._arguments = arguments
         self._publications: list[Awaitable[None]] = []

@@ -44,6 +44,8 @@ class Operation:
         state: where it is.
         surrounding: the operation in whose block it was opened, or None.
         task: the task that opened it.
+        outcome: what the command will return, if `result` was told; recorded with the commit.
+        is_logged: its entry is written in its transaction.
     """
 
     def __init__(self, session: AsyncSession, *, savepoint_in: Operation | None = None) -> None:
@@ -61,7 +63,9 @@ class Operation:
         self._recorded: dict[Publisher, dict[Key, Cause]] = {}
         self._emitted: list[EmittedEvent] = []
         self._is_sealed = False
-        self._is_commands_own = savepoint_in is None and self.command is not None and not is_nested.get()
+        self._is_commands_own = self.command is not None and not is_nested.get()
+        self.outcome: bytes | None = None
+        self.is_logged = False
 
     @property
     def invalidations(self) -> tuple[Key, ...]:
@@ -113,9 +117,10 @@ class Operation:
         self._is_sealed = True
 
     def hand_over_events(self, other: Operation) -> None:
-        """Let another operation, whose transaction this one shares, emit what was emitted here."""
+        """Let another operation, whose transaction this one shares, emit and record what was emitted and told here."""
         other._emitted += self._emitted
         self._emitted.clear()
+        other.outcome = self.outcome or other.outcome
 
     def result(self, value: T) -> T:
         """Record what the command will return, with the commit: `return operation.result(row.id)`.
@@ -133,7 +138,7 @@ class Operation:
         if self.command is None:
             raise UsageError("only a command has a result to record")
         if self._is_commands_own:
-            self.command.outcome = outcome_of(value)
+            self.outcome = outcome_of(value)
         return value
 
     @property

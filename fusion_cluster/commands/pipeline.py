@@ -7,9 +7,12 @@ the result of the first. What fails for the database's sake before anything is c
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 import uuid
-from typing import Any, Protocol
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
 
 from fusion_cluster.commands.command import BoundCommand
 from fusion_cluster.commands.context import CommandContext, Publisher, current_command, is_nested
@@ -28,7 +31,9 @@ from fusion_cluster.errors import (
     ClusterError,
     CommandNotRecorded,
     CommandOutcomeUnknown,
+    CommandResultLost,
     DatabaseUnavailable,
+    InvalidArgument,
     InvariantViolation,
     UsageError,
 )
@@ -36,7 +41,13 @@ from fusion_cluster.graph.context import isolated
 
 logger = logging.getLogger(__name__)
 
-TOLD_BY_LOG = "the operation log"
+TOLD_BY_LOG: Final = "the operation log"
+
+RESULT_PATIENCE_S: Final = 5.0
+"""How long after its commit the result of a command is waited for that another process has not recorded with it."""
+
+FIRST_RESULT_PAUSE_S: Final = 0.02
+LONGEST_RESULT_PAUSE_S: Final = 0.25
 
 
 class CommandHost(Publisher, Protocol):
@@ -91,7 +102,7 @@ async def run_command(
         barrier=command.barrier,
         peer_id=host.peer_id,
         arguments=arguments,
-        fingerprint=command.fingerprint(arguments) if log is not None else None,
+        fingerprint=command.fingerprint(arguments) if command_id else None,
         outcome=NONE_OUTCOME if command.returns_nothing else None,
     )
     tokens = current_command.set(context), is_nested.set(False)
@@ -123,9 +134,9 @@ class _Run:
     Args:
         command: what.
         arguments: its canonical arguments.
-        context: of the run.
+        context: of the run; with a fingerprint if there may be retries.
         host: where it runs.
-        log: where it is recorded for retries; None: there will be none.
+        log: where it is recorded for retries; None: there will be none, or nothing to record it in.
     """
 
     def __init__(
@@ -145,83 +156,113 @@ class _Run:
     async def result(self) -> CommandResult:
         """Run it, or give the result of an earlier run."""
         reruns = Reruns(self._command.name)
-        is_refused = False
+        log, is_refused = self._log, False
         while True:
             try:
-                recorded = await self._find()
-                if recorded is not None:
-                    break
-                if is_refused:
+                recorded = None if log is None else await log.find(self._context.command_id)
+                if recorded is None and is_refused:
                     raise InvariantViolation(f"{self._context.name}: the log refuses an id that it does not have")
-                return CommandResult(await self._run())
-            except DuplicateOperation:
-                is_refused = True
-                self._log = self._log or self._host.command_log
+                if recorded is None:
+                    return CommandResult(await self._run())
+            except DuplicateOperation as refusal:
+                log, is_refused = refusal.log, True
             except Exception as error:
                 if self._context.committed:
                     raise
-                try:
-                    await reruns.pause_after(error)
-                except DatabaseUnavailable:
-                    raise
-                except Exception:
-                    # Another run of the same id may have been faster, and what it has written may stand in the way.
-                    recorded = await self._find_quietly()
-                    if recorded is None:
-                        raise
-                    break
-        return self._replayed(recorded)
+                await self._pause_after(error, reruns)
+            else:
+                assert log is not None
+                return await self._replayed(recorded, log)
 
-    async def _find(self) -> Recorded | None:
-        return None if self._log is None else await self._log.find(self._context.command_id)
+    async def _pause_after(self, error: Exception, reruns: Reruns) -> None:
+        """Return when the command is to be looked up, and perhaps run, again.
 
-    async def _find_quietly(self) -> Recorded | None:
+        Raises:
+            Exception: it is not: the error, or what says more about it.
+        """
         try:
-            return await self._find()
+            await reruns.pause_after(error)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            # Another run of the same id may have been faster, and what that has written may have stood in the way.
+            if self._log is None or not await self._is_recorded(self._log, error):
+                raise
+
+    async def _is_recorded(self, log: CommandLog, error: Exception) -> bool:
+        try:
+            return await log.find(self._context.command_id) is not None
+        except InvalidArgument:
+            return False
         except Exception:
             logger.debug("nobody can tell whether %s is recorded", self._context.command_id, exc_info=True)
-            return None
+            raise CommandOutcomeUnknown(
+                f"{self._context.name} has failed, and the database cannot tell whether another run of it has not"
+            ) from error
 
     async def _run(self) -> Any:
-        context, log = self._context, self._log
-        at_first = context.outcome
         try:
             result = await self._command.body(self._arguments)
         except Exception as error:
-            if log is not None and log in context.committed:
-                await self._record(log, outcome_of_error(error))
-            context.outcome = at_first
+            if self._context.committed and not self._context.is_in_doubt:
+                await self._record(outcome_of_error(error))
             raise
-        if log is not None:
-            await self._record_result(log, result)
+        await self._record(self._outcome_of(result))
         return result
 
-    async def _record_result(self, log: CommandLog, result: Any) -> None:
+    def _outcome_of(self, result: Any) -> bytes:
         try:
-            outcome = outcome_of(result)
-        except UsageError:  # its caller, in another process, will be told the same
+            return outcome_of(result)
+        except UsageError as error:  # a caller in another process is told the same
             logger.warning("the result of %s cannot be recorded", self._context.name, exc_info=True)
-            return
-        if log not in self._context.committed:
-            await log.write_command(self._context, outcome)
-        elif outcome != self._context.outcome:
-            await self._record(log, outcome)
+            return outcome_of_error(CommandResultLost(f"{self._context.name} was carried out, but {error.message}"))
 
-    async def _record(self, log: CommandLog, outcome: bytes) -> None:
-        """Record what a command that has committed ends with; where that fails, a retry will not know."""
+    async def _record(self, outcome: bytes) -> None:
+        """Record what the command ends with, unless its operation has done so; where that fails, a retry will not know.
+
+        Raises:
+            DuplicateOperation: it had no operation, and another run was faster.
+        """
+        context = self._context
+        if context.fingerprint is None:
+            return
+        for log, recorded in context.committed.items():
+            if recorded != outcome:
+                await self._quietly(log.record_outcome(context.command_id, outcome))
+        if self._log is not None and self._log not in context.committed:
+            await self._quietly(self._log.write_command(context, outcome))
+
+    async def _quietly(self, recording: Coroutine[Any, Any, None]) -> None:
+        """The command itself is done: it is neither run again nor taken for failed because this fails."""
         try:
-            await log.record_outcome(self._context.command_id, outcome)
+            await recording
+        except DuplicateOperation:
+            raise
         except Exception:
             logger.warning("the outcome of %s could not be recorded", self._context.name, exc_info=True)
 
-    def _replayed(self, recorded: Recorded) -> CommandResult:
+    async def _replayed(self, recorded: Recorded, log: CommandLog) -> CommandResult:
         """Give an earlier run's result, and see that what it changed is known everywhere: it may have died before."""
         context = self._context
         recorded.check(self._command, context.fingerprint or self._command.fingerprint(self._arguments))
         keys = self._host.keys_of(recorded.keys, TOLD_BY_LOG)
         if keys:
             context.add(self._host.publish(keys, context.barrier, context.command_id))
-        return recorded.replay(self._command)
+        return (await self._ended(recorded, log)).replay(self._command)
+
+    async def _ended(self, recorded: Recorded, log: CommandLog) -> Recorded:
+        """The same when its result is recorded; or, if that takes too long, without.
+
+        A run in another process may have committed and be still at it. One in this process is over: it had its turn.
+        """
+        left_s = min(recorded.committed_at + RESULT_PATIENCE_S - time.time(), RESULT_PATIENCE_S)
+        pause_s = FIRST_RESULT_PAUSE_S
+        while recorded.outcome is None and recorded.host not in ("", self._host.peer_id) and left_s > 0:
+            await asyncio.sleep(pause_s)
+            left_s -= pause_s
+            pause_s = min(2 * pause_s, LONGEST_RESULT_PAUSE_S)
+            recorded = await log.find(self._context.command_id) or recorded
+        return recorded
 
 
 async def _published_quietly(context: CommandContext) -> None:

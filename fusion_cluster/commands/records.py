@@ -51,12 +51,16 @@ class Recorded:
         fingerprint: of its name and arguments.
         outcome: what it ended with; None: that is not known.
         keys: what it has invalidated; empty once its entry has been trimmed.
+        host: the process that has carried it out; "" once its entry has been trimmed.
+        committed_at: when, in seconds since the epoch.
     """
 
     command_id: str
     fingerprint: bytes | None
     outcome: bytes | None
     keys: tuple[LoggedKey, ...] = ()
+    host: str = ""
+    committed_at: float = 0.0
 
     def check(self, command: BoundCommand[..., Any], fingerprint: bytes) -> None:
         """See that it is the same command that is asked for again.
@@ -80,8 +84,8 @@ class Recorded:
         """
         if self.outcome is None:
             raise CommandResultLost(
-                f"{command.name} was carried out under the id {self.command_id!r}, but the process ended before its "
-                "result was recorded; operation.result(...) records it with the commit"
+                f"{command.name} was carried out under the id {self.command_id!r}, but its result is not recorded: the "
+                "process that ran it ended before, or is still at it; operation.result(...) records it with the commit"
             )
         if self.outcome[:1] == _ERROR:
             raise decode_error(session_pb2.Error.FromString(self.outcome[1:]))
@@ -126,9 +130,17 @@ class CommandLog(Protocol):
 
 
 class DuplicateOperation(FusionError):
-    """An operation of this id is committed already: this one is rolled back. Never leaves the library."""
+    """An operation of this id is committed already: this one is rolled back. Never leaves the library.
+
+    Attributes:
+        log: has it.
+    """
 
     is_memoized = False
+
+    def __init__(self, message: str, log: CommandLog) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 def outcome_of(value: object) -> bytes:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from fusion_cluster.errors import DatabaseNotWritable, DatabaseUnavailable, FusionError
-from fusion_cluster.graph.failure import is_transient
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +29,20 @@ _NOT_WRITABLE_SQLITE: Final = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPE
 _NOT_WRITABLE_STATES: Final = ("25006", "53100")
 """Of PostgreSQL: read_only_sql_transaction, disk_full."""
 
+_PASSING_SQLITE: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+_PASSING_STATES: Final = ("08", "40", "53", "57P", "55P03")
+"""Of PostgreSQL: connection, rolled back for another transaction's sake, resources, shutdown, lock not available."""
+
 
 class Reruns:
     """The failures of one command, and whether it is run again after them.
 
     Args:
         name: of the command.
-        clock: the time of the event loop by default.
         jitter: gives a number from 0 to its argument.
     """
 
-    def __init__(self, name: str, *, jitter: Any = None) -> None:
+    def __init__(self, name: str, *, jitter: Callable[[float], float] | None = None) -> None:
         self._name = name
         self._jitter = jitter or (lambda longest_s: random.uniform(0, longest_s))
         self._count = 0
@@ -55,7 +58,7 @@ class Reruns:
             raise error
         if is_not_writable(error):
             raise DatabaseNotWritable(f"the database cannot be written: {_reason(error)}") from error
-        if not is_transient(error):
+        if not is_passing(error):
             raise error
         loop = asyncio.get_running_loop()
         self._count += 1
@@ -76,11 +79,38 @@ def is_of_database(error: Exception) -> bool:
 
 def is_not_writable(error: Exception) -> bool:
     """Whether the database refuses to write at all."""
-    original: Any = getattr(error, "orig", None)
-    original = getattr(original, "__cause__", None) or original
-    name = getattr(original, "sqlite_errorname", "") or ""
-    state = getattr(original, "sqlstate", "") or ""
+    name, state = _codes(error)
     return name.startswith(_NOT_WRITABLE_SQLITE) or state in _NOT_WRITABLE_STATES
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same transaction may go through next time: it failed for others, or for the connection.
+
+    Classes of errors do not tell: drivers use one class for a lock and a missing table, or for a lost connection and an
+    argument of the wrong type.
+    """
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, DatabaseUnavailable)
+    if error.connection_invalidated:
+        return True
+    name, state = _codes(error)
+    if name or state:
+        return name.startswith(_PASSING_SQLITE) or state.startswith(_PASSING_STATES)
+    return isinstance(error, OperationalError) or isinstance(_cause(error), OSError)
+
+
+def _codes(error: Exception) -> tuple[str, str]:
+    """What the database says that it is: SQLite by a name, PostgreSQL by a state; "" where it says nothing."""
+    cause = _cause(error)
+    name = getattr(cause, "sqlite_errorname", None)
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return name or "", state or ""
+
+
+def _cause(error: Exception) -> Any:
+    """The driver's own error."""
+    original: Any = getattr(error, "orig", None)
+    return getattr(original, "__cause__", None) or original
 
 
 def _reason(error: Exception) -> str:

@@ -3,8 +3,9 @@
 Invariants: an operation's invalidations are published if, and as soon as, its rows are committed: the publication
 begins in the same turn of the event loop in which the commit is known, whoever has left meanwhile. Its entry in the
 operation log is written in the same transaction, so that others learn of it even if this process ends in that turn.
-When the connection was lost during the commit, the log is asked what has become of it; where that cannot be told
-either, the invalidations are published: one too many harms nobody. Once the block has been left, by whatever way, the
+When a commit fails in a way in which the database may have made it all the same (its connection was lost), the log is
+asked what has become of it; where that cannot be told either, the invalidations are published: one too many harms
+nobody. Once the block has been left, by whatever way, the
 transaction has ended.
 """
 
@@ -21,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from fusion_cluster.commands.completion import complete
-from fusion_cluster.commands.context import is_computing, running_command
+from fusion_cluster.commands.context import CommandContext, is_computing, running_command
 from fusion_cluster.commands.events.event import EventOutbox
 from fusion_cluster.commands.operation import (
     Operation,
@@ -82,6 +83,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     def __init__(self, database: OperationalDatabase) -> None:
         self._database = database
         self._transactions = database.transactions()
+        self._command: CommandContext | None = None
         self._savepoint: AsyncSessionTransaction | None = None
         self._outer: _Opened | None = None
         self._publications: list[Awaitable[None]] = []
@@ -91,8 +93,12 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             raise UsageError("a compute method cannot change data: open the operation in a command")
         outer = self._outer = _shared(self._transactions)
         if outer is None:
-            self._check_first()
-            self._operation = _Opened(await self._begin(), self._transactions)
+            self._enter()
+            try:
+                self._operation = _Opened(await self._begin(), self._transactions)
+            except BaseException:
+                self._leave()
+                raise
         else:
             if outer.task is not asyncio.current_task():
                 raise UsageError(
@@ -115,18 +121,36 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             await (self._commit() if error is None else self._roll_back())
         finally:
             self._transactions.writers.release()
+            if self._operation.state is not OperationState.COMMITTED:
+                self._leave()
         for publication in self._publications:
             await publication
 
     # -- a transaction of its own --------------------------------------------------------------------------------------
-    def _check_first(self) -> None:
-        """A retry of a command could not tell which of several transactions had been committed."""
-        command = running_command()
-        if command is not None and self._database.log in command.committed:
+    def _enter(self) -> None:
+        """Be the one operation of the command: a retry could not tell which of several had been committed.
+
+        Raises:
+            UsageError: there is, or was, another one.
+        """
+        self._command = running_command()
+        if self._command is None:
+            return
+        operations = self._command.operations
+        if self._database.log in operations:
+            has = (
+                "has committed an operation" if self._database.log in self._command.committed else "is in an operation"
+            )
             raise UsageError(
-                f"{command.name} has committed an operation already, and a second one would not be atomic with it: "
+                f"{self._command.name} {has} already, and a second one would not be atomic with it: "
                 "open one operation around both, also where other commands are called"
             )
+        operations.add(self._database.log)
+
+    def _leave(self) -> None:
+        """Nothing was committed: there may be another one."""
+        if self._command is not None:
+            self._command.operations.discard(self._database.log)
 
     async def _begin(self) -> AsyncSession:
         await self._database.prepare()
@@ -161,6 +185,8 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             if is_committed is False:
                 operation.state = OperationState.ROLLED_BACK
                 raise
+            if is_committed is None and operation.command is not None:
+                operation.command.is_in_doubt = True
             publications = self._publish()
             if is_committed is None:
                 raise CommandOutcomeUnknown("the connection to the database was lost during the commit") from error
@@ -173,8 +199,10 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     def _publish(self) -> list[Awaitable[None]]:
         operation = self._operation
         operation.state = OperationState.COMMITTED
-        if operation.command is not None:
-            operation.command.committed.add(self._database.log)
+        command = operation.command
+        if command is not None:
+            command.outcome = command.outcome if operation.outcome is None else operation.outcome
+            command.committed[self._database.log] = command.outcome
         try:
             return operation.publish()
         finally:
@@ -189,7 +217,9 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         if not isinstance(error, Exception):  # the loop is shutting down
             return None
         await _quietly(self._operation.session.close())
-        logger.warning("the connection was lost during a commit; asking the operation log what has become of it")
+        if not self._operation.is_logged:
+            return None
+        logger.warning("a commit has failed (%s); asking the operation log what has become of it", error)
         return await self._database.log.settle(self._operation.id)
 
     async def _roll_back(self) -> None:
@@ -235,10 +265,8 @@ def _shared(transactions: Transactions) -> _Opened | None:
 
 
 def _is_in_doubt(error: BaseException) -> bool:
-    """Whether the database may have committed although the commit ended with this error."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    return not isinstance(error, Exception)  # the task was cancelled under it: the loop is shutting down
+    """Whether the database may have committed although the commit ended with this error: if it has not answered."""
+    return not isinstance(error, DBAPIError) or error.connection_invalidated
 
 
 async def _quietly(ending: Coroutine[Any, Any, None]) -> None:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from sqlalchemy import bindparam, insert, literal, select, union_all, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import CommandContext
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.records import DuplicateOperation, LoggedKey, Recorded
-from fusion_cluster.database.schema import COMMANDS, OPERATIONS
-from fusion_cluster.errors import DatabaseUnavailable
+from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIONS
+from fusion_cluster.errors import DatabaseUnavailable, InvalidArgument
 
 if TYPE_CHECKING:
     from fusion_cluster.database.engines import Engines
@@ -39,8 +39,8 @@ class LogOptions:
 
     Attributes:
         period_s: how often it is read where nothing says that there is something new.
-        retention_s: how long entries stay in the log. A host that has not read it for longer takes everything that it
-            has for out of date.
+        retention_s: how long entries stay in the log; longer than any command takes. A host that has not read it for
+            longer takes everything that it has for out of date.
         command_retention_s: for how long a command's id is known: a retry after that is a new command.
         trim_period_s: how often what is older is removed.
         follows: whether hosts read the log at all. Without, what a process has committed right before it died is not
@@ -60,12 +60,14 @@ SETTLE_PAUSE_S: Final = 0.25
 
 _WRITE: Final = insert(OPERATIONS)
 _FIND: Final = union_all(
-    select(OPERATIONS.c.fingerprint, OPERATIONS.c.outcome, OPERATIONS.c["keys"]).where(
-        OPERATIONS.c.operation_id == bindparam("operation_id")
-    ),
-    select(COMMANDS.c.fingerprint, COMMANDS.c.outcome, literal(b"\x90")).where(
-        COMMANDS.c.command_id == bindparam("operation_id")
-    ),
+    select(
+        *(OPERATIONS.c.fingerprint, OPERATIONS.c.outcome, OPERATIONS.c["keys"]),
+        *(OPERATIONS.c.host, OPERATIONS.c.committed_at),
+    ).where(OPERATIONS.c.operation_id == bindparam("operation_id")),
+    select(
+        *(COMMANDS.c.fingerprint, COMMANDS.c.outcome, literal(b"\x90")),
+        *(literal(""), COMMANDS.c.committed_at),
+    ).where(COMMANDS.c.command_id == bindparam("operation_id")),
 )
 _RECORD: Final = tuple(
     update(table).where(column == bindparam("id_")).values(outcome=bindparam("outcome_"))
@@ -106,22 +108,26 @@ class OperationLog:
         command = operation.command
         if command is None and not keys and not operation.events:
             return
-        await _write(
+        outcome = operation.outcome
+        if outcome is None and command is not None:
+            outcome = command.outcome
+        await self._write(
             operation.session,
             operation_id=operation.id,
             command=command.name if command is not None else None,
             fingerprint=command.fingerprint if command is not None else None,
-            outcome=command.outcome if command is not None else None,
+            outcome=outcome,
             host=operation.peer_id,
             keys=keys,
         )
+        operation.is_logged = True
 
     async def write_command(self, context: CommandContext, outcome: bytes) -> None:
         """Record a command that had no operation, in a transaction of its own."""
         await self._prepare()
 
         async def record(connection: AsyncConnection) -> None:
-            await _write(
+            await self._write(
                 connection,
                 operation_id=context.command_id,
                 command=context.name,
@@ -137,8 +143,13 @@ class OperationLog:
         """What was committed under an id, as long as that is remembered.
 
         Raises:
+            InvalidArgument: the id cannot be stored.
             DatabaseUnavailable: the database cannot be reached.
         """
+        if len(operation_id) > MAX_ID_CHARACTERS or not _is_text(operation_id):
+            raise InvalidArgument(
+                f"a command id is a text of {MAX_ID_CHARACTERS} characters at most, without NUL", field="command_id"
+            )
         await self._prepare()
         try:
             async with self._engines().read_session() as session:
@@ -147,8 +158,8 @@ class OperationLog:
             raise DatabaseUnavailable(f"the database cannot be reached: {error}", retry_after_s=1.0) from error
         if row is None:
             return None
-        fingerprint, outcome, keys = row
-        return Recorded(operation_id, fingerprint, outcome, decode_keys(keys))
+        fingerprint, outcome, keys, host, committed_at = row
+        return Recorded(operation_id, fingerprint, outcome, decode_keys(keys), host, committed_at)
 
     async def record_outcome(self, operation_id: str, outcome: bytes) -> None:
         """Record what the command of a committed operation has ended with."""
@@ -187,7 +198,7 @@ class OperationLog:
                     await connection.begin()
                     if connection.dialect.name == "postgresql":
                         await connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-                    await _write(
+                    await self._write(
                         connection,
                         operation_id=operation_id,
                         command=None,
@@ -200,7 +211,7 @@ class OperationLog:
                     return False
             except DuplicateOperation:
                 return True
-            except (DBAPIError, OSError) as error:
+            except Exception as error:  # whatever it is, the next attempt may tell
                 logger.info("the fate of operation %s is not known yet: %s", operation_id, error)
             await asyncio.sleep(SETTLE_PAUSE_S)
         return None
@@ -213,27 +224,34 @@ class OperationLog:
             except Exception:  # they read the log by themselves, only later
                 logger.exception("a follower of the operation log could not be told of a commit")
 
+    async def _write(
+        self,
+        connection: AsyncConnection | AsyncSession,
+        *,
+        operation_id: str,
+        command: str | None,
+        fingerprint: bytes | None,
+        outcome: bytes | None,
+        host: str,
+        keys: list[LoggedKey],
+    ) -> None:
+        values = {
+            "operation_id": operation_id,
+            "command": command,
+            "fingerprint": fingerprint,
+            "outcome": outcome,
+            "host": host,
+            "committed_at": time.time(),
+            "keys": _ENCODER.encode(keys),
+        }
+        try:
+            await connection.execute(_WRITE, values)
+        except IntegrityError as error:
+            raise DuplicateOperation(f"an operation with the id {operation_id!r} is committed already", self) from error
 
-async def _write(
-    connection: AsyncConnection | AsyncSession,
-    *,
-    operation_id: str,
-    command: str | None,
-    fingerprint: bytes | None,
-    outcome: bytes | None,
-    host: str,
-    keys: list[LoggedKey],
-) -> None:
-    values = {
-        "operation_id": operation_id,
-        "command": command,
-        "fingerprint": fingerprint,
-        "outcome": outcome,
-        "host": host,
-        "committed_at": time.time(),
-        "keys": _ENCODER.encode(keys),
-    }
+
+def _is_text(operation_id: str) -> bool:
     try:
-        await connection.execute(_WRITE, values)
-    except IntegrityError as error:
-        raise DuplicateOperation(f"an operation with the id {operation_id!r} is committed already") from error
+        return b"\0" not in operation_id.encode()
+    except UnicodeEncodeError:
+        return False
