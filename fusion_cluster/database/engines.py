@@ -18,15 +18,15 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, PoolResetState
 
 from fusion_cluster.commands.completion import complete
+from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.preparation import Preparation
 from fusion_cluster.database.sessions import OperationSession, ReadSession
 from fusion_cluster.database.url import masked
-from fusion_cluster.errors import DatabaseUnavailable, UsageError
+from fusion_cluster.errors import UsageError
 
 _SQLITE_READERS = 4
 """Statements, each in a thread, that read one SQLite file at a time, in one process and loop."""
@@ -65,11 +65,10 @@ class Engines:
         """Begin a transaction; gives a session for it alone."""
         session = OperationSession(self.writing, finishes_calls=self.finishes_calls)
         try:
-            await session.connection()
-        except BaseException as error:
+            with reaching():
+                await session.connection()
+        except BaseException:
             await complete(session.close())
-            if isinstance(error, OSError | PoolTimeoutError):  # no driver's error: it could not even be reached
-                raise DatabaseUnavailable(f"the database cannot be reached: {error}", retry_after_s=1.0) from error
             raise
         return session
 

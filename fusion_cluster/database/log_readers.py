@@ -124,15 +124,22 @@ class SQLiteLogReader:
 class PostgreSQLLogReader:
     """Reads by snapshots (PostgreSQL's documentation, 9.28 "Transaction ID and Snapshot Information").
 
+    A server that has crashed gives numbers once more which it had given to transactions that were not committed, and a
+    standby that takes over does so with those that it had not heard of: what a snapshot says of a number is true of one
+    life of a server. A life is told by when the server was started, and since when it has counted what its background
+    writer does, which it begins anew when it has crashed.
+
     Args:
         engines: gives what to read with.
     """
 
-    _START: Final = text("SELECT CAST(pg_current_snapshot() AS text)")
+    _LIFE: Final = "CAST(pg_postmaster_start_time() AS text) || CAST(pg_stat_get_bgwriter_stat_reset_time() AS text)"
+    _START: Final = text(f"SELECT CAST(pg_current_snapshot() AS text), {_LIFE}")
     # The snapshot that the statement reports is the one in which it reads the entries. What is visible has a
     # transaction below the snapshot's end, unless it was restored from a dump of another server, which counted higher.
     _READ: Final = text(
-        "SELECT CAST(s.now AS text) AS snapshot, CAST(s.trimmed AS text) AS trimmed, o.operation_id, o.host, o.keys"
+        f"SELECT {_LIFE} AS life,"
+        " CAST(s.now AS text) AS snapshot, CAST(s.trimmed AS text) AS trimmed, o.operation_id, o.host, o.keys"
         " FROM (SELECT pg_current_snapshot() AS now, transaction_id AS trimmed FROM fusion_trimmed WHERE id = 1) s"
         " LEFT JOIN fusion_operations o ON o.transaction_id >= CAST(CAST(:xmin AS text) AS xid8)"
         " AND NOT pg_visible_in_snapshot(o.transaction_id, CAST(CAST(:snapshot AS text) AS pg_snapshot))"
@@ -143,10 +150,11 @@ class PostgreSQLLogReader:
     def __init__(self, engines: Callable[[], Engines]) -> None:
         self._engines = engines
         self._snapshot = ""
+        self._life = ""
 
     async def start(self) -> None:
         """Begin with what is not visible now."""
-        self._snapshot = (await _rows(self._engines(), self._START, {}))[0][0]
+        self._snapshot, self._life = (await _rows(self._engines(), self._START, {}))[0]
 
     async def read(self) -> Sequence[LogEntry] | None:
         """The entries that were not visible the last time."""
@@ -154,11 +162,14 @@ class PostgreSQLLogReader:
         rows = await _rows(
             self._engines(), self._READ, {"xmin": str(xmin), "snapshot": self._snapshot, "limit": MAX_ENTRIES + 1}
         )
-        self._snapshot = rows[0].snapshot
+        is_same_life = rows[0].life == self._life
+        self._snapshot, self._life = rows[0].snapshot, rows[0].life
         _, new_xmax = _bounds(self._snapshot)
         # A transaction that was trimmed is below the end, too: see above.
         is_behind = xmin <= int(rows[0].trimmed) < new_xmax
-        return None if is_behind or new_xmax < xmax or len(rows) > MAX_ENTRIES else _entries(rows)
+        if is_behind or not is_same_life or new_xmax < xmax or len(rows) > MAX_ENTRIES:
+            return None
+        return _entries(rows)
 
 
 def _bounds(snapshot: str) -> tuple[int, int]:

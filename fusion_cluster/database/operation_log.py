@@ -22,8 +22,9 @@ from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import CommandContext
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.records import DuplicateOperation, LoggedKey, Recorded
+from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIONS
-from fusion_cluster.errors import DatabaseUnavailable, InvalidArgument
+from fusion_cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from fusion_cluster.database.engines import Engines
@@ -151,11 +152,8 @@ class OperationLog:
                 f"a command id is a text of {MAX_ID_CHARACTERS} characters at most, without NUL", field="command_id"
             )
         await self._prepare()
-        try:
-            async with self._engines().read_session() as session:
-                row = (await session.execute(_FIND, {"operation_id": operation_id})).first()
-        except OSError as error:
-            raise DatabaseUnavailable(f"the database cannot be reached: {error}", retry_after_s=1.0) from error
+        async with self._engines().read_session() as session:
+            row = (await session.execute(_FIND, {"operation_id": operation_id})).first()
         if row is None:
             return None
         fingerprint, outcome, keys, host, committed_at = row
@@ -177,8 +175,15 @@ class OperationLog:
 
         async def run() -> T:
             engines = self._engines()
-            async with engines.writers, engines.writing.begin() as connection:
-                return await write(connection)
+            async with engines.writers:
+                connection = engines.writing.connect()
+                with reaching():
+                    await connection.start()
+                try:
+                    async with connection.begin():
+                        return await write(connection)
+                finally:
+                    await connection.close()
 
         return await complete(run())
 

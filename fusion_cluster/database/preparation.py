@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.migrations import NEWEST, find_revision, upgrade
-from fusion_cluster.errors import DatabaseUnavailable
 
 
 class Preparation:
@@ -43,11 +42,9 @@ class Preparation:
             await asyncio.wait((self._running,))
 
     async def _prepare(self) -> None:
-        try:
+        with reaching():
             if await find_revision(self._reading) != NEWEST:
                 await upgrade(self._writing)
-        except (OSError, PoolTimeoutError) as error:  # no driver's error: it could not even be reached
-            raise DatabaseUnavailable(f"the database cannot be reached: {error}", retry_after_s=1.0) from error
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         self._running = None

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult, As
 from sqlalchemy.orm import Session, SessionTransactionOrigin
 
 from fusion_cluster.commands.completion import complete
+from fusion_cluster.database.availability import reading
 from fusion_cluster.errors import UsageError
 
 T = TypeVar("T")
@@ -146,7 +147,8 @@ class ReadSession(_GuardedSession):
     async def _guard(self, call: Coroutine[Any, Any, T]) -> T:
         try:
             async with self._slots:
-                return await (complete(self._released(call)) if self._finishes_calls else self._released(call))
+                with reading():
+                    return await (complete(self._released(call)) if self._finishes_calls else self._released(call))
         finally:
             call.close()  # it has not begun when the wait for a slot was cancelled
 
