@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fusion_cluster.app import App
 from fusion_cluster.commands import command
-from fusion_cluster.database import Database
+from fusion_cluster.database import Database, LogOptions
+from fusion_cluster.database.database import DEFAULT_LOG_OPTIONS
 from fusion_cluster.graph import ComputeService, compute_method
 from fusion_cluster.host import LocalHost
 
@@ -100,11 +100,20 @@ class Stock(ComputeService):
 
 
 @asynccontextmanager
-async def shelves_host(folder: Path) -> AsyncIterator[LocalHost]:
-    """An app with these services on a fresh SQLite file, hosted locally; its graph is checked at the end."""
-    database = Database(f"sqlite:///{folder}/shelves.db")
+async def shelves_host(database_url: str, *, log: LogOptions = DEFAULT_LOG_OPTIONS) -> AsyncIterator[LocalHost]:
+    """An app with these services on a database, hosted locally; its graph is checked at the end."""
+    database = Database(database_url, log=log)
     await database.create_tables(Base.metadata)
     async with App("shelves", services=[Shelves, Stock], database=database).local() as host:
         yield host
         host.graph.validate()
     await database.dispose()
+
+
+@asynccontextmanager
+async def shelves_hosts(
+    database_url: str, count: int = 2, *, log: LogOptions = DEFAULT_LOG_OPTIONS
+) -> AsyncIterator[list[LocalHost]]:
+    """Several such hosts on one database, as if each were a process of its own: they have only the log in common."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(shelves_host(database_url, log=log)) for _ in range(count)]

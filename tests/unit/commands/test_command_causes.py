@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,8 @@ from fusion_cluster.errors import InvalidArgument, UnknownMethod
 from fusion_cluster.graph import Cause, ComputeService, Explanation, compute_method
 from fusion_cluster.host import LocalHost
 from tests.shelves import ShelfRow, Shelves, Stock, shelves_host
+
+pytest_plugins = ["tests.databases"]
 
 
 class Boxes(ComputeService):
@@ -77,8 +78,8 @@ def boxes(host: LocalHost) -> Boxes:
 
 
 @pytest.fixture
-async def shelves(tmp_path: Path) -> AsyncIterator[LocalHost]:
-    async with shelves_host(tmp_path) as host:
+async def shelves(database_url: str) -> AsyncIterator[LocalHost]:
+    async with shelves_host(database_url) as host:
         yield host
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from pathlib import Path
 from typing import Any, assert_type
 
 import pytest
@@ -16,10 +15,12 @@ from fusion_cluster.host import LocalHost
 from tests.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host
 from tests.waiting import until
 
+pytest_plugins = ["tests.databases"]
+
 
 @pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[LocalHost]:
-    async with shelves_host(tmp_path) as host:
+async def host(database_url: str) -> AsyncIterator[LocalHost]:
+    async with shelves_host(database_url) as host:
         yield host
 
 
@@ -112,7 +113,7 @@ async def test_a_command_called_by_a_compute_method_is_a_usage_error(host: Local
     assert await shelves.amount(1) == 0
 
 
-async def test_a_task_that_outlives_the_computation_that_started_it_may_call_commands(tmp_path: Path) -> None:
+async def test_a_task_that_outlives_the_computation_that_started_it_may_call_commands(database_url: str) -> None:
     started: list[asyncio.Task[str]] = []
     may_go = asyncio.Event()
 
@@ -130,7 +131,7 @@ async def test_a_task_that_outlives_the_computation_that_started_it_may_call_com
 
     Late.__annotations__["shelves"] = Shelves
     async with (
-        shelves_host(tmp_path) as other,
+        shelves_host(database_url) as other,
         App("late", [Shelves, Late], database=other.app.database).local() as host,
     ):
         await host.service(Late).start()
@@ -435,7 +436,7 @@ async def test_no_task_or_context_is_left_behind(host: LocalHost, shelves: Shelv
     gc.collect()
 
 
-async def test_a_compute_method_cannot_change_data_under_isolated_either(tmp_path: Path) -> None:
+async def test_a_compute_method_cannot_change_data_under_isolated_either(database_url: str) -> None:
     class Meddling(ComputeService):
         shelves: Shelves
 
@@ -451,7 +452,7 @@ async def test_a_compute_method_cannot_change_data_under_isolated_either(tmp_pat
                     pass
 
     async with (
-        shelves_host(tmp_path) as shelves,
+        shelves_host(database_url) as shelves,
         App("m", [Shelves, Meddling], database=shelves.app.database).local() as host,
     ):
         meddling = host.service(Meddling)
