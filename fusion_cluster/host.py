@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import secrets
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -29,12 +28,11 @@ from fusion_cluster.commands import (
     running_command,
 )
 from fusion_cluster.commands.events.dispatcher import Dispatcher
-from fusion_cluster.commands.events.subscriptions import subscriptions_of
 from fusion_cluster.database.applied_operations import AppliedOperations
-from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.log_follower import LogFollower
 from fusion_cluster.database.log_readers import LogEntry
 from fusion_cluster.database.operation_log import OperationLog
+from fusion_cluster.delivery import new_dispatcher
 from fusion_cluster.errors import UnknownMethod, UsageError
 from fusion_cluster.graph import (
     DEFAULT_HISTORY,
@@ -57,7 +55,6 @@ from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
     from fusion_cluster.app import App
-    from fusion_cluster.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -287,7 +284,7 @@ class Host(ABC):
             self.follower = LogFollower(database, on_entries=self.apply_entries, on_missed=self.invalidate_all)
             await self.follower.start()
         if self.event_handlers:
-            self.dispatcher = self._new_dispatcher(database)
+            self.dispatcher = new_dispatcher(self, database)
             await self.dispatcher.start()
 
     async def close(self) -> None:
@@ -306,17 +303,6 @@ class Host(ABC):
     def owned_slots(self) -> bytes | None:
         """A byte for each slot, 1 where it is owned here now; None: all are."""
         return None
-
-    def _new_dispatcher(self, database: Database) -> Dispatcher:
-        options, subscriptions = self.app.event_options, subscriptions_of(self.event_handlers)
-        me = f"{self.peer_id}/{secrets.token_hex(4)}"
-        return Dispatcher(
-            EventClaims(database, me=me, types=subscriptions, clock=time.time, claim_s=options.claim_s),
-            subscriptions,
-            deliver=lambda handler, event, event_id: run_command(handler, (event,), event_id, host=self),
-            owned=self.owned_slots,
-            options=options,
-        )
 
     # -- wiring ----------------------------------------------------------------------
     def _create(self, service: type[ComputeService], runs_bodies: bool) -> ComputeService:

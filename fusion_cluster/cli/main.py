@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import grpc
 import typer
 
-from fusion_cluster.cli import describe, execute, reads, serve, status, upgrade_database
+from fusion_cluster.cli import describe, events, execute, reads, serve, status, upgrade_database
 from fusion_cluster.errors import CircularDependencyError, FusionError, PermissionDenied, UsageError
 
 OK, FAILED, MISUSED = 0, 1, 2
@@ -32,6 +32,7 @@ app.command("watch", context_settings=reads.CONTEXT)(reads.watch)
 app.command("execute", context_settings=reads.CONTEXT)(execute.execute)
 app.command("describe")(describe.describe)
 app.command("upgrade-database")(upgrade_database.upgrade_database)
+app.add_typer(events.events, name="events")  # list, retry, discard
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

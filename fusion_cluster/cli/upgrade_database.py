@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated
-
 import typer
-from sqlalchemy.exc import DBAPIError
 
-from fusion_cluster.app import import_app
-from fusion_cluster.database import Database
+from fusion_cluster.cli.databases import DatabaseName, named_database, run_with
 from fusion_cluster.database.migrations import Upgrade, upgrade
-from fusion_cluster.errors import DatabaseUnavailable, UsageError
 
 
-def upgrade_database(
-    database: Annotated[
-        str,
-        typer.Argument(
-            help="The app whose database it is, as module:attribute, or the database's URL.",
-            metavar="APP|URL",
-            show_default=False,
-        ),
-    ],
-) -> None:
+def upgrade_database(database: DatabaseName) -> None:
     """Make or upgrade the library's tables, fusion_...: fusion-cluster upgrade-database shop:app.
 
     Shards do so when they start, if their role may. The app's own tables are left alone.
     """
-    meant = _database(database)
-    done = asyncio.run(_upgraded(meant))
+    meant = named_database(database)
+    done = run_with(meant, lambda meant: upgrade(meant.engines().writing))
     typer.echo(f"{meant.url}: {_told(done)}")
-
-
-def _database(name: str) -> Database:
-    if "://" in name:
-        return Database(name)
-    found = import_app(name).database
-    if found is None:
-        raise UsageError(f"the app {name!r} has no database", field="app")
-    return found
-
-
-async def _upgraded(database: Database) -> Upgrade:
-    try:
-        return await upgrade(database.engines().writing)
-    except (OSError, DBAPIError) as error:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        raise DatabaseUnavailable(f"{database.url}: {reason}") from error
-    finally:
-        await database.dispose()
 
 
 def _told(done: Upgrade) -> str:

@@ -21,6 +21,7 @@ GUIDES = {
     + "</pre>\n\n<pre>"
     + "\n".join(f"{euros * 1.1:.2f} USD" for euros in range(1, 10))
     + "</pre>\n1.10 True\n",
+    "events.md": "20\nOrderPlaced bob 3 Mails.on_order: ConnectionError: the mail server is down\nmail for bob\n10\n",
     "middleware.md": "→ Products.total(1, 3)\n→ Products.price(1)\n← 10\n← 30\n→ Products.set_price(1, 11)\n← None\n"
     "Products.price 1 0 True\nProducts.total 5 0 True\n"
     "Products.price in Products.total\nProducts.total in GET /carts/c1\nGET /carts/c1 in nothing\n"

@@ -33,7 +33,7 @@ def test_a_mistyped_option_is_no_argument() -> None:
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("serve", "status", "call", "watch", "execute", "describe", "upgrade-database"):
+    for name in ("serve", "status", "call", "watch", "execute", "describe", "upgrade-database", "events"):
         assert run([name, "--help"]) == OK
         assert name in capsys.readouterr().out
 

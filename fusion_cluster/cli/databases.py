@@ -1,0 +1,58 @@
+"""What the commands that work on a database have in common: which one is meant, and what is said when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from fusion_cluster.app import import_app
+from fusion_cluster.database import Database
+from fusion_cluster.errors import DatabaseUnavailable, UsageError
+
+T = TypeVar("T")
+
+DatabaseName = Annotated[
+    str,
+    typer.Argument(
+        help="The app whose database it is, as module:attribute, or the database's URL.",
+        metavar="APP|URL",
+        show_default=False,
+    ),
+]
+
+
+def named_database(name: str) -> Database:
+    """The database of an app, or the one with a URL.
+
+    Raises:
+        UsageError: there is no such app, or it has no database.
+    """
+    if "://" in name:
+        return Database(name)
+    found = import_app(name).database
+    if found is None:
+        raise UsageError(f"the app {name!r} has no database", field="app")
+    return found
+
+
+def run_with(database: Database, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Do something with a database, in an event loop made for it.
+
+    Raises:
+        DatabaseUnavailable: it could not be reached, or would not do it.
+    """
+
+    async def run() -> T:
+        try:
+            return await work(database)
+        except (OSError, DBAPIError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise DatabaseUnavailable(f"{database.url}: {reason}") from error
+        finally:
+            await database.dispose()
+
+    return asyncio.run(run())
