@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
@@ -203,7 +204,7 @@ async def test_a_connection_that_cannot_be_had_costs_the_period_and_one_warning(
 async def test_a_driver_that_fails_while_it_begins_to_listen_ends_nothing(
     postgresql: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import asyncpg
+    asyncpg = importlib.import_module("asyncpg")  # which has no types
 
     async def fail(*_: object) -> None:
         raise asyncpg.InterfaceError("connection is closed")
