@@ -130,3 +130,13 @@ def test_every_decision_says_what_was_decided_and_what_was_rejected() -> None:
         text = path.read_text()
         missing = [part for part in ("## Context", "## Decision", "## Rejected") if part not in text]
         assert not missing, path.name
+
+
+def test_every_row_of_the_failure_matrix_names_a_test_that_there_is() -> None:
+    rows = (ROOT / "docs" / "operations.md").read_text().partition("## The failure matrix")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(test_\w+)`", rows))
+    there_are = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert named
+    assert not named - there_are
