@@ -1,50 +1,21 @@
-"""One of the two cores of the graph, driven by the steps of a script; what can be seen of it, in terms of both."""
+"""One of the two cores of the graph: what can be seen of it, in terms of both."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final
 
-from fusion_cluster.graph.arguments import TypedArguments
-from fusion_cluster.graph.pure.states import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED
+from fusion_cluster.graph.pure.history import MAX_SEARCHED
+from fusion_cluster.graph.pure.registry import EVICTABLE
+from fusion_cluster.graph.pure.states import CONSISTENT, INVALIDATED
 
 FIRST_VERSION: Final = 2**64 - 4
 """So that versions begin anew soon."""
 
-
-class Colliding:
-    """Keys that are all of one hash."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __hash__(self) -> int:
-        return 1
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Colliding) and self.name == other.name
-
-
-def keys() -> list[Hashable]:
-    """Return what nodes are looked up by: equal ones, ones of equal hashes, the same ones as other objects."""
-    return [
-        *range(-3, 12),
-        *(float(number) for number in range(3)),
-        *(True, 2**61 - 1, 2**61, 2**64, 10**30, -(2**61)),
-        *(None, "a", "b", "ab", "".join(["a", "b"]), "é", "日本", "\U0001f600", b"ab", (1, 2), frozenset({1})),
-        *(Colliding(name) for name in "pqpr"),
-    ]
-
-
-def tuples() -> list[tuple[Hashable, ...]]:
-    some = keys()
-    return [
-        (),
-        *((key,) for key in some),
-        *zip(some, some[3:], strict=False),
-        *zip(some, some[1:], some[2:], strict=False),
-    ]
+UNTOLD: Final = "not told apart"
+"""Stands for what hangs on the order in which one invalidation has marked its nodes."""
 
 
 class Refused(Exception):
@@ -69,13 +40,14 @@ class Twin:
         chooses_itself: tells whether victims are those that the core chooses; if not they are the oldest by label.
 
     Attributes:
-        forgets: events are forgotten so soon that which ones are hangs on their order within one step.
         nodes: all nodes that anybody has seen, by label; None where it was forgotten.
+        may_hands_differ: where the hand of the evictable nodes stands hangs on the order of an invalidation.
+        orders: the evictable nodes in order, whenever one was about to be evicted in the last step after another has
+            set several free.
     """
 
     def __init__(self, core: Any, max_nodes: int, history: int, chooses_itself: Callable[[], bool]) -> None:
         self.core = core
-        self.forgets = history < 1000
         self.registry = core.Registry(max_nodes, history, FIRST_VERSION)
         self.registry.on_full = self._make_room
         self.tables = [
@@ -91,8 +63,15 @@ class Twin:
         self.nodes: list[Any] = []
         self.labels: dict[int, int] = {}
         self.refuses = False
+        self.may_hands_differ = False
+        self.orders: list[list[int | None]] = []
         self._chooses_itself = chooses_itself
+        self._has_hand = False
+        self._has_freed_several = False
+        self._searched = min(history, MAX_SEARCHED)
         self._seen_events = 0
+        self._outdated: set[int] = set()
+        self._invalidations: dict[tuple[int, int], tuple[Any, int, int]] = {}
 
     # -- what the core asks for ----------------------------------------------------------------------------------------
     def _make_room(self) -> None:
@@ -100,13 +79,61 @@ class Twin:
             self.refuses = False
             raise Refused
         while self.registry.size >= self.registry.max_nodes:
-            victim = self.registry.victim() if self._chooses_itself() else self.oldest()
-            self.core.mark(victim, "evicted")
+            if self._has_freed_several and self._chooses_itself():
+                self.orders.append([self.labels.get(id(node)) for node in self.registry.queues()[EVICTABLE]])
+            chooses_itself = self._chooses_itself() and not self.may_hands_differ
+            self.mark(self.victim() if chooses_itself else self.oldest(), "evicted")
 
     def outdate_user(self, user: Any, used: Any) -> None:
-        history = used.table.registry.history
-        _, cause = history.invalidation_of(used) or (-1, "forgotten")
-        self.core.mark(user, cause)
+        self.mark(user, self.cause_of(used) or "forgotten")
+
+    # -- invalidations -------------------------------------------------------------------------------------------------
+    def victim(self, *, is_heaviest: bool = False) -> Any:
+        """Let the core choose the next victim: its hand stays there."""
+        node = self.registry.heaviest_victim() if is_heaviest else self.registry.victim()
+        self._has_hand = True
+        return node
+
+    def mark(self, node: Any, cause: str) -> Any:
+        """Invalidate a node, and note what the order of marking may have done to that of eviction."""
+        evictable, *others = self.registry.queues()
+        count = self.registry.invalidations
+        touched = self.core.mark(node, cause)
+        queues = self.registry.queues()
+        freed = set(map(id, queues[EVICTABLE])).intersection(map(id, chain(*others)))
+        if len(freed) > 1:
+            self._has_freed_several = True
+        is_newest_gone = bool(evictable) and id(evictable[-1]) not in map(id, chain(*queues))
+        if self._has_hand and is_newest_gone and freed and self.registry.invalidations > count + 1:
+            self.may_hands_differ = True
+        return touched
+
+    # -- the history ---------------------------------------------------------------------------------------------------
+    def cause_of(self, node: Any) -> Any:
+        """Return by what the key of a node was invalidated last, None if that never was or is forgotten.
+
+        `UNTOLD` if some of the events of the step that has done it are forgotten, or too old to be looked at, and some
+        are not: which ones hangs on their order.
+        """
+        event = self.registry.history.invalidation_of(node)
+        _, first, end = self._invalidations.get(_place(node), (None, 0, 0))
+        if first < self._seen_events - self._searched < end:
+            return UNTOLD
+        return None if event is None else event[1]
+
+    def clear_history(self) -> None:
+        """Forget all events."""
+        self.registry.history.clear()
+        self._invalidations.clear()
+
+    def end_step(self, first: int) -> None:
+        """Note which events a step has made, the first of them by its number, if it has made nodes out of date."""
+        self._has_freed_several = False
+        self.orders.clear()
+        for label, node in enumerate(self.nodes):
+            if node is not None and node._state > CONSISTENT and label not in self._outdated:
+                self._outdated.add(label)
+                self._invalidations[_place(node)] = node.table_key, first, self._seen_events
 
     # -- nodes by label ------------------------------------------------------------------------------------------------
     def label(self, node: Any) -> int | None:
@@ -176,202 +203,13 @@ class Twin:
             (kind, function.name, repr(key), version, via == -1, cause)
             for _, kind, function, key, version, via, cause, *_ in events
         )
-        self._seen_events = numbers[-1] + 1 if numbers else self._seen_events
+        first, self._seen_events = self._seen_events, numbers[-1] + 1 if numbers else self._seen_events
+        self.end_step(first)
         return self._seen_events, said
 
     def _known(self, node: Any) -> int:
         return self.labels[id(node)]
 
 
-# -- the steps of a script ---------------------------------------------------------------------------------------------
-ALL_KEYS: Final = (keys(), tuples(), [TypedArguments(key) for key in tuples()], keys())
-
-Step = Callable[[Twin, int, int], Any]
-
-
-def _node(twin: Twin, number: int, *states: int) -> Any:
-    """Return a node in one of the states, or None."""
-    nodes = [node for node in twin.nodes if node is not None and node._state in states]
-    return nodes[number % len(nodes)] if nodes else None
-
-
-def lookup(twin: Twin, which: int, key: int) -> Any:
-    table = which % 4
-    return twin.label(twin.tables[table].lookup(ALL_KEYS[table][key % len(ALL_KEYS[table])]))
-
-
-def hit(twin: Twin, which: int, key: int) -> Any:
-    table = which % 4
-    known = keys() if table in (0, 3) else tuples()  # other objects than those that nodes were made with
-    return twin.label(twin.tables[table].hit(known[key % len(known)]))
-
-
-def hit_unhashable(twin: Twin, which: int, key: int) -> Any:
-    return twin.tables[which % 4].hit([key] if which % 4 in (0, 3) else ([key],))
-
-
-def enter(twin: Twin, which: int, key: int) -> Any:
-    table = which % 4
-    node = twin.core.Node(twin.tables[table], ALL_KEYS[table][key % len(ALL_KEYS[table])])
-    return twin.label(twin.tables[table].enter(node))
-
-
-def begin(twin: Twin, number: int, _: int) -> None:
-    node = _node(twin, number, COMPUTING)
-    if node is not None:
-        node._computation = "computation"
-
-
-def succeed(twin: Twin, number: int, value: int) -> Any:
-    node = _node(twin, number, COMPUTING, COMPUTING, OUTDATED, CONSISTENT)
-    return None if node is None else twin.registry.succeed(node, value)
-
-
-def fail(twin: Twin, number: int, error: int) -> None:
-    node = _node(twin, number, COMPUTING)
-    if node is not None:
-        node._failure = f"error {error}"
-        node._computation = None
-        node.version = twin.registry.next_version()
-        node._state = CONSISTENT
-        twin.registry.completed(node, "KeyError")
-
-
-def end_outdated(twin: Twin, number: int, value: int) -> None:
-    node = _node(twin, number, OUTDATED)
-    if node is not None:
-        node._computation = None
-        node._value = value
-        node._state = INVALIDATED
-
-
-def link(twin: Twin, number: int, other: int) -> Any:
-    dependent, node = _node(twin, number, COMPUTING), _node(twin, other, COMPUTING, CONSISTENT)
-    return None if dependent is None or dependent is node else twin.core.link(dependent, node)
-
-
-def unlink(twin: Twin, number: int, other: int) -> None:
-    dependent, node = _node(twin, number, COMPUTING, CONSISTENT), _node(twin, other, COMPUTING, CONSISTENT)
-    if dependent is not None:
-        twin.core.unlink(dependent, node)
-
-
-def unlink_one(twin: Twin, number: int, other: int) -> None:
-    dependent = _node(twin, number, COMPUTING, CONSISTENT)
-    if dependent is not None:
-        dependencies = sorted(twin.core.dependencies_of(dependent), key=lambda node: twin.labels[id(node)])
-        if dependencies:
-            twin.core.unlink(dependent, dependencies[other % len(dependencies)])
-
-
-def capture(twin: Twin, number: int, other: int) -> None:
-    states = (COMPUTING, CONSISTENT, OUTDATED, INVALIDATED)
-    dependent, node = _node(twin, number, COMPUTING, *states), _node(twin, other, *states)
-    if dependent is not None:
-        twin.core.capture(dependent, node)
-
-
-def mark(twin: Twin, number: int, cause: int) -> Any:
-    node = _node(twin, number, COMPUTING, CONSISTENT, *([INVALIDATED] if cause > 35 else []))
-    touched = None if node is None else twin.core.mark(node, f"cause {cause % 3}")
-    return None if touched is None else [sorted(twin.labels[id(node)] for node in nodes) for nodes in touched]
-
-
-def observe(twin: Twin, number: int, other: int) -> None:
-    node = _node(twin, number, COMPUTING, CONSISTENT)
-    if node is not None:
-        node._observers = None if node._observers is not None else f"observer {other}"
-        twin.registry.loosened(node)
-
-
-def set_timer(twin: Twin, number: int, other: int) -> None:
-    node = _node(twin, number, CONSISTENT)
-    if node is not None:
-        node._expiry = "timer" if other % 4 else None
-
-
-def weigh(twin: Twin, number: int, weight: int) -> None:
-    node = _node(twin, number, COMPUTING, CONSISTENT)
-    if node is not None:
-        twin.registry.weigh(node, 100 * weight)
-
-
-def page_out(twin: Twin, number: int, _: int) -> None:
-    node = _node(twin, number, CONSISTENT)
-    if node is not None and hasattr(node, "_value"):
-        twin.registry.page_out(node)
-
-
-def page_in(twin: Twin, number: int, value: int) -> None:
-    paged_out = [node for node in twin.nodes if node is not None and node._is_paged_out and node._state == CONSISTENT]
-    if paged_out:
-        twin.registry.page_in(paged_out[number % len(paged_out)], value)
-
-
-def retain(twin: Twin, number: int, _: int) -> None:
-    node = _node(twin, number, COMPUTING, CONSISTENT)
-    if node is not None:
-        twin.registry.retain(node)
-
-
-def release(twin: Twin, number: int, _: int) -> None:
-    retained = [node for node in twin.nodes if node is not None and node._is_retained]
-    if retained:
-        twin.registry.release(retained[number % len(retained)])
-
-
-def forget(twin: Twin, number: int, _: int) -> None:
-    if twin.nodes:
-        twin.forget(number % len(twin.nodes))
-
-
-def bound(twin: Twin, max_nodes: int, _: int) -> None:
-    twin.registry.max_nodes = 1 + max_nodes
-
-
-def refuse(twin: Twin, _: int, __: int) -> None:
-    twin.refuses = True
-
-
-def clear_history(twin: Twin, _: int, __: int) -> None:
-    twin.registry.history.clear()
-
-
-def last_invalidation(twin: Twin, number: int, _: int) -> Any:
-    node = _node(twin, number, COMPUTING, CONSISTENT, INVALIDATED)
-    event = None if node is None or twin.forgets else twin.registry.history.invalidation_of(node)
-    return None if event is None else event[1]
-
-
-def net(twin: Twin, used: int, users: int) -> Any:
-    """Link many with many, twice: beyond the number of edges that are searched one by one."""
-    room = twin.registry.max_nodes
-    twin.registry.max_nodes = 1000
-    table = twin.tables[0]
-    below = [table.lookup(f"used {number}") for number in range(used)]
-    above = [table.lookup(f"user {number}") for number in range(users)]
-    labels = [twin.label(node) for node in (*below, *above)]
-    added = [
-        twin.core.link(user, node) for _ in range(2) for user in above if user._state == COMPUTING for node in below
-    ]
-    twin.registry.max_nodes = room
-    return labels, added
-
-
-def victim(twin: Twin, _: int, __: int) -> Any:
-    return twin.label(twin.registry.victim())
-
-
-def heaviest_victim(twin: Twin, _: int, __: int) -> Any:
-    return twin.label(twin.registry.heaviest_victim())
-
-
-def evict(twin: Twin, _: int, __: int) -> Any:
-    node = twin.registry.victim()
-    if node is not None:
-        twin.core.mark(node, "evicted")
-    return twin.label(node)
-
-
-CHOOSING: Final[tuple[Step, ...]] = (victim, heaviest_victim, evict)
-"""Steps whose effect hangs on the order of the queues."""
+def _place(node: Any) -> tuple[int, int]:
+    return id(node.table), id(node.table_key)
