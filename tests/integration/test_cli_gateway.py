@@ -8,10 +8,12 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from tests.gateways import Served, serving_locally
+from tests.processes import running
 from tests.shelf import Stock, app, fresh_stock
 
 
@@ -26,14 +28,14 @@ async def served(stock: Stock) -> AsyncIterator[Served]:
         yield served
 
 
-async def start(served: Served, *words: str) -> Process:
+def started(served: Served, *words: str) -> AbstractAsyncContextManager[Process]:
     command = [sys.executable, "-m", "fusion_cluster.cli", *words, "--address", served.gateway.address]
-    return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    return running(*command, stdout=PIPE, stderr=PIPE)
 
 
 async def cli(served: Served, *words: str) -> tuple[int | None, str, str]:
-    process = await start(served, *words)
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    async with started(served, *words) as process:
+        out, err = await asyncio.wait_for(process.communicate(), 30)
     assert "Traceback" not in err.decode()
     return process.returncode, out.decode(), err.decode()
 
@@ -76,12 +78,12 @@ async def test_errors_are_one_line_and_an_exit_code(served: Served) -> None:
 
 
 async def test_watch_prints_each_change_until_ctrl_c(served: Served) -> None:
-    process = await start(served, "watch", "Shelf.count", "nut", "--json")
-    assert json.loads(await line(process))["value"] == 0
-    await served.execute("Shelf.put", "nut", 5)
-    assert json.loads(await line(process))["value"] == 5
-    process.send_signal(signal.SIGINT)
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    async with started(served, "watch", "Shelf.count", "nut", "--json") as process:
+        assert json.loads(await line(process))["value"] == 0
+        await served.execute("Shelf.put", "nut", 5)
+        assert json.loads(await line(process))["value"] == 5
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, out, err) == (0, b"", b"")
 
 

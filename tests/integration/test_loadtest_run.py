@@ -11,6 +11,7 @@ import pytest
 
 from fusion_cluster import App, ComputeService, command, compute_method
 from tests.gateways import serving_locally
+from tests.processes import running
 
 FLIGHTS = 200
 PLANNED = 600
@@ -80,15 +81,9 @@ async def run_load(app: App, folder: Path) -> tuple[int | None, str]:
     """The exit code and the output of a run of two seconds."""
     async with serving_locally(app) as served:
         options = ("--address", served.gateway.address, "--seconds", "2", "--users", "6", "--rate", "20")
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "loadtest", *options), cwd=folder, stdout=-1, stderr=asyncio.subprocess.STDOUT
-        )
-        try:
+        command = (sys.executable, "-m", "loadtest", *options)
+        async with running(*command, cwd=folder, stdout=-1, stderr=asyncio.subprocess.STDOUT) as process:
             output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
         return process.returncode, output.decode()
 
 
@@ -110,9 +105,8 @@ async def test_a_read_that_does_not_give_what_was_written_fails_the_run(tmp_path
 
 @pytest.mark.parametrize("wrong", [["--seconds", "0"], ["--seconds", "soon"], ["--users", "-1"]])
 async def test_wrong_options_are_refused(wrong: list[str], tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loadtest", *wrong), cwd=tmp_path, stdout=-1, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    command = (sys.executable, "-m", "loadtest", *wrong)
+    async with running(*command, cwd=tmp_path, stdout=-1, stderr=asyncio.subprocess.STDOUT) as process:
+        output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
     assert process.returncode == 2
     assert wrong[0] in output.decode()

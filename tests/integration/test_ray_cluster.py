@@ -18,6 +18,7 @@ from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
 from fusion_shards.configuration import MemberStatus
 from fusion_shards.launch import LaunchedApp, attach, launch
 from tests.ledger import DATABASE_VARIABLE, Accounts, Base, Totals, app, new_app
+from tests.processes import running
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -137,13 +138,9 @@ async def test_joining_an_app_that_does_not_run_says_what_runs(ledger: LaunchedA
 
 async def test_the_command_line_shows_the_status_and_reads(ledger: LaunchedApp, ray_cluster: str) -> None:
     async def run(*words: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("fusion-cluster")),
-            *words,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        program = str(Path(sys.executable).with_name("fusion-cluster"))
+        async with running(program, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            out, err = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, err.decode()
         return out.decode()
 
