@@ -32,6 +32,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        # A timer is due when the clock is this close to it: more than what floats tell apart after some years.
+        self._clock_resolution = 1e-7
 
     def time(self) -> float:
         return self._jumping.now_s

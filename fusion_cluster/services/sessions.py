@@ -1,0 +1,346 @@
+"""Who is signed in in which client session, and who is present.
+
+A *client session* is what one client (a browser, an app on a phone) has with the app for as long as it keeps a secret
+id. It has a row while somebody is signed in in it, and none else. A user is *present* while one of their client
+sessions was heard of within the last minute.
+
+Presence costs little because it is written seldom: `touch` asks the graph when the session was seen last, which is a
+hit, and writes only when that was some time ago; and because a user who stays present invalidates nothing but that
+time of their session.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final
+
+import msgspec
+from sqlalchemy import Select, delete, func, select, update
+
+from fusion_cluster.commands import command
+from fusion_cluster.database import Database
+from fusion_cluster.database.schema import MAX_ID_CHARACTERS, SESSIONS
+from fusion_cluster.database.upsert import upsert
+from fusion_cluster.errors import InvalidArgument
+from fusion_cluster.graph import ComputeService, compute_method, expire_at
+from fusion_cluster.services.checks import require_count, require_seconds, require_text
+
+MIN_SESSION_ID_CHARACTERS: Final = 32
+"""As many as 128 random bits have in hexadecimal digits. Nobody guesses those; of what they are is up to the app."""
+
+MAX_DETAILS_BYTES: Final = 4096
+MAX_AT_ONCE: Final = 1000
+"""The most users that one page has, and the most sessions that one command ends."""
+
+CLOCK_TOLERANCE_S: Final = 5.0
+"""By how much the clocks of two hosts may differ, and how long a commit may take, close to the end of a presence."""
+
+_COLUMNS: Final = SESSIONS.c
+_encode_details: Final = msgspec.json.Encoder().encode
+_decode_details: Final = msgspec.json.Decoder(dict[str, str]).decode
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """That somebody is signed in.
+
+    Attributes:
+        session_id: in which client session. Who knows it can act in it: show it to nobody but its client.
+        user_id: who.
+        signed_in_at: since when.
+        details: what `sign_in` was told.
+    """
+
+    session_id: str
+    user_id: str
+    signed_in_at: datetime
+    details: dict[str, str]
+
+
+def new_session_id() -> str:
+    """An id for a client session that nobody can guess: 256 random bits in 43 characters that may stand in a cookie."""
+    return secrets.token_urlsafe(32)
+
+
+class Sessions(ComputeService):
+    """Sign-ins by client session and by user, and presence.
+
+    It is for the code of an app, which has checked who somebody is before it says `sign_in`. Where clients from outside
+    reach services by themselves, let them call none of its commands: see the middleware `Authorization`.
+
+    Attributes:
+        presence_timeout_s: for how long a user is present after one of their sessions was heard of.
+        touch_interval_s: how often a session that is heard of all the time is noted; much less than the time-out.
+    """
+
+    database: Database
+
+    presence_timeout_s: ClassVar[float] = 60.0
+    touch_interval_s: ClassVar[float] = 20.0
+
+    # -- who is signed in ----------------------------------------------------------------------------------------------
+    @compute_method
+    async def get(self, session_id: str) -> SignIn | None:
+        """The sign-in in a client session; None: nobody is signed in there.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a client session.
+        """
+        _require_session(session_id)
+        row = await self.database.loader(SESSIONS).load(session_id)  # with all that are asked for now, one query
+        if row is None:
+            return None
+        return _sign_in(row["session_id"], row["user_id"], row["signed_in_at"], row["details"])
+
+    @compute_method
+    async def user_of(self, session_id: str) -> str | None:
+        """Who is signed in in a client session, if anybody is.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a client session.
+        """
+        sign_in = await self.get(session_id)
+        return None if sign_in is None else sign_in.user_id
+
+    @compute_method
+    async def sessions_of(self, user_id: str) -> tuple[SignIn, ...]:
+        """The sign-ins of a user in all their client sessions, the oldest first.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a user.
+        """
+        _require_user(user_id)
+        of_user = select(SESSIONS).where(_COLUMNS.user_id == user_id)
+        async with self.database.session() as session:
+            rows = await session.execute(of_user.order_by(_COLUMNS.signed_in_at, _COLUMNS.session_id))
+            return tuple(_sign_in(row.session_id, row.user_id, row.signed_in_at, row.details) for row in rows)
+
+    @command
+    async def sign_in(self, session_id: str, user_id: str, details: dict[str, str] | None = None) -> None:
+        """Sign somebody in in a client session, in the place of whoever is; they are present now.
+
+        Args:
+            session_id: secret, 32 to 300 characters that nobody can guess: see `new_session_id`. Take a new one for
+                each sign-in, and never one that the client has chosen.
+            user_id: who: 1 to 300 characters.
+            details: what is to be known of it, such as the device and the address; up to 4 KiB.
+
+        Raises:
+            InvalidArgument: the id, the user or the details cannot be.
+        """
+        _require_session(session_id)
+        _require_user(user_id)
+        encoded = _encode_details(_checked_details(details))
+        async with self.database.operation() as operation:
+            found = select(_COLUMNS.user_id).where(_COLUMNS.session_id == session_id).with_for_update()
+            previous_user = await operation.session.scalar(found)
+            now_s = time.time()
+            row = {"session_id": session_id, "user_id": user_id, "details": encoded, "signed_in_at": now_s}
+            await operation.session.execute(
+                upsert(operation.session, SESSIONS, "session_id"), {**row, "seen_at": now_s}
+            )
+            self._invalidate(session_id, user_id)
+            if previous_user not in (None, user_id):
+                self._invalidate(session_id, previous_user)
+
+    @command
+    async def sign_out(self, session_id: str) -> bool:
+        """End the sign-in in a client session; returns whether there was one.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a client session.
+        """
+        _require_session(session_id)
+        async with self.database.operation() as operation:
+            ended = delete(SESSIONS).where(_COLUMNS.session_id == session_id).returning(_COLUMNS.user_id)
+            user_id = (await operation.session.execute(ended)).scalar_one_or_none()
+            if user_id is not None:
+                self._invalidate(session_id, user_id)
+            return operation.result(user_id is not None)
+
+    @command
+    async def sign_out_everywhere(self, user_id: str) -> int:
+        """End all sign-ins of a user; returns how many there were.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a user.
+        """
+        _require_user(user_id)
+        async with self.database.operation() as operation:
+            ended = delete(SESSIONS).where(_COLUMNS.user_id == user_id).returning(_COLUMNS.session_id)
+            session_ids = (await operation.session.execute(ended)).scalars().all()
+            for session_id in session_ids:
+                self._invalidate(session_id, user_id)
+            return operation.result(len(session_ids))
+
+    @command
+    async def sign_out_idle(self, unseen_for_s: float, limit: int = 1000) -> int:
+        """End sign-ins in client sessions that were not heard of for so long; returns how many, at most `limit`.
+
+        Call it now and then, again as long as it is that many, lest the table grow for ever.
+
+        Raises:
+            InvalidArgument: the time is not above that for which a user is present; `limit` is not 1 to 1000.
+        """
+        require_seconds("unseen_for_s", unseen_for_s)
+        if unseen_for_s < self.presence_timeout_s + CLOCK_TOLERANCE_S:
+            raise InvalidArgument("who was seen so lately may still be present", field="unseen_for_s")
+        require_count("limit", limit, MAX_AT_ONCE)
+        is_idle = _COLUMNS.seen_at < time.time() - unseen_for_s
+        longest = select(_COLUMNS.session_id).where(is_idle).order_by(_COLUMNS.seen_at).limit(limit)
+        async with self.database.operation() as operation:
+            # One that is heard of in between is asked twice whether it is idle, and stays.
+            found = longest.with_for_update(skip_locked=True)
+            ended = delete(SESSIONS).where(_COLUMNS.session_id.in_(found), is_idle)
+            rows = (await operation.session.execute(ended.returning(_COLUMNS.session_id, _COLUMNS.user_id))).all()
+            for session_id, user_id in rows:
+                self._invalidate_sign_in(session_id, user_id)
+            return operation.result(len(rows))
+
+    # -- who is present ------------------------------------------------------------------------------------------------
+    async def touch(self, session_id: str) -> None:
+        """Note that a client session was heard of: call it for each request, of whatever kind, outside of operations.
+
+        A plain method, which runs where it is called: mostly a look at a result that is cached there. A change is made
+        once in `touch_interval_s`. In a session where nobody is signed in it does nothing.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a client session.
+        """
+        seen_at = await self.seen_at(session_id)
+        if seen_at is not None and self._is_long_ago(seen_at.timestamp()):
+            await self.note_seen(session_id)
+
+    @compute_method
+    async def seen_at(self, session_id: str) -> datetime | None:
+        """When a client session was heard of last, to about `touch_interval_s`; None: nobody is signed in there.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a client session.
+        """
+        _require_session(session_id)
+        row = await self.database.loader(SESSIONS).load(session_id)
+        return None if row is None else datetime.fromtimestamp(row["seen_at"], UTC)
+
+    @compute_method
+    async def is_present(self, user_id: str) -> bool:
+        """Whether a user is present. It becomes false by itself when they were not heard of for so long.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a user.
+        """
+        _require_user(user_id)
+        async with self.database.session() as session:
+            seen_at = await session.scalar(select(func.max(_COLUMNS.seen_at)).where(_COLUMNS.user_id == user_id))
+        if seen_at is None or self._end_of_presence(seen_at) <= time.time():
+            return False
+        expire_at(self._end_of_presence(seen_at))
+        return True
+
+    @compute_method
+    async def present_users(self, limit: int = 100, after: str = "") -> tuple[str, ...]:
+        """Who is present, in the order of their ids: the first `limit` that come after the id `after`.
+
+        Raises:
+            InvalidArgument: `limit` is not 1 to 1000, or no user can have the id `after`.
+        """
+        require_count("limit", limit, MAX_AT_ONCE)
+        if after != "":
+            _require_user(after, "after")
+        await self.presence()
+        page = self._present(time.time()).where(_COLUMNS.user_id > after).order_by(_COLUMNS.user_id).limit(limit)
+        async with self.database.session() as session:
+            rows = (await session.execute(page)).all()
+        if rows:
+            expire_at(self._end_of_presence(min(row.seen_at for row in rows)))
+        return tuple(row.user_id for row in rows)
+
+    @compute_method
+    async def present_count(self) -> int:
+        """How many users are present."""
+        await self.presence()
+        present = self._present(time.time()).subquery()
+        async with self.database.session() as session:
+            counted = await session.execute(select(func.count(), func.min(present.c.seen_at)).select_from(present))
+            count, seen_first_at = counted.one()
+        if seen_first_at is not None:
+            expire_at(self._end_of_presence(seen_first_at))
+        return int(count)
+
+    @compute_method
+    async def presence(self) -> None:
+        """Stands for who is present: it is out of date when somebody comes, or signs out."""
+
+    @command
+    async def note_seen(self, session_id: str) -> None:
+        """Note that a client session was heard of; `touch` calls it when that is due. It does nothing when it is not.
+
+        Raises:
+            InvalidArgument: this cannot be the id of a client session.
+        """
+        seen_at = await self.seen_at(session_id)
+        if seen_at is None or not self._is_long_ago(seen_at.timestamp()):
+            return
+        is_session = _COLUMNS.session_id == session_id
+        async with self.database.operation() as operation:
+            found = select(_COLUMNS.user_id, _COLUMNS.seen_at).where(is_session).with_for_update()
+            row = (await operation.session.execute(found)).one_or_none()
+            if row is None:
+                return
+            now_s = time.time()
+            await operation.session.execute(update(SESSIONS).where(is_session).values(seen_at=now_s))
+            self.seen_at.invalidate(session_id)
+            if (
+                self._end_of_presence(row.seen_at) < now_s + CLOCK_TOLERANCE_S
+            ):  # else this session has kept them present
+                self._invalidate_presence(row.user_id)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+    def _is_long_ago(self, seen_at_s: float) -> bool:
+        return time.time() >= seen_at_s + self.touch_interval_s
+
+    def _end_of_presence(self, seen_at_s: float) -> float:
+        return seen_at_s + self.presence_timeout_s
+
+    def _present(self, now_s: float) -> Select[*tuple[Any, ...]]:
+        """The users who are present, and when they were seen last."""
+        seen_at = func.max(_COLUMNS.seen_at).label("seen_at")
+        is_present = _COLUMNS.seen_at > now_s - self.presence_timeout_s
+        return select(_COLUMNS.user_id, seen_at).where(is_present).group_by(_COLUMNS.user_id)
+
+    def _invalidate(self, session_id: str, user_id: str) -> None:
+        self._invalidate_sign_in(session_id, user_id)
+        self._invalidate_presence(user_id)
+
+    def _invalidate_sign_in(self, session_id: str, user_id: str) -> None:
+        self.get.invalidate(session_id)
+        self.seen_at.invalidate(session_id)
+        self.sessions_of.invalidate(user_id)
+
+    def _invalidate_presence(self, user_id: str) -> None:
+        self.is_present.invalidate(user_id)
+        self.presence.invalidate()
+
+
+def _sign_in(session_id: str, user_id: str, signed_in_at: float, details: bytes) -> SignIn:
+    return SignIn(session_id, user_id, datetime.fromtimestamp(signed_in_at, UTC), _decode_details(details))
+
+
+def _require_session(session_id: str) -> None:
+    require_text("session_id", session_id, MAX_ID_CHARACTERS, MIN_SESSION_ID_CHARACTERS)
+
+
+def _require_user(user_id: str, field: str = "user_id") -> None:
+    require_text(field, user_id, MAX_ID_CHARACTERS)
+
+
+def _checked_details(details: dict[str, str] | None) -> dict[str, str]:
+    details = {} if details is None else details
+    if not isinstance(details, dict) or not all(isinstance(text, str) for pair in details.items() for text in pair):
+        raise InvalidArgument("details must be texts under texts", field="details")
+    if len(_encode_details(details)) > MAX_DETAILS_BYTES:
+        raise InvalidArgument(f"details must be {MAX_DETAILS_BYTES:,} bytes at most, as JSON", field="details")
+    return details
