@@ -131,16 +131,19 @@ class Crossing:
         return self._is_closed
 
     # -- on the loop -------------------------------------------------------------------------------------------------
-    def thread_context(self) -> Context:
+    def thread_context(self, *, is_task: bool = False) -> Context:
         """Return the context for the thread: a copy of the present one, whose computation is a stand-in.
 
         The stand-in captures nothing, as edges belong to the loop's thread; but it tells code that asks that it is part
         of a computation, and `isolated()` replaces it.
+
+        Args:
+            is_task: the body is not to find this way into the graph, as it could not from another process.
         """
         context = copy_context()
         context.run(current_computation.set, _STAND_IN)
         context.run(running_computation.set, None)
-        context.run(_crossing.set, self)
+        context.run(_crossing.set, None if is_task else self)
         return context
 
     async def run(self) -> Any:

@@ -133,7 +133,7 @@ def _say(at_s: float, clock: Callable[[], float] | None, cause: Cause) -> None:
     node = running_computation.get()
     crossing = current_crossing()
     if node is None and crossing is None:
-        raise UsageError("no compute method runs here, so there is no result that could expire")
+        raise UsageError("no compute method runs here, unless as a task: there is no result that could expire")
     if at_s == math.inf:
         return
     if node is not None:

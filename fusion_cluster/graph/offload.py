@@ -191,7 +191,7 @@ class Bodies:
         if self.task_runner is not None:
             return await self.task_runner.run(task, body)
         crossing = Crossing()
-        context = crossing.thread_context()
+        context = crossing.thread_context(is_task=True)
         if is_async:
             return await self._in_thread(crossing, partial(self._run_loop, crossing, context, body.call))
         return await self._in_thread(crossing, partial(context.run, body.run))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster import UsageError, expire_after, expire_at
+from fusion_cluster import RayTask, UsageError, expire_after, expire_at
 from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
 from tests.unit.graph.terms import Terms, in_virtual_time, seconds_until_invalidated
 from tests.virtual_time import WallClock
@@ -81,6 +81,18 @@ async def test_outside_of_a_compute_method_there_is_nothing_to_expire() -> None:
         expire_after(1)
     with pytest.raises(UsageError, match="no compute method runs here"):
         expire_at(time.time() + 1)
+
+
+async def test_a_task_has_no_way_to_the_result_that_is_made_of_it(graph: Graph) -> None:
+    class Tasks(ComputeService):
+        @compute_method(offload=RayTask())
+        def task(self) -> None:  # in a thread, where there is no Ray; under the same rules
+            expire_after(1)
+
+    tasks = Tasks()
+    attach(tasks, GraphHosting(graph))
+    with pytest.raises(UsageError, match="unless as a task"):
+        await tasks.task()
 
 
 @in_virtual_time
