@@ -96,7 +96,7 @@ def canonical(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return _set(canonical, value)
     if isinstance(value, dict):
-        return {canonical(key): canonical(item) for key, item in value.items()}
+        return _dict(value)
     if hooks.is_pydantic_model(type(value)):
         return canonical(value.model_dump(mode="python", round_trip=True))
     record = cast(Hashable, type(value))
@@ -160,6 +160,16 @@ def _decimal(value: Any) -> Any:
 def _set(each: Canonicalizer | None, value: Any) -> list[Any]:
     items = list(value) if each is None else [each(item) for item in value]
     return sorted(items, key=_encoded)
+
+
+def _dict(value: dict[Any, Any]) -> dict[Any, Any]:
+    items = [(canonical(key), canonical(item)) for key, item in value.items()]
+    return {_key(key): item for key, item in sorted(items, key=lambda item: _encoded(item[0]))}
+
+
+def _key(value: Any) -> Any:
+    """A key of a dictionary, which has no lists in it; their bytes are those of tuples."""
+    return tuple(map(_key, value)) if isinstance(value, list) else value
 
 
 def _encoded(value: Any) -> bytes:
