@@ -60,7 +60,8 @@ class CommandContext:
         fingerprint: of its name and arguments; None where nobody can retry it.
         outcome: what its entry in the operation log says that it ends with, unless its operation says more; None: it
             does not say.
-        operations: the operation logs of the databases on which an operation of it is open, or committed.
+        logs: the operation logs of the databases on which it has opened operations.
+        operations: those of them in which one is open, or committed.
         committed: those in which an operation of it is committed, or may be; with the outcome that was recorded then.
         is_in_doubt: nobody can tell whether that is so.
         is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
@@ -85,6 +86,7 @@ class CommandContext:
         self.peer_id = peer_id
         self.fingerprint = fingerprint
         self.outcome = outcome
+        self.logs: set[CommandLog] = set()
         self.operations: set[CommandLog] = set()
         self.committed: dict[CommandLog, bytes | None] = {}
         self.is_in_doubt = False

@@ -169,13 +169,13 @@ class _Run:
             except Exception as error:
                 if self._context.committed:
                     raise
-                await self._pause_after(error, reruns)
+                log = await self._pause_after(error, reruns) or log
             else:
                 assert log is not None
                 return await self._replayed(recorded, log)
 
-    async def _pause_after(self, error: Exception, reruns: Reruns) -> None:
-        """Return when the command is to be looked up, and perhaps run, again.
+    async def _pause_after(self, error: Exception, reruns: Reruns) -> CommandLog | None:
+        """Return when the command is to be looked up, and perhaps run, again; gives the log that has it, if known.
 
         Raises:
             Exception: it is not: the error, or what says more about it.
@@ -186,19 +186,25 @@ class _Run:
             raise
         except Exception:
             # Another run of the same id may have been faster, and what that has written may have stood in the way.
-            if self._log is None or not await self._is_recorded(self._log, error):
+            log = None if self._context.fingerprint is None else await self._log_with_record(error)
+            if log is None:
                 raise
+            return log
+        return None
 
-    async def _is_recorded(self, log: CommandLog, error: Exception) -> bool:
+    async def _log_with_record(self, error: Exception) -> CommandLog | None:
         try:
-            return await log.find(self._context.command_id) is not None
+            for log in {self._log, *self._context.logs}:
+                if log is not None and await log.find(self._context.command_id) is not None:
+                    return log
         except InvalidArgument:
-            return False
+            return None
         except Exception:
             logger.debug("nobody can tell whether %s is recorded", self._context.command_id, exc_info=True)
             raise CommandOutcomeUnknown(
                 f"{self._context.name} has failed, and the database cannot tell whether another run of it has not"
             ) from error
+        return None
 
     async def _run(self) -> Any:
         try:

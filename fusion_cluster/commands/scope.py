@@ -146,6 +146,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
                 "open one operation around both, also where other commands are called"
             )
         operations.add(self._database.log)
+        self._command.logs.add(self._database.log)
 
     def _leave(self) -> None:
         """Nothing was committed: there may be another one."""
