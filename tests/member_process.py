@@ -1,9 +1,8 @@
 """Members of a cluster in processes of their own, made by forking one that has imported all they need.
 
 `python -m tests.member_process` takes the description of a member from each line of its standard input, and forks. A
-gateway then begins anew, for gRPC does not work in a fork. A member speaks with `tests.process_cluster` in lines of
-JSON over a Unix socket, and ends when that is closed. Everything else in it is as in a shard, or a gateway, that Ray
-runs.
+member speaks with `tests.process_cluster` in lines of JSON over a Unix socket, and ends when that is closed. Everything
+else in it is as in a shard, or a gateway, that Ray runs.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import base64
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
-from fusion_cluster.link.tcp import dial_tcp, listen_tcp
+from fusion_cluster.link.tcp import TcpListener, dial_tcp, listen_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.gateway import Gateway
 from fusion_router.host import ClusterHost
@@ -95,6 +95,7 @@ class Member:
     def __init__(self, description: Description) -> None:
         self._description = description
         is_shard = description.role == "shard"
+        self._server: TcpListener | Gateway
         self._host = ClusterHost(
             bank_app(description.url, follows_log=description.follows_log),
             dial=dial,
@@ -134,9 +135,11 @@ class Member:
             read_lease_s=self._description.read_lease_s,
         )
         if is_shard:
-            host, port = (await listen_tcp(acceptor)).address
+            listener = self._server = await listen_tcp(acceptor)
+            host, port = listener.address
             return f"{host}:{port}"
-        return await Gateway(self._host, acceptor=acceptor, address="127.0.0.1:0").start()
+        gateway = self._server = Gateway(self._host, acceptor=acceptor, address="127.0.0.1:0")
+        return await gateway.start()
 
     async def _do(self, what: str, argument: Any) -> Any:
         if what == "slot map":
@@ -146,6 +149,14 @@ class Member:
         elif what == "follower":
             follower = self._host.follower
             return None if follower is None else [follower.read_count, follower.entry_count]
+        elif what == "pragma":
+            database = self._host.app.database
+            assert database is not None
+            async with database.engines().writing.connect() as connection:
+                raw: Any = await connection.get_raw_connection()
+                await raw.driver_connection.execute(f"PRAGMA {argument}")
+        elif what == "limit file size":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (argument, resource.RLIM_INFINITY))
         elif what == "arm":
             arm(argument)
         else:
@@ -164,11 +175,8 @@ def main(lines: Iterable[str]) -> None:
     for line in lines:
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            description = Description(**json.loads(line))
-            if description.role == "gateway":
-                os.execv(sys.executable, [sys.executable, "-m", "tests.member_process", line])
             try:
-                asyncio.run(be_member(description))
+                asyncio.run(be_member(Description(**json.loads(line))))
             except Exception:
                 traceback.print_exc()
             finally:
@@ -180,7 +188,4 @@ if __name__ == "__main__":
     logging.basicConfig(
         level=os.environ.get("FUSION_LOG_LEVEL", "ERROR"), format="%(asctime)s %(process)d %(name)s: %(message)s"
     )
-    if sys.argv[1:]:
-        asyncio.run(be_member(Description(**json.loads(sys.argv[1]))))
-    else:
-        main(sys.stdin)
+    main(sys.stdin)

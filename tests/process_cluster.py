@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.host import ClusterHost
-from tests.bank import Books, bank_app
+from tests.bank import ACCOUNTS, Accounts, Books, Branches, bank_app
 from tests.member_process import SECRET, Description, cached, dial
 from tests.waiting import until
 
@@ -80,7 +80,7 @@ class ProcessCluster:
         zygote: forks members.
         url: of the bank's database.
         shards: how many.
-        gateways: how many; a start takes more than a second.
+        gateways: how many.
         read_lease_s: how long replicas may be served without hearing from their owner.
         call_timeout_s: how long a call may take, retries included.
         follows_log: whether shards read the operation log.
@@ -137,6 +137,12 @@ class ProcessCluster:
         """The shard that owns a key, by the method's full name."""
         return self.slot_map.owners[self.host.routes[name].slot(arguments)]
 
+    async def ask_shards(self, what: str, argument: Any = None) -> None:
+        """Let all shards do something."""
+        await asyncio.gather(
+            *(member.ask(what, argument) for (role, _), member in self.members.items() if role == "shard")
+        )
+
     async def until_up(self) -> None:
         """Wait until all that were killed are back."""
         await until(lambda: len(self.members) == len(self._epochs), timeout_s=START_S, what="the start of all members")
@@ -160,6 +166,28 @@ class ProcessCluster:
                 assert value == expected, f"{process} would serve {method}{arguments} as {value}, it is {expected}"
                 count += 1
         return count
+
+    async def until_nothing_is_stale(self, books: Books, *, within_s: float) -> None:
+        """Wait until `check` succeeds."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + within_s
+        while True:
+            try:
+                await self.check(books)
+            except AssertionError:
+                if loop.time() > deadline_s:
+                    raise
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    async def read_all(self) -> None:
+        """Have everything cached: in the driver, and at the shards that the sums and their parts live on."""
+        branches, accounts = self.host.service(Branches), self.host.service(Accounts)
+        await branches.all()
+        for account in range(ACCOUNTS):
+            await accounts.balance(account)
+            await accounts.deposits(account)
 
     def new_driver(self, name: str) -> ClusterHost:
         """One more member without slots, in this process."""

@@ -25,7 +25,13 @@ LONGEST_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 1.0
 
-_NOT_WRITABLE_SQLITE: Final = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN")
+_NOT_WRITABLE_SQLITE: Final = (
+    *("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN"),
+    *(
+        "SQLITE_IOERR_WRITE",
+        "SQLITE_IOERR_SHMSIZE",
+    ),  # a quota, or a full disk, where it is not told from other failures
+)
 _NOT_WRITABLE_STATES: Final = ("25006", "53100")
 """Of PostgreSQL: read_only_sql_transaction, disk_full."""
 

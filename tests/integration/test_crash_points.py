@@ -21,9 +21,6 @@ from tests.bank import (
     ACCOUNTS,
     LOG_PERIOD_S,
     OPENING_BALANCE,
-    Accounts,
-    Books,
-    Branches,
     Receipts,
     open_bank,
     read_books,
@@ -50,15 +47,6 @@ async def cluster(zygote: subprocess.Popen[bytes], database_url: str) -> AsyncIt
         yield cluster
 
 
-async def read_all(cluster: ProcessCluster) -> None:
-    """Have everything cached everywhere: in the driver, and at the shards that the sums and their parts live on."""
-    branches, accounts = cluster.host.service(Branches), cluster.host.service(Accounts)
-    assert await branches.all() >= 0
-    for account in range(ACCOUNTS):
-        await accounts.balance(account)
-        await accounts.deposits(account)
-
-
 @asynccontextmanager
 async def through_a_gateway(cluster: ProcessCluster) -> AsyncIterator[Client]:
     """A client of a gateway that is in this process, in front of the driver."""
@@ -80,7 +68,7 @@ def three_owners(cluster: ProcessCluster) -> tuple[int, int, str]:
 async def test_a_shard_that_dies_there_carries_the_command_out_once_and_leaves_nothing_stale(
     cluster: ProcessCluster, database_url: str, point: str
 ) -> None:
-    await read_all(cluster)
+    await cluster.read_all()
     source, target, number = three_owners(cluster)
     assert await cluster.host.service(Receipts).times(number) == 0
     await cluster.shard(cluster.owner("Accounts.transfer", source, target, 30, number)).ask("arm", point)
@@ -94,7 +82,7 @@ async def test_a_shard_that_dies_there_carries_the_command_out_once_and_leaves_n
     assert books.times == {number: 1}
     assert (books.balances[source], books.balances[target]) == (OPENING_BALANCE - 30, OPENING_BALANCE + 30)
     assert await cluster.check(books) > ACCOUNTS, "the survivors have kept what has not changed"
-    await read_all(cluster)
+    await cluster.read_all()
     assert await cluster.host.service(Receipts).times(number) == 1
     await cluster.check(books)
 
@@ -103,7 +91,7 @@ async def test_a_shard_whose_successors_die_too_carries_the_command_out_once(
     cluster: ProcessCluster, database_url: str
 ) -> None:
     """One incarnation after the other, each a step further than the one before."""
-    await read_all(cluster)
+    await cluster.read_all()
     source, target, number = three_owners(cluster)
     home = cluster.owner("Accounts.transfer", source, target, 30, number)
     first, *others = ("entry written", "committed", "in the replay", "before the first push")
@@ -121,7 +109,7 @@ async def test_a_shard_whose_successors_die_too_carries_the_command_out_once(
 async def test_an_owner_that_dies_when_it_is_told_has_a_successor_that_is_told(
     cluster: ProcessCluster, database_url: str
 ) -> None:
-    await read_all(cluster)
+    await cluster.read_all()
     source, target, number = three_owners(cluster)
     await cluster.shard(cluster.owner("Accounts.balance", target)).ask("arm", "before it applies what it is told")
     async with through_a_gateway(cluster) as client:
@@ -133,7 +121,7 @@ async def test_an_owner_that_dies_when_it_is_told_has_a_successor_that_is_told(
 async def test_a_result_that_was_not_recorded_with_the_commit_is_lost_with_the_process(
     cluster: ProcessCluster, database_url: str
 ) -> None:
-    await read_all(cluster)
+    await cluster.read_all()
     home = cluster.shard(cluster.owner("Accounts.balance", 3))
     await home.ask("arm", "before the outcome is recorded")
     async with through_a_gateway(cluster) as client:
@@ -148,7 +136,7 @@ async def test_a_result_that_was_not_recorded_with_the_commit_is_lost_with_the_p
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_write_that_is_torn_is_no_commit(cluster: ProcessCluster, database_url: str) -> None:
     """SQLite's write-ahead log ends in half a page."""
-    await read_all(cluster)
+    await cluster.read_all()
     await cluster.shard(cluster.owner("Accounts.balance", 3)).ask("arm", "in a write of the commit")
     async with through_a_gateway(cluster) as client:
         assert await client.execute("Accounts.deposit", 3, 5, "torn", command_id="torn") == OPENING_BALANCE + 5
@@ -162,7 +150,7 @@ async def test_a_write_that_is_torn_is_no_commit(cluster: ProcessCluster, databa
 # -- nobody asks again -------------------------------------------------------------------------------------------------
 async def let_it_die_alone(cluster: ProcessCluster) -> None:
     """A transfer whose shard dies right after the commit, and whose caller does not ask again."""
-    await read_all(cluster)
+    await cluster.read_all()
     source, target, number = three_owners(cluster)
     await cluster.host.service(Receipts).times(number)
     await cluster.shard(cluster.owner("Accounts.balance", source)).ask("arm", "committed")
@@ -174,20 +162,6 @@ async def let_it_die_alone(cluster: ProcessCluster) -> None:
     await cluster.until_up()
 
 
-async def until_nothing_is_stale(cluster: ProcessCluster, books: Books, *, within_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + within_s
-    while True:
-        try:
-            await cluster.check(books)
-        except AssertionError:
-            if loop.time() > deadline_s:
-                raise
-            await asyncio.sleep(0.02)
-        else:
-            return
-
-
 async def test_what_a_shard_has_committed_but_told_nobody_the_log_tells(
     cluster: ProcessCluster, database_url: str
 ) -> None:
@@ -195,7 +169,7 @@ async def test_what_a_shard_has_committed_but_told_nobody_the_log_tells(
     books = await read_books(database_url)
     books.check()
     assert len(books.times) == 1
-    await until_nothing_is_stale(cluster, books, within_s=2 * LOG_PERIOD_S)
+    await cluster.until_nothing_is_stale(books, within_s=2 * LOG_PERIOD_S)
 
 
 async def test_without_the_log_it_would_be_stale(zygote: subprocess.Popen[bytes], database_url: str) -> None:
@@ -204,7 +178,7 @@ async def test_without_the_log_it_would_be_stale(zygote: subprocess.Popen[bytes]
     async with ProcessCluster(zygote, database_url, follows_log=False) as cluster:
         await let_it_die_alone(cluster)
         with pytest.raises(AssertionError, match="would serve"):
-            await until_nothing_is_stale(cluster, await read_books(database_url), within_s=2 * LOG_PERIOD_S)
+            await cluster.until_nothing_is_stale(await read_books(database_url), within_s=2 * LOG_PERIOD_S)
 
 
 # -- two runs of one command meet --------------------------------------------------------------------------------------
@@ -219,7 +193,7 @@ async def test_a_retry_that_comes_while_the_commit_is_still_under_way_is_given_i
         for statement in SLOW_COMMITS:
             await operation.session.execute(text(statement))
     await database.dispose()
-    await read_all(cluster)
+    await cluster.read_all()
     await cluster.shard(cluster.owner("Accounts.balance", 3)).ask("arm", "in the commit")
     async with through_a_gateway(cluster) as client:
         assert await client.execute(f"Accounts.{command}", 3, 5, "slow", command_id="slow") == OPENING_BALANCE + 5
