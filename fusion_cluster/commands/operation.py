@@ -160,11 +160,15 @@ class Operation:
                 other.invalidate(key, cause, publisher)
         self._recorded.clear()
 
-    def publish(self) -> list[Awaitable[None]]:
+    def publish(self, *, is_certain: bool = True) -> list[Awaitable[None]]:
         """Make the recorded invalidations: they have begun when this returns.
 
         A command waits for them before it returns; outside a command, or when it has returned, the caller is given what
         to wait for.
+
+        Args:
+            is_certain: the operation is committed. If it may not be, nobody must take it for known: the same id may be
+                committed yet.
         """
         command = self.command if self.command is not None and self.command.is_open else None
         barrier = command.barrier if command is not None else True
@@ -172,7 +176,7 @@ class Operation:
         failure: Exception | None = None
         for publisher, keys in self._recorded.items():
             try:
-                publications.append(unhurt(publisher.publish(keys, barrier, self.id)))
+                publications.append(unhurt(publisher.publish(keys, barrier, self.id if is_certain else "")))
             except Exception as error:  # one that fails keeps no other from its own
                 failure = failure or error
         self._recorded.clear()

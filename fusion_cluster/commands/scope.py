@@ -188,7 +188,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
                 raise
             if is_committed is None and operation.command is not None:
                 operation.command.is_in_doubt = True
-            publications = self._publish()
+            publications = self._publish(is_certain=is_committed is not None)
             if is_committed is None:
                 raise CommandOutcomeUnknown("the connection to the database was lost during the commit") from error
             return publications
@@ -197,7 +197,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         finally:
             await _quietly(operation.session.close())
 
-    def _publish(self) -> list[Awaitable[None]]:
+    def _publish(self, *, is_certain: bool = True) -> list[Awaitable[None]]:
         operation = self._operation
         operation.state = OperationState.COMMITTED
         command = operation.command
@@ -205,7 +205,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             command.outcome = command.outcome if operation.outcome is None else operation.outcome
             command.committed[self._database.log] = command.outcome
         try:
-            return operation.publish()
+            return operation.publish(is_certain=is_certain)
         finally:
             self._database.log.on_committed(operation)
             if operation.events:

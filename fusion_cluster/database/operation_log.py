@@ -55,9 +55,11 @@ class LogOptions:
     follows: bool = True
 
 
-SETTLE_ATTEMPTS: Final = 40
+SETTLE_S = 10.0
+"""How long a commit in doubt is asked about: about as long as a database server takes to come back."""
+
 SETTLE_PAUSE_S: Final = 0.25
-"""A commit in doubt is asked about for about ten seconds: as long as a database server takes to come back."""
+"""Between two attempts."""
 
 _WRITE: Final = insert(OPERATIONS)
 _FIND: Final = union_all(
@@ -196,30 +198,36 @@ class OperationLog:
         Returns:
             None if the database does not answer in time.
         """
-        engines = self._engines()
-        for _ in range(SETTLE_ATTEMPTS):
-            try:
-                async with engines.writing.connect() as connection:
-                    await connection.begin()
-                    if connection.dialect.name == "postgresql":
-                        await connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-                    await self._write(
-                        connection,
-                        operation_id=operation_id,
-                        command=None,
-                        fingerprint=None,
-                        outcome=None,
-                        host="",
-                        keys=[],
-                    )
-                    await connection.rollback()
-                    return False
-            except DuplicateOperation:
-                return True
-            except Exception as error:  # whatever it is, the next attempt may tell
-                logger.info("the fate of operation %s is not known yet: %s", operation_id, error)
-            await asyncio.sleep(SETTLE_PAUSE_S)
-        return None
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                while True:
+                    try:
+                        await self._try_to_write(operation_id)
+                    except DuplicateOperation:
+                        return True
+                    except Exception as error:  # whatever it is, the next attempt may tell
+                        logger.info("the fate of operation %s is not known yet: %s", operation_id, error)
+                    else:
+                        return False
+                    await asyncio.sleep(SETTLE_PAUSE_S)
+        except TimeoutError:
+            return None
+
+    async def _try_to_write(self, operation_id: str) -> None:
+        async with self._engines().writing.connect() as connection:
+            await connection.begin()
+            if connection.dialect.name == "postgresql":
+                await connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+            await self._write(
+                connection,
+                operation_id=operation_id,
+                command=None,
+                fingerprint=None,
+                outcome=None,
+                host="",
+                keys=[],
+            )
+            await connection.rollback()
 
     def on_committed(self, operation: Operation) -> None:
         """Tell those who follow the log in this process, who wake the others."""
