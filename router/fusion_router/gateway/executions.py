@@ -40,7 +40,7 @@ class Executions:
 
         Args:
             command_id: made by the client, the same for each retry.
-            request: what a retry must have in common with the first try.
+            request: what a retry must have in common with the first try, however it is spelled.
             execute: runs the command.
 
         Raises:

@@ -115,7 +115,8 @@ class GatewayRpcs:
                 except Exception as error:
                     raise ResultEncodingError(f"{spec.name} gave a result that cannot be sent: {error}") from error
 
-            payload, is_replayed = await self._executions.run(command_id, _first_try(message, request), run)
+            same = encoding.encode() + command.fingerprint(arguments)
+            payload, is_replayed = await self._executions.run(command_id, same, run)
             result = gateway_pb2.Payload.FromString(payload)
             is_replayed = is_replayed or was_recorded
             return gateway_pb2.ExecuteReply(result=result, replayed=is_replayed).SerializeToString()
@@ -183,15 +184,6 @@ async def _outcome(awaitable: Awaitable[T]) -> T:
         )
     except Exception as error:
         raise MethodError from error
-
-
-def _first_try(message: gateway_pb2.ExecuteRequest, request: bytes) -> bytes:
-    """The request as it was when it was sent first: what a retry must have in common with it."""
-    if not message.is_retry:
-        return request
-    first = gateway_pb2.ExecuteRequest.FromString(request)
-    first.ClearField("is_retry")
-    return first.SerializeToString()
 
 
 def _parse(message: type[M], request: bytes) -> M:
