@@ -23,7 +23,8 @@ async def test_a_client_uses_them_as_they_are_used_inside_and_hears_of_what_expi
         fronted(new_app(f"sqlite:///{tmp_path}/services.db"), shards=3) as front,
         connect(front.address, timeout_s=5.0) as client,
     ):
-        store, sessions, clock, panel = (client.service(one) for one in (KeyValueStore, Sessions, Clock, Panel))
+        store, sessions = client.service(KeyValueStore), client.service(Sessions)
+        clock, panel = client.service(Clock), client.service(Panel)
         await store.set_many({"a/1": b"\x00\xff", "a/2": b""})
         assert await store.get("a/1") == b"\x00\xff"
         assert await store.list("a/") == ("a/1", "a/2")
@@ -70,8 +71,10 @@ async def test_as_json_values_are_base64_and_times_are_texts(tmp_path: Path) -> 
             await served.call("Sessions.get", "short")
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         watching = served.watch("KeyValueStore.count", "")
-        counts = [int(update.value.json) for update in [await watching.read()]]
-        await served.execute("KeyValueStore.remove", "a")
-        counts.append(int((await watching.read()).value.json))
+        counts = []
+        async for update in watching:
+            counts.append(int(update.value.json))
+            if len(counts) == 2:
+                break
+            await served.execute("KeyValueStore.remove", "a")
         assert counts == [3, 2]
-        watching.cancel()
