@@ -19,21 +19,19 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Integer,
-    LargeBinary,
     Row,
     and_,
     bindparam,
     cast,
     delete,
     func,
-    literal,
-    or_,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_cluster.commands.events.claims import Claimed, ClaimedEvent, Verdict
+from fusion_cluster.database.event_look import ARE_NEXT, FIRST_OF_KEY, IS_FREE, IS_WAITING, EventLook
 from fusion_cluster.database.event_store import EventState
 from fusion_cluster.database.schema import EVENTS
 
@@ -45,56 +43,17 @@ T = TypeVar("T")
 _LOCKS: Final = 0x66757365  # "fuse"
 """The first of the two numbers of PostgreSQL's advisory locks for slots whose events are claimed."""
 
-_IS_MINE: Final = b"\x01"
-
-_WAITING: Final = EVENTS.c.state == EventState.WAITING.value
-_FREE: Final = or_(EVENTS.c.claimed_until.is_(None), EVENTS.c.claimed_until <= bindparam("now"))
-_HANDLED: Final = EVENTS.c.type.in_(bindparam("types", expanding=True))
-_OWNED: Final = func.substr(bindparam("owned", type_=LargeBinary), EVENTS.c.slot + 1, 1) == literal(_IS_MINE)
-
-_other = EVENTS.alias("other")
-_OTHER_OF_KEY: Final = (
-    *(_other.c.key == EVENTS.c.key, _other.c.state == EventState.WAITING.value),
-    _other.c.type.in_(bindparam("types", expanding=True)),
-)
-_IS_FIRST: Final = ~(
-    select(literal(1))
-    .where(*_OTHER_OF_KEY, _other.c.position < EVENTS.c.position, _other.c.first_due_at <= bindparam("now"))
-    .exists()
-)
-_IS_ALONE: Final = ~(
-    select(literal(1))
-    .where(*_OTHER_OF_KEY, _other.c.position > EVENTS.c.position, _other.c.claimed_until > bindparam("now"))
-    .exists()
-)
-
-_CANDIDATES: Final = (
-    select(EVENTS.c.position, EVENTS.c.slot, EVENTS.c.due_at)
-    .where(_WAITING, EVENTS.c.due_at <= bindparam("horizon"), _HANDLED, _FREE, _IS_FIRST)
-    .order_by(EVENTS.c.due_at, EVENTS.c.position)
-    .limit(bindparam("limit"))
-)
-_OWNED_CANDIDATES: Final = _CANDIDATES.where(_OWNED)
 _AMONG: Final = EVENTS.c.position.in_(bindparam("positions", expanding=True))
 _CLAIMABLE: Final = (
     select(EVENTS)
-    .where(_AMONG, _WAITING, EVENTS.c.due_at <= bindparam("now"), _HANDLED, _FREE, _IS_FIRST, _IS_ALONE)
+    .where(_AMONG, IS_WAITING, EVENTS.c.due_at <= bindparam("now"), IS_FREE, *ARE_NEXT)
     .order_by(EVENTS.c.position)
     .with_for_update(of=EVENTS, skip_locked=True)
-)
-_FIRST_OF_KEY: Final = (
-    select(_other.c.position)
-    .where(
-        *(_other.c.key == bindparam("key_"), _other.c.state == EventState.WAITING.value),
-        *(_other.c.type.in_(bindparam("types", expanding=True)), _other.c.first_due_at <= bindparam("now")),
-    )
-    .order_by(_other.c.position)
-    .limit(1)
 )
 _CLAIM_FIRST_OF_KEY: Final = (
     update(EVENTS)
     .where(
-        *(EVENTS.c.position == _FIRST_OF_KEY.scalar_subquery(), _WAITING),
+        *(EVENTS.c.position == FIRST_OF_KEY, IS_WAITING),
         *(EVENTS.c.due_at <= bindparam("now"), EVENTS.c.claimed_until.is_(None)),
     )
     .values(claimed_by=bindparam("me"), claimed_until=bindparam("until"))
@@ -147,7 +106,13 @@ class EventClaims:
             self._database.events.remove_deliverer(self._wake)
 
     async def claim(
-        self, limit: int, *, owned: bytes | None, horizon_s: float, judge: Callable[[ClaimedEvent], Verdict]
+        self,
+        limit: int,
+        *,
+        owned: bytes | None,
+        horizon_s: float,
+        judge: Callable[[ClaimedEvent], Verdict],
+        besides: Collection[bytes] = (),
     ) -> Claimed:
         """Claim events that are due, the first of their keys each.
 
@@ -158,21 +123,17 @@ class EventClaims:
             owned: a byte for each slot, 1 where it is owned here; None: all are.
             horizon_s: how far to look ahead for what is due next.
             judge: tells what becomes of those that were abandoned.
+            besides: keys of which events are being delivered here: they are passed over.
         """
         now = self._clock()
-        common = {"now": now, "types": self._types}
-        looked_for = {**common, "horizon": now + horizon_s, "limit": limit}
+        look = EventLook(now, self._types, limit)
         async with self._database.session() as session:
-            if owned is None:
-                found = (await session.execute(_CANDIDATES, looked_for)).all()
-            else:
-                found = (await session.execute(_OWNED_CANDIDATES, {**looked_for, "owned": owned})).all()
-        due = [row for row in found if row.due_at <= now]
-        claimed = Claimed(is_more=len(due) == limit)
-        if len(due) < len(found):
-            claimed.next_due_at = found[len(due)].due_at
-        if due:
-            claimed.events = await self._in_transaction(lambda connection: self._claim(connection, due, common, judge))
+            await look.run(session, owned=owned, horizon_s=horizon_s, besides=besides)
+        claimed = Claimed(next_due_at=look.next_due_at, is_more=look.is_full)
+        if look.due:
+            claimed.events = await self._in_transaction(
+                lambda connection: self._claim(connection, look.due, now, judge)
+            )
         return claimed
 
     async def succeeded(self, event: ClaimedEvent, *, wants_next: bool) -> ClaimedEvent | None:
@@ -217,14 +178,15 @@ class EventClaims:
         self,
         connection: AsyncConnection,
         due: Sequence[Any],
-        common: dict[str, Any],
+        now: float,
         judge: Callable[[ClaimedEvent], Verdict],
     ) -> list[ClaimedEvent]:
         slots = await _locked(connection, {row.slot for row in due})
-        positions = [row.position for row in due if row.slot in slots]
-        if not positions:
+        mine = [row for row in due if row.slot in slots]
+        if not mine:
             return []
-        rows = (await connection.execute(_CLAIMABLE, {**common, "positions": positions})).all()
+        chosen = {"positions": [row.position for row in mine], "keys": [row.key for row in mine], "now": now}
+        rows = (await connection.execute(_CLAIMABLE, {**chosen, "types": self._types})).all()
         events = [_claimed(row, abandoned_by=row.claimed_by) for row in rows]
         for abandoned in events:
             if abandoned.abandoned_by is not None:

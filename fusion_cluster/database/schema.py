@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, text
 
 METADATA: Final = MetaData()
 
@@ -87,6 +87,11 @@ EVENTS: Final = Table(
     Column("claimed_until", Float, nullable=True),
     Index("ix_fusion_events_state_due_at", "state", "due_at"),
     Index("ix_fusion_events_key_position", "key", "position"),
+    Index(
+        *("ix_fusion_events_claimed_until", "claimed_until"),
+        sqlite_where=text("claimed_until IS NOT NULL"),
+        postgresql_where=text("claimed_until IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 """The outbox: events that wait for delivery, and dead letters. An event that is delivered is deleted."""

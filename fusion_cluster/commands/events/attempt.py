@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
-from fusion_cluster.commands.events.options import EventOptions
+from fusion_cluster.commands.events.options import EventOptions, exponential_backoff
 from fusion_cluster.commands.events.subscriptions import Subscription
 from fusion_cluster.errors import CommandResultLost, FusionError, UnknownMethod
 
@@ -94,7 +95,7 @@ def _due_handlers(event: ClaimedEvent, subscription: Subscription) -> tuple[str,
 
 
 async def _within(timeout_s: float, call: Awaitable[object]) -> None:
-    limit = asyncio.timeout(timeout_s if timeout_s < float("inf") else None)
+    limit = asyncio.timeout(timeout_s if timeout_s < math.inf else None)
     try:
         async with limit:
             await call
@@ -114,8 +115,19 @@ def _verdict(
 ) -> Verdict:
     attempts = event.attempts + 1
     is_dead = attempts >= options.max_attempts
-    pause_s = 0.0 if is_dead else max(options.backoff(attempts), own_pause_s)
-    return Verdict(attempts, now + pause_s, is_dead, remaining, error[:MAX_ERROR_CHARACTERS])
+    pause_s = 0.0 if is_dead else max(_backoff_s(options, attempts), own_pause_s)
+    return Verdict(attempts, now + pause_s, is_dead, remaining, _storable(error))
+
+
+def _backoff_s(options: EventOptions, failed: int) -> float:
+    try:
+        pause_s = float(options.backoff(failed))
+        if pause_s < math.inf:
+            return pause_s
+        raise ValueError(f"a pause of {pause_s} seconds")
+    except Exception:  # the app's; it must not keep the event, and all others, from being seen to
+        logger.exception("EventOptions.backoff failed")
+        return exponential_backoff(failed)
 
 
 def _own_pause_s(error: Exception) -> float:
@@ -123,7 +135,16 @@ def _own_pause_s(error: Exception) -> float:
 
 
 def _in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "it cannot be told"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _storable(text: str) -> str:
+    """As every database takes it: not too long, no zeros, no halves of characters."""
+    return text[:MAX_ERROR_CHARACTERS].replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 
 def _told(event: ClaimedEvent, verdict: Verdict, who: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,7 +78,13 @@ class Claims(Protocol):
         ...
 
     async def claim(
-        self, limit: int, *, owned: bytes | None, horizon_s: float, judge: Callable[[ClaimedEvent], Verdict]
+        self,
+        limit: int,
+        *,
+        owned: bytes | None,
+        horizon_s: float,
+        judge: Callable[[ClaimedEvent], Verdict],
+        besides: Collection[bytes],
     ) -> Claimed:
         """Claim events that are due, the first of their keys each.
 
@@ -89,6 +95,7 @@ class Claims(Protocol):
             owned: a byte for each slot, 1 where it is owned here; None: all are.
             horizon_s: how far to look ahead for what is due next.
             judge: tells what becomes of those that were abandoned.
+            besides: keys of which events are being delivered here: they are passed over.
         """
         ...
 

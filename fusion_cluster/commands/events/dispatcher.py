@@ -170,7 +170,13 @@ class Dispatcher:
         room = self._options.concurrency - len(self._deliveries)
         if room <= 0:
             return period_s  # or as soon as a delivery ends
-        claimed = await self._claims.claim(room, owned=self._owned(), horizon_s=period_s, judge=self._judge_abandoned)
+        claimed = await self._claims.claim(
+            room,
+            owned=self._owned(),
+            horizon_s=period_s,
+            judge=self._judge_abandoned,
+            besides=[delivery.event.key for delivery in self._deliveries if delivery.event is not None],
+        )
         for event in claimed.events:
             delivery = _Delivery(event)
             self._deliveries.add(delivery)

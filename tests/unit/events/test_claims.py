@@ -11,6 +11,7 @@ import pytest
 from fusion_cluster import Database
 from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.database.event_claims import EventClaims
+from fusion_cluster.database.event_look import WINDOW
 from fusion_cluster.database.event_store import EventState, StoredEvent
 from fusion_cluster.protocol.slot_map import SLOT_COUNT
 from tests.unit.events.orders import OrderPlaced, ProductChanged, Unheard
@@ -28,10 +29,10 @@ class Outbox:
         self.now = NOW
         self.names = itertools.count(1)
 
-    def host(self, types: Iterable[str] = ("OrderPlaced", "ProductChanged")) -> EventClaims:
-        return EventClaims(
-            self.database, me=f"host {next(self.names)}", types=list(types), clock=lambda: self.now, claim_s=10.0
-        )
+    def host(self, types: Iterable[str] = ("OrderPlaced", "ProductChanged"), ahead_s: float = 0.0) -> EventClaims:
+        """A host whose clock is ahead."""
+        name = f"host {next(self.names)}"
+        return EventClaims(self.database, me=name, types=list(types), clock=lambda: self.now + ahead_s, claim_s=10.0)
 
     async def emit(self, *events: object, delay_s: float = 0.0) -> None:
         async with self.database.operation() as operation:
@@ -81,6 +82,20 @@ async def test_hosts_that_look_at_the_same_time_share_the_events(outbox: Outbox)
     await outbox.emit(*(OrderPlaced(number, number) for number in range(40)))
     claimed = await asyncio.gather(*(claim(outbox.host(), limit=40) for _ in range(6)))
     assert sorted(number for events in claimed for number in numbers(events)) == list(range(40))
+
+
+async def test_hosts_do_not_agree_which_event_of_a_key_is_first_and_never_hold_two_of_it(outbox: Outbox) -> None:
+    """For the one whose clock is ahead, it is the delayed one."""
+    keys = range(30)
+    await outbox.emit(*(OrderPlaced(key, 1) for key in keys), delay_s=2)
+    await outbox.emit(*(OrderPlaced(key, 2) for key in keys))
+    hosts = [outbox.host(ahead_s=ahead_s) for ahead_s in (0.0, 5.0, 0.0, 5.0)]
+    held: list[bytes] = []
+    for _ in range(6):
+        claimed = await asyncio.gather(*(claim(host, limit=10) for host in hosts))
+        held += [event.key for events in claimed for event in events]
+    assert sorted(held) == sorted(set(held))
+    assert len(held) == len(keys)
 
 
 async def test_the_next_of_a_key_is_claimed_with_the_end_of_the_one_before(outbox: Outbox) -> None:
@@ -142,9 +157,37 @@ async def test_a_delayed_event_goes_first_when_it_is_due_but_not_beside_a_later_
     assert numbers([first]) == [1]
 
 
+async def test_an_event_that_must_not_go_beside_another_of_its_key_keeps_no_other_key_waiting(outbox: Outbox) -> None:
+    await outbox.emit(OrderPlaced(1, 1), delay_s=5)
+    await outbox.emit(OrderPlaced(1, 2))
+    mine = outbox.host()
+    await claim(mine)
+    outbox.now += 6
+    await outbox.emit(OrderPlaced(2, 3))
+    assert numbers(await claim(mine, limit=1)) == [3]
+
+
+async def test_events_that_wait_for_others_of_their_key_hide_nobody_however_many_they_are(outbox: Outbox) -> None:
+    mine = outbox.host()
+    await outbox.emit(*(OrderPlaced(key, 1) for key in range(3)))
+    for first in await claim(mine):
+        await mine.failed(first, Verdict(1, NOW + 100, False, None, "no"))
+    await outbox.emit(*(OrderPlaced(number % 3, 2) for number in range(2 * WINDOW)))
+    await outbox.emit(OrderPlaced(9, 3))
+    (found,) = await claim(mine, limit=2)
+    assert numbers([found]) == [3]
+    await mine.succeeded(found, wants_next=True)
+    outbox.now += 100
+    assert numbers(await claim(mine, limit=10)) == [1, 1, 1]
+
+
 async def test_events_of_classes_that_are_not_handled_here_are_left_alone_and_hold_up_nobody(outbox: Outbox) -> None:
     await outbox.emit(Unheard(1), OrderPlaced(1, 2))
-    assert numbers(await claim(outbox.host())) == [2]
+    mine = outbox.host()
+    events = await claim(mine)
+    assert numbers(events) == [2]
+    assert await claim(outbox.host(["Unheard"])) == [], "one of a key at a time, whoever handles it"
+    await mine.release(events)
     assert len(await claim(outbox.host(["Unheard"]))) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from fusion_cluster import (
     Overloaded,
     event_handler,
 )
+from fusion_cluster.commands.events.options import Backoff
 from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.event_store import EventState
 from fusion_cluster.host import LocalHost
@@ -202,6 +204,42 @@ async def test_an_error_may_say_when_to_try_again(orders: Orders, ledger: Ledger
         return (stored.due_at - stored.emitted_at).total_seconds() > 3500
 
     await until_so(is_put_off)
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+@pytest.mark.parametrize("error", [Unspeakable(), LookupError("a zero \0, a half \ud800"), LookupError("x" * 10_000)])
+async def test_an_error_of_any_kind_can_be_written_down(
+    orders: Orders, ledger: Ledger, database: Database, error: Exception
+) -> None:
+    async def refuse(event: Event) -> None:
+        raise error
+
+    ledger.before = refuse
+    await orders.place(1, [1])
+    await until_delivered(database)
+    (dead,) = await database.events.list()
+    assert (dead.state, dead.attempts) == (EventState.DEAD, 3)
+    assert dead.error is not None
+    assert dead.error.startswith(f"Ledger.on_order: {type(error).__name__}: ")
+
+
+@pytest.mark.parametrize("backoff", [lambda failed: 1 / 0, lambda failed: math.nan, lambda failed: math.inf])
+async def test_a_backoff_that_fails_or_makes_no_sense_is_replaced(database: Database, backoff: Backoff) -> None:
+    async with orders_host(database, quick(backoff=backoff, max_attempts=2)) as host:
+        ledger = host.service(Ledger)
+
+        async def refuse_once(event: Event) -> None:
+            ledger.before = None
+            raise LookupError("no")
+
+        ledger.before = refuse_once
+        await host.service(Orders).place(1, [1])
+        await until_delivered(database)
+        assert await entries(database) == [1]
 
 
 async def test_a_handler_that_takes_too_long_has_failed(database: Database) -> None:

@@ -139,6 +139,22 @@ async def test_without_the_log_the_next_look_finds_it(database_url: str, databas
     await unheard.dispose()
 
 
+async def test_a_host_in_another_thread_is_woken_by_a_commit_in_this_one(database_url: str, database: Database) -> None:
+    shared = Database(database_url, log=LogOptions(follows=False))
+    await shared.create_tables(Base.metadata)
+    app = App("orders", services=[Orders, Ledger], database=shared, events=quick(poll_period_s=60.0))
+    blocking = app.local_blocking()
+    await asyncio.to_thread(blocking.__enter__)
+    try:
+        async with shared.operation() as operation:
+            operation.emit(OrderPlaced(1, 1))
+        await until_delivered(database)
+    finally:
+        await asyncio.to_thread(blocking.__exit__, None, None, None)
+        await shared.dispose()
+    assert await entries(database) == [1]
+
+
 async def test_an_app_leaves_the_events_of_another_on_its_database_alone(database_url: str, database: Database) -> None:
     class Catalogue(ComputeService):
         def __init__(self) -> None:

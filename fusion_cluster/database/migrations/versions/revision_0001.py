@@ -102,3 +102,9 @@ def _make_outbox(op: Operations) -> None:
     )
     op.create_index("ix_fusion_events_state_due_at", "fusion_events", ["state", "due_at"])
     op.create_index("ix_fusion_events_key_position", "fusion_events", ["key", "position"])
+    is_claimed = sa.text("claimed_until IS NOT NULL")
+    op.create_index(
+        *("ix_fusion_events_claimed_until", "fusion_events", ["claimed_until"]),
+        sqlite_where=is_claimed,
+        postgresql_where=is_claimed,
+    )
