@@ -117,6 +117,7 @@ class Counters(ComputeService):
         self.runs.append("insert")
         async with self.database.operation() as operation:
             operation.session.add(CounterRow(name=name, count=1))
+            self.count.invalidate(name)
             await operation.session.flush()
             await self.at("written")
         return f"inserted {name}"
@@ -130,6 +131,7 @@ class Counters(ComputeService):
                 raise NoRoom(f"{name} is taken")
             await self.at("looked")
             operation.session.add(CounterRow(name=name, count=1))
+            self.count.invalidate(name)
         return f"reserved {name}"
 
     @command

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Generator, Mapping
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from sqlalchemy import event, select
@@ -18,36 +15,10 @@ from fusion_cluster.database import Database
 from fusion_cluster.graph import Cause, Key
 from fusion_cluster.host import LocalHost
 from tests.shelves import Base, ShelfRow, Shelves, Stock
+from tests.stepped import cancelled_at
 from tests.waiting import until
 
-
-class Stepped:
-    """Drives a coroutine and cancels the task it runs in while it is suspended for the n-th time (and again, later)."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], cancel_at: int, *, times: int = 1) -> None:
-        self.coroutine = coroutine
-        self.cancel_at = cancel_at
-        self.times = times
-        self.suspensions = 0
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        task = asyncio.current_task()
-        assert task is not None
-        inner = self.coroutine.__await__()
-        try:
-            waited_for = next(inner)
-            while True:
-                if self.cancel_at <= self.suspensions < self.cancel_at + self.times:
-                    asyncio.get_running_loop().call_soon(task.cancel)
-                self.suspensions += 1
-                try:
-                    given = yield waited_for
-                except BaseException as error:
-                    waited_for = inner.throw(error)
-                else:
-                    waited_for = inner.send(given)
-        except StopIteration as end:
-            return end.value
+pytest_plugins = ["tests.databases"]
 
 
 class Published(LocalHost):
@@ -70,8 +41,8 @@ def _confirm(confirmed: asyncio.Future[None]) -> None:
 
 
 @pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[Published]:
-    database = Database(f"sqlite:///{tmp_path}/shelves.db")
+async def host(database_url: str) -> AsyncIterator[Published]:
+    database = Database(database_url)
     await database.create_tables(Base.metadata)
     host = Published(App("shelves", [Shelves, Stock], database=database), max_nodes=1000)
     host.keys = []
@@ -113,10 +84,7 @@ async def test_cancelled_at_any_await_it_is_done_and_published_or_not_done_at_al
         host.keys.clear()
         expected = {1: before[1] - 1, 2: before[2] + 1} if nested else {**before, 1: before[1] - 1}
         run = stock.move(1, 2, 1) if nested else shelves.put(1, before[1] - 1)
-        stepped = Stepped(run, cancel_at, times=times)
-        task = asyncio.create_task(_run(stepped))
-        with suppress(asyncio.CancelledError):
-            await task
+        is_cancelled = await cancelled_at(run, cancel_at, times=times)
         after = await amounts(database)
         if after == expected:
             outcomes.append("done")
@@ -125,24 +93,20 @@ async def test_cancelled_at_any_await_it_is_done_and_published_or_not_done_at_al
         else:
             outcomes.append("not done")
             assert after == before
-            assert not commits or task.cancelled()
+            assert not commits or is_cancelled
             assert host.keys == []
             assert old.is_consistent
         assert not len(host.turns)
         # The key and the connection are free again.
         assert await asyncio.wait_for(shelves.put(1, after[1]), 10)
         assert await shelves.total(1, 2) == sum(after.values())
-        if not task.cancelled():
+        if not is_cancelled:
             break
         cancel_at += 1
     # Early cancellations undo it, late ones do not, and there is one point between.
     assert outcomes == sorted(outcomes, reverse=True)
     assert {"done", "not done"} == set(outcomes)
     assert cancel_at >= 4
-
-
-async def _run(stepped: Stepped) -> object:
-    return await stepped
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
@@ -160,14 +124,12 @@ async def test_a_cancelled_operation_with_savepoints_and_streams_leaves_the_data
 
     cancel_at = 0
     while True:
-        task = asyncio.create_task(_run(Stepped(write(), cancel_at, times=times)))
-        with suppress(asyncio.CancelledError):
-            await task
+        is_cancelled = await cancelled_at(write(), cancel_at, times=times)
         pool = database.engines().writing.sync_engine.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)
         assert pool.checkedout() == 0
         assert await asyncio.wait_for(write(), 10) == 1
-        if not task.cancelled():
+        if not is_cancelled:
             break
         cancel_at += 1
     assert cancel_at > 5
@@ -183,9 +145,7 @@ async def test_a_cancelled_read_leaves_its_connection_usable(host: Published, ti
             async with shelves.database.session() as session:
                 return (await session.get_one(ShelfRow, 1)).amount
 
-        task = asyncio.create_task(_run(Stepped(read(), cancel_at, times=times)))
-        with suppress(asyncio.CancelledError):
-            await task
+        await cancelled_at(read(), cancel_at, times=times)
         assert await asyncio.wait_for(read(), 10) == 5
 
 
