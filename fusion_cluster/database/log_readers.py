@@ -135,14 +135,16 @@ class PostgreSQLLogReader:
 
     _LIFE: Final = "CAST(pg_postmaster_start_time() AS text) || CAST(pg_stat_get_bgwriter_stat_reset_time() AS text)"
     _START: Final = text(f"SELECT CAST(pg_current_snapshot() AS text), {_LIFE}")
-    # The snapshot that the statement reports is the one in which it reads the entries. What is visible has a
-    # transaction below the snapshot's end, unless it was restored from a dump of another server, which counted higher.
+    # The snapshot that the statement reports is the one in which it reads the entries. What was not visible in the one
+    # before had not begun then, or ran: two conditions that the index answers, however long a transaction runs beside.
+    # What is visible now has a transaction below the snapshot's end, unless it was restored from a dump of another
+    # server, which counted higher.
     _READ: Final = text(
         f"SELECT {_LIFE} AS life,"
         " CAST(s.now AS text) AS snapshot, CAST(s.trimmed AS text) AS trimmed, o.operation_id, o.host, o.keys"
         " FROM (SELECT pg_current_snapshot() AS now, transaction_id AS trimmed FROM fusion_trimmed WHERE id = 1) s"
-        " LEFT JOIN fusion_operations o ON o.transaction_id >= CAST(CAST(:xmin AS text) AS xid8)"
-        " AND NOT pg_visible_in_snapshot(o.transaction_id, CAST(CAST(:snapshot AS text) AS pg_snapshot))"
+        " LEFT JOIN fusion_operations o ON (o.transaction_id >= CAST(CAST(:xmax AS text) AS xid8)"
+        " OR o.transaction_id = ANY(CAST(string_to_array(CAST(:running AS text), ',') AS xid8[])))"
         " AND o.transaction_id < pg_snapshot_xmax(s.now)"
         " ORDER BY o.position LIMIT :limit"
     )
@@ -158,13 +160,13 @@ class PostgreSQLLogReader:
 
     async def read(self) -> Sequence[LogEntry] | None:
         """The entries that were not visible the last time."""
-        xmin, xmax = _bounds(self._snapshot)
+        xmin, xmax, running = _parts(self._snapshot)
         rows = await _rows(
-            self._engines(), self._READ, {"xmin": str(xmin), "snapshot": self._snapshot, "limit": MAX_ENTRIES + 1}
+            self._engines(), self._READ, {"xmax": str(xmax), "running": running, "limit": MAX_ENTRIES + 1}
         )
         is_same_life = rows[0].life == self._life
         self._snapshot, self._life = rows[0].snapshot, rows[0].life
-        _, new_xmax = _bounds(self._snapshot)
+        _, new_xmax, _ = _parts(self._snapshot)
         # A transaction that was trimmed is below the end, too: see above.
         is_behind = xmin <= int(rows[0].trimmed) < new_xmax
         if is_behind or not is_same_life or new_xmax < xmax or len(rows) > MAX_ENTRIES:
@@ -172,10 +174,10 @@ class PostgreSQLLogReader:
         return _entries(rows)
 
 
-def _bounds(snapshot: str) -> tuple[int, int]:
-    """The oldest transaction that is not over in a snapshot, and the first that has not begun."""
-    xmin, xmax, _ = snapshot.split(":")
-    return int(xmin), int(xmax)
+def _parts(snapshot: str) -> tuple[int, int, str]:
+    """The oldest transaction that is not over in a snapshot, the first that has not begun, and those that run."""
+    xmin, xmax, running = snapshot.split(":")
+    return int(xmin), int(xmax), running
 
 
 async def _rows(engines: Engines, statement: TextClause, parameters: dict[str, Any]) -> Sequence[Any]:
