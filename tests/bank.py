@@ -217,7 +217,7 @@ async def read_books(url: str) -> Books:
         accounts = (await connection.execute(select(AccountRow.id, AccountRow.balance, AccountRow.deposits))).all()
         receipts = (await connection.execute(select(ReceiptRow.number, ReceiptRow.times, ReceiptRow.amount))).all()
         logged = await connection.exec_driver_sql(
-            "SELECT operation_id FROM fusion_operations WHERE fingerprint IS NOT NULL"
+            "SELECT operation_id FROM fusion_operations WHERE command LIKE 'Accounts.%'"
         )
         ids = list(logged.scalars())
     await database.dispose()

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from fusion_cluster.host import Host
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.tcp import TcpListener, dial_tcp, listen_tcp
@@ -45,6 +46,7 @@ class Description:
         control: path of the socket over which it is told what to do.
         read_lease_s: how long replicas may be served without hearing from their owner.
         call_timeout_s: how long a call may take.
+        address: where a gateway is to listen.
         follows_log: whether it reads the operation log.
         crash_point: where it dies, from its start on; "": nowhere.
     """
@@ -56,6 +58,7 @@ class Description:
     control: str
     read_lease_s: float
     call_timeout_s: float
+    address: str = "127.0.0.1:0"
     follows_log: bool = True
     crash_point: str = ""
 
@@ -74,7 +77,7 @@ async def dial(address: ShardAddress) -> Carrier:
     return await dial_tcp(address.host, address.port)
 
 
-def cached(host: ClusterHost) -> list[tuple[str, list[Any], Any, str | None]]:
+def cached(host: Host) -> list[tuple[str, list[Any], Any, str | None]]:
     """All that a read of this process would be served without asking anybody: method, arguments, value, error."""
     return [
         (
@@ -138,7 +141,7 @@ class Member:
             listener = self._server = await listen_tcp(acceptor)
             host, port = listener.address
             return f"{host}:{port}"
-        gateway = self._server = Gateway(self._host, acceptor=acceptor, address="127.0.0.1:0")
+        gateway = self._server = Gateway(self._host, acceptor=acceptor, address=self._description.address)
         return await gateway.start()
 
     async def _do(self, what: str, argument: Any) -> Any:

@@ -118,6 +118,8 @@ class ProcessCluster:
             **{("shard", shard_id): 0 for shard_id in range(shards)},
             **{("gateway", gateway_id): 0 for gateway_id in range(gateways)},
         }
+        # Where clients expect each gateway.
+        self._addresses: dict[int, str] = {}
         self._drivers: list[ClusterHost] = []
         self._folder = tempfile.TemporaryDirectory(prefix="fusion-control-")
         self._control = str(Path(self._folder.name) / "control")
@@ -126,8 +128,8 @@ class ProcessCluster:
         self._is_closing = False
 
     def gateway_address(self, gateway_id: int = 0) -> str:
-        """Where clients connect."""
-        return self.members["gateway", gateway_id].address
+        """Where clients connect; its successors have the same."""
+        return self._addresses[gateway_id]
 
     def shard(self, shard_id: int) -> MemberProcess:
         """A shard that runs."""
@@ -246,6 +248,7 @@ class ProcessCluster:
             control=self._control,
             read_lease_s=self._read_lease_s,
             call_timeout_s=self._call_timeout_s,
+            address=self._addresses.get(member_id, "127.0.0.1:0") if role == "gateway" else "",
             follows_log=self._follows_log,
             crash_point=points.pop(0) if role == "shard" and (points := self.crash_points.get(member_id)) else "",
         )
@@ -290,7 +293,9 @@ class ProcessCluster:
             return
         self.members[role, member_id] = member
         slot_map = self.slot_map
-        if role == "shard":
+        if role == "gateway":
+            self._addresses[member_id] = member.address
+        else:
             host, _, port = member.address.rpartition(":")
             slot_map = slot_map.with_shard(ShardAddress(member_id, host, int(port), self._epochs[role, member_id]))
         self._publish(slot_map)

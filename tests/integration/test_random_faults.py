@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -16,7 +17,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from fusion_cluster import Database
 from fusion_cluster.client import connect
 from fusion_cluster.graph import ComputeService
 from tests.bank import Branches, open_bank, read_books
@@ -27,23 +30,39 @@ from tests.process_cluster import ProcessCluster
 pytest_plugins = ["tests.databases", "tests.zygotes"]
 
 SEED = int(os.environ.get("FUSION_FAULT_SEED", "0")) or secrets.randbits(32)
-COUNT = int(os.environ.get("FUSION_FAULT_COUNT", "0")) or 1_500
+COUNT = int(os.environ.get("FUSION_FAULT_COUNT", "0")) or 1_000
 CLIENTS = 20
 SHARDS = 3
 
 
-async def kill_at_random(cluster: ProcessCluster, rng: random.Random) -> None:
-    """Kill shards, at any moment or at a step of the next command that comes by, until cancelled."""
-    while True:
-        await asyncio.sleep(rng.uniform(0.3, 1.5))
-        shard_id, point = rng.randrange(SHARDS), rng.choice([None, *POINTS])
-        victim = cluster.members.get(("shard", shard_id))
-        if victim is None:
-            continue
-        if point is None:
-            victim.kill()
-        else:
-            victim.ask("arm", point)
+async def kill_at_random(cluster: ProcessCluster, url: str, rng: random.Random) -> None:
+    """Kill processes, and cut connections of the database, until cancelled.
+
+    Shards die at any moment, or at a step of the next command that comes by.
+    """
+    database = Database(url)
+    try:
+        while True:
+            await asyncio.sleep(rng.uniform(0.3, 1.5))
+            what = rng.choices(["a shard", "a gateway", "connections"], [8, 1, 1])[0]
+            shard_id, point = rng.randrange(SHARDS), rng.choice([None, *POINTS])
+            victim = cluster.members.get(("gateway", 0) if what == "a gateway" else ("shard", shard_id))
+            if what == "connections" and url.startswith("postgresql:"):
+                async with database.session() as session:
+                    await session.execute(CUT_SOME)
+            elif victim is not None:
+                if what == "a gateway" or point is None:
+                    victim.kill()
+                else:
+                    victim.ask("arm", point)
+    finally:
+        await database.dispose()
+
+
+CUT_SOME = text(
+    "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() ORDER BY random() LIMIT 4) chosen"
+)
 
 
 @pytest.fixture
@@ -73,13 +92,15 @@ async def test_each_of_many_random_commands_takes_effect_once_while_shards_are_k
         customers = [
             Customer(i, ledger, *executes[i % len(executes)], seed=rng.randrange(2**32)) for i in range(CLIENTS)
         ]
-        killing = asyncio.create_task(kill_at_random(cluster, random.Random(rng.randrange(2**32))))
+        killing = asyncio.create_task(kill_at_random(cluster, database_url, random.Random(rng.randrange(2**32))))
         try:
             async with asyncio.TaskGroup() as group:
                 for customer in customers:
                     group.create_task(customer.run(COUNT // CLIENTS))
         finally:
             killing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await killing
     took_s = time.monotonic() - began_s
 
     deaths = cluster.deaths
