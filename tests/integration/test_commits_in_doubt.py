@@ -27,8 +27,10 @@ ID = "the id"
 
 @pytest.fixture
 async def cutter(postgres_server: PostgresServer) -> AsyncIterator[CommitCutter]:
+    socket_folder = postgres_server.get_postmaster_info().socket_dir
+    assert socket_folder is not None
     with tempfile.TemporaryDirectory(prefix="fusion-proxy-") as folder:  # the path of a socket must be short
-        async with CommitCutter(postgres_server.get_postmaster_info().socket_dir, Path(folder)) as cutter:
+        async with CommitCutter(socket_folder, Path(folder)) as cutter:
             yield cutter
 
 

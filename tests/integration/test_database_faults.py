@@ -22,7 +22,7 @@ from fusion_cluster import Database
 from fusion_cluster.database.log_readers import new_reader
 from fusion_cluster.database.schema import OPERATIONS
 from fusion_cluster.errors import DatabaseNotWritable, DatabaseUnavailable
-from tests.bank import ACCOUNTS, LOG_PERIOD_S, Accounts, Receipts, bank_app, open_bank, read_books
+from tests.bank import ACCOUNTS, LOG_PERIOD_S, OPENING_BALANCE, Accounts, Receipts, bank_app, open_bank, read_books
 from tests.customers import Customer, Ledger, by_name
 from tests.gateways import serving
 from tests.process_cluster import ProcessCluster
@@ -334,3 +334,39 @@ async def until_refused(deposit: Callable[[str], Awaitable[None]]) -> str:
         except DatabaseNotWritable:
             return number[: 250 + i % 7]
     raise AssertionError("there was room for all")
+
+
+async def test_a_file_that_is_opened_read_only_is_read_and_its_commands_are_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/bank.db"
+    await open_bank(url)
+    app = bank_app(f"sqlite:///file:{tmp_path}/bank.db?mode=ro&uri=true")
+    async with app.local() as host:
+        accounts = host.service(Accounts)
+        balance = accounts.balance(3)
+        assert await balance == OPENING_BALANCE
+        with pytest.raises(DatabaseNotWritable, match="readonly"):
+            await accounts.deposit(3, 5, "refused")
+        assert balance.is_consistent
+    assert app.database is not None
+    await app.database.dispose()
+    assert (await read_books(url)).times == {}
+
+
+async def test_a_read_of_a_database_that_is_away_says_so_and_is_not_kept(own_postgres_server: PostgresServer) -> None:
+    url = own_postgres_server.get_uri()
+    await open_bank(url)
+    app = bank_app(url)
+    async with app.local() as host:
+        accounts = host.service(Accounts)
+        kept = accounts.balance(1)
+        assert await kept == OPENING_BALANCE
+        await asyncio.to_thread(own_postgres_server.stop)
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailable):
+                await accounts.balance(2)
+            assert accounts.balance.peek(2) is None
+        assert await accounts.balance(1) == OPENING_BALANCE, "what is known is served"
+        await asyncio.to_thread(own_postgres_server.start)
+        assert await patiently(lambda: accounts.balance(2)) == OPENING_BALANCE
+    assert app.database is not None
+    await app.database.dispose()
