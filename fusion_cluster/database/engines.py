@@ -26,13 +26,16 @@ from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.preparation import Preparation
 from fusion_cluster.database.sessions import OperationSession, ReadSession
 from fusion_cluster.database.url import masked
-from fusion_cluster.errors import UsageError
+from fusion_cluster.errors import DatabaseUnavailable, UsageError
 
 _SQLITE_READERS = 4
 """Statements, each in a thread, that read one SQLite file at a time, in one process and loop."""
 
 _SERVER_READERS = _SERVER_WRITERS = 8
 """Statements that read at a time, and operations, on a database server, in one process and loop."""
+
+_FOLLOWERS = 1
+"""Statements that read the operation log at a time, in one process and loop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,9 @@ class Engines:
         writing: for operations.
         listening: one connection each, in autocommit mode, kept for as long as it is listened to.
         readers: how many statements may read at a time.
+        followers: how many may read the operation log at a time, besides: it is read however slow others are.
         writers: how many operations may be open at a time.
+        busy_timeout_s: how long the next one waits for that.
         finishes_calls: whether a call of a session is finished before its caller's cancellation takes effect.
         preparation: what makes and upgrades the library's tables.
     """
@@ -53,13 +58,33 @@ class Engines:
     writing: AsyncEngine
     listening: AsyncEngine
     readers: asyncio.Semaphore
+    followers: asyncio.Semaphore
     writers: asyncio.Semaphore
+    busy_timeout_s: float
     finishes_calls: bool
     preparation: Preparation
 
     def read_session(self) -> ReadSession:
         """A session to read with."""
         return ReadSession(self.reading, slots=self.readers, finishes_calls=self.finishes_calls)
+
+    def following_session(self) -> ReadSession:
+        """A session to read the operation log with."""
+        return ReadSession(self.reading, slots=self.followers, finishes_calls=self.finishes_calls)
+
+    async def acquire_writer(self) -> None:
+        """Wait until one more operation may be open; then it is, until `writers.release()`.
+
+        Raises:
+            DatabaseUnavailable: others are open for too long.
+        """
+        try:
+            async with asyncio.timeout(self.busy_timeout_s):
+                await self.writers.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable(
+                f"no operation of this process has ended within {self.busy_timeout_s:g} s", retry_after_s=1.0
+            ) from None
 
     async def begin(self) -> OperationSession:
         """Begin a transaction; gives a session for it alone."""
@@ -96,7 +121,7 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_pre_ping=True,
-        pool_size=_SERVER_READERS,
+        pool_size=_SERVER_READERS + _FOLLOWERS,
         pool_timeout=busy_timeout_s,
     )
     writing = _create(url, pool_pre_ping=True, pool_size=_SERVER_WRITERS, pool_timeout=busy_timeout_s)
@@ -107,7 +132,9 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
         writing,
         listening=_create(url, isolation_level="AUTOCOMMIT", poolclass=NullPool),
         readers=asyncio.Semaphore(_SERVER_READERS),
+        followers=asyncio.Semaphore(_FOLLOWERS),
         writers=asyncio.Semaphore(_SERVER_WRITERS),
+        busy_timeout_s=busy_timeout_s,
         finishes_calls=False,
         preparation=Preparation(reading, writing),
     )
@@ -125,7 +152,7 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_reset_on_return=None,
-        pool_size=_SQLITE_READERS,
+        pool_size=_SQLITE_READERS + _FOLLOWERS,
         pool_timeout=busy_timeout_s,
     )
     writing = _create(url, pool_size=1, pool_timeout=busy_timeout_s)
@@ -161,7 +188,9 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         writing,
         listening=reading,
         readers=asyncio.Semaphore(_SQLITE_READERS),
+        followers=asyncio.Semaphore(_FOLLOWERS),
         writers=asyncio.Semaphore(1),
+        busy_timeout_s=busy_timeout_s,
         finishes_calls=True,
         preparation=Preparation(reading, writing),
     )

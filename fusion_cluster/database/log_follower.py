@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Final
 
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.database.log_readers import LogEntry, new_reader
-from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.database.log_wakes import new_wake
 
 if TYPE_CHECKING:
     from fusion_cluster.database.database import Database
 
 logger = logging.getLogger(__name__)
+
+SHORTEST_PAUSE_S: Final = 0.01
+"""Between two times that the log is read."""
+
+READ_TIMEOUT_S: Final = 15.0
+"""A server that has not answered by then, though the connection stands, is asked over another one."""
 
 LONGEST_PAUSE_S: Final = 2.0
 """Between two attempts to read a log that cannot be read."""
@@ -53,7 +58,6 @@ class LogFollower:
         self._on_missed = on_missed
         self._reader = new_reader(database.engines)
         self._wake = new_wake(database.engines)
-        self._trimmer = LogTrimmer(database)
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._tasks: list[asyncio.Task[None]] = []
@@ -67,7 +71,6 @@ class LogFollower:
         # In a context of its own: the computation or operation around whoever starts a host is none of this.
         self._tasks = [
             self._loop.create_task(self._follow(), name="follow the operation log", context=Context()),
-            self._loop.create_task(self._trimmer.run(), name="trim the operation log", context=Context()),
         ]
 
     async def close(self) -> None:
@@ -97,7 +100,8 @@ class LogFollower:
         while True:
             try:
                 await self._wake.wait(self._log.options.period_s)
-                entries = await self._reader.read()
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    entries = await self._reader.read()
             except Exception as error:  # the database is away, or broken: that must not end this
                 if not pause_s:
                     logger.warning("the operation log cannot be read: %s; trying again", error)
@@ -106,6 +110,7 @@ class LogFollower:
             else:
                 pause_s = 0.0
                 self._apply(entries)
+                await asyncio.sleep(SHORTEST_PAUSE_S)  # so that a stream of commits is not read one by one
 
     def _apply(self, entries: Sequence[LogEntry] | None) -> None:
         """Apply what was read: it will not be read again."""

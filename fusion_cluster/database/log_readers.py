@@ -181,7 +181,7 @@ def _parts(snapshot: str) -> tuple[int, int, str]:
 
 
 async def _rows(engines: Engines, statement: TextClause, parameters: dict[str, Any]) -> Sequence[Any]:
-    async with engines.read_session() as session:
+    async with engines.following_session() as session:
         return (await session.execute(statement, parameters)).all()
 
 

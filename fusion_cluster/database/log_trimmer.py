@@ -14,6 +14,7 @@ import asyncio
 import logging
 import random
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, case, delete, func, insert, select, text, update
@@ -65,7 +66,7 @@ _TRIM: Final = text(
       DELETE FROM fusion_operations WHERE position IN (
         SELECT position FROM fusion_operations, now
         WHERE committed_at < :before AND (transaction_id < oldest OR transaction_id >= next)
-        ORDER BY position LIMIT :batch
+        ORDER BY committed_at LIMIT :batch
       )
       RETURNING position, operation_id, command, fingerprint, outcome, committed_at, transaction_id
     ), kept AS (
@@ -98,9 +99,21 @@ class LogTrimmer:
 
     def __init__(self, database: Database) -> None:
         self._log = database.log
+        self._task: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Trim, once a period, for ever."""
+    def start(self) -> None:
+        """Begin to trim, once a period."""
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(), name="trim the operation log", context=Context()
+        )
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
         pause_s = random.uniform(0.5, 1.0)
         while True:
             await asyncio.sleep(self._log.options.trim_period_s * pause_s)

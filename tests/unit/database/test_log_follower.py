@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import cast
 
 import pytest
@@ -272,3 +273,23 @@ async def test_a_host_leaves_no_task_behind(database_url: str) -> None:
         log = host.service(Shelves).database.log
     assert log.on_logged == []
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+
+# -- beside others -----------------------------------------------------------------------------------------------------
+async def test_slow_readers_do_not_keep_the_log_from_being_read(database_url: str) -> None:
+    async with shelves_hosts(database_url, log=SELDOM) as (here, there):
+        shown, engines = there.service(Shelves).amount(1), there.service(Shelves).database.engines()
+        await shown
+        async with AsyncExitStack() as stack:
+            while not engines.readers.locked():
+                await stack.enter_async_context(engines.readers)
+            await here.service(Shelves).put(1, 5)
+            await asyncio.wait_for(shown.when_invalidated(), 5)
+
+
+async def test_a_stream_of_commits_is_not_read_one_by_one(database_url: str) -> None:
+    async with shelves_hosts(database_url, log=OFTEN) as (here, there):
+        for amount in range(100):
+            await here.service(Shelves).put(amount, amount)
+        await has_read(there, 100)
+        assert follower_of(there).read_count < 100
