@@ -1,7 +1,8 @@
 """Points in the run of a command at which a process kills itself: armed in a process of a test, and nowhere else.
 
 Each replaces, in this process, the very function of the library that stands there. The first command that comes by ends
-the process with SIGKILL: nothing is closed, flushed or said.
+the process with SIGKILL: nothing is closed, flushed or said. Or it stops the process, which goes on where it was when
+somebody lets it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,15 @@ from fusion_router.host import ClusterHost
 from fusion_router.publications import Publications
 
 
+class _Ending:
+    """What happens at the point."""
+
+    signal = signal.SIGKILL
+
+
 def die() -> None:
-    """As `kill -9` does it."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    """As `kill -9` does it, or another signal."""
+    os.kill(os.getpid(), _Ending.signal)
 
 
 def before_the_transaction() -> None:
@@ -137,12 +144,14 @@ OTHER_POINTS: Final[dict[str, Callable[[], None]]] = {
 }
 
 
-def arm(point: str) -> None:
+def arm(point: str, *, stops: bool = False) -> None:
     """Let this process die at a point.
 
     Args:
         point: its name, of `POINTS` or `OTHER_POINTS`.
+        stops: it does not die, it stops.
     """
+    _Ending.signal = signal.SIGSTOP if stops else signal.SIGKILL
     (POINTS.get(point) or OTHER_POINTS[point])()
 
 
@@ -151,22 +160,35 @@ def _replace(owner: type, name: str, function: Callable[..., Any]) -> None:
 
 
 def _before(owner: type, name: str) -> None:
-    async def die_instead(*arguments: Any, **options: Any) -> None:
-        die()
+    function = getattr(owner, name)
 
-    _replace(owner, name, die_instead)
+    async def die_and_call(*arguments: Any, **options: Any) -> Any:
+        _replace(owner, name, function)
+        die()
+        return await function(*arguments, **options)
+
+    _replace(owner, name, die_and_call)
 
 
 def _before_call(owner: type, name: str) -> None:
-    _replace(owner, name, lambda *arguments, **options: die())
+    function = getattr(owner, name)
+
+    def die_and_call(*arguments: Any, **options: Any) -> Any:
+        _replace(owner, name, function)
+        die()
+        return function(*arguments, **options)
+
+    _replace(owner, name, die_and_call)
 
 
 def _after(owner: type, name: str) -> None:
     function = getattr(owner, name)
 
-    async def call_and_die(*arguments: Any, **options: Any) -> None:
-        await function(*arguments, **options)
+    async def call_and_die(*arguments: Any, **options: Any) -> Any:
+        _replace(owner, name, function)
+        result = await function(*arguments, **options)
         die()
+        return result
 
     _replace(owner, name, call_and_die)
 
@@ -174,8 +196,10 @@ def _after(owner: type, name: str) -> None:
 def _after_call(owner: type, name: str) -> None:
     function = getattr(owner, name)
 
-    def call_and_die(*arguments: Any, **options: Any) -> None:
-        function(*arguments, **options)
+    def call_and_die(*arguments: Any, **options: Any) -> Any:
+        _replace(owner, name, function)
+        result = function(*arguments, **options)
         die()
+        return result
 
     _replace(owner, name, call_and_die)

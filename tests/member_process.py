@@ -99,6 +99,7 @@ class Member:
         self._description = description
         is_shard = description.role == "shard"
         self._server: TcpListener | Gateway
+        self._serving: Serving
         self._host = ClusterHost(
             bank_app(description.url, follows_log=description.follows_log),
             dial=dial,
@@ -130,7 +131,7 @@ class Member:
 
     async def _serve(self) -> str:
         is_shard = self._description.role == "shard"
-        serving = Serving(self._host, self._host.barriers, accepts_invalidations=is_shard)
+        serving = self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=is_shard)
         acceptor = SessionAcceptor(
             serving,
             peer_id=self._description.name,
@@ -162,6 +163,10 @@ class Member:
             resource.setrlimit(resource.RLIMIT_FSIZE, (argument, resource.RLIM_INFINITY))
         elif what == "arm":
             arm(argument)
+        elif what == "arm to stop":
+            arm(argument, stops=True)
+        elif what == "finish commands":
+            await self._serving.drain(argument)
         else:
             raise ValueError(what)
         return None

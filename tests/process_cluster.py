@@ -67,6 +67,15 @@ class MemberProcess:
         for asked in self._asked:
             asked.cancel()
 
+    @property
+    def is_stopped(self) -> bool:
+        """It has been stopped, and does not go on."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def go_on(self) -> None:
+        """Let it go on after it was stopped."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """`kill -9`."""
         with contextlib.suppress(ProcessLookupError):
@@ -120,6 +129,7 @@ class ProcessCluster:
         }
         # Where clients expect each gateway.
         self._addresses: dict[int, str] = {}
+        self._replaced: list[MemberProcess] = []
         self._drivers: list[ClusterHost] = []
         self._folder = tempfile.TemporaryDirectory(prefix="fusion-control-")
         self._control = str(Path(self._folder.name) / "control")
@@ -230,7 +240,7 @@ class ProcessCluster:
 
     async def _close(self) -> None:
         self._is_closing = True
-        for member in self.members.values():
+        for member in (*self.members.values(), *self._replaced):
             member.kill()
         self._server.close()
         if self._conversations:
@@ -276,8 +286,10 @@ class ProcessCluster:
             self._on_started(role, member_id, member)
             while (answer := await _line(reader)) is not None:
                 member.on_answer(answer["answer"])
-            self.members.pop((role, member_id), None)
             member.on_died()
+            if self.members.get((role, member_id)) is not member:
+                return  # it had a successor
+            del self.members[role, member_id]
         self.deaths += 1
         if self._is_closing:
             return
@@ -286,6 +298,14 @@ class ProcessCluster:
         if started is None:  # what it could not start without may be back soon
             await asyncio.sleep(RESTART_PAUSE_S)
         self._fork(role, member_id)
+
+    def replace(self, shard_id: int) -> MemberProcess:
+        """Take a shard for dead, as one that is silent: it gets a successor. Gives the process, which runs on."""
+        replaced = self.members.pop(("shard", shard_id))
+        self._replaced.append(replaced)
+        self._publish(self.slot_map.without_shard(shard_id))
+        self._fork("shard", shard_id)
+        return replaced
 
     def _on_started(self, role: Role, member_id: int, member: MemberProcess) -> None:
         if self._is_closing:
