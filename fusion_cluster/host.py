@@ -31,6 +31,7 @@ from fusion_cluster.commands.events.dispatcher import Dispatcher
 from fusion_cluster.database.applied_operations import AppliedOperations
 from fusion_cluster.database.log_follower import LogFollower
 from fusion_cluster.database.log_readers import LogEntry
+from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.delivery import new_dispatcher
 from fusion_cluster.errors import UnknownMethod, UsageError
@@ -94,6 +95,7 @@ class Host(ABC):
         self.peer_id = f"{app.name}/local-{os.getpid()}-{secrets.token_hex(4)}"
         self.applied = AppliedOperations()
         self.follower: LogFollower | None = None
+        self._trimmer: LogTrimmer | None = None
         self.dispatcher: Dispatcher | None = None
         self.loop = _loop_now()
         self._runs_bodies = runs_bodies
@@ -279,8 +281,10 @@ class Host(ABC):
         database = self.app.database
         if database is None or not self._runs_bodies:
             return
+        await database.prepare()
+        self._trimmer = LogTrimmer(database)
+        self._trimmer.start()
         if database.log.options.follows:
-            await database.prepare()
             self.follower = LogFollower(database, on_entries=self.apply_entries, on_missed=self.invalidate_all)
             await self.follower.start()
         if self.event_handlers:
@@ -289,11 +293,17 @@ class Host(ABC):
 
     async def close(self) -> None:
         """Cancel what still computes, and what the host does by itself."""
+        await self.stop_working()
+        await self.graph.close()
+
+    async def stop_working(self) -> None:
+        """End what the host does by itself, which needs all the rest of it: what `start` has begun."""
         if self.dispatcher is not None:
             await self.dispatcher.close()
         if self.follower is not None:
             await self.follower.close()
-        await self.graph.close()
+        if self._trimmer is not None:
+            await self._trimmer.close()
 
     # -- events --------------------------------------------------------------------------------
     def handles_event(self, event_type: str) -> bool:

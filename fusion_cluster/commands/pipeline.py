@@ -108,8 +108,10 @@ async def run_command(
     tokens = current_command.set(context), is_nested.set(False)
     try:
         with isolated():
+            run = _Run(command, arguments, context, host, log, is_retry=is_retry)
             async with host.turns.of(command.turn_key(arguments)):
-                result = await _Run(command, arguments, context, host, log).result()
+                done = await run.result_or_record()
+            result = done if isinstance(done, CommandResult) else await run.replay(*done)
         try:
             await context.published()
         except ClusterError as error:
@@ -137,6 +139,7 @@ class _Run:
         context: of the run; with a fingerprint if there may be retries.
         host: where it runs.
         log: where it is recorded for retries; None: there will be none, or nothing to record it in.
+        is_retry: the id was sent before.
     """
 
     def __init__(
@@ -146,15 +149,19 @@ class _Run:
         context: CommandContext,
         host: CommandHost,
         log: CommandLog | None,
+        *,
+        is_retry: bool,
     ) -> None:
         self._command = command
         self._arguments = arguments
         self._context = context
         self._host = host
         self._log = log
+        # It may have been carried out, and the log has not said otherwise.
+        self._is_in_question = is_retry
 
-    async def result(self) -> CommandResult:
-        """Run it, or give the result of an earlier run."""
+    async def result_or_record(self) -> CommandResult | tuple[Recorded, CommandLog]:
+        """Run it; or give what is recorded of an earlier run, and where."""
         reruns = Reruns(self._command.name)
         log, is_refused = self._log, False
         while True:
@@ -162,17 +169,18 @@ class _Run:
                 recorded = None if log is None else await log.find(self._context.command_id)
                 if recorded is None and is_refused:
                     raise InvariantViolation(f"{self._context.name}: the log refuses an id that it does not have")
+                self._is_in_question = False
                 if recorded is None:
                     return CommandResult(await self._run())
             except DuplicateOperation as refusal:
-                log, is_refused = refusal.log, True
+                log, is_refused, self._is_in_question = refusal.log, True, True
             except Exception as error:
                 if self._context.committed:
                     raise
                 log = await self._pause_after(error, reruns) or log
             else:
                 assert log is not None
-                return await self._replayed(recorded, log)
+                return recorded, log
 
     async def _pause_after(self, error: Exception, reruns: Reruns) -> CommandLog | None:
         """Return when the command is to be looked up, and perhaps run, again; gives the log that has it, if known.
@@ -182,7 +190,11 @@ class _Run:
         """
         try:
             await reruns.pause_after(error)
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as failure:
+            if self._is_in_question:
+                raise CommandOutcomeUnknown(
+                    f"{self._context.name} may have been carried out before: {failure.message}", retry_after_s=1.0
+                ) from failure
             raise
         except Exception:
             # Another run of the same id may have been faster, and what that has written may have stood in the way.
@@ -247,8 +259,11 @@ class _Run:
         except Exception:
             logger.warning("the outcome of %s could not be recorded", self._context.name, exc_info=True)
 
-    async def _replayed(self, recorded: Recorded, log: CommandLog) -> CommandResult:
-        """Give an earlier run's result, and see that what it changed is known everywhere: it may have died before."""
+    async def replay(self, recorded: Recorded, log: CommandLog) -> CommandResult:
+        """Give an earlier run's result, and see that what it changed is known everywhere: it may have died before.
+
+        The turn is over by then: what else is to be done with the key does not wait for another process's result.
+        """
         context = self._context
         recorded.check(self._command, context.fingerprint or self._command.fingerprint(self._arguments))
         keys = self._host.keys_of(recorded.keys, TOLD_BY_LOG)

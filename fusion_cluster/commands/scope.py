@@ -44,6 +44,14 @@ class Transactions(Protocol):
         """How many operations may be open at a time."""
         ...
 
+    async def acquire_writer(self) -> None:
+        """Wait until one more may be open; then it is, until `writers.release()`.
+
+        Raises:
+            DatabaseUnavailable: others are open for too long.
+        """
+        ...
+
     async def begin(self) -> AsyncSession:
         """Begin a transaction; gives a session for it alone."""
         ...
@@ -155,7 +163,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
 
     async def _begin(self) -> AsyncSession:
         await self._database.prepare()
-        await self._transactions.writers.acquire()
+        await self._transactions.acquire_writer()
         try:
             return await self._transactions.begin()
         except BaseException:

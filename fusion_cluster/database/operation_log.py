@@ -173,21 +173,28 @@ class OperationLog:
         await self.in_transaction(record)
 
     async def in_transaction(self, write: Callable[[AsyncConnection], Coroutine[Any, Any, T]]) -> T:
-        """Run `write` in a transaction that belongs to no operation; a cancellation waits until it has ended."""
+        """Run `write` in a transaction that belongs to no operation; a cancellation waits until it has ended.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be reached, or too many operations are open for too long.
+        """
+        engines = self._engines()
 
         async def run() -> T:
-            engines = self._engines()
-            async with engines.writers:
-                connection = engines.writing.connect()
-                with reaching():
-                    await connection.start()
-                try:
-                    async with connection.begin():
-                        return await write(connection)
-                finally:
-                    await connection.close()
+            connection = engines.writing.connect()
+            with reaching():
+                await connection.start()
+            try:
+                async with connection.begin():
+                    return await write(connection)
+            finally:
+                await connection.close()
 
-        return await complete(run())
+        await engines.acquire_writer()
+        try:
+            return await complete(run())
+        finally:
+            engines.writers.release()
 
     async def settle(self, operation_id: str) -> bool | None:
         """Tell what has become of a commit whose connection was lost, when that is decided.

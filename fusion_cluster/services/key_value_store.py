@@ -4,6 +4,9 @@ Which keys there are is told by *groups*: `membership("users/")` returns nothing
 begins with "users/" comes or goes. A count and a list depend on one group, that of their prefix up to its last "/". So
 a new value for a key that is there concerns the readers of that key alone, and "users/7/theme" that comes or goes
 concerns the counts and lists of "users/7/", "users/" and "", and those of no other folder.
+
+Keys that are kept alive, by setting them again before their end, come and go for nobody. What that may concern is told
+by groups that wait for a step, `renewals`: so the counts of a folder cost the same for any number of such keys.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from fusion_cluster.database.upsert import upsert
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import ComputeService, compute_method, expire_at
 from fusion_cluster.services.checks import require_count, require_seconds, require_text
+from fusion_cluster.services.ends import STEP_S, expire_after_end
 
 MAX_KEY_CHARACTERS: Final = MAX_ID_CHARACTERS
 MAX_VALUE_BYTES: Final = 1024 * 1024
@@ -60,23 +64,25 @@ class KeyValueStore(ComputeService):
         row = await self.database.loader(KEY_VALUES).load(key)  # with all that are asked for now, one query
         if row is None or not _is_alive(row["expires_at"], time.time()):
             return None
-        _expire_with(row["expires_at"])
+        if row["expires_at"] is not None:
+            expire_at(row["expires_at"])
         value: bytes = row["value"]
         return value
 
     @compute_method
     async def count(self, prefix: str = "") -> int:
-        """How many keys begin with `prefix`.
+        """How many keys begin with `prefix`. One whose time is over may be counted for a second more.
 
         Raises:
             InvalidArgument: no key can begin so.
         """
         _require_prefix(prefix)
         await self.membership(_folder_of(prefix))
-        alive = select(func.count(), func.min(_COLUMNS.expires_at)).where(*_beginning_with(prefix), _alive(time.time()))
+        now_s = time.time()
+        alive = select(func.count(), func.min(_COLUMNS.expires_at)).where(*_beginning_with(prefix), _alive(now_s))
         async with self.database.session() as session:
             count, next_expiry = (await session.execute(alive)).one()
-        _expire_with(next_expiry)
+        expire_after_end(next_expiry, now_s)
         return int(count)
 
     @compute_method
@@ -84,7 +90,8 @@ class KeyValueStore(ComputeService):
         """Keys that begin with `prefix`, in the order of their characters' code points.
 
         The first `limit` of them that come after the key `after`, whether that is there or not: for the next page, the
-        last key of this one. A page with fewer than `limit` is the last.
+        last key of this one. A page with fewer than `limit` is the last. A key whose time is over may be listed for a
+        second more.
 
         Raises:
             InvalidArgument: no key can begin so, or `limit` is not 1 to 1000.
@@ -93,15 +100,16 @@ class KeyValueStore(ComputeService):
         require_count("limit", limit, MAX_KEYS_AT_ONCE)
         _require_prefix(after, "after")
         await self.membership(_folder_of(prefix))
+        now_s = time.time()
         page = (
             select(_COLUMNS.key, _COLUMNS.expires_at)
-            .where(*_beginning_with(prefix), _COLUMNS.key > after, _alive(time.time()))
+            .where(*_beginning_with(prefix), _COLUMNS.key > after, _alive(now_s))
             .order_by(_COLUMNS.key)
             .limit(limit)
         )
         async with self.database.session() as session:
             rows = (await session.execute(page)).all()
-        _expire_with(min((row.expires_at for row in rows if row.expires_at is not None), default=None))
+        expire_after_end(min((row.expires_at for row in rows if row.expires_at is not None), default=None), now_s)
         return tuple(row.key for row in rows)
 
     @compute_method
@@ -117,6 +125,15 @@ class KeyValueStore(ComputeService):
         _require_prefix(folder, "folder")
         if _folder_of(folder) != folder:
             raise InvalidArgument(f"a folder ends with '/', {folder!r} does not", field="folder")
+        await self.renewals(folder)
+
+    @compute_method(invalidation_delay=STEP_S)
+    async def renewals(self, folder: str) -> None:
+        """Stands for the ends of the keys that are there and begin with `folder`; membership depends on it.
+
+        It is out of date a second after one of them was given an end that is nearer, or was set again close to its end,
+        when others may have counted without it. What comes within that second costs nothing.
+        """
 
     # -- changes -------------------------------------------------------------------------------------------------------
     @command
@@ -193,18 +210,19 @@ class KeyValueStore(ComputeService):
             before = await _expiries(operation, values)
             rows = [{"key": key, "value": values[key], "expires_at": expires_at} for key in sorted(values)]
             await operation.session.execute(upsert(operation.session, KEY_VALUES, "key"), rows)
-            surely_alive_at_s = time.time() + CLOCK_TOLERANCE_S
+            now_s = time.time()
             for key in values:
                 self.get.invalidate(key)
-                if not (key in before and surely_alive_at_s < _end(before[key]) <= _end(expires_at)):
+                if key not in before or not _is_alive(before[key], now_s):
                     self._invalidate_membership(key)
+                elif not now_s + CLOCK_TOLERANCE_S < _end(before[key]) <= _end(expires_at):
+                    for folder in _folders_of(key):
+                        self.renewals.invalidate(folder)
 
     def _invalidate_membership(self, key: str) -> None:
         """Tell the counts and lists of all folders that the key is in."""
-        self.membership.invalidate("")
-        for place, character in enumerate(key, start=1):
-            if character == "/":
-                self.membership.invalidate(key[:place])
+        for folder in _folders_of(key):
+            self.membership.invalidate(folder)
 
 
 async def _expiries(operation: Operation, keys: Iterable[str]) -> dict[str, float | None]:
@@ -226,15 +244,14 @@ def _alive(now_s: float) -> ColumnElement[bool]:
     return or_(_COLUMNS.expires_at.is_(None), _COLUMNS.expires_at > now_s)
 
 
-def _expire_with(expires_at: float | None) -> None:
-    """Let the result that is being computed expire when the first of the keys does that it was computed from."""
-    if expires_at is not None:
-        expire_at(expires_at)
-
-
 # -- keys and prefixes -------------------------------------------------------------------------------------------------
 def _folder_of(prefix: str) -> str:
     return prefix[: prefix.rfind("/") + 1]
+
+
+def _folders_of(key: str) -> list[str]:
+    """All folders that a key is in, "" among them."""
+    return [""] + [key[:place] for place, character in enumerate(key, start=1) if character == "/"]
 
 
 def _beginning_with(prefix: str) -> list[ColumnElement[bool]]:

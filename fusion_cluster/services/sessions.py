@@ -6,7 +6,8 @@ sessions was heard of within the last minute.
 
 Presence costs little because it is written seldom: `touch` asks the graph when the session was seen last, which is a
 hit, and writes only when that was some time ago; and because a user who stays present invalidates nothing but that
-time of their session.
+time of their session. Who is heard of close to the end of their presence is told of by a group that waits for a step,
+`renewals`: so the count of those present costs the same for any number of them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fusion_cluster.database.upsert import upsert
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import ComputeService, compute_method, expire_at
 from fusion_cluster.services.checks import require_count, require_seconds, require_text
+from fusion_cluster.services.ends import STEP_S, expire_after_end
 
 MIN_SESSION_ID_CHARACTERS: Final = 32
 """As many as 128 random bits have in hexadecimal digits. Nobody guesses those; of what they are is up to the app."""
@@ -205,7 +207,7 @@ class Sessions(ComputeService):
         """Note that a client session was heard of: call it for each request, of whatever kind, outside of operations.
 
         A plain method, which runs where it is called: mostly a look at a result that is cached there. A change is made
-        once in `touch_interval_s`. In a session where nobody is signed in it does nothing.
+        once in `touch_interval_s`; it waits for no replica. In a session where nobody is signed in it does nothing.
 
         Raises:
             InvalidArgument: this cannot be the id of a client session.
@@ -244,6 +246,8 @@ class Sessions(ComputeService):
     async def present_users(self, limit: int = 100, after: str = "") -> tuple[str, ...]:
         """Who is present, in the order of their ids: the first `limit` that come after the id `after`.
 
+        One whose presence has ended may be among them for a second more.
+
         Raises:
             InvalidArgument: `limit` is not 1 to 1000, or no user can have the id `after`.
         """
@@ -251,30 +255,40 @@ class Sessions(ComputeService):
         if after != "":
             _require_user(after, "after")
         await self.presence()
-        page = self._present(time.time()).where(_COLUMNS.user_id > after).order_by(_COLUMNS.user_id).limit(limit)
+        now_s = time.time()
+        page = self._present(now_s).where(_COLUMNS.user_id > after).order_by(_COLUMNS.user_id).limit(limit)
         async with self.database.session() as session:
             rows = (await session.execute(page)).all()
         if rows:
-            expire_at(self._end_of_presence(min(row.seen_at for row in rows)))
+            expire_after_end(self._end_of_presence(min(row.seen_at for row in rows)), now_s)
         return tuple(row.user_id for row in rows)
 
     @compute_method
     async def present_count(self) -> int:
-        """How many users are present."""
+        """How many users are present. One whose presence has ended may be counted for a second more."""
         await self.presence()
-        present = self._present(time.time()).subquery()
+        now_s = time.time()
+        present = self._present(now_s).subquery()
         async with self.database.session() as session:
             counted = await session.execute(select(func.count(), func.min(present.c.seen_at)).select_from(present))
             count, seen_first_at = counted.one()
         if seen_first_at is not None:
-            expire_at(self._end_of_presence(seen_first_at))
+            expire_after_end(self._end_of_presence(seen_first_at), now_s)
         return int(count)
 
     @compute_method
     async def presence(self) -> None:
         """Stands for who is present: it is out of date when somebody comes, or signs out."""
+        await self.renewals()
 
-    @command
+    @compute_method(invalidation_delay=STEP_S)
+    async def renewals(self) -> None:
+        """Stands for who was heard of close to the end of their presence, when others may have counted without them.
+
+        It is out of date a second after that, and `presence` with it; what comes within that second costs nothing.
+        """
+
+    @command(barrier=False)  # its callers wait for it in each request, and it is right to `touch_interval_s` only
     async def note_seen(self, session_id: str) -> None:
         """Note that a client session was heard of; `touch` calls it when that is due. It does nothing when it is not.
 
@@ -288,15 +302,17 @@ class Sessions(ComputeService):
         async with self.database.operation() as operation:
             found = select(_COLUMNS.user_id, _COLUMNS.seen_at).where(is_session).with_for_update()
             row = (await operation.session.execute(found)).one_or_none()
-            if row is None:
+            if row is None or not self._is_long_ago(row.seen_at):  # noted meanwhile, which was not known here yet
                 return
             now_s = time.time()
             await operation.session.execute(update(SESSIONS).where(is_session).values(seen_at=now_s))
             self.seen_at.invalidate(session_id)
-            if (
-                self._end_of_presence(row.seen_at) < now_s + CLOCK_TOLERANCE_S
-            ):  # else this session has kept them present
+            end_s = self._end_of_presence(row.seen_at)
+            if end_s <= now_s:
                 self._invalidate_presence(row.user_id)
+            elif end_s < now_s + CLOCK_TOLERANCE_S:  # else this session has kept them present, for all
+                self.is_present.invalidate(row.user_id)
+                self.renewals.invalidate()
 
     # -- inside --------------------------------------------------------------------------------------------------------
     def _is_long_ago(self, seen_at_s: float) -> bool:
