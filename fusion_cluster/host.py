@@ -7,7 +7,6 @@ another process) and where invalidations and commands go. `LocalHost` is the who
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import math
 import os
@@ -51,6 +50,7 @@ from fusion_cluster.graph import (
 )
 from fusion_cluster.graph.cause import MISSED, call_site
 from fusion_cluster.graph.hosting import run_body
+from fusion_cluster.injection import service_annotations
 from fusion_cluster.logged_keys import keys_of, logged_keys
 from fusion_cluster.wire.codec import ArgumentsCodec
 
@@ -348,19 +348,6 @@ def _loop_now() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def service_annotations(service: type[ComputeService]) -> dict[str, Any]:
-    """The resolved annotations of a service class and its bases, up to `ComputeService` itself."""
-    found: dict[str, Any] = {}
-    for base in reversed(service.__mro__):
-        if base is ComputeService or not issubclass(base, ComputeService):
-            continue
-        try:
-            found.update(inspect.get_annotations(base, eval_str=True))
-        except NameError as error:
-            raise UsageError(f"{base.__name__}: an annotation names {error.name!r}, which is not defined") from error
-    return found
 
 
 class LocalHost(Host):

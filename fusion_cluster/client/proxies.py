@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import ClusterError, CommandOutcomeUnknown, UsageError
 from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, attach
-from fusion_cluster.host import service_annotations
+from fusion_cluster.injection import service_annotations
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.v1 import session_pb2
