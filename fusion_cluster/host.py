@@ -244,13 +244,13 @@ class Host(ABC):
             codec = self._key_codecs[method] = ArgumentsCodec(self.function(method).signature)
         return codec
 
-    def references(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
+    def logged_keys(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
         """Keys as other processes know them."""
         return logged_keys(keys, self.key_codec)
 
-    def keys_of(self, references: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
+    def keys_of(self, logged: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
         """Keys that another process knows as these; those that nobody here knows are left out."""
-        return keys_of(references, told_by, codec=self.key_codec, function=self.function)
+        return keys_of(logged, told_by, codec=self.key_codec, function=self.function)
 
     def apply_entries(self, entries: Sequence[LogEntry]) -> None:
         """Apply operations that the log tells of, if no push has applied them.

@@ -39,12 +39,12 @@ class Publisher(Protocol):
         """
         ...
 
-    def references(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
+    def logged_keys(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
         """Keys as other processes know them."""
         ...
 
-    def keys_of(self, references: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
-        """Keys that `references` has given, in this process or another; those of unknown methods are left out."""
+    def keys_of(self, logged: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
+        """Keys that `logged_keys` has given, in this process or another; those of unknown methods are left out."""
         ...
 
 

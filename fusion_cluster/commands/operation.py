@@ -142,9 +142,9 @@ class Operation:
         return value
 
     @property
-    def references(self) -> list[LoggedKey]:
+    def logged_keys(self) -> list[LoggedKey]:
         """The keys recorded so far, as the operation log has them."""
-        return [reference for publisher, keys in self._recorded.items() for reference in publisher.references(keys)]
+        return [logged for publisher, keys in self._recorded.items() for logged in publisher.logged_keys(keys)]
 
     @property
     def peer_id(self) -> str:

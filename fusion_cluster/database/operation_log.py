@@ -107,7 +107,7 @@ class OperationLog:
         Raises:
             DuplicateOperation: one of that id is committed already.
         """
-        keys = operation.references
+        keys = operation.logged_keys
         command = operation.command
         if command is None and not keys and not operation.events:
             return

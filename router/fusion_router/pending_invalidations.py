@@ -10,15 +10,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from fusion_cluster.database.applied_operations import Reference
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 
 logger = logging.getLogger(__name__)
 
 _REFERENCE_OVERHEAD: Final = 32
 """Bytes that a key takes in a message besides its name and arguments, at most."""
-
-Reference = tuple[str, bytes]
-"""A key as links carry it: the method's full name and the encoded arguments."""
 
 Told = Mapping[Reference, str]
 """Keys to invalidate, each with what for, in words for people; "" where there is nothing to say."""

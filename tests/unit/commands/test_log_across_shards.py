@@ -179,7 +179,7 @@ async def test_a_push_that_told_of_some_of_the_keys_keeps_nothing_from_the_other
         told, untold = nodes = [host.service(Shelves).amount(shelf_id) for shelf_id in owned]
         for node in nodes:
             await node
-        references = host.references({node.key: UNKNOWN for node in nodes})
+        references = host.logged_keys({node.key: UNKNOWN for node in nodes})
         request = session_pb2.Invalidate(operation_id="of both")
         request.keys.append(session_pb2.KeyReference(method=references[0][0], arguments=references[0][1]))
         host.apply_invalidations(request, "shard-1.1")

@@ -114,7 +114,7 @@ async def test_keys_of_another_version_of_the_app_are_left_out_and_the_others_ap
     async with shelves_hosts(database_url, log=SELDOM) as (here, there):
         shown = there.service(Shelves).amount(1)
         await shown
-        (known,) = here.references({shown.key: UNKNOWN})
+        (known,) = here.logged_keys({shown.key: UNKNOWN})
         keys = [("Shelves.weight", known[1], ""), ("Crates.amount", known[1], ""), (known[0], b"\x91\xa1x", ""), known]
         async with writing(here.service(Shelves).database) as writer:
             await write_entry(writer.session, "of the next version", keys=keys)
