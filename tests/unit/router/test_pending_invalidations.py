@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from fusion_cluster.database.applied_operations import Reference
 from fusion_cluster.errors import PermissionDenied
-from fusion_router.pending_invalidations import PendingInvalidations, Reference, Told
+from fusion_router.pending_invalidations import PendingInvalidations, Told
 from tests.waiting import until
 
 
