@@ -301,8 +301,10 @@ class ClusterHost(Host):
 
     async def close(self) -> None:
         """Leave the cluster: links are closed, computations cancelled; who waits for something else gets an error."""
+        # Event handlers first: what they have committed is told to its owners as long as there are links.
+        await self.stop_working()
         self.barriers.close()
         self.publications.leave()
         await self.links.close()
         await self.publications.close()
-        await super().close()
+        await self.graph.close()

@@ -48,6 +48,7 @@ class Publications:
         self._pending: dict[int, PendingInvalidations] = {}
         # Those that somebody may wait for.
         self._confirmations: set[asyncio.Future[None]] = set()
+        self._has_left = False
 
     def begin(self, apply: Apply, barrier: bool, operation_id: str) -> Awaitable[None]:
         """Invalidate here, and begin to tell the other owners.
@@ -60,7 +61,10 @@ class Publications:
         Returns:
             Done when the owners have applied it; it may be left unawaited. It fails with ShardUnavailable when an owner
             has not confirmed in time (it is still being told), or with the error of an owner that has refused.
+            After `leave` nobody else is told, and it fails at once.
         """
+        if self._has_left:
+            return self._apply_alone(apply, barrier)
         if barrier:
             confirmed = self._confirmation()
             start = partial(self._start, apply, operation_id, confirmed)
@@ -83,17 +87,26 @@ class Publications:
         return confirmed
 
     def leave(self) -> None:
-        """Give up: whoever waits gets an error."""
+        """Give up: whoever waits gets an error, and so does whoever begins from now on."""
+        self._has_left = True
         for delivery in self._deliveries:
             delivery.cancel()
         for confirmed in list(self._confirmations):
-            _fail(confirmed, ShardUnavailable("the change is made, but this member left before all have confirmed it"))
+            _fail(confirmed, _left())
 
     async def close(self) -> None:
         """Wait until nothing is under way any more."""
         await asyncio.gather(*self._deliveries, return_exceptions=True)
         for pending in self._pending.values():
             await pending.close()
+
+    def _apply_alone(self, apply: Apply, barrier: bool) -> Awaitable[None]:
+        """Invalidate here, which is all that can be done now."""
+        if not apply() and not barrier:
+            return DONE
+        confirmed = self._confirmation()
+        _fail(confirmed, _left())
+        return confirmed
 
     def _start(self, apply: Apply, operation_id: str, confirmed: asyncio.Future[None], barrier: int) -> int:
         """Invalidate here and begin to tell the other owners on behalf of a barrier; returns how many there are."""
@@ -117,6 +130,8 @@ class Publications:
     ) -> None:
         """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
         refusal = await self._tell_all(shard_id, barrier, told, operation_id)
+        if self._links.is_closed:
+            return  # nobody waits any more, neither for this nor for the barrier
         if refusal is not None:
             _fail(confirmed, refusal)
         self._barriers.answered(barrier)
@@ -129,15 +144,21 @@ class Publications:
             # The barrier goes with the last one: it settles what the others have brought about, too.
             failure = await self._tell(shard_id, message, barrier if message is messages[-1] else 0, operation_id)
             if failure is not None:
+                if self._links.is_closed:
+                    return failure
                 logger.error("shard %d refused an invalidation: %s", shard_id, failure)
                 refusal = refusal or failure
         return refusal
 
     async def _tell(self, shard_id: int, told: Told, barrier: int, operation_id: str) -> Exception | None:
-        """One message to an owner, until it is answered; returns the error of an owner that will not do it."""
+        """One message to an owner, until it is answered or there are no links any more.
+
+        Returns:
+            The error of an owner that will not do it; or that this member has left, and whoever waits has been told so.
+        """
         keys, origins = list(told), list(told.values())
         pause_s = FIRST_PAUSE_S
-        while True:
+        while not self._links.is_closed:
             peer = self._links.peer(shard_id)
             if peer is not None:
                 try:
@@ -154,6 +175,7 @@ class Publications:
                     pause_s = max(pause_s, result.error.retry_after_ms / 1000)
             await self._links.changed(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return _left()
 
     def _confirmation(self) -> asyncio.Future[None]:
         """A future for "everybody has it", which fails when that takes too long and may be left unawaited."""
@@ -171,6 +193,10 @@ class Publications:
         self._confirmations.add(confirmed)
         confirmed.add_done_callback(on_done)
         return confirmed
+
+
+def _left() -> ShardUnavailable:
+    return ShardUnavailable("the change is made, but this member left before all have confirmed it")
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -24,7 +24,7 @@ from tests.unit.events.orders import (
     quick,
     until_delivered,
 )
-from tests.waiting import until
+from tests.waiting import until, until_so
 
 pytest_plugins = ["tests.databases"]
 
@@ -105,6 +105,40 @@ async def test_a_shard_that_is_back_delivers_what_its_predecessor_was_delivering
         await until(lambda: ledger.running.get(1))
         await cluster.kill_shard(owner)
         await cluster.start_shard(owner)
+        await until_delivered(database)
+        assert await entries(database) == [1]
+
+
+async def test_a_shard_that_leaves_gives_back_what_waits_for_other_owners_and_blames_no_handler(
+    database: Database,
+) -> None:
+    await database.create_tables(Base.metadata)
+    async with LocalCluster(new_app(database), shards=2) as cluster:
+        owners = cluster.slot_map.owners
+        order_id = next(
+            order_id
+            for order_id in range(100)
+            if owners[emitted(OrderPlaced(order_id)).slot] == 0
+            and cluster.owner("Ledger.entries", order_id).address.shard_id == 1
+        )
+        await cluster.shards[0].host.service(Ledger).entries(order_id)
+        cluster.hold_links(1)
+        async with database.operation() as operation:
+            operation.emit(OrderPlaced(order_id, 1))
+
+        async def is_noted() -> bool:
+            return await entries(database) == [1]
+
+        await until_so(is_noted)
+        leaving = cluster.shards[0].host
+        assert leaving.dispatcher is not None
+        await until(lambda: leaving.publications._confirmations)
+        await cluster.kill_shard(0)
+        assert (leaving.dispatcher.failed_count, leaving.dispatcher.delivered_count) == (0, 0)
+        (event,) = await database.events.list()
+        assert (event.attempts, event.error) == (0, None)
+        cluster.release_links(1)
+        await cluster.start_shard(0)
         await until_delivered(database)
         assert await entries(database) == [1]
 

@@ -86,3 +86,50 @@ async def test_a_member_that_leaves_ends_what_waits_for_it(store: Store) -> None
                 with pytest.raises(ShardUnavailable):
                     await waiting
         cluster._hosts.remove(leaving)
+
+
+@pytest.mark.parametrize("barrier", [False, True])
+async def test_a_member_leaves_whatever_begins_while_it_does(store: Store, barrier: bool) -> None:
+    """Commands that were committing when they were cancelled, for one."""
+    async with LocalCluster(app, shards=2, call_timeout_s=60.0) as cluster:
+        leaving = cluster.new_host("leaving")
+        cells = [Key("Cells", "get", (cell,)) for cell in range(20)]
+        for cell in range(20):  # it has links to close
+            await leaving.service(Cells).get(cell)
+        await cluster.kill_shard(0)
+        begun: list[asyncio.Future[None]] = []
+
+        async def begin_again_and_again() -> None:
+            while True:
+                begun.append(asyncio.ensure_future(leaving.publish(dict.fromkeys(cells, UNKNOWN), barrier)))
+                await asyncio.sleep(0)
+
+        beginning = asyncio.create_task(begin_again_and_again())
+        await until(lambda: len(begun) > 3)
+        before = len(begun)
+        async with asyncio.timeout(5.0):
+            await leaving.close()
+            assert len(begun) > before + 3
+            for publication in begun:
+                with pytest.raises(ShardUnavailable, match="left"):
+                    await publication
+        beginning.cancel()
+        assert not any(leaving.service(Cells).get.peek(cell) for cell in range(20)), (
+            "it is invalidated here all the same"
+        )
+        cluster._hosts.remove(leaving)
+
+
+async def test_what_is_told_when_the_links_are_closed_is_told_no_more(store: Store) -> None:
+    async with LocalCluster(app, shards=1, call_timeout_s=60.0) as cluster:
+        leaving = cluster.new_host("leaving")
+        await cluster.kill_shard(0)
+        publication = asyncio.ensure_future(leaving.publish({Key("Cells", "get", (3,)): UNKNOWN}, True))
+        async with asyncio.timeout(5.0):
+            await leaving.links.close()
+            await leaving.publications.close()
+        assert not publication.done()
+        await leaving.close()
+        with pytest.raises(ShardUnavailable, match="left"):
+            await publication
+        cluster._hosts.remove(leaving)
