@@ -23,7 +23,7 @@ from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.host import ClusterHost
 from tests.bank import ACCOUNTS, Accounts, Books, Branches, bank_app
 from tests.member_process import SECRET, Description, cached, dial
-from tests.waiting import until
+from tests.waiting import until, until_so
 
 Role = Literal["shard", "gateway"]
 
@@ -181,17 +181,16 @@ class ProcessCluster:
 
     async def until_nothing_is_stale(self, books: Books, *, within_s: float) -> None:
         """Wait until `check` succeeds."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + within_s
-        while True:
-            try:
+
+        async def is_so() -> bool:
+            with contextlib.suppress(AssertionError):
                 await self.check(books)
-            except AssertionError:
-                if loop.time() > deadline_s:
-                    raise
-                await asyncio.sleep(0.02)
-            else:
-                return
+                return True
+            return False
+
+        with contextlib.suppress(AssertionError):
+            await until_so(is_so, timeout_s=within_s)
+        await self.check(books)
 
     async def read_all(self) -> None:
         """Have everything cached: in the driver, and at the shards that the sums and their parts live on."""
@@ -249,6 +248,8 @@ class ProcessCluster:
 
     # -- what the coordinator does -------------------------------------------------------------------------------------
     def _fork(self, role: Role, member_id: int) -> None:
+        if self._is_closing:
+            return
         self._epochs[role, member_id] += 1
         description = Description(
             role=role,
@@ -296,8 +297,9 @@ class ProcessCluster:
         if role == "shard":
             self._publish(self.slot_map.without_shard(member_id))
         if started is None:  # what it could not start without may be back soon
-            await asyncio.sleep(RESTART_PAUSE_S)
-        self._fork(role, member_id)
+            asyncio.get_running_loop().call_later(RESTART_PAUSE_S, self._fork, role, member_id)
+        else:
+            self._fork(role, member_id)
 
     def replace(self, shard_id: int) -> MemberProcess:
         """Take a shard for dead, as one that is silent: it gets a successor. Gives the process, which runs on."""

