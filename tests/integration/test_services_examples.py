@@ -42,8 +42,8 @@ async def test_the_page_follows_the_key_value_store(tmp_path: Path, told: Consol
         "dark page, 0 here: nobody",
     ]
     costs = [computed for _, _, computed in looks]
-    # At first all: page, settings, value, list, count and the folder of both.
-    assert costs[:5] == [6, 0, 3, 0, 4]
+    # At first all: page, settings, value, list, count, the folder of both and its renewals.
+    assert costs[:5] == [7, 0, 3, 0, 4]
 
 
 async def test_the_words_and_the_steps_follow_the_clock(tmp_path: Path, told: Console) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +13,10 @@ from fusion_cluster.database.schema import KEY_VALUES
 from fusion_cluster.graph import Computed
 from fusion_cluster.host import Host
 from fusion_cluster.services import KeyValueStore
+from fusion_cluster.services.ends import STEP_S
 from fusion_cluster.services.key_value_store import CLOCK_TOLERANCE_S
 from tests.panel import Panel
+from tests.statements import statements
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -158,7 +162,52 @@ async def test_close_to_its_end_a_key_that_is_set_again_may_have_gone_for_others
     await store.set("b", b"1", CLOCK_TOLERANCE_S - 1)
     counts = await read(store.count(), store.list())
     await store.set("b", b"2", 60)
-    assert not any(computed.is_consistent for computed in counts)
+    moving_time.advance(STEP_S)
+    await until_out_of_date(counts)
+    assert (await store.count(), await store.list()) == (2, ("a", "b"))
+
+
+async def test_keys_that_are_kept_alive_cost_their_count_nothing_for_each(
+    store: KeyValueStore, moving_time: MovingTime
+) -> None:
+    """Twenty of them, each always close to its end: the count is computed once in a step, not for each."""
+    keys = [f"alive/{number:02}" for number in range(20)]
+    for key in keys:
+        await store.set(key, b"", 6)
+        moving_time.advance(0.2)
+    start_s = time.time()
+    with statements() as sent:
+        for key in keys * 2:
+            await store.set(key, b"again", 6)
+            assert await store.count("alive/") == len(keys)
+            assert await store.list("alive/") == tuple(keys)
+            moving_time.advance(0.2)
+    steps = (time.time() - start_s) / STEP_S
+    assert 0 < len([statement for statement in sent if "count(*)" in statement.text]) <= 2 * steps + 2
+    pages = [text for text in map(repr, sent) if "LIMIT" in text and "FROM fusion_key_values" in text]
+    assert 0 < len(pages) <= 2 * steps + 2
+
+
+async def test_ends_that_come_one_after_the_other_are_seen_together_and_a_step_later_at_most(
+    store: KeyValueStore, moving_time: MovingTime
+) -> None:
+    ends_s = []
+    for number in range(20):
+        ends_s.append(time.time() + 10 + number / 5)
+        await store.set(f"a/{number:02}", b"", ends_s[-1] - time.time())
+    await read(store.count())
+    moving_time.advance(ends_s[0] - time.time() - 0.1)
+    start_s = time.time()
+    with statements() as sent:
+        while time.time() < ends_s[-1] + STEP_S + 0.5:
+            await asyncio.sleep(0)  # timers that are due end
+            earliest_s = time.time() - STEP_S - 0.5
+            count = await store.count()
+            assert sum(end_s > time.time() for end_s in ends_s) <= count <= sum(end_s > earliest_s for end_s in ends_s)
+            moving_time.advance(0.05)
+    counted = len([statement for statement in sent if "count(*)" in statement.text])
+    assert counted <= (time.time() - start_s) / STEP_S + 2
+    await store.count().when(lambda count: count == 0)
 
 
 async def test_rows_whose_time_is_over_are_removed_when_that_is_asked_for(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fusion_cluster.graph import Computed
 from fusion_cluster.host import Host
 from fusion_cluster.services import Sessions, new_session_id
+from fusion_cluster.services.ends import STEP_S
 from tests.panel import Panel
 from tests.statements import Statement, statements
 from tests.waiting import until
@@ -91,8 +93,56 @@ async def test_who_stays_present_concerns_nobody(sessions: Sessions, host: Host,
     seen_at = await sessions.seen_at(session_id)
     await sessions.touch(session_id)
     assert seen_at is not None
-    assert seen_at < (await sessions.seen_at(session_id) or seen_at)
+    await sessions.seen_at(session_id).when(lambda seen_again_at: seen_again_at is not None and seen_at < seen_again_at)
     assert all(computed.is_consistent for computed in computeds)
+
+
+async def test_users_who_stay_present_cost_their_count_nothing_for_each(
+    sessions: Sessions, moving_time: MovingTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty of them, each always close to the end of their presence: counted once in a step, not for each."""
+    monkeypatch.setattr(Sessions, "presence_timeout_s", 6.0)
+    monkeypatch.setattr(Sessions, "touch_interval_s", 2.0)
+    users = [f"user {number:02}" for number in range(20)]
+    ids = []
+    for user in users:
+        ids += await signed_in(sessions, user)
+        moving_time.advance(0.2)
+    start_s = time.time()
+    with statements() as sent:
+        for session_id in ids * 2:
+            await sessions.touch(session_id)
+            assert await sessions.present_count() == len(users)
+            assert await sessions.present_users() == tuple(users)
+            moving_time.advance(0.2)
+    steps = (time.time() - start_s) / STEP_S
+    assert 0 < len([statement for statement in sent if "count(*)" in statement.text]) <= 2 * steps + 2
+    pages = [text for text in map(repr, sent) if "LIMIT" in text and "FROM fusion_sessions" in text]
+    assert 0 < len(pages) <= 2 * steps + 2
+    assert len([statement for statement in writes(sent) if statement.text.startswith("UPDATE")]) == 2 * len(users)
+
+
+async def test_presences_that_end_one_after_the_other_are_seen_to_end_together(
+    sessions: Sessions, moving_time: MovingTime
+) -> None:
+    for number in range(20):
+        await signed_in(sessions, f"user {number:02}")
+        moving_time.advance(0.2)
+    assert await sessions.present_count() == 20
+    start_s = time.time()
+    moving_time.advance(TIMEOUT_S - 5)
+    with statements() as sent:
+        while await sessions.present_count() > 0:
+            await asyncio.sleep(0)  # timers that are due end
+            moving_time.advance(0.05)
+    counted = len([statement for statement in sent if "count(*)" in statement.text])
+    assert counted <= (time.time() - start_s - TIMEOUT_S + 5) / STEP_S + 2
+    assert time.time() - start_s < TIMEOUT_S + STEP_S + 1
+    await sessions.present_users().when(lambda users: users == ())
+
+
+async def test_a_touch_waits_for_no_replica(sessions: Sessions, host: Host) -> None:
+    assert not host.command("Sessions.note_seen").barrier
 
 
 async def test_a_client_session_that_is_heard_of_all_the_time_is_noted_now_and_then(
@@ -129,8 +179,9 @@ async def test_who_comes_back_is_present_at_once_everywhere(
     moving_time.advance(TIMEOUT_S + 1)
     assert (await panel.light("ann"), await sessions.present_count(), await sessions.present_users()) == ("off", 0, ())
     await sessions.touch(session_id)
-    assert (await panel.light("ann"), await sessions.present_count()) == ("on", 1)
-    assert await sessions.present_users() == ("ann",)
+    await panel.light("ann").when(lambda light: light == "on")
+    await sessions.present_count().when(lambda count: count == 1)
+    await sessions.present_users().when(lambda users: users == ("ann",))
 
 
 async def test_a_session_without_a_sign_in_is_nobody(sessions: Sessions) -> None:
@@ -166,8 +217,8 @@ async def test_a_session_that_wakes_up_does_not_count_on_another_that_may_be_lea
     await sessions.touch(busy)
     moving_time.advance(20)
     await asyncio.gather(sessions.touch(idle), sessions.sign_out(busy))
-    assert await sessions.is_present("ann")
-    assert await sessions.present_users() == ("ann",)
+    await sessions.is_present("ann").when(lambda is_present: is_present)
+    await sessions.present_users().when(lambda users: users == ("ann",))
 
 
 async def test_present_users_come_in_pages_in_the_order_of_their_ids(
