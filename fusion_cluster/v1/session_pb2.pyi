@@ -395,7 +395,7 @@ class Invalidate(_message.Message):
     ORIGINS_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """From the same sequence as Call.id; answered by a Result."""
+    """From the same sequence as Call.id; answered by a Result or a Moved."""
     barrier: _builtins.int
     """Freshness barrier on whose behalf it is sent; 0: none."""
     operation_id: _builtins.str

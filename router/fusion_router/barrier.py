@@ -202,6 +202,12 @@ class Barriers:
             engagement.waiting.append(answer)
             self._pass_on(barrier, engagement)
 
+    def invalidated_more(self, barrier: int) -> None:
+        """More has become out of date here while this process takes part in a barrier: pass it on once more."""
+        engagement = self._engagements.get(barrier)
+        if engagement is not None:
+            self._pass_on(barrier, engagement)
+
     def mark_answered(self, subscriber: Confirmations, barrier: int, *, confirms: bool) -> None:
         """A subscriber answered a barrier mark.
 

@@ -12,7 +12,6 @@ import logging
 import math
 import uuid
 from array import array
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -27,14 +26,15 @@ from fusion_cluster.graph import DEFAULT_HISTORY, Cause, Computed, Key
 from fusion_cluster.graph.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
-from fusion_cluster.link.replica_cause import replica_cause, sent_origin, told_by
+from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.protocol.slot_map import SLOT_COUNT, SlotMap
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barriers
+from fusion_router.invalidations import Invalidations
 from fusion_router.links import Dial, Links
-from fusion_router.pending_invalidations import Reference
+from fusion_router.pending_invalidations import Told
 from fusion_router.publications import Publications
 from fusion_router.route import Route, routes_of
 
@@ -86,7 +86,8 @@ class ClusterHost(Host):
         self._slot_map = SlotMap(0, array("H"), {})
         self._owned_slots: bytes | None = None
         self._call_timeout_s = call_timeout_s
-        self.publications = Publications(self.links, self.barriers, timeout_s=call_timeout_s)
+        self.invalidations = Invalidations(self)
+        self.publications = Publications(self.links, self.barriers, self.invalidations, timeout_s=call_timeout_s)
         super().__init__(
             app, max_nodes=max_nodes, max_bytes=max_bytes, history=history, runs_bodies=shard_id is not None
         )
@@ -164,7 +165,7 @@ class ClusterHost(Host):
         invalidate = self.graph.invalidate_now
 
         async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
-            owner = f"shard {self._owner(slot)}"
+            owner = f"shard {self.owner_of_slot(slot)}"
             call = peer.read(
                 route.name,
                 arguments,
@@ -244,41 +245,19 @@ class ClusterHost(Host):
         """
         return self.publications.begin(lambda: self._apply(keys, operation_id), barrier, operation_id)
 
-    def apply_invalidations(self, request: session_pb2.Invalidate, peer_id: str) -> None:
-        """Invalidate keys that another process, `peer_id`, says have changed."""
-        origins = ("", *request.origins)
-        causes = {origin: told_by(peer_id, origin) for origin in origins}
-        told = [
-            (reference.method, reference.arguments, origins[reference.origin if reference.origin < len(origins) else 0])
-            for reference in request.keys
-        ]
-        for method, encoded, origin in self.applied.missing(request.operation_id, told):
-            arguments = self.key_codec(method).decode_msgpack(encoded)
-            self.function(method).invalidate(arguments, causes[origin])
-        self.applied.add_some(request.operation_id, [(method, encoded) for method, encoded, _ in told])
+    def apply_invalidations(self, request: session_pb2.Invalidate, peer_id: str) -> bool:
+        """Invalidate keys that another process, `peer_id`, says have changed; False: not all are owned here."""
+        return self.invalidations.apply_request(request, peer_id)
 
-    def _apply(self, keys: Mapping[Key, Cause], operation_id: str) -> dict[int, dict[Reference, str]]:
-        """Invalidate here; returns what the other owners have to be told, by shard."""
-        is_new = operation_id not in self.applied
-        remote: defaultdict[int, dict[Reference, str]] = defaultdict(dict)
-        origins: dict[Cause, str] = {}
-        for key, cause in keys.items():
-            name = f"{key.service}.{key.method}"
-            if is_new:
-                self.function(name).invalidate(key.arguments, cause)
-            route = self.routes[name]
-            slot = route.slot(key.arguments)
-            if not self._owns(slot):
-                origin = origins.get(cause) or origins.setdefault(cause, sent_origin(cause))
-                remote[self._owner(slot)][name, route.arguments.encode(key.arguments)] = origin
-        self.applied.add(operation_id)
-        return remote
+    def _apply(self, keys: Mapping[Key, Cause], operation_id: str) -> Mapping[int, Told]:
+        return self.invalidations.publish(keys, operation_id)
 
     def _on_barrier(self, peer: Peer, barrier: int) -> None:
         self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
 
     # -- owners ----------------------------------------------------------------------
-    def _owner(self, slot: int) -> int:
+    def owner_of_slot(self, slot: int) -> int:
+        """The shard that owns a slot; -1 while no slot map is known."""
         return self._slot_map.owners[slot] if self._slot_map.owners else -1
 
     async def _retrying(self, slot: int, attempt: Callable[[Peer, float], Awaitable[T]]) -> T:
@@ -286,7 +265,7 @@ class ClusterHost(Host):
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._call_timeout_s
         while (remaining_s := deadline_s - loop.time()) > 0:
-            peer = self.links.peer(self._owner(slot))
+            peer = self.links.peer(self.owner_of_slot(slot))
             if peer is not None:
                 try:
                     return await attempt(peer, remaining_s)
@@ -296,7 +275,8 @@ class ClusterHost(Host):
                 raise ShardUnavailable("this member has left the cluster")
             await self.links.changed(min(RETRY_PAUSE_S, remaining_s))
         raise ShardUnavailable(
-            f"shard {self._owner(slot)} could not be reached within {self._call_timeout_s:g} s", retry_after_s=1.0
+            f"shard {self.owner_of_slot(slot)} could not be reached within {self._call_timeout_s:g} s",
+            retry_after_s=1.0,
         )
 
     async def close(self) -> None:

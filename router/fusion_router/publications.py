@@ -1,7 +1,8 @@
 """Publications: invalidations on their way from a command, or from plain code, to the owners of the keys.
 
 Invariant: an owner is told until it has answered, for nothing else would make its computeds fresh again; whoever waits
-for that is told in time that it takes too long.
+for that is told in time that it takes too long. The owner is whoever owns the key when it answers: keys that have moved
+are told again to those who have them by then.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Protocol
 
-from fusion_cluster.errors import ClusterError, CommandError, FusionError, HandshakeRefused, ShardUnavailable
+from fusion_cluster.database.applied_operations import Reference
+from fusion_cluster.errors import ClusterError, CommandError, FusionError, HandshakeRefused, NotOwner, ShardUnavailable
 from fusion_cluster.graph import DONE
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barriers
@@ -30,18 +33,37 @@ Apply = Callable[[], Mapping[int, Told]]
 """Invalidates here; returns what the other owners have to be told, by shard."""
 
 
+class Owners(Protocol):
+    """Which shard owns which key."""
+
+    @property
+    def slot_map_version(self) -> int:
+        """The version of the newest slot map known here."""
+        ...
+
+    def owner_of(self, reference: Reference) -> int:
+        """The shard that owns a key, by that."""
+        ...
+
+    def publish_again(self, told: Told) -> Mapping[int, Told]:
+        """Invalidate here what is owned here by now; returns what the other owners have to be told, by shard."""
+        ...
+
+
 class Publications:
     """The publications of one process that are not over yet.
 
     Args:
         links: to the owners.
         barriers: the process's part in freshness barriers.
+        owners: of the keys, by the newest slot map.
         timeout_s: how long whoever waits for a publication waits at most.
     """
 
-    def __init__(self, links: Links, barriers: Barriers, *, timeout_s: float) -> None:
+    def __init__(self, links: Links, barriers: Barriers, owners: Owners, *, timeout_s: float) -> None:
         self._links = links
         self._barriers = barriers
+        self._owners = owners
         self._timeout_s = timeout_s
         self._deliveries: set[asyncio.Task[None]] = set()
         # Shard id -> the plain invalidations on their way to it.
@@ -137,12 +159,18 @@ class Publications:
         self._barriers.answered(barrier)
 
     async def _tell_all(self, shard_id: int, barrier: int, told: Told, operation_id: str) -> Exception | None:
-        """Tell an owner of keys, in as many messages as it takes; returns the error of one that will not do it."""
+        """Tell an owner of keys, in as many messages as it takes, and other owners if some have moved.
+
+        Returns:
+            The error of one that will not do it.
+        """
         messages = messages_of(told)
         refusal: Exception | None = None
         for message in messages:
             # The barrier goes with the last one: it settles what the others have brought about, too.
             failure = await self._tell(shard_id, message, barrier if message is messages[-1] else 0, operation_id)
+            if isinstance(failure, NotOwner):
+                return await self._tell_again(told, barrier, operation_id)
             if failure is not None:
                 if self._links.is_closed:
                     return failure
@@ -150,15 +178,32 @@ class Publications:
                 refusal = refusal or failure
         return refusal
 
+    async def _tell_again(self, told: Told, barrier: int, operation_id: str) -> Exception | None:
+        """Tell those who own the keys by now; a part of the one answer that the barrier waits for.
+
+        All of the keys: what the former owner has confirmed came without the barrier if there were several messages.
+        """
+        remote = self._owners.publish_again(told)
+        if barrier:
+            self._barriers.invalidated_more(barrier)
+        refusals = await asyncio.gather(
+            *(self._tell_all(shard_id, barrier, part, operation_id) for shard_id, part in remote.items())
+        )
+        return next((refusal for refusal in refusals if refusal is not None), None)
+
     async def _tell(self, shard_id: int, told: Told, barrier: int, operation_id: str) -> Exception | None:
         """One message to an owner, until it is answered or there are no links any more.
 
         Returns:
-            The error of an owner that will not do it; or that this member has left, and whoever waits has been told so.
+            The error of an owner that will not do it; NotOwner when some of the keys are owned by other shards, by the
+            newest slot map; or that this member has left, and whoever waits has been told so.
         """
         keys, origins = list(told), list(told.values())
         pause_s = FIRST_PAUSE_S
+        # By which slot map they have been found to be all of this shard.
+        checked_by = -1
         while not self._links.is_closed:
+            version = self._owners.slot_map_version
             peer = self._links.peer(shard_id)
             if peer is not None:
                 try:
@@ -173,8 +218,14 @@ class Publications:
                     if not result.error.transient:
                         return decode_error(result.error)
                     pause_s = max(pause_s, result.error.retry_after_ms / 1000)
-            await self._links.changed(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            if version == self._owners.slot_map_version:
+                await self._links.changed(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            version = self._owners.slot_map_version
+            if version != checked_by:
+                if any(self._owners.owner_of(key) != shard_id for key in keys):
+                    return NotOwner(f"shard {shard_id} does not own all of the keys", slot_map_version=version)
+                checked_by = version
         return _left()
 
     def _confirmation(self) -> asyncio.Future[None]:

@@ -161,22 +161,28 @@ class Serving:
             self._give_up(subscriber, call_id)
 
     def on_invalidate(self, session: ServedSession, request: session_pb2.Invalidate) -> None:
-        """Somebody changed data beneath keys that we own."""
+        """Somebody changed data beneath keys that we own, or owned by the slot map of whoever sends this."""
         if not self._accepts_invalidations:
             refusal = PermissionDenied("only members of the cluster may invalidate")
             session.send_error(request.id, 0, encode_error(refusal), subscribed=False)
             return
         try:
-            self._host.apply_invalidations(request, session.peer_id)
+            is_ours = self._host.apply_invalidations(request, session.peer_id)
         except FusionError as error:
             session.send_error(request.id, 0, encode_error(error), subscribed=False)
             return
+
+        def answer(_confirms: bool) -> None:
+            if is_ours:
+                session.send_result(request.id, 0, b"", subscribed=False)
+            else:
+                session.send_moved(request.id, self._host.slot_map_version)
+
         if request.barrier:
-            self._barriers.requested(
-                request.barrier, lambda _: session.send_result(request.id, 0, b"", subscribed=False)
-            )
+            # Also if it is not ours: it may have been, and those who hold replicas of it are told by us.
+            self._barriers.requested(request.barrier, answer)
         else:
-            session.send_result(request.id, 0, b"", subscribed=False)
+            answer(True)
 
     def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
         """A subscriber answered a barrier mark."""

@@ -50,3 +50,31 @@ async def test_a_mark_that_reaches_an_engaged_process_is_answered_at_once_and_co
     barriers.mark_answered(subscriber, BARRIER, confirms=True)
     assert answers == [("second", False), ("first", True)]
     barriers.close()
+
+
+async def test_what_is_invalidated_while_a_barrier_is_under_way_is_waited_for_too() -> None:
+    """A key that its owner was to be told of is owned here by then."""
+    barriers = Barriers(read_lease_s=60.0)
+    session = _Session()
+    subscriber = Confirmations(session)
+    barriers.add(subscriber)
+    settled: list[bool] = []
+    begun: list[int] = []
+
+    def apply(barrier: int) -> int:
+        begun.append(barrier)
+        return 1  # an owner is told
+
+    barriers.start(apply, lambda: settled.append(True))
+    (barrier,) = begun
+    subscriber.owe()
+    barriers.invalidated_more(barrier)
+    barriers.invalidated_more(barrier)
+    assert session.marks == [barrier]
+    barriers.answered(barrier)
+    assert not settled
+    barriers.mark_answered(subscriber, barrier, confirms=True)
+    assert settled
+    barriers.invalidated_more(barrier)
+    assert session.marks == [barrier]
+    barriers.close()
