@@ -38,6 +38,7 @@ SLEEPERS = {
     "tests/customers.py": "clients that try again when the error says that they may",
     "tests/integration/test_random_faults.py": "faults at random moments; nothing is waited for by it",
     "tests/integration/test_database_faults.py": "faults while others work; nothing is waited for by it",
+    "tests/property/test_commands_exactly_once.py": "commands and what disturbs them, at random times",
     "tests/property/test_graph_never_stale.py": "its loop is one in virtual time, which jumps",
 }
 
