@@ -71,7 +71,7 @@ class Accounts(ComputeService):
 
     @compute_method
     async def deposits(self, account: int) -> int:
-        """How many there were: a number that only rises."""
+        """How often something was paid in: a number that only rises."""
         async with self.database.session() as session:
             return (await session.get_one(AccountRow, account)).deposits
 
@@ -109,7 +109,7 @@ class Accounts(ComputeService):
             Overdrawn: only known when everything is written.
         """
         async with self.database.operation() as operation:
-            await self._change(operation, target, amount)
+            await self._change(operation, target, amount, deposits=1)
             left = await self._change(operation, source, -amount)
             await self._note(operation.session, number, 0)
             if left < 0:
@@ -149,6 +149,12 @@ class Branches(ComputeService):
         return sum(await gather(*(self.accounts.balance(first + i) for i in range(ACCOUNTS_IN_BRANCH))))
 
     @compute_method
+    async def deposits(self, branch: int) -> int:
+        """How often something was paid in."""
+        first = branch * ACCOUNTS_IN_BRANCH
+        return sum(await gather(*(self.accounts.deposits(first + i) for i in range(ACCOUNTS_IN_BRANCH))))
+
+    @compute_method
     async def all(self) -> int:
         return sum(await gather(*(self.total(branch) for branch in range(ACCOUNTS // ACCOUNTS_IN_BRANCH))))
 
@@ -176,7 +182,7 @@ class Books:
 
     Attributes:
         balances: by account.
-        deposits: by account.
+        deposits: by account, how often something was paid in.
         times: how often the command of a number took effect.
         paid_in: the sum of all deposits.
         logged: the commands in the operation log: the id of each, once for each entry.
@@ -196,9 +202,10 @@ class Books:
             return self.balances[arguments[0]]
         if method == "Accounts.deposits":
             return self.deposits[arguments[0]]
-        if method == "Branches.total":
+        if method in ("Branches.total", "Branches.deposits"):
             first = arguments[0] * ACCOUNTS_IN_BRANCH
-            return sum(self.balances[first + i] for i in range(ACCOUNTS_IN_BRANCH))
+            of_account = self.balances if method == "Branches.total" else self.deposits
+            return sum(of_account[first + i] for i in range(ACCOUNTS_IN_BRANCH))
         assert method == "Branches.all", method
         return sum(self.balances.values())
 

@@ -105,7 +105,7 @@ def before_the_outcome_is_recorded() -> None:
 
 def in_the_replay() -> None:
     """An earlier run's result is found, and nobody has been told yet."""
-    _before_call(_Run, "_replayed")
+    _before(_Run, "replay")
 
 
 def before_it_applies_what_it_is_told() -> None:

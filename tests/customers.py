@@ -11,7 +11,7 @@ from typing import Any
 
 from fusion_cluster.errors import FusionError, RemoteError
 from fusion_cluster.graph import ComputeService
-from tests.bank import ACCOUNTS, Accounts, Books, Branches, Overdrawn, Receipts
+from tests.bank import ACCOUNTS, ACCOUNTS_IN_BRANCH, Accounts, Books, Branches, Overdrawn, Receipts
 
 GIVE_UP_S = 60.0
 """How long one asks again for one command: nothing here takes so long, but a test must end."""
@@ -25,7 +25,7 @@ class Ledger:
     Attributes:
         done: the results of commands that were reported as done, by number.
         refused: the numbers of those that were reported as failed.
-        deposits: by account, how many deposits were reported as done.
+        deposits: by account, how often something was reported as paid in.
         retries: errors after which a command was asked for again, by class.
         repeated: how many commands were asked for again although they were done.
     """
@@ -77,7 +77,7 @@ class Customer:
                 await self._carry_out("transfer", (source, target, 1_000_000, number), number)
 
     async def _carry_out(self, command: str, arguments: tuple[Any, ...], number: str) -> None:
-        account = arguments[0]
+        paid_in = arguments[1] if command == "transfer" else arguments[0]
         try:
             result = await self._until_told(command, arguments, number)
         except RemoteError as error:
@@ -86,16 +86,20 @@ class Customer:
             self._ledger.refused.add(number)
         else:
             self._ledger.done[number] = result
-            self._ledger.deposits[account] += command == "deposit"
+            self._ledger.deposits[paid_in] += 1
             if self._rng.random() < 0.1:
                 self._ledger.repeated += 1
                 assert await self._until_told(command, arguments, number) == result
-            await self._look(account, number)
+            await self._look(paid_in, number)
 
     async def _look(self, account: int, number: str) -> None:
         """What was done before a read began, the read has to show."""
         floor = self._ledger.deposits[account]
         assert await self._patiently(lambda: self._accounts.deposits(account)) >= floor
+        if self._rng.random() < 0.3:
+            branch = account // ACCOUNTS_IN_BRANCH
+            floor = sum(self._ledger.deposits[branch * ACCOUNTS_IN_BRANCH + i] for i in range(ACCOUNTS_IN_BRANCH))
+            assert await self._patiently(lambda: self._branches.deposits(branch)) >= floor
         if self._rng.random() < 0.3:
             assert await self._patiently(lambda: self._receipts.times(number)) == 1
         if self._rng.random() < 0.2:
