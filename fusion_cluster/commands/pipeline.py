@@ -222,10 +222,11 @@ class _Run:
         try:
             result = await self._command.body(self._arguments)
         except Exception as error:
-            if self._context.committed and not self._context.is_in_doubt:
+            if self._context.fingerprint is not None and self._context.committed and not self._context.is_in_doubt:
                 await self._record(outcome_of_error(error))
             raise
-        await self._record(self._outcome_of(result))
+        if self._context.fingerprint is not None:
+            await self._record(self._outcome_of(result))
         return result
 
     def _outcome_of(self, result: Any) -> bytes:
@@ -242,9 +243,7 @@ class _Run:
             DuplicateOperation: it had no operation, and another run was faster.
         """
         context = self._context
-        if context.fingerprint is None:
-            return
-        for log, recorded in context.committed.items():
+        for log, recorded in list(context.committed.items()):
             if recorded != outcome:
                 await self._quietly(log.record_outcome(context.command_id, outcome))
         if self._log is not None and self._log not in context.committed:
@@ -275,6 +274,9 @@ class _Run:
         """The same when its result is recorded; or, if that takes too long, without.
 
         A run in another process may have committed and be still at it. One in this process is over: it had its turn.
+
+        Raises:
+            CommandOutcomeUnknown: the database cannot tell now.
         """
         left_s = min(recorded.committed_at + RESULT_PATIENCE_S - time.time(), RESULT_PATIENCE_S)
         pause_s = FIRST_RESULT_PAUSE_S
@@ -282,7 +284,12 @@ class _Run:
             await asyncio.sleep(pause_s)
             left_s -= pause_s
             pause_s = min(2 * pause_s, LONGEST_RESULT_PAUSE_S)
-            recorded = await log.find(self._context.command_id) or recorded
+            try:
+                recorded = await log.find(self._context.command_id) or recorded
+            except Exception as error:
+                raise CommandOutcomeUnknown(
+                    f"{self._context.name} was carried out, but its result cannot be looked up", retry_after_s=1.0
+                ) from error
         return recorded
 
 

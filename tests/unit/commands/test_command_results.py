@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from fusion_cluster import Database, LogOptions
 from fusion_cluster.commands import CommandResult, pipeline
-from fusion_cluster.commands.records import outcome_of_error
+from fusion_cluster.commands.records import Recorded, outcome_of_error
 from fusion_cluster.database.operation_log import OperationLog
-from fusion_cluster.errors import CommandResultLost, DatabaseUnavailable, RemoteError
+from fusion_cluster.errors import CommandOutcomeUnknown, CommandResultLost, DatabaseUnavailable, RemoteError
 from fusion_cluster.host import LocalHost
 from tests.counters import Counters, NoRoom, Unknown, counters_hosts, counts, run
 from tests.log_entries import logged, writing
@@ -119,6 +119,33 @@ async def test_a_result_that_cannot_be_recorded_is_given_all_the_same(
     assert caplog.text.count("could not be recorded") == 2
     with pytest.raises(CommandResultLost):
         await run(hosts[0], "bump", "a", command_id=ID)
+
+
+async def test_a_result_that_cannot_be_looked_up_now_is_not_taken_for_lost(
+    hosts: list[LocalHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cancelled_after_the_commit(hosts[0], "bump")
+    find, looks = OperationLog.find, 0
+
+    async def find_once(log: OperationLog, operation_id: str) -> Recorded | None:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise DatabaseUnavailable("away")
+        return await find(log, operation_id)
+
+    monkeypatch.setattr(OperationLog, "find", find_once)
+    with pytest.raises(CommandOutcomeUnknown):
+        await run(hosts[1], "bump", "a", command_id=ID)
+
+
+async def test_a_call_that_nobody_can_repeat_has_its_result_looked_at_by_nobody(
+    hosts: list[LocalHost], caplog: pytest.LogCaptureFixture
+) -> None:
+    counters = hosts[0].service(Counters)
+    assert isinstance(await counters.think_of_something("a"), Unknown)
+    assert isinstance(await counters.bump_to_something("a"), Unknown)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("method", ["bump_to_something", "think_of_something"])

@@ -119,7 +119,7 @@ async def test_a_result_that_was_lost_is_said_to_be_lost(database_url: str) -> N
 async def test_gateways_of_a_cluster(database_url: str) -> None:
     database = Database(database_url)
     await database.create_tables(Base.metadata)
-    async with LocalCluster(App("counters", [Counters], database=database), shards=2) as cluster:
+    async with LocalCluster(App("counters", [Counters], database=database), shards=2, read_lease_s=0.3) as cluster:
         async with serving(cluster.new_host("gateway-1")) as first, serving(cluster.new_host("gateway-2")) as second:
             replies = [await gateway.execute("Counters.bump", "a", command_id=ID) for gateway in (first, second, first)]
             shard_id = cluster.owner("Counters.bump", "a").address.shard_id

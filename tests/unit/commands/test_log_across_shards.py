@@ -45,7 +45,9 @@ class Drops(ComputeService):
 async def cluster_on(database_url: str, log: LogOptions) -> AsyncIterator[LocalCluster]:
     database = Database(database_url, log=log)
     await database.create_tables(Base.metadata)
-    async with LocalCluster(App("shelves", [Shelves, Stock, Drops], database=database), shards=3) as cluster:
+    async with LocalCluster(
+        App("shelves", [Shelves, Stock, Drops], database=database), shards=3, read_lease_s=0.3
+    ) as cluster:
         yield cluster
 
 
