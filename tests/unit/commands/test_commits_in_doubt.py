@@ -98,6 +98,7 @@ async def test_what_cannot_be_told_is_said_and_invalidated_and_settled_by_a_retr
     assert caught.value.is_transient
     assert not shown.is_consistent, "one invalidation too many harms nobody"
     severed.mend()
+    assert await counters.count("a") == (1 if moment == "after" else 0), "which is known again from here on"
     value = None if method == "add" else 1
     assert await run(host, method, "a", command_id=ID) == CommandResult(value, is_replayed=moment == "after")
     assert await counts(severed.database) == {"a": 1}
