@@ -61,6 +61,8 @@ class Operation:
         # What to invalidate with the commit, by who publishes it; in order of recording, each key once, with the cause
         # that was given first.
         self._recorded: dict[Publisher, dict[Key, Cause]] = {}
+        # Those of them that tasks have recorded while its entry in the log was written, and that are not in it.
+        self._late: dict[Publisher, dict[Key, Cause]] = {}
         self._emitted: list[EmittedEvent] = []
         self._is_sealed = False
         self._is_commands_own = self.command is not None and not is_nested.get()
@@ -86,6 +88,8 @@ class Operation:
         if not self.is_open:
             raise UsageError(f"the operation has been {self.state.value}")
         self._recorded.setdefault(publisher, {}).setdefault(key, cause)
+        if self._is_sealed:
+            self._late.setdefault(publisher, {})[key] = cause
 
     def emit(self, event: object, *, key: object = None, delay_s: float = 0.0) -> None:
         """Emit an event: the event handlers of its class are called with it after the commit, at least once.
@@ -113,7 +117,7 @@ class Operation:
         return tuple(self._emitted)
 
     def seal(self) -> None:
-        """Refuse further events: what was emitted is being written."""
+        """Refuse further events and results: what there is is being written."""
         self._is_sealed = True
 
     def hand_over_events(self, other: Operation) -> None:
@@ -133,8 +137,8 @@ class Operation:
         Raises:
             UsageError: the operation has ended, is no command's, or the value cannot leave the process.
         """
-        if not self.is_open:
-            raise UsageError(f"the operation has been {self.state.value}")
+        if self.state is not OperationState.OPEN or self._is_sealed:
+            raise UsageError("a result is told in the block of an operation, before it commits")
         if self.command is None:
             raise UsageError("only a command has a result to record")
         if self._is_commands_own:
@@ -145,6 +149,11 @@ class Operation:
     def logged_keys(self) -> list[LoggedKey]:
         """The keys recorded so far, as the operation log has them."""
         return [logged for publisher, keys in self._recorded.items() for logged in publisher.logged_keys(keys)]
+
+    @property
+    def late_keys(self) -> list[LoggedKey]:
+        """The keys that were recorded when its entry in the operation log had been written."""
+        return [logged for publisher, keys in self._late.items() for logged in publisher.logged_keys(keys)]
 
     @property
     def peer_id(self) -> str:

@@ -108,6 +108,10 @@ class CommandLog(Protocol):
         """
         ...
 
+    async def write_keys(self, operation: Operation, keys: list[LoggedKey]) -> None:
+        """Write an entry of its own for keys that a committed operation invalidates and that are not in its entry."""
+        ...
+
     async def write_command(self, context: CommandContext, outcome: bytes) -> None:
         """Record a command that had no operation, in a transaction of its own.
 

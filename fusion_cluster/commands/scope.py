@@ -131,6 +131,8 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             self._transactions.writers.release()
             if self._operation.state is not OperationState.COMMITTED:
                 self._leave()
+        if late := self._operation.late_keys:
+            await complete(_quietly(self._database.log.write_keys(self._operation, late)))
         for publication in self._publications:
             await publication
 
@@ -279,8 +281,8 @@ def _is_in_doubt(error: BaseException) -> bool:
 
 
 async def _quietly(ending: Coroutine[Any, Any, None]) -> None:
-    """End a transaction whose outcome is decided: an error is for the log."""
+    """What follows an outcome that is decided: an error is for the log."""
     try:
         await ending
     except Exception:
-        logger.warning("a transaction did not end well; its connection is dropped", exc_info=True)
+        logger.warning("a transaction did not end well", exc_info=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -124,6 +125,23 @@ class OperationLog:
             keys=keys,
         )
         operation.is_logged = True
+
+    async def write_keys(self, operation: Operation, keys: list[LoggedKey]) -> None:
+        """Write an entry of its own for keys that a committed operation invalidates and that are not in its entry."""
+
+        async def write(connection: AsyncConnection) -> None:
+            await self._write(
+                connection,
+                operation_id=uuid.uuid4().hex,
+                command=None,
+                fingerprint=None,
+                outcome=None,
+                host=operation.peer_id,
+                keys=keys,
+            )
+
+        await self.in_transaction(write)
+        self.on_committed(operation)
 
     async def write_command(self, context: CommandContext, outcome: bytes) -> None:
         """Record a command that had no operation, in a transaction of its own."""

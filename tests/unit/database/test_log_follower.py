@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from typing import cast
 
 import pytest
 
 from fusion_cluster import LogOptions
-from fusion_cluster.commands import Operation
 from fusion_cluster.database import log_follower, log_readers
-from fusion_cluster.database.log_follower import LogFollower
 from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.graph.cause import UNKNOWN
-from fusion_cluster.host import LocalHost
+from tests.following import OFTEN, SELDOM, follower_of, has_read
 from tests.log_entries import logged, write_entry, writing
 from tests.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host, shelves_hosts
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
 
-OFTEN = LogOptions(period_s=0.05)
-SELDOM = LogOptions(period_s=60.0)
 BRIEFLY = LogOptions(period_s=0.05, retention_s=0.0)
 
 
@@ -37,16 +31,6 @@ class Deaf:
 
     async def close(self) -> None:
         pass
-
-
-def follower_of(host: LocalHost) -> LogFollower:
-    assert host.follower is not None
-    return host.follower
-
-
-async def has_read(host: LocalHost, entries: int) -> None:
-    """Wait until a host has read so many entries, and has done what it had to do for them."""
-    await until(lambda: follower_of(host).entry_count >= entries, what=f"reading {entries} entries")
 
 
 # -- what others commit ------------------------------------------------------------------------------------------------
@@ -236,60 +220,3 @@ async def test_a_host_that_is_behind_the_trim_takes_all_that_it_has_for_out_of_d
         await here.service(Shelves).put(3, 1)
         await has_read(there, 1)
         assert kept.is_consistent
-
-
-# -- other loops, other processes --------------------------------------------------------------------------------------
-async def test_a_commit_in_another_event_loop_notifies_in_the_followers_own(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with shelves_host(database_url, log=SELDOM) as host:
-        database, loops = host.service(Shelves).database, list[asyncio.AbstractEventLoop]()
-        monkeypatch.setattr(follower_of(host)._wake, "notify", lambda: loops.append(asyncio.get_running_loop()))
-
-        async def script() -> None:
-            async with database.operation() as operation:
-                operation.session.add(ShelfRow(id=1, amount=3))
-            await database.dispose()
-
-        await asyncio.to_thread(asyncio.run, script())
-        await until(lambda: loops)
-        assert loops == [asyncio.get_running_loop()]
-
-
-async def test_a_commit_in_a_forked_process_leaves_the_followers_connections_alone(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with shelves_host(database_url, log=SELDOM) as host:
-        follower = follower_of(host)
-        monkeypatch.setattr(follower._wake, "notify", lambda: pytest.fail("with the connection of another process"))
-        monkeypatch.setattr(follower, "_pid", -1)
-        follower._on_logged(cast(Operation, None))
-
-
-async def test_a_host_leaves_no_task_behind(database_url: str) -> None:
-    async with shelves_host(database_url, log=OFTEN) as host:
-        await host.service(Shelves).put(1, 5)
-        await has_read(host, 1)
-        log = host.service(Shelves).database.log
-    assert log.on_logged == []
-    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
-
-
-# -- beside others -----------------------------------------------------------------------------------------------------
-async def test_slow_readers_do_not_keep_the_log_from_being_read(database_url: str) -> None:
-    async with shelves_hosts(database_url, log=SELDOM) as (here, there):
-        shown, engines = there.service(Shelves).amount(1), there.service(Shelves).database.engines()
-        await shown
-        async with AsyncExitStack() as stack:
-            while not engines.readers.locked():
-                await stack.enter_async_context(engines.readers)
-            await here.service(Shelves).put(1, 5)
-            await asyncio.wait_for(shown.when_invalidated(), 5)
-
-
-async def test_a_stream_of_commits_is_not_read_one_by_one(database_url: str) -> None:
-    async with shelves_hosts(database_url, log=OFTEN) as (here, there):
-        for amount in range(100):
-            await here.service(Shelves).put(amount, amount)
-        await has_read(there, 100)
-        assert follower_of(there).read_count < 100
