@@ -10,12 +10,14 @@ import pytest
 
 from fusion_cluster import App, Database, LogOptions
 from fusion_cluster.commands import CommandResult
+from fusion_cluster.commands.records import Recorded
 from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.errors import CommandNotRecorded, InvalidArgument
 from fusion_cluster.host import LocalHost
 from tests.counters import Counters, NoRoom, counters_hosts, counts, run
 from tests.log_entries import logged
 from tests.shelves import Gate
+from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
 
@@ -131,15 +133,22 @@ async def test_uses_at_once_on_several_hosts_take_effect_once(
 
 
 async def while_the_first_is_held(hosts: list[LocalHost], method: str, place: str) -> list[CommandResult]:
-    """Use an id on one host, hold it at a place, use it on the other, and let the first go on."""
+    """Use an id on one host, hold it at a place, use it on the other until that waits, and let the first go on."""
     gate = hosts[0].service(Counters).gates[place] = Gate()
     first = asyncio.create_task(run(hosts[0], method, "a", command_id=ID))
     await gate.reached.wait()
+    counters = hosts[1].service(Counters)
+    log, looks = counters.database.log, 0
+    find = log.find
+
+    async def count_looks(operation_id: str) -> Recorded | None:
+        nonlocal looks
+        looks += 1
+        return await find(operation_id)
+
+    log.find = count_looks  # type: ignore[method-assign]
     second = asyncio.create_task(run(hosts[1], method, "a", command_id=ID))
-    for _ in range(100):
-        await asyncio.sleep(0.001)
-        if second.done():
-            break
+    await until(lambda: counters.runs or looks > 1, what="a run, or a second look at what there is no result of yet,")
     gate.opened.set()
     return list(await asyncio.gather(first, second))
 
