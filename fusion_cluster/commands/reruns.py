@@ -27,10 +27,8 @@ LONGEST_PAUSE_S: Final = 1.0
 
 _NOT_WRITABLE_SQLITE: Final = (
     *("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN"),
-    *(
-        "SQLITE_IOERR_WRITE",
-        "SQLITE_IOERR_SHMSIZE",
-    ),  # a quota, or a full disk, where it is not told from other failures
+    # A quota, or a full disk, where it is not told from other failures.
+    *("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"),
 )
 _NOT_WRITABLE_STATES: Final = ("25006", "53100")
 """Of PostgreSQL: read_only_sql_transaction, disk_full."""
@@ -38,6 +36,9 @@ _NOT_WRITABLE_STATES: Final = ("25006", "53100")
 _PASSING_SQLITE: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 _PASSING_STATES: Final = ("08", "40", "53", "57P", "55P03")
 """Of PostgreSQL: connection, rolled back for another transaction's sake, resources, shutdown, lock not available."""
+
+_LOST_IN_BETWEEN: Final = "InternalClientError"
+"""Of asyncpg: the server's last words on a connection have been read, and that it is closed is not known yet."""
 
 
 class Reruns:
@@ -102,7 +103,8 @@ def is_passing(error: Exception) -> bool:
     name, state = _codes(error)
     if name or state:
         return name.startswith(_PASSING_SQLITE) or state.startswith(_PASSING_STATES)
-    return isinstance(error, OperationalError) or isinstance(_cause(error), OSError)
+    cause = _cause(error)
+    return isinstance(error, OperationalError) or isinstance(cause, OSError) or type(cause).__name__ == _LOST_IN_BETWEEN
 
 
 def _codes(error: Exception) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from fusion_cluster import Database
 from fusion_cluster.database.log_readers import new_reader
 from fusion_cluster.database.schema import OPERATIONS
-from fusion_cluster.errors import DatabaseNotWritable, DatabaseUnavailable
+from fusion_cluster.errors import CommandOutcomeUnknown, DatabaseNotWritable, DatabaseUnavailable
 from tests.bank import ACCOUNTS, LOG_PERIOD_S, OPENING_BALANCE, Accounts, Receipts, bank_app, open_bank, read_books
 from tests.customers import Customer, Ledger, by_name
 from tests.gateways import serving
@@ -130,7 +130,7 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
                 return await ask()
-            except (DatabaseUnavailable, DBAPIError):
+            except (DatabaseUnavailable, CommandOutcomeUnknown, DBAPIError):
                 await asyncio.sleep(0.02)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, ProgrammingError
 
 from fusion_cluster.commands.reruns import is_passing
 from fusion_cluster.errors import DatabaseUnavailable
+
+
+asyncpg = pytest.importorskip("asyncpg")
 
 
 def of_sqlite(name: str) -> DBAPIError:
@@ -37,6 +40,10 @@ def of_postgresql(state: str) -> DBAPIError:
         (OperationalError("", None, ConnectionRefusedError("another driver cannot connect")), True),
         (OperationalError("", None, Exception("another driver says nothing more")), True),
         (DBAPIError("", None, Exception("closed"), connection_invalidated=True), True),
+        (
+            InternalError("", None, asyncpg.InternalClientError("cannot switch to state 12; another operation (2)")),
+            True,
+        ),
         (InterfaceError("", None, Exception("another operation is in progress")), False),
         (ProgrammingError("", None, Exception("no such table")), False),
         (DatabaseUnavailable("away"), True),
