@@ -10,7 +10,6 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, Operationa
 from fusion_cluster.commands.reruns import is_passing
 from fusion_cluster.errors import DatabaseUnavailable
 
-
 asyncpg = pytest.importorskip("asyncpg")
 
 
