@@ -68,13 +68,22 @@ def sanitizer_environment() -> dict[str, str]:
     compiler = hatch_build.compiler()
     if compiler is None:
         pytest.skip("there is no C compiler")
-    asked = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
-    runtime = Path(asked.stdout.strip())
-    if not runtime.is_absolute() or not runtime.exists():
+    runtime = _library(compiler, "libasan.so")
+    if runtime is None:
         pytest.skip(f"{compiler} has no runtime of its address sanitizer")
+    # Extensions in C++ that come later, as SQLAlchemy's greenlets do, throw through the sanitizer's hands: it must have
+    # seen their library when it began.
+    libraries = [runtime, *filter(None, [_library(compiler, "libstdc++.so.6")])]
     return {
-        "LD_PRELOAD": str(runtime.resolve()),
+        "LD_PRELOAD": " ".join(str(library.resolve()) for library in libraries),
         "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=64",  # what Python leaks at its end is not ours
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
     }
+
+
+def _library(compiler: str, name: str) -> Path | None:
+    """Return where the compiler finds a library, or None."""
+    asked = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=False)
+    path = Path(asked.stdout.strip())
+    return path if path.is_absolute() and path.exists() else None
