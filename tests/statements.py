@@ -31,11 +31,15 @@ class Statement:
 
 @contextmanager
 def statements() -> Iterator[list[Statement]]:
-    """Note every statement that any engine of SQLAlchemy sends in this block."""
+    """Note every statement that any engine of SQLAlchemy sends in this block.
+
+    But for the looks at the operation log, which hosts take when they please.
+    """
     sent: list[Statement] = []
 
     def on_execute(connection: object, cursor: object, text: str, parameters: Any, context: Any, is_many: bool) -> None:
-        sent.append(Statement(text, parameters, context))
+        if "fusion_trimmed" not in text:
+            sent.append(Statement(text, parameters, context))
 
     event.listen(Engine, "before_cursor_execute", on_execute)
     try:
