@@ -158,7 +158,8 @@ class Member:
             assert database is not None
             async with database.engines().writing.connect() as connection:
                 raw: Any = await connection.get_raw_connection()
-                await raw.driver_connection.execute(f"PRAGMA {argument}")
+                async with raw.driver_connection.execute(f"PRAGMA {argument}") as cursor:
+                    await cursor.fetchall()
         elif what == "limit file size":
             resource.setrlimit(resource.RLIMIT_FSIZE, (argument, resource.RLIM_INFINITY))
         elif what == "arm":
