@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from fusion_cluster.app import MethodSpec
-from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable, UnknownMethod
+from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument, ShardUnavailable, UnknownMethod
 from fusion_cluster.host import Host
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
@@ -123,7 +123,8 @@ class GatewayRpcs:
         except asyncio.CancelledError:
             if is_cancelled_from_outside():
                 raise
-            return await _abort(context, failure_status(_stopping(), "Execute"))
+            doubt = CommandOutcomeUnknown("the gateway is stopping: ask again under the same id", retry_after_s=0.1)
+            return await _abort(context, failure_status(doubt, "Execute"))
         except Exception as error:
             return await _abort(context, _status(error, "Execute"))
 
