@@ -28,7 +28,6 @@ TERMINATE = text(f"SELECT pg_terminate_backend(pid) FROM {OF_THIS_DATABASE} AND 
 
 @pytest.fixture
 async def severed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Severed]:
-    monkeypatch.setattr(operation_log, "SETTLE_S", 0.4)
     monkeypatch.setattr(operation_log, "SETTLE_PAUSE_S", 0.01)
     if database_url.startswith("sqlite"):
         yield SeveredSQLite(database_url, monkeypatch)
@@ -88,10 +87,16 @@ async def test_a_call_without_an_id_is_settled_as_well(counters: Counters, sever
 @pytest.mark.parametrize("moment", ["after", "before"])
 @pytest.mark.parametrize("method", ["bump_and_record", "add"])
 async def test_what_cannot_be_told_is_said_and_invalidated_and_settled_by_a_retry(
-    host: LocalHost, counters: Counters, severed: Severed, moment: str, method: str
+    host: LocalHost,
+    counters: Counters,
+    severed: Severed,
+    moment: str,
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shown = counters.count("a")
     await shown
+    monkeypatch.setattr(operation_log, "SETTLE_S", 0.3)
     severed.cut(moment, for_good=True)  # type: ignore[arg-type]
     with pytest.raises(CommandOutcomeUnknown) as caught:
         await run(host, method, "a", command_id=ID)
@@ -105,7 +110,7 @@ async def test_what_cannot_be_told_is_said_and_invalidated_and_settled_by_a_retr
     assert await counters.count("a") == 1
 
 
-async def test_a_script_is_told_the_same(counters: Counters, severed: Severed) -> None:
+async def test_a_script_is_told_the_same(counters: Counters, severed: Severed, monkeypatch: pytest.MonkeyPatch) -> None:
     async def script(name: str) -> None:
         async with severed.database.operation() as operation:
             operation.session.add(CounterRow(name=name, count=1))
@@ -118,6 +123,7 @@ async def test_a_script_is_told_the_same(counters: Counters, severed: Severed) -
     severed.cut("before")
     with pytest.raises(DBAPIError):
         await script("b")
+    monkeypatch.setattr(operation_log, "SETTLE_S", 0.3)
     severed.cut("after", for_good=True)
     with pytest.raises(CommandOutcomeUnknown):
         await script("c")
