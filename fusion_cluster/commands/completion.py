@@ -18,12 +18,31 @@ async def complete(coroutine: Coroutine[Any, Any, T]) -> T:
     Raises:
         CancelledError: the caller was cancelled meanwhile, or the task itself was (the loop is shutting down).
     """
-    task = asyncio.get_running_loop().create_task(coroutine)
+    loop = asyncio.get_running_loop()
+    # Set by the task itself, in its last step: to wait for that is two turns of the event loop less than to shield it.
+    ended: asyncio.Future[None] = loop.create_future()
+
+    async def run() -> T:
+        try:
+            return await coroutine
+        finally:
+            if not ended.done():
+                ended.set_result(None)
+
+    def on_done(_: asyncio.Task[T]) -> None:
+        if not ended.done():  # it was cancelled before it began
+            coroutine.close()
+            ended.cancel()
+
+    task = loop.create_task(run())
+    task.add_done_callback(on_done)
     cancellation: asyncio.CancelledError
     try:
-        return await asyncio.shield(task)
+        await ended
     except asyncio.CancelledError as error:
         cancellation = error
+    else:
+        return task.result()
     while not task.done():
         try:
             await asyncio.wait((task,))

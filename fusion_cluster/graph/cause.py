@@ -198,7 +198,12 @@ def _classify(frame: FrameType) -> int:
 def _shortest(file: str) -> str:
     """Return a path relative to the current folder, where it is in there."""
     try:
-        relative = os.path.relpath(file)
+        return _within(os.getcwd(), file)
     except (OSError, ValueError):  # the folder is gone; another drive
         return file
+
+
+@lru_cache(256)
+def _within(folder: str, file: str) -> str:
+    relative = os.path.relpath(file, folder)
     return file if file.startswith("<") or relative.startswith(os.pardir) else relative
