@@ -39,7 +39,7 @@ def before_the_transaction() -> None:
 
 
 def rows_written() -> None:
-    _before(OperationLog, "write")
+    _before_call(OperationLog, "_insert")
 
 
 def entry_written() -> None:

@@ -101,7 +101,7 @@ class CommandLog(Protocol):
         ...
 
     async def write(self, operation: Operation) -> None:
-        """Write an operation's entry, in its transaction.
+        """Flush what an operation has not written yet, seal it, and write its entry, in its transaction.
 
         Raises:
             DuplicateOperation: one of that id is committed already.

@@ -175,8 +175,6 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     async def _commit(self) -> None:
         operation = self._operation
         try:
-            await operation.session.flush()
-            operation.seal()
             await self._database.log.write(operation)
             if operation.events:
                 await self._database.events.write(operation)

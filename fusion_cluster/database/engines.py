@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from sqlite3 import OperationalError
 from typing import Any
 
@@ -22,7 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, PoolResetState
 
 from fusion_cluster.commands.completion import complete
+from fusion_cluster.database import sqlite_driver
 from fusion_cluster.database.availability import reaching
+from fusion_cluster.database.direct import execute_directly
+from fusion_cluster.database.idle_pings import pings_when_idle
+from fusion_cluster.database.look_ups import LookUps
 from fusion_cluster.database.preparation import Preparation
 from fusion_cluster.database.sessions import OperationSession, ReadSession
 from fusion_cluster.database.url import masked
@@ -52,6 +56,7 @@ class Engines:
         busy_timeout_s: how long the next one waits for that.
         finishes_calls: whether a call of a session is finished before its caller's cancellation takes effect.
         preparation: what makes and upgrades the library's tables.
+        look_ups: of commands, in the operation log.
     """
 
     reading: AsyncEngine
@@ -63,6 +68,10 @@ class Engines:
     busy_timeout_s: float
     finishes_calls: bool
     preparation: Preparation
+    look_ups: LookUps = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "look_ups", LookUps(self.reading, self.read_session))
 
     def read_session(self) -> ReadSession:
         """A session to read with."""
@@ -100,6 +109,7 @@ class Engines:
     async def dispose(self) -> None:
         """Close all connections that are not in use."""
         await self.preparation.ended()
+        await self.look_ups.close()
         for engine in (self.reading, self.writing, self.listening):
             await engine.dispose()
 
@@ -124,8 +134,10 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
         pool_size=_SERVER_READERS + _FOLLOWERS,
         pool_timeout=busy_timeout_s,
     )
-    writing = _create(url, pool_pre_ping=True, pool_size=_SERVER_WRITERS, pool_timeout=busy_timeout_s)
-    if url.get_backend_name() == "postgresql":
+    is_postgresql = url.get_backend_name() == "postgresql"
+    writing = _create(url, pool_pre_ping=not is_postgresql, pool_size=_SERVER_WRITERS, pool_timeout=busy_timeout_s)
+    if is_postgresql:
+        pings_when_idle(writing)
         event.listen(reading.sync_engine, "connect", _on_postgresql_reading_connection)
     return Engines(
         reading,
@@ -155,7 +167,13 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         pool_size=_SQLITE_READERS + _FOLLOWERS,
         pool_timeout=busy_timeout_s,
     )
-    writing = _create(url, pool_size=1, pool_timeout=busy_timeout_s)
+    writing = _create(
+        url,
+        pool_reset_on_return=None,  # see on_return
+        pool_size=1,
+        pool_timeout=busy_timeout_s,
+        connect_args={"async_creator_fn": sqlite_driver.connect},
+    )
 
     def set_up(connection: Any, *pragmas: str) -> None:
         connection.isolation_level = None  # BEGIN is ours, see below
@@ -172,10 +190,11 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         set_up(connection, "query_only = ON")
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        execute_directly(connection, "BEGIN IMMEDIATE")
 
     def on_return(connection: Any, record: object, state: PoolResetState) -> None:
-        # A COMMIT that was refused (a deferred foreign key) has ended the transaction for SQLAlchemy, not for SQLite.
+        # Only then, for it is a message to a thread. A COMMIT that was refused (a deferred foreign key) has ended the
+        # transaction for SQLAlchemy, not for SQLite.
         if state.asyncio_safe and connection.driver_connection.in_transaction:
             connection.rollback()
 

@@ -1,9 +1,9 @@
 """What wakes those who follow the operation log before their period is over. If it fails, the period is waited for.
 
-PostgreSQL has LISTEN and NOTIFY. Whoever has committed notifies afterwards, on a connection of its own, once for all
-commits of a turn of the event loop: a NOTIFY within a transaction would let the commits of all processes queue for one
-lock. SQLite has no such thing, but its write-ahead log is a file that each commit appends to: to look at its length and
-time costs two microseconds, so that is done often.
+PostgreSQL has LISTEN and NOTIFY. Whoever has committed notifies afterwards, on a connection of its own, a hundred times
+a second at most: a NOTIFY within a transaction would let the commits of all processes queue for one lock. SQLite has no
+such thing, but its write-ahead log is a file that each commit appends to: to look at its length and time costs two
+microseconds, so that is done often.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 CHANNEL: Final = "fusion_operations"
 LOOK_S: Final = 0.02
 """How often the file of SQLite's write-ahead log is looked at."""
+
+NOTIFY_PAUSE_S: Final = 0.01
+"""After a notification: what is committed meanwhile is told of by one more."""
 
 NOTIFY_TIMEOUT_S: Final = 5.0
 """A connection that has not notified by then is given up."""
@@ -173,6 +176,7 @@ class PostgreSQLWake:
             while self._is_notified and self._driver is not None:
                 self._is_notified = False
                 await self._driver.execute(f"NOTIFY {CHANNEL}", timeout=NOTIFY_TIMEOUT_S)
+                await asyncio.sleep(NOTIFY_PAUSE_S)
         except Exception as error:  # the driver's own; the others read the log by themselves
             logger.info("nobody could be notified of a commit: %s", error)
             self._driver = None  # to be opened anew

@@ -10,20 +10,23 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import bindparam, insert, literal, select, union_all, update
+from sqlalchemy import bindparam, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Session
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import CommandContext
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.records import DuplicateOperation, LoggedKey, Recorded
 from fusion_cluster.database.availability import reaching
+from fusion_cluster.database.direct import DirectInsert
 from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIONS
 from fusion_cluster.errors import InvalidArgument
 
@@ -62,17 +65,7 @@ SETTLE_S = 10.0
 SETTLE_PAUSE_S: Final = 0.25
 """Between two attempts."""
 
-_WRITE: Final = insert(OPERATIONS)
-_FIND: Final = union_all(
-    select(
-        *(OPERATIONS.c.fingerprint, OPERATIONS.c.outcome, OPERATIONS.c["keys"]),
-        *(OPERATIONS.c.host, OPERATIONS.c.committed_at),
-    ).where(OPERATIONS.c.operation_id == bindparam("operation_id")),
-    select(
-        *(COMMANDS.c.fingerprint, COMMANDS.c.outcome, literal(b"\x90")),
-        *(literal(""), COMMANDS.c.committed_at),
-    ).where(COMMANDS.c.command_id == bindparam("operation_id")),
-)
+_ENTRY: Final = ("operation_id", "command", "fingerprint", "outcome", "host", "committed_at", "keys")
 _RECORD: Final = tuple(
     update(table).where(column == bindparam("id_")).values(outcome=bindparam("outcome_"))
     for table, column in ((OPERATIONS, OPERATIONS.c.operation_id), (COMMANDS, COMMANDS.c.command_id))
@@ -99,32 +92,17 @@ class OperationLog:
         self._engines = engines
         self._prepare = prepare
         self.options = options
+        self._insertion = DirectInsert(OPERATIONS, _ENTRY)
         # Called after each commit that was logged here; by those who follow the log in this process.
         self.on_logged: list[Callable[[Operation], None]] = []
 
     async def write(self, operation: Operation) -> None:
-        """Write an operation's entry in its transaction, if there is something to tell or to remember.
+        """Flush and seal an operation and write its entry, in its transaction, if there is something to tell.
 
         Raises:
             DuplicateOperation: one of that id is committed already.
         """
-        keys = operation.logged_keys
-        command = operation.command
-        if command is None and not keys and not operation.events:
-            return
-        outcome = operation.outcome
-        if outcome is None and command is not None:
-            outcome = command.outcome
-        await self._write(
-            operation.session,
-            operation_id=operation.id,
-            command=command.name if command is not None else None,
-            fingerprint=command.fingerprint if command is not None else None,
-            outcome=outcome,
-            host=operation.peer_id,
-            keys=keys,
-        )
-        operation.is_logged = True
+        await operation.session.run_sync(self._flush_and_write, operation)
 
     async def write_keys(self, operation: Operation, keys: list[LoggedKey]) -> None:
         """Write an entry of its own for keys that a committed operation invalidates and that are not in its entry."""
@@ -172,11 +150,10 @@ class OperationLog:
                 f"a command id is a text of {MAX_ID_CHARACTERS} characters at most, without NUL", field="command_id"
             )
         await self._prepare()
-        async with self._engines().read_session() as session:
-            row = (await session.execute(_FIND, {"operation_id": operation_id})).first()
-        if row is None:
+        found = await self._engines().look_ups.find(operation_id)
+        if found is None:
             return None
-        fingerprint, outcome, keys, host, committed_at = row
+        _, fingerprint, outcome, keys, host, committed_at = found
         return Recorded(operation_id, fingerprint, outcome, decode_keys(keys), host, committed_at)
 
     async def record_outcome(self, operation_id: str, outcome: bytes) -> None:
@@ -262,30 +239,47 @@ class OperationLog:
             except Exception:  # they read the log by themselves, only later
                 logger.exception("a follower of the operation log could not be told of a commit")
 
-    async def _write(
-        self,
-        connection: AsyncConnection | AsyncSession,
-        *,
-        operation_id: str,
-        command: str | None,
-        fingerprint: bytes | None,
-        outcome: bytes | None,
-        host: str,
-        keys: list[LoggedKey],
-    ) -> None:
-        values = {
-            "operation_id": operation_id,
-            "command": command,
-            "fingerprint": fingerprint,
-            "outcome": outcome,
-            "host": host,
-            "committed_at": time.time(),
-            "keys": _ENCODER.encode(keys),
-        }
+    def _flush_and_write(self, session: Session, operation: Operation) -> None:
+        session.flush()
+        operation.seal()
+        keys, command = operation.logged_keys, operation.command
+        if command is None and not keys and not operation.events:
+            return
+        outcome = operation.outcome
+        if outcome is None and command is not None:
+            outcome = command.outcome
+        entry = _entry(
+            operation_id=operation.id,
+            command=command.name if command is not None else None,
+            fingerprint=command.fingerprint if command is not None else None,
+            outcome=outcome,
+            host=operation.peer_id,
+            keys=keys,
+        )
+        self._insert(session.connection(), entry)
+        operation.is_logged = True
+
+    async def _write(self, connection: AsyncConnection, **values: Any) -> None:
+        await connection.run_sync(self._insert, _entry(**values))
+
+    def _insert(self, connection: Connection, entry: Sequence[Any]) -> None:
         try:
-            await connection.execute(_WRITE, values)
+            self._insertion.execute(connection, entry)
         except IntegrityError as error:
-            raise DuplicateOperation(f"an operation with the id {operation_id!r} is committed already", self) from error
+            raise DuplicateOperation(f"an operation with the id {entry[0]!r} is committed already", self) from error
+
+
+def _entry(
+    *,
+    operation_id: str,
+    command: str | None,
+    fingerprint: bytes | None,
+    outcome: bytes | None,
+    host: str,
+    keys: Sequence[LoggedKey],
+) -> Sequence[Any]:
+    """The values of the columns `_ENTRY`."""
+    return operation_id, command, fingerprint, outcome, host, time.time(), _ENCODER.encode(keys)
 
 
 def _is_text(operation_id: str) -> bool:

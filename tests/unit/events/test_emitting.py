@@ -229,14 +229,16 @@ async def test_nothing_is_emitted_while_the_operation_commits(
     host: LocalHost, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[UsageError] = []
+    write = database.events.write
 
-    async def write(operation: Operation) -> None:
+    async def emit_and_write(operation: Operation) -> None:
         try:
             operation.emit(OrderPlaced(1, 2))
         except UsageError as error:
             refused.append(error)
+        await write(operation)
 
-    monkeypatch.setattr(database.log, "write", write)
+    monkeypatch.setattr(database.events, "write", emit_and_write)
     await host.service(Orders).place(1, [1])
     assert len(refused) == 1
     assert await numbers(database) == [1]

@@ -1,0 +1,143 @@
+"""Looking commands up in the operation log by their ids, before they run.
+
+There is one connection for it, which is kept, and one query at a time on it: ids that are asked for meanwhile go into
+the next query together. A query begins after all that it answers has been asked, so it sees what was committed before.
+It goes to the driver as it is; where that fails, or the driver is none that is known here, SQLAlchemy asks once more,
+on a connection that it has tried, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any, Final
+
+from sqlalchemy import bindparam, literal, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from fusion_cluster.database.schema import COMMANDS, OPERATIONS
+
+logger = logging.getLogger(__name__)
+
+Found = Sequence[Any]
+"""Of an operation: its id, fingerprint, outcome, encoded keys and host, and when it was committed."""
+
+_FIND: Final = union_all(
+    select(
+        *(OPERATIONS.c.operation_id, OPERATIONS.c.fingerprint, OPERATIONS.c.outcome, OPERATIONS.c["keys"]),
+        *(OPERATIONS.c.host, OPERATIONS.c.committed_at),
+    ).where(OPERATIONS.c.operation_id.in_(bindparam("ids", expanding=True))),
+    select(
+        *(COMMANDS.c.command_id, COMMANDS.c.fingerprint, COMMANDS.c.outcome, literal(b"\x90")),
+        *(literal(""), COMMANDS.c.committed_at),
+    ).where(COMMANDS.c.command_id.in_(bindparam("ids", expanding=True))),
+)
+
+_DIRECT: Final = (
+    "SELECT operation_id, fingerprint, outcome, keys, host, committed_at FROM fusion_operations"
+    " WHERE operation_id {among} UNION ALL"
+    " SELECT command_id, fingerprint, outcome, {no_keys}, '', committed_at FROM fusion_commands"
+    " WHERE command_id {among}"
+)
+_AIOSQLITE: Final = _DIRECT.format(among="IN (SELECT value FROM json_each(?1))", no_keys="x'90'")
+_ASYNCPG: Final = _DIRECT.format(among="= ANY($1)", no_keys=r"'\x90'::bytea")
+
+
+class LookUps:
+    """Looks ids up, in one database and event loop.
+
+    Args:
+        engine: to read with, in autocommit mode.
+        session: gives a session to read with.
+    """
+
+    def __init__(self, engine: AsyncEngine, session: Callable[[], AsyncSession]) -> None:
+        self._engine = engine
+        self._session = session
+        self._ask = {"aiosqlite": _ask_aiosqlite, "asyncpg": _ask_asyncpg}.get(engine.dialect.driver)
+        # Kept for as long as nothing fails on it; and the driver's own.
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None
+        # Who waits for which ids that no query has asked for yet.
+        self._wanted: dict[str, list[asyncio.Future[Found | None]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def find(self, operation_id: str) -> Found | None:
+        """What is recorded under an id; None: nothing.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be reached.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Found | None] = loop.create_future()
+        self._wanted.setdefault(operation_id, []).append(answer)
+        if self._task is None:
+            # In a context of its own: it is no part of what the first who asks is doing.
+            self._task = loop.create_task(self._run(), name="look commands up", context=Context())
+        return await answer
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+        connection, self._connection, self._driver = self._connection, None, None
+        if connection is not None:
+            await connection.close()
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted:
+                asked, self._wanted = self._wanted, {}
+                found: dict[str, Found] = {}
+                failure: Exception | None = None
+                try:
+                    found = {row[0]: row for row in await self._rows(list(asked))}
+                except Exception as error:
+                    failure = error
+                for operation_id, answers in asked.items():
+                    for answer in answers:
+                        if answer.done():  # who waited was cancelled
+                            continue
+                        if failure is None:
+                            answer.set_result(found.get(operation_id))
+                        else:
+                            answer.set_exception(failure)
+        finally:
+            self._task = None
+
+    async def _rows(self, ids: list[str]) -> Sequence[Found]:
+        if self._ask is not None:
+            try:
+                return await self._ask(self._driver or await self._connect(), ids)
+            except Exception as error:
+                logger.debug("the operation log is asked once more: %s", error)
+                await self._drop()
+        async with self._session() as session:
+            return (await session.execute(_FIND, {"ids": ids})).all()
+
+    async def _connect(self) -> Any:
+        self._connection = await self._engine.connect()
+        self._driver = (await self._connection.get_raw_connection()).driver_connection
+        return self._driver
+
+    async def _drop(self) -> None:
+        connection, self._connection, self._driver = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.invalidate()
+            with contextlib.suppress(Exception):
+                await connection.close()
+
+
+async def _ask_aiosqlite(driver: Any, ids: list[str]) -> Sequence[Found]:
+    rows: Sequence[Found] = await driver.execute_fetchall(_AIOSQLITE, (json.dumps(ids),))
+    return rows
+
+
+async def _ask_asyncpg(driver: Any, ids: list[str]) -> Sequence[Found]:
+    rows: Sequence[Found] = await driver.fetch(_ASYNCPG, ids)
+    return rows

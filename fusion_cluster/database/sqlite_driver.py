@@ -1,0 +1,132 @@
+"""SQLite's driver, with one message to its thread for each statement.
+
+A connection of aiosqlite lives in a thread of its own, and each call of a cursor is a message there and one back: to
+make the cursor, to execute, to fetch the rows and to close it are four, beside which most statements take no time at
+all. The cursors here do it all with the first. Of many rows they fetch no more at first than `FIRST_ROWS`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from threading import Thread
+from typing import Any, Final
+
+import aiosqlite
+from aiosqlite.context import contextmanager
+
+FIRST_ROWS: Final = 1_000
+"""How many rows come with the statement itself; whoever wants more asks again."""
+
+
+def connect(database: str, **options: Any) -> Connection:
+    """As `aiosqlite.connect`, for SQLAlchemy's `async_creator_fn`."""
+    connection = Connection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
+    thread: Any = connection if isinstance(connection, Thread) else connection._thread  # before 0.22 it was one itself
+    thread.daemon = True  # as SQLAlchemy has it
+    return connection
+
+
+class Connection(aiosqlite.Connection):
+    """A connection that makes such cursors."""
+
+    @contextmanager
+    async def cursor(self) -> Any:
+        """A cursor, which the thread does not know of before it executes something."""
+        return Cursor(self)
+
+
+class Cursor:
+    """A cursor for one statement after the other, as far as SQLAlchemy needs it.
+
+    Args:
+        connection: whose.
+
+    Attributes:
+        description: the columns of the rows; None where there are none.
+        rowcount: how many rows were changed.
+        lastrowid: the row that was inserted last.
+        arraysize: how many rows `fetchmany` gives where nobody says.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.description: Any = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+        self.arraysize = 1
+        self._connection = connection
+        # The thread's own, as long as it has rows that were not fetched.
+        self._cursor: sqlite3.Cursor | None = None
+        self._rows: Sequence[Any] = ()
+
+    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> Cursor:
+        """Execute a statement and fetch its first rows."""
+        await self._connection._execute(self._run, sqlite3.Cursor.execute, sql, parameters)
+        return self
+
+    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> Cursor:
+        """Execute a statement that gives no rows, with each of the parameters."""
+        await self._connection._execute(self._run, sqlite3.Cursor.executemany, sql, parameters)
+        return self
+
+    async def fetchone(self) -> Any:
+        """The next row; None: there is none."""
+        rows = await self.fetchmany(1)
+        return rows[0] if rows else None
+
+    async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """The next rows, so many at most."""
+        size = self.arraysize if size is None else size
+        if not self._rows and self._cursor is not None:
+            self._rows = await self._connection._execute(self._fetch, self._cursor, max(size, FIRST_ROWS))
+        rows, self._rows = self._rows[:size], self._rows[size:]
+        return rows
+
+    async def fetchall(self) -> Sequence[Any]:
+        """All the rows that are left."""
+        rows, self._rows = self._rows, ()
+        while self._cursor is not None:
+            rows = [*rows, *await self._connection._execute(self._fetch, self._cursor, 100 * FIRST_ROWS)]
+        return rows
+
+    async def close(self) -> None:
+        """Forget the rows."""
+        self._rows = ()
+        if self._cursor is not None:
+            cursor, self._cursor = self._cursor, None
+            await self._connection._execute(cursor.close)
+
+    async def __aenter__(self) -> Cursor:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while rows := await self.fetchmany(FIRST_ROWS):
+            for row in rows:
+                yield row
+
+    # -- in the thread -------------------------------------------------------------------------------------------------
+    def _run(self, execute: Callable[..., object], sql: str, parameters: Any) -> None:
+        self.description, self._cursor, self._rows = None, None, ()
+        cursor = self._connection._conn.cursor()
+        try:
+            execute(cursor, sql, parameters)
+            self.description, self.lastrowid = cursor.description, cursor.lastrowid
+            if self.description is not None:
+                self._rows = self._fetch(cursor, FIRST_ROWS)
+            self.rowcount = cursor.rowcount
+        finally:
+            # One that is still open, in the traceback of an error, would keep the connection from being closed.
+            if self._cursor is None:
+                cursor.close()
+
+    def _fetch(self, cursor: sqlite3.Cursor, size: int) -> Sequence[Any]:
+        rows = cursor.fetchmany(size)
+        if len(rows) == size:
+            self._cursor = cursor
+        else:
+            self._cursor = None
+            cursor.close()
+        return rows

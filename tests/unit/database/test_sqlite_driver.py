@@ -1,0 +1,116 @@
+"""The cursors that ask SQLite's thread once for each statement, beside those of aiosqlite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fusion_cluster import Database
+from fusion_cluster.database import sqlite_driver
+
+MANY = 2 * sqlite_driver.FIRST_ROWS + 5
+
+
+class Counted(sqlite_driver.Connection):
+    """Counts the messages to its thread."""
+
+    messages = 0
+
+    async def _execute(self, *arguments: Any, **options: Any) -> Any:
+        self.messages += 1
+        call: Any = super()._execute
+        return await call(*arguments, **options)
+
+
+@pytest.fixture
+async def connection(tmp_path: Path) -> AsyncIterator[Counted]:
+    path = str(tmp_path / "numbers.db")
+    connection = Counted(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
+    async with connection:
+        await connection.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY, name TEXT)")
+        await connection.execute("BEGIN")
+        await connection.executemany("INSERT INTO numbers VALUES (?, 'x')", [(n,) for n in range(MANY)])
+        await connection.commit()
+        connection.messages = 0
+        yield connection
+
+
+async def test_a_statement_and_its_rows_are_one_message(connection: Counted) -> None:
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT n, name FROM numbers WHERE n < ?", (3,))
+        assert [column[0] for column in cursor.description] == ["n", "name"]
+        assert await cursor.fetchall() == [(0, "x"), (1, "x"), (2, "x")]
+        assert not await cursor.fetchall()
+        await cursor.execute("UPDATE numbers SET name = 'y' WHERE n < 5")
+        assert (cursor.description, cursor.rowcount) == (None, 5)
+        await cursor.execute("INSERT INTO numbers (name) VALUES ('z') RETURNING n")
+        assert await cursor.fetchone() == (MANY,)
+        assert (cursor.rowcount, cursor.lastrowid) == (1, MANY)
+    assert connection.messages == 3
+
+
+async def test_of_many_rows_the_first_come_at_once_and_the_others_when_they_are_asked_for(connection: Counted) -> None:
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT n FROM numbers ORDER BY n")
+        assert await cursor.fetchmany(2) == [(0,), (1,)]
+        assert await cursor.fetchone() == (2,)
+        assert await cursor.fetchmany() == [(3,)]
+        assert connection.messages == 1
+        assert [row[0] for row in await cursor.fetchall()] == list(range(4, MANY))
+        assert await cursor.fetchone() is None
+        await cursor.execute("SELECT n FROM numbers ORDER BY n")
+        assert [row[0] async for row in cursor] == list(range(MANY))
+
+
+async def test_rows_that_nobody_wants_any_more_are_forgotten(connection: Counted) -> None:
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT n FROM numbers")
+        await cursor.close()
+        assert not await cursor.fetchall()
+    await connection.execute("DROP TABLE numbers")  # which a statement under way would keep from it
+
+
+async def test_an_error_is_that_of_sqlite_and_the_cursor_goes_on(connection: Counted) -> None:
+    async with connection.cursor() as cursor:
+        with pytest.raises(sqlite3.IntegrityError):
+            await cursor.execute("INSERT INTO numbers (n) VALUES (1)")
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            await cursor.execute("SELECT * FROM letters")
+        assert not await cursor.fetchall()
+        await cursor.executemany("DELETE FROM numbers WHERE n = ?", [(1,), (2,)])
+        assert cursor.rowcount == 2
+
+
+async def test_a_connection_is_closed_although_somebody_has_kept_an_error_of_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "numbers.db")
+    async with sqlite_driver.connect(path, isolation_level=None) as failing, failing.cursor() as cursor:
+        await cursor.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
+        await cursor.execute("BEGIN IMMEDIATE")
+        await cursor.execute("INSERT INTO numbers VALUES (1) RETURNING n")
+        with pytest.raises(sqlite3.IntegrityError) as kept:
+            await cursor.execute("INSERT INTO numbers VALUES (1)")
+    async with sqlite_driver.connect(path, isolation_level=None, timeout=0) as other, other.cursor() as cursor:
+        await cursor.execute("INSERT INTO numbers VALUES (1)")
+    assert "UNIQUE" in str(kept.value)
+
+
+async def test_operations_stream_more_rows_than_come_at_once(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/numbers.db")
+    count = text(
+        f"WITH RECURSIVE c (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < {MANY - 1}) SELECT n FROM c"
+    )
+    async with database.operation() as operation:
+        assert (await operation.session.scalars(count)).all() == list(range(MANY))
+        connection: AsyncConnection = await operation.session.connection()
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert isinstance(driver, aiosqlite.Connection)
+        async with connection.stream(count) as rows:
+            assert [row.n async for row in rows] == list(range(MANY))
+    await database.dispose()
