@@ -121,8 +121,12 @@ class LookUps:
 
     async def _connect(self) -> Any:
         self._connection = await self._engine.connect()
-        self._driver = (await self._connection.get_raw_connection()).driver_connection
-        return self._driver
+        driver: Any = (await self._connection.get_raw_connection()).driver_connection
+        if self._engine.dialect.name == "postgresql":
+            # A query that is planned while the log is short would read all of it for as long as that plan is kept.
+            await driver.execute("SET enable_seqscan = off")
+        self._driver = driver
+        return driver
 
     async def _drop(self) -> None:
         connection, self._connection, self._driver = self._connection, None, None

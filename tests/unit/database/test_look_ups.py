@@ -9,7 +9,7 @@ import pytest
 
 from fusion_cluster import Database
 from fusion_cluster.database.log_trimmer import LogTrimmer
-from fusion_cluster.database.look_ups import LookUps
+from fusion_cluster.database.look_ups import _ASYNCPG, LookUps
 from fusion_cluster.errors import DatabaseUnavailable
 from tests.log_entries import committed, write_entry, writing
 from tests.statements import statements
@@ -121,6 +121,18 @@ async def test_a_connection_that_fails_is_replaced_and_nobody_notices(database: 
     assert await look_ups.find("a") is not None
     assert await look_ups.find("a") is not None
     assert look_ups._driver is not closed
+
+
+async def test_a_look_up_that_was_planned_while_the_log_was_empty_does_not_read_all_of_it_later(
+    database: Database, look_ups: LookUps
+) -> None:
+    if not database.url.startswith("postgresql"):
+        pytest.skip("SQLite plans by the indices that there are")
+    for _ in range(7):  # from the sixth on the plan is one for all ids
+        assert await look_ups.find("a") is None
+    plan = await look_ups._driver.fetch(f"EXPLAIN {_ASYNCPG.replace('$1', 'ARRAY[now()::text]')}")
+    assert [row for row in plan if "Seq Scan" in row[0]] == []
+    assert len([row for row in plan if "Index" in row[0]]) >= 2
 
 
 async def test_a_database_that_cannot_be_reached_is_said_to_be_unavailable() -> None:
