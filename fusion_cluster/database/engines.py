@@ -19,7 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool, PoolResetState
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolResetState
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.database import sqlite_driver
@@ -107,11 +107,18 @@ class Engines:
         return session
 
     async def dispose(self) -> None:
-        """Close all connections that are not in use."""
+        """Close all connections: those in use when they are given back."""
         await self.preparation.ended()
         await self.look_ups.close()
-        for engine in (self.reading, self.writing, self.listening):
+        for engine in {self.reading, self.writing, self.listening}:
+            event.listen(engine.sync_engine, "checkin", _close_returned)
             await engine.dispose()
+
+
+def _close_returned(connection: Any, record: ConnectionPoolEntry) -> None:
+    """Close a connection that comes back after its pool was emptied: nobody would ever take it from there."""
+    if connection is not None:  # it was lost
+        record.invalidate()
 
 
 def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
