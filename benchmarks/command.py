@@ -1,8 +1,9 @@
 """What a command costs beside the same transaction written by hand with SQLAlchemy, without log and invalidations.
 
-Both change one row, with the same statements on the same connections; SQLite and PostgreSQL are set up as in
-production, PostgreSQL with its normal durability. A command whose id its caller has made may be a retry, so it is
-looked up before it runs; one that was called in this process is not.
+Both change one row with the same statements, on SQLite and on PostgreSQL, set up as in production: PostgreSQL with its
+normal durability. What a client sends is recorded for its retries; under an id that may have been used before it is
+looked up, too. By hand there are two references: an engine of one's own, with the same settings, and the library's,
+whose connections take fewer messages to the driver.
 """
 
 from __future__ import annotations
@@ -16,16 +17,24 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from benchmarks.caching_rows import ROWS
-from benchmarks.command_rows import Changes, change_by_hand, fill, make_app
+from benchmarks.command_rows import (
+    Changes,
+    fill,
+    hand_with_an_engine_of_its_own,
+    hand_with_the_librarys_engine,
+    make_app,
+)
 from benchmarks.discovery import Say
 from benchmarks.postgres_server import postgres_server
 from benchmarks.rounds import Rounds
 from benchmarks.row import Row, at_most
+from fusion_cluster.protocol.call import Attempt
 
 CALLERS = (1, 20)
-FULL, QUICK = Rounds(count=40, round_s=0.25), Rounds(count=1, round_s=0.05)
+FULL, QUICK = Rounds(count=30, round_s=0.25), Rounds(count=1, round_s=0.05)
 GOAL = at_most(1.6)
 BY_HAND = "the same transaction by hand"
+ON_ITS_CONNECTIONS = "the same by hand, on the library's connections"
 
 Change = Callable[[int], Awaitable[object]]
 
@@ -50,24 +59,30 @@ async def measure(say: Say, rounds: Rounds, name: str, url: str) -> AsyncIterato
     database = app.database
     assert database is not None
     await fill(database)
+    by_hand = hand_with_an_engine_of_its_own(url)
     async with app.local() as host:
         changes = host.service(Changes)
 
-        async def with_the_callers_id(row_id: int) -> None:
-            await host.carry_out(changes.change, (row_id,), uuid.uuid4().hex)
+        def sent(attempt: Attempt) -> Change:
+            return lambda row_id: host.carry_out(changes.change, (row_id,), uuid.uuid4().hex, attempt=attempt)
 
         ways: dict[str, Change] = {
             "a command": changes.change,
-            "a command under its caller's id": with_the_callers_id,
-            BY_HAND: lambda row_id: change_by_hand(database, row_id),
+            "a client's command": sent(Attempt.FIRST),
+            "a command whose id may have been used": sent(Attempt.UNSPECIFIED),
+            BY_HAND: by_hand.change,
+            ON_ITS_CONNECTIONS: hand_with_the_librarys_engine(database).change,
         }
         for callers in CALLERS:
             label = "one after another" if callers == 1 else f"{callers} at a time"
             say(f"{name}, {label}")
             took_ms = await in_turns(ways, callers, rounds)
-            by_hand_ms = took_ms.pop(BY_HAND)
+            references = {way: took_ms.pop(way) for way in (BY_HAND, ON_ITS_CONNECTIONS)}
             for way, each_ms in took_ms.items():
-                yield Row("command", f"{way}, {name}, {label}", each_ms, "ms", BY_HAND, by_hand_ms, GOAL)
+                for reference, reference_ms in references.items():
+                    goal = GOAL if reference == BY_HAND else None
+                    yield Row("command", f"{way}, {name}, {label}", each_ms, "ms", reference, reference_ms, goal)
+    await by_hand.engine.dispose()
 
 
 async def in_turns(ways: dict[str, Change], callers: int, rounds: Rounds) -> dict[str, float]:
@@ -77,9 +92,10 @@ async def in_turns(ways: dict[str, Change], callers: int, rounds: Rounds) -> dic
     """
     rows = itertools.cycle(range(ROWS))
     took_ms: dict[str, list[float]] = {way: [] for way in ways}
-    orders = itertools.cycle(itertools.permutations(ways))
+    order = list(ways)
     for number in range(rounds.count + 1):
-        for way in next(orders):
+        order.append(order.pop(0))
+        for way in order if number % 2 else reversed(order):
             measured_ms = await one_round(ways[way], callers, rounds.round_s, rows)
             if number:  # the first is to warm up
                 took_ms[way].append(measured_ms)

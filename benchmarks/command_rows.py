@@ -1,13 +1,21 @@
-"""The app of the `command` and `operation_log` benchmarks: rows that a command changes one by one."""
+"""The app of the `command` and `operation_log` benchmarks: rows that a command changes, and the same by hand."""
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from benchmarks.caching_rows import StoredRow, fill
 from fusion_cluster import App, ComputeService, Database, command, compute_method
 
-__all__ = ["Changes", "change_by_hand", "fill", "make_app"]
+__all__ = ["Changes", "Hand", "fill", "hand_with_an_engine_of_its_own", "hand_with_the_librarys_engine", "make_app"]
+
+BUSY_TIMEOUT_S = 30
 
 
 class Changes(ComputeService):
@@ -26,14 +34,61 @@ class Changes(ComputeService):
             self.get.invalidate(row_id)
 
 
-async def change_by_hand(database: Database, row_id: int) -> None:
-    """What `Changes.change` does, without the library: the same statements on the same connections, and no log."""
-    engines = database.engines()
-    async with engines.writers, AsyncSession(engines.writing) as session, session.begin():
-        row = await session.get_one(StoredRow, row_id)
-        row.changes += 1
-
-
 def make_app(url: str) -> App:
     """The app over the database of that URL."""
     return App("changes", services=[Changes], database=Database(url))
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Does by hand what `Changes.change` does: the same statements, but no log and no invalidation.
+
+    Attributes:
+        engine: to connect with.
+        writers: how many transactions may be open at a time: as many as the library lets be.
+    """
+
+    engine: AsyncEngine
+    writers: asyncio.Semaphore
+
+    async def change(self, row_id: int) -> None:
+        """Change a row."""
+        async with self.writers, AsyncSession(self.engine) as session, session.begin():
+            row = await session.get_one(StoredRow, row_id)
+            row.changes += 1
+
+
+def hand_with_the_librarys_engine(database: Database) -> Hand:
+    """By hand, on the connections that operations have."""
+    engines = database.engines()
+    return Hand(engines.writing, engines.writers)
+
+
+def hand_with_an_engine_of_its_own(url: str) -> Hand:
+    """By hand, on an engine that is set up for production by hand, too, as SQLAlchemy's documentation says."""
+    made = make_url(url)
+    if made.get_backend_name() == "sqlite":
+        engine = create_async_engine(made.set(drivername="sqlite+aiosqlite"), pool_size=1, max_overflow=0)
+        event.listen(engine.sync_engine, "connect", _on_sqlite_connection)
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+        return Hand(engine, asyncio.Semaphore(1))
+    engine = create_async_engine(made.set(drivername="postgresql+asyncpg"), pool_size=8)
+    return Hand(engine, asyncio.Semaphore(8))
+
+
+def _on_sqlite_connection(connection: Any, record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    settings = (
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+        f"busy_timeout = {BUSY_TIMEOUT_S}000",
+    )
+    for setting in settings:
+        cursor.execute(f"PRAGMA {setting}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -17,6 +17,7 @@ from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Grap
 from fusion_cluster.injection import service_annotations
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
+from fusion_cluster.protocol.call import Attempt
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, value_codec
 from fusion_cluster.wire.errors import decode_error
@@ -113,10 +114,15 @@ class ClientHost:
                 value_codec(command.signature.result_type),
             )
         encoded = codecs[0].encode(arguments)
-        result = await self._until_answered(command.name, encoded, command_id or new_command_id())
+        if not command_id:
+            result = await self._until_answered(command.name, encoded, uuid.uuid4().hex, Attempt.FIRST)
+        else:
+            result = await self._until_answered(command.name, encoded, command_id, Attempt.UNSPECIFIED)
         return _value(result, codecs[1])
 
-    async def _until_answered(self, name: str, arguments: bytes, command_id: str) -> session_pb2.Result:
+    async def _until_answered(
+        self, name: str, arguments: bytes, command_id: str, attempt: Attempt
+    ) -> session_pb2.Result:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._timeout_s
         doubt: CommandOutcomeUnknown | None = None
@@ -126,7 +132,7 @@ class ClientHost:
                     *(name, arguments),
                     command_id=command_id,
                     timeout_s=deadline_s - loop.time(),
-                    is_retry=doubt is not None,
+                    attempt=attempt if doubt is None else Attempt.RETRY,
                 )
             except CommandOutcomeUnknown as error:
                 doubt = error
@@ -150,11 +156,6 @@ class ClientHost:
             signature = function.signature
             codecs = self._functions[function] = (ArgumentsCodec(signature), value_codec(signature.result_type))
         return codecs
-
-
-def new_command_id() -> str:
-    """A command id that nobody else makes."""
-    return uuid.uuid4().hex
 
 
 def _value(result: session_pb2.Result, codec: ValueCodec[Any]) -> Any:

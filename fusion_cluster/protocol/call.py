@@ -21,6 +21,22 @@ class CallKind(IntEnum):
     INVALIDATION = 2
 
 
+class Attempt(IntEnum):
+    """What a caller knows of the id that it sends with a command: the numbers of `Attempt` in the protocol."""
+
+    UNSPECIFIED = 0
+    """Nothing: it may have been sent before."""
+    FIRST = 1
+    """It was made for this call and has not been sent before."""
+    RETRY = 2
+    """It was sent before: the command may have been carried out."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Attempt:
+        """What a newer caller may say."""
+        return cls.UNSPECIFIED
+
+
 class OutdatedBy(IntEnum):
     """Why a read is reported as out of date."""
 
@@ -50,7 +66,7 @@ class OutgoingCall(Struct, eq=False):
         deadline_s: on the session's clock; infinite when there is none.
         path: keys of the computations that wait for this call.
         command_id: of a COMMAND.
-        is_retry: of a COMMAND whose id was sent before.
+        attempt: of a COMMAND.
         invalidate: of an INVALIDATION.
         id: given by the session at `start`; 0 before.
         state: see `states`; set by the session alone.
@@ -67,7 +83,7 @@ class OutgoingCall(Struct, eq=False):
     deadline_s: float = _INFINITY
     path: Sequence[str] = ()
     command_id: str = ""
-    is_retry: bool = False
+    attempt: Attempt = Attempt.UNSPECIFIED
     invalidate: Invalidate | None = None
     id: int = 0
     state: CallerCall = CallerCall.WAITING
@@ -121,5 +137,5 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
                 timeout_ms=timeout_ms,
                 command_id=call.command_id,
                 path=call.path,
-                is_retry=call.is_retry,
+                attempt=call.attempt.value,
             )

@@ -25,6 +25,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Attempt:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttemptEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attempt.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTEMPT_UNSPECIFIED: _Attempt.ValueType  # 0
+    """Nothing: it may have been sent before, so the owner looks it up."""
+    ATTEMPT_FIRST: _Attempt.ValueType  # 1
+    """It was made for this call and has not been sent before: no need to look it up. The id is recorded all the same."""
+    ATTEMPT_RETRY: _Attempt.ValueType  # 2
+    """It was sent before: the command may have been carried out. Whoever cannot tell refuses it."""
+
+class Attempt(_Attempt, metaclass=_AttemptEnumTypeWrapper):
+    """What a caller knows of the id that it sends with a command."""
+
+ATTEMPT_UNSPECIFIED: Attempt.ValueType  # 0
+"""Nothing: it may have been sent before, so the owner looks it up."""
+ATTEMPT_FIRST: Attempt.ValueType  # 1
+"""It was made for this call and has not been sent before: no need to look it up. The id is recorded all the same."""
+ATTEMPT_RETRY: Attempt.ValueType  # 2
+"""It was sent before: the command may have been carried out. Whoever cannot tell refuses it."""
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
 @_typing.final
 class ClientFrame(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -276,7 +300,7 @@ class Call(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
-    IS_RETRY_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Unique within the session, rising."""
     kind: Global___Call.Kind.ValueType
@@ -287,8 +311,8 @@ class Call(_message.Message):
     timeout_ms: _builtins.int
     """Time left for the caller; 0: no limit."""
     command_id: _builtins.str
-    is_retry: _builtins.bool
-    """A command whose id was sent before: it may have been carried out. Whoever cannot tell refuses it."""
+    attempt: Global___Attempt.ValueType
+    """Of a command."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the computations that wait for this call, outermost first."""
@@ -303,11 +327,11 @@ class Call(_message.Message):
         timeout_ms: _builtins.int = ...,
         command_id: _builtins.str = ...,
         path: _abc.Iterable[_builtins.str] | None = ...,
-        is_retry: _builtins.bool = ...,
+        attempt: Global___Attempt.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "attempt", b"attempt", "command_id", b"command_id", "id", b"id", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
