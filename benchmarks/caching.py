@@ -14,7 +14,7 @@ import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from benchmarks.caching_rows import ROWS, Rows, fill, make_app
 from benchmarks.discovery import Say
@@ -28,10 +28,6 @@ from fusion_cluster.client import connect
 
 FULL, QUICK = Rounds(count=3, round_s=1.0), Rounds(count=1, round_s=0.1)
 READS = "the same body without memo"
-PAUSE_S = 0.003
-"""How long readers of cached rows rest after a turn where a thread writes, as with SQLite. Readers that never rest
-would keep the interpreter from that thread: the writer would hardly write, and the cached rate would be that of rows
-that nobody changes. Readers of a database server need no rest, for no thread of theirs writes."""
 UNCACHED = Pace(reads=1, turn_s=0.0)
 CACHED = Pace(reads=200, turn_s=0.001)
 CACHED_BESIDE_A_WRITER = Pace(reads=200, turn_s=0.0001)
@@ -47,7 +43,6 @@ class Setting:
         cached: reads a row.
         uncached: does the same without memo.
         change: changes a row and returns how often that has been done.
-        writes_in_a_thread: the database is written by a thread of a process that reads.
         goal: for the ratio of the rates where nobody writes.
         goal_with_a_writer: the same beside a writer.
     """
@@ -57,14 +52,8 @@ class Setting:
     cached: Read
     uncached: Read
     change: Change
-    writes_in_a_thread: bool
     goal: Goal | None
     goal_with_a_writer: Goal
-
-    @property
-    def pace_beside_a_writer(self) -> Pace:
-        """Of readers of cached rows."""
-        return replace(CACHED_BESIDE_A_WRITER, pause_s=PAUSE_S if self.writes_in_a_thread else 0.0)
 
 
 async def run(say: Say, quick: bool) -> AsyncIterator[Row]:
@@ -97,7 +86,6 @@ async def measure_locally(say: Say, rounds: Rounds, name: str, url: str) -> Asyn
             cached=rows.get,
             uncached=rows.read,
             change=rows.change,
-            writes_in_a_thread=url.startswith("sqlite"),
             goal=at_least(8_000),
             goal_with_a_writer=at_least(2_000),
         )
@@ -119,7 +107,6 @@ async def measure_remotely(say: Say, rounds: Rounds, name: str, url: str) -> Asy
             cached=rows.get,
             uncached=rows.read_remotely,
             change=rows.change,
-            writes_in_a_thread=False,
             goal=None,
             goal_with_a_writer=at_least(10),
         )
@@ -132,7 +119,7 @@ async def measure(say: Say, rounds: Rounds, setting: Setting) -> AsyncIterator[R
     name = setting.name
     for writer, change in (("no writer", None), ("a writer", setting.change)):
         say(f"{name}, {writer}")
-        memoized = Readers(setting.cached, change, setting.pace_beside_a_writer if change else CACHED)
+        memoized = Readers(setting.cached, change, CACHED_BESIDE_A_WRITER if change else CACHED)
         plain = Readers(setting.uncached, change, UNCACHED)
         for row_id in range(ROWS):
             await setting.cached(row_id)

@@ -25,12 +25,10 @@ class Pace:
     Attributes:
         reads: how many it makes before it looks at the clock.
         turn_s: how long it goes on before it lets the others go on.
-        pause_s: how long it rests after that.
     """
 
     reads: int
     turn_s: float
-    pause_s: float = 0.0
 
 
 @dataclass
@@ -109,7 +107,7 @@ class Readers:
                 reads += pace.reads
                 if clock() >= turn_ends_s:
                     break
-            await asyncio.sleep(pace.pause_s)
+            await asyncio.sleep(0)
         return reads
 
     async def _write(self, deadline_s: float) -> int:

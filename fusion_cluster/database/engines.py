@@ -4,7 +4,7 @@ Reads are in autocommit mode: a read costs one statement and no BEGIN or ROLLBAC
 committed when it begins. The connections that read refuse to change anything, on SQLite and on PostgreSQL. SQLite is
 set up for several processes: WAL, so that readers and the writer do not wait for each other; BEGIN IMMEDIATE for
 operations, so that two writers wait for each other at the beginning and do not fail when the second upgrades its lock;
-one operation at a time per process, so that they queue here and not in SQLite.
+one operation at a time per process, so that they queue here and not in SQLite; a driver of its own (`sqlite_driver`).
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         pool_reset_on_return=None,
         pool_size=_SQLITE_READERS + _FOLLOWERS,
         pool_timeout=busy_timeout_s,
+        connect_args={"async_creator_fn": sqlite_driver.connect},
     )
     writing = _create(
         url,

@@ -1,13 +1,20 @@
-"""SQLite's driver, with one message to its thread for each statement.
+"""SQLite's driver: one message to its thread for each statement, and an event loop that lets the thread have its turn.
 
 A connection of aiosqlite lives in a thread of its own, and each call of a cursor is a message there and one back: to
 make the cursor, to execute, to fetch the rows and to close it are four, beside which most statements take no time at
 all. The cursors here do it all with the first. Of many rows they fetch no more at first than `FIRST_ROWS`.
+
+An event loop that is never idle gives the interpreter's lock back and takes it again each time that it looks for what
+is ready. That is often enough for a thread that waits for the lock to be woken up each time, too late, and never to be
+the one that asks for it: a statement took seconds. So an event loop that has waited for an answer for a while sleeps
+for an instant, in which the thread has the lock.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from threading import Thread
 from typing import Any, Final
@@ -17,6 +24,15 @@ from aiosqlite.context import contextmanager
 
 FIRST_ROWS: Final = 1_000
 """How many rows come with the statement itself; whoever wants more asks again."""
+
+PATIENCE_S: Final = 0.002
+"""After so long without an answer of the thread, the event loop gives way to it; then again after twice as long."""
+
+LONGEST_PAUSE_S: Final = 0.05
+"""Between two times: the thread may be waiting for another process's transaction."""
+
+GIVING_S: Final = 0.0001
+"""How long it gives way: the thread wakes up in that time, and does most statements."""
 
 
 def connect(database: str, **options: Any) -> Connection:
@@ -30,10 +46,40 @@ def connect(database: str, **options: Any) -> Connection:
 class Connection(aiosqlite.Connection):
     """A connection that makes such cursors."""
 
+    async def _execute(self, *arguments: Any, **options: Any) -> Any:
+        execute: Any = super()._execute
+        with _giving_way(asyncio.get_running_loop()):
+            return await execute(*arguments, **options)
+
     @contextmanager
     async def cursor(self) -> Any:
         """A cursor, which the thread does not know of before it executes something."""
         return Cursor(self)
+
+
+class _giving_way:  # noqa: N801 - a context manager, and one for each statement: contextlib's cost more
+    """Let threads have the interpreter's lock for an instant now and then, as long as the block lasts.
+
+    Args:
+        loop: the one that runs.
+    """
+
+    __slots__ = ("_handle", "_loop", "_pause_s")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pause_s = PATIENCE_S
+
+    def __enter__(self) -> None:
+        self._handle = self._loop.call_later(self._pause_s, self._give_way)
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.cancel()
+
+    def _give_way(self) -> None:
+        time.sleep(GIVING_S)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._handle = self._loop.call_later(self._pause_s, self._give_way)
 
 
 class Cursor:
