@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,16 +66,22 @@ def hand_with_the_librarys_engine(database: Database) -> Hand:
     return Hand(engines.writing, engines.writers)
 
 
-def hand_with_an_engine_of_its_own(url: str) -> Hand:
+@asynccontextmanager
+async def hand_with_an_engine_of_its_own(url: str) -> AsyncIterator[Hand]:
     """By hand, on an engine that is set up for production by hand, too, as SQLAlchemy's documentation says."""
     made = make_url(url)
     if made.get_backend_name() == "sqlite":
         engine = create_async_engine(made.set(drivername="sqlite+aiosqlite"), pool_size=1, max_overflow=0)
         event.listen(engine.sync_engine, "connect", _on_sqlite_connection)
         event.listen(engine.sync_engine, "begin", _begin_immediate)
-        return Hand(engine, asyncio.Semaphore(1))
-    engine = create_async_engine(made.set(drivername="postgresql+asyncpg"), pool_size=8)
-    return Hand(engine, asyncio.Semaphore(8))
+        writers = 1
+    else:
+        engine = create_async_engine(made.set(drivername="postgresql+asyncpg"), pool_size=8)
+        writers = 8
+    try:
+        yield Hand(engine, asyncio.Semaphore(writers))
+    finally:
+        await engine.dispose()
 
 
 def _on_sqlite_connection(connection: Any, record: object) -> None:

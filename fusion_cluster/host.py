@@ -52,7 +52,6 @@ from fusion_cluster.graph.cause import MISSED, call_site
 from fusion_cluster.graph.hosting import run_body
 from fusion_cluster.injection import service_annotations
 from fusion_cluster.logged_keys import keys_of, logged_keys
-from fusion_cluster.protocol.call import Attempt
 from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ class Host(ABC):
         arguments: tuple[Any, ...],
         command_id: str | None = None,
         *,
-        attempt: Attempt = Attempt.UNSPECIFIED,
+        is_retry: bool = False,
     ) -> CommandResult:
         """Run a command on the shard that owns its key, or give the result of an earlier run under the same id.
 
@@ -206,7 +205,7 @@ class Host(ABC):
             command: which.
             arguments: its canonical arguments.
             command_id: made by the caller, the same for each retry; None: there will be none.
-            attempt: whether the id was sent before, so that the command may have been carried out.
+            is_retry: the id was sent before, so it may have been carried out.
         """
 
     async def execute(
@@ -390,7 +389,7 @@ class LocalHost(Host):
         arguments: tuple[Any, ...],
         command_id: str | None = None,
         *,
-        attempt: Attempt = Attempt.UNSPECIFIED,
+        is_retry: bool = False,
     ) -> CommandResult:
         """Run the command here."""
-        return await run_command(command, arguments, command_id, host=self, attempt=attempt)
+        return await run_command(command, arguments, command_id, host=self, is_retry=is_retry)

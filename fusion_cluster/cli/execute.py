@@ -18,6 +18,7 @@ from fusion_cluster.cli.options import (
     payload,
 )
 from fusion_cluster.cli.reads import show_value
+from fusion_cluster.client.proxies import new_command_id
 
 
 def execute(
@@ -30,7 +31,7 @@ def execute(
 ) -> None:
     """Run a command and show its result: fusion-cluster execute Products.set_price 3 9.90."""
     sent = payload(arguments)
-    reply = ask(address, timeout, lambda rpcs: rpcs.execute(method, sent, command_id))
+    reply = ask(address, timeout, lambda rpcs: rpcs.execute(method, sent, command_id or new_command_id()))
     if reply.replayed and not as_json:
         typer.echo("carried out before; this is its result then", err=True)
     show_value(reply.result.json, as_json=as_json)

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from fusion_cluster.client.channel import SessionStreams, open_channel
-from fusion_cluster.client.proxies import ClientHost
+from fusion_cluster.client.proxies import ClientHost, new_command_id
 from fusion_cluster.client.rpcs import PlainRpcs
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import ComputeService
@@ -122,7 +122,7 @@ class Client:
             Exception: what the command raised.
         """
         self._check_open()
-        reply = await self._rpcs.execute(name, _payload(arguments), command_id)
+        reply = await self._rpcs.execute(name, _payload(arguments), command_id or new_command_id())
         return _plain(reply.result)
 
     async def watch(self, name: str, *arguments: object, min_interval_s: float = 0.0) -> AsyncGenerator[Update, None]:

@@ -17,7 +17,6 @@ from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Grap
 from fusion_cluster.injection import service_annotations
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
-from fusion_cluster.protocol.call import Attempt
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, value_codec
 from fusion_cluster.wire.errors import decode_error
@@ -114,15 +113,10 @@ class ClientHost:
                 value_codec(command.signature.result_type),
             )
         encoded = codecs[0].encode(arguments)
-        if not command_id:
-            result = await self._until_answered(command.name, encoded, uuid.uuid4().hex, Attempt.FIRST)
-        else:
-            result = await self._until_answered(command.name, encoded, command_id, Attempt.UNSPECIFIED)
+        result = await self._until_answered(command.name, encoded, command_id or new_command_id())
         return _value(result, codecs[1])
 
-    async def _until_answered(
-        self, name: str, arguments: bytes, command_id: str, attempt: Attempt
-    ) -> session_pb2.Result:
+    async def _until_answered(self, name: str, arguments: bytes, command_id: str) -> session_pb2.Result:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._timeout_s
         doubt: CommandOutcomeUnknown | None = None
@@ -132,7 +126,7 @@ class ClientHost:
                     *(name, arguments),
                     command_id=command_id,
                     timeout_s=deadline_s - loop.time(),
-                    attempt=attempt if doubt is None else Attempt.RETRY,
+                    is_retry=doubt is not None,
                 )
             except CommandOutcomeUnknown as error:
                 doubt = error
@@ -156,6 +150,11 @@ class ClientHost:
             signature = function.signature
             codecs = self._functions[function] = (ArgumentsCodec(signature), value_codec(signature.result_type))
         return codecs
+
+
+def new_command_id() -> str:
+    """A command id that nobody else makes."""
+    return uuid.uuid4().hex
 
 
 def _value(result: session_pb2.Result, codec: ValueCodec[Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
@@ -16,7 +15,7 @@ from fusion_cluster.errors import (
     InvalidArgument,
     ShardUnavailable,
 )
-from fusion_cluster.v1 import gateway_pb2, session_pb2
+from fusion_cluster.v1 import gateway_pb2
 
 RETRY_PAUSE_S = 0.05
 """Pause before a read or a watch that was cut off is tried again."""
@@ -82,15 +81,8 @@ class PlainRpcs:
         request = gateway_pb2.DescribeRequest(service=service)
         return await self._repeated(lambda timeout_s: self._describe(request, timeout=timeout_s))
 
-    async def execute(
-        self, name: str, arguments: gateway_pb2.Payload, command_id: str | None
-    ) -> gateway_pb2.ExecuteReply:
-        """Run a command; where the connection is lost, again under the same id until the time is up.
-
-        Args:
-            name: which.
-            arguments: its arguments.
-            command_id: the id of an earlier try; None: there was none.
+    async def execute(self, name: str, arguments: gateway_pb2.Payload, command_id: str) -> gateway_pb2.ExecuteReply:
+        """Run a command.
 
         Raises:
             CommandOutcomeUnknown: the connection was lost while it ran, and could not be had again in time: retry with
@@ -101,11 +93,7 @@ class PlainRpcs:
             Exception: what the command raised.
         """
         service, method = split_name(name)
-        request = gateway_pb2.ExecuteRequest(service=service, method=method, arguments=arguments)
-        if command_id:
-            request.command_id = command_id
-        else:
-            request.command_id, request.attempt = uuid.uuid4().hex, session_pb2.ATTEMPT_FIRST
+        request = gateway_pb2.ExecuteRequest(service=service, method=method, arguments=arguments, command_id=command_id)
         deadline_s = _now_s() + self._timeout_s
         doubt: CommandOutcomeUnknown | None = None
         while True:
@@ -115,11 +103,11 @@ class PlainRpcs:
             except ShardUnavailable as error:
                 raise doubt or error from error
             except grpc.aio.AioRpcError as error:
-                failure = self._execute_error(error, name, request.command_id)
+                failure = self._execute_error(error, name, command_id)
                 if not isinstance(failure, CommandOutcomeUnknown | ShardUnavailable) or not failure.is_transient:
                     raise failure from error
                 if isinstance(failure, CommandOutcomeUnknown):
-                    doubt, request.attempt = failure, session_pb2.ATTEMPT_RETRY
+                    doubt, request.is_retry = failure, True
                 if _now_s() + RETRY_PAUSE_S >= deadline_s:
                     raise doubt or failure from error
             await asyncio.sleep(RETRY_PAUSE_S)

@@ -1,9 +1,8 @@
 """How a command runs where its key is owned: once for each command id, whoever asks how often.
 
-The operation log is asked first, unless the caller says that it has not sent the id before. The log also decides where
-two runs of one id meet (an owner that was taken for dead, its successor; a first attempt that comes after its retry):
-the second one cannot commit, and is given the result of the first. What fails for the database's sake before anything
-is committed is run again.
+A command whose id its caller has made may be a retry, so the operation log is asked first. The log also decides where
+two runs of one id meet (an owner that was taken for dead, its successor): the second one cannot commit, and is given
+the result of the first. What fails for the database's sake before anything is committed is run again.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from fusion_cluster.commands.records import (
     CommandResult,
     DuplicateOperation,
     Recorded,
-    check_command_id,
     outcome_of,
     outcome_of_error,
 )
@@ -40,7 +38,6 @@ from fusion_cluster.errors import (
     UsageError,
 )
 from fusion_cluster.graph.context import isolated
-from fusion_cluster.protocol.call import Attempt
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +70,7 @@ async def run_command(
     command_id: str | None,
     *,
     host: CommandHost,
-    attempt: Attempt = Attempt.UNSPECIFIED,
+    is_retry: bool = False,
 ) -> CommandResult:
     """Run a command here, when it is its key's turn, and return its result once all its publications have ended.
 
@@ -85,20 +82,18 @@ async def run_command(
         arguments: its canonical arguments.
         command_id: names this run; a retry has the same. None: there will be no retry.
         host: where it runs.
-        attempt: whether the id was sent before.
+        is_retry: the id was sent before.
 
     Raises:
-        InvalidArgument: the id was used for another command, or cannot be stored.
+        InvalidArgument: the id was used for another command.
         CommandNotRecorded: it is a retry, and nothing is recorded here.
         CommandOutcomeUnknown: it was carried out, but an owner of what it invalidated could not be reached in time.
         CommandResultLost: it was carried out before, and its result is not known.
         DatabaseUnavailable, DatabaseNotWritable: nothing was committed.
         Exception: what the command raised, or, when it succeeded, the error of a publication.
     """
-    if command_id:
-        check_command_id(command_id)
     log = host.command_log if command_id else None
-    if attempt is Attempt.RETRY and log is None:
+    if is_retry and log is None:
         raise CommandNotRecorded(f"{command.name} may have been carried out: without a database nothing is recorded")
     context = CommandContext(
         command.name,
@@ -113,7 +108,7 @@ async def run_command(
     tokens = current_command.set(context), is_nested.set(False)
     try:
         with isolated():
-            run = _Run(command, arguments, context, host, log, attempt=attempt)
+            run = _Run(command, arguments, context, host, log, is_retry=is_retry)
             async with host.turns.of(command.turn_key(arguments)):
                 done = await run.result_or_record()
             result = done if isinstance(done, CommandResult) else await run.replay(*done)
@@ -144,7 +139,7 @@ class _Run:
         context: of the run; with a fingerprint if there may be retries.
         host: where it runs.
         log: where it is recorded for retries; None: there will be none, or nothing to record it in.
-        attempt: whether the id was sent before.
+        is_retry: the id was sent before.
     """
 
     def __init__(
@@ -155,26 +150,23 @@ class _Run:
         host: CommandHost,
         log: CommandLog | None,
         *,
-        attempt: Attempt,
+        is_retry: bool,
     ) -> None:
         self._command = command
         self._arguments = arguments
         self._context = context
         self._host = host
         self._log = log
-        self._attempt = attempt
         # It may have been carried out, and the log has not said otherwise.
-        self._is_in_question = attempt is Attempt.RETRY
+        self._is_in_question = is_retry
 
     async def result_or_record(self) -> CommandResult | tuple[Recorded, CommandLog]:
         """Run it; or give what is recorded of an earlier run, and where."""
         reruns = Reruns(self._command.name)
         log, is_refused = self._log, False
-        is_new = self._host.turns.is_first(self._context.command_id) and self._attempt is Attempt.FIRST
         while True:
             try:
-                recorded = None if log is None or is_new else await log.find(self._context.command_id)
-                is_new = False
+                recorded = None if log is None else await log.find(self._context.command_id)
                 if recorded is None and is_refused:
                     raise InvariantViolation(f"{self._context.name}: the log refuses an id that it does not have")
                 self._is_in_question = False

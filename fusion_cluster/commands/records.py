@@ -25,26 +25,8 @@ LoggedKey = tuple[str, bytes, str]
 _VALUE: Final = b"v"
 _ERROR: Final = b"e"
 
-MAX_COMMAND_ID_CHARACTERS: Final = 300
-
 NONE_OUTCOME: Final = _VALUE + encode_msgpack(None)
 """The outcome of a command that returns nothing."""
-
-
-def check_command_id(command_id: str) -> None:
-    """See that a database can store an id.
-
-    Raises:
-        InvalidArgument: it is too long, or no text.
-    """
-    try:
-        is_text = b"\0" not in command_id.encode()
-    except UnicodeEncodeError:
-        is_text = False
-    if not is_text or len(command_id) > MAX_COMMAND_ID_CHARACTERS:
-        raise InvalidArgument(
-            f"a command id is a text of {MAX_COMMAND_ID_CHARACTERS} characters at most, without NUL", field="command_id"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""Turns: commands of one key run one after the other, commands of different keys at the same time.
-
-The ids that have had a turn of late are remembered: the first attempt of a command may come after its retry, from a
-gateway that was taken for dead.
-"""
+"""Turns: commands of one key run one after the other, commands of different keys at the same time."""
 
 from __future__ import annotations
 
@@ -25,9 +21,6 @@ class _Turn:
 MAX_USERS: Final = 10_000
 """How many commands may run or wait in one host."""
 
-REMEMBERED: Final = 10_000
-"""Command ids, the latest."""
-
 
 class Turns:
     """The commands of one host that run or wait, by key; first come, first served.
@@ -41,20 +34,9 @@ class Turns:
         self._users = 0
         # Key -> the turn of those who run or wait; removed when the last one leaves.
         self._turns: dict[Hashable, _Turn] = {}
-        # In the order in which they had their turns.
-        self._ids: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._turns)
-
-    def is_first(self, command_id: str) -> bool:
-        """Whether no command of that id has had a turn of late; from now on one has."""
-        if command_id in self._ids:
-            return False
-        self._ids[command_id] = None
-        if len(self._ids) > REMEMBERED:
-            del self._ids[next(iter(self._ids))]
-        return True
 
     @asynccontextmanager
     async def of(self, key: Hashable) -> AsyncIterator[None]:

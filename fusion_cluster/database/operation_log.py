@@ -27,7 +27,8 @@ from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.records import DuplicateOperation, LoggedKey, Recorded
 from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.direct import DirectInsert
-from fusion_cluster.database.schema import COMMANDS, OPERATIONS
+from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIONS
+from fusion_cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from fusion_cluster.database.engines import Engines
@@ -141,8 +142,13 @@ class OperationLog:
         """What was committed under an id, as long as that is remembered.
 
         Raises:
+            InvalidArgument: the id cannot be stored.
             DatabaseUnavailable: the database cannot be reached.
         """
+        if len(operation_id) > MAX_ID_CHARACTERS or not _is_text(operation_id):
+            raise InvalidArgument(
+                f"a command id is a text of {MAX_ID_CHARACTERS} characters at most, without NUL", field="command_id"
+            )
         await self._prepare()
         found = await self._engines().look_ups.find(operation_id)
         if found is None:
@@ -274,3 +280,10 @@ def _entry(
 ) -> Sequence[Any]:
     """The values of the columns `_ENTRY`."""
     return operation_id, command, fingerprint, outcome, host, time.time(), _ENCODER.encode(keys)
+
+
+def _is_text(operation_id: str) -> bool:
+    try:
+        return b"\0" not in operation_id.encode()
+    except UnicodeEncodeError:
+        return False

@@ -10,14 +10,12 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, text
 
-from fusion_cluster.commands.records import MAX_COMMAND_ID_CHARACTERS
-
 METADATA: Final = MetaData()
 
 _Position: Final = BigInteger().with_variant(Integer, "sqlite")
 """Rises with each row and is never given twice; on SQLite only an INTEGER key can do that."""
 
-MAX_ID_CHARACTERS: Final = MAX_COMMAND_ID_CHARACTERS
+MAX_ID_CHARACTERS: Final = 300
 """The longest id of a command, an operation or an event."""
 
 _ByteOrdered: Final = String(MAX_ID_CHARACTERS).with_variant(String(MAX_ID_CHARACTERS, collation="C"), "postgresql")

@@ -20,7 +20,7 @@ from typing import Final, cast
 from fusion_cluster.errors import FusionError, HandshakeRefused, ProtocolError, ShardUnavailable
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.peer_call import PeerCall, deliver_results, fail_calls, fail_moved, report_outdated
-from fusion_cluster.protocol.call import Attempt, CallKind
+from fusion_cluster.protocol.call import CallKind
 from fusion_cluster.protocol.caller import CallerSession
 from fusion_cluster.protocol.events import (
     Answered,
@@ -234,7 +234,7 @@ class Peer:
         command_id: str,
         timeout_s: float | None,
         path: Sequence[str] = (),
-        attempt: Attempt = Attempt.UNSPECIFIED,
+        is_retry: bool = False,
     ) -> Result:
         """Run a command at the owner.
 
@@ -247,7 +247,7 @@ class Peer:
             ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
         """
         deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
-        call = PeerCall(CallKind.COMMAND, method, arguments, deadline_s, path, command_id, attempt, peer=self)
+        call = PeerCall(CallKind.COMMAND, method, arguments, deadline_s, path, command_id, is_retry, peer=self)
         self._start(call)
         return await call
 

@@ -21,22 +21,6 @@ class CallKind(IntEnum):
     INVALIDATION = 2
 
 
-class Attempt(IntEnum):
-    """What a caller knows of the id that it sends with a command: the numbers of `Attempt` in the protocol."""
-
-    UNSPECIFIED = 0
-    """Nothing: it may have been sent before."""
-    FIRST = 1
-    """It was made for this call and has not been sent before."""
-    RETRY = 2
-    """It was sent before: the command may have been carried out."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Attempt:
-        """What a newer caller may say."""
-        return cls.UNSPECIFIED
-
-
 class OutdatedBy(IntEnum):
     """Why a read is reported as out of date."""
 
@@ -66,7 +50,7 @@ class OutgoingCall(Struct, eq=False):
         deadline_s: on the session's clock; infinite when there is none.
         path: keys of the computations that wait for this call.
         command_id: of a COMMAND.
-        attempt: of a COMMAND.
+        is_retry: of a COMMAND whose id was sent before.
         invalidate: of an INVALIDATION.
         id: given by the session at `start`; 0 before.
         state: see `states`; set by the session alone.
@@ -83,7 +67,7 @@ class OutgoingCall(Struct, eq=False):
     deadline_s: float = _INFINITY
     path: Sequence[str] = ()
     command_id: str = ""
-    attempt: Attempt = Attempt.UNSPECIFIED
+    is_retry: bool = False
     invalidate: Invalidate | None = None
     id: int = 0
     state: CallerCall = CallerCall.WAITING
@@ -137,5 +121,5 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
                 timeout_ms=timeout_ms,
                 command_id=call.command_id,
                 path=call.path,
-                attempt=call.attempt.value,
+                is_retry=call.is_retry,
             )

@@ -26,7 +26,7 @@ from fusion_cluster.v1 import session_pb2 as fusion__cluster_dot_v1_dot_session_
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66usion_cluster/v1/gateway.proto\x12\x11\x66usion_cluster.v1\x1a\x1f\x66usion_cluster/v1/session.proto\x1a\x17google/rpc/status.proto\"I\n\x07Payload\x12\x0e\n\x04json\x18\x01 \x01(\tH\x00\x12\x11\n\x07msgpack\x18\x02 \x01(\x0cH\x00\x12\x0f\n\x05\x61rrow\x18\x03 \x01(\x0cH\x00\x42\n\n\x08\x65ncoding\"]\n\x0b\x43\x61llRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12-\n\targuments\x18\x03 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\"V\n\tCallReply\x12)\n\x05value\x18\x01 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\x12\x0f\n\x07version\x18\x02 \x01(\x06\x12\r\n\x05stale\x18\x03 \x01(\x08\"U\n\x0cWatchRequest\x12,\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1e.fusion_cluster.v1.CallRequest\x12\x17\n\x0fmin_interval_ms\x18\x02 \x01(\r\"g\n\x06Update\x12)\n\x05value\x18\x01 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\x12\x0f\n\x07version\x18\x02 \x01(\x06\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\xa1\x01\n\x0e\x45xecuteRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12-\n\targuments\x18\x03 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\x12\x12\n\ncommand_id\x18\x04 \x01(\t\x12+\n\x07\x61ttempt\x18\x05 \x01(\x0e\x32\x1a.fusion_cluster.v1.Attempt\"L\n\x0c\x45xecuteReply\x12*\n\x06result\x18\x01 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\"\n\x0f\x44\x65scribeRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"U\n\rDescribeReply\x12\x0b\n\x03\x61pp\x18\x01 \x01(\t\x12\x37\n\x08services\x18\x02 \x03(\x0b\x32%.fusion_cluster.v1.ServiceDescription\"p\n\x12ServiceDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rdocumentation\x18\x02 \x01(\t\x12\x35\n\x07methods\x18\x03 \x03(\x0b\x32$.fusion_cluster.v1.MethodDescription\"\x9c\x02\n\x11MethodDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x04kind\x18\x02 \x01(\x0e\x32).fusion_cluster.v1.MethodDescription.Kind\x12\x15\n\rdocumentation\x18\x03 \x01(\t\x12;\n\nparameters\x18\x04 \x03(\x0b\x32\'.fusion_cluster.v1.ParameterDescription\x12\x13\n\x0bresult_type\x18\x05 \x01(\t\x12\x15\n\rresult_schema\x18\x06 \x01(\t\"@\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_COMPUTE\x10\x01\x12\x10\n\x0cKIND_COMMAND\x10\x02\"j\n\x14ParameterDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06schema\x18\x03 \x01(\t\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x05 \x01(\t2\x86\x03\n\x07Gateway\x12\x44\n\x04\x43\x61ll\x12\x1e.fusion_cluster.v1.CallRequest\x1a\x1c.fusion_cluster.v1.CallReply\x12\x45\n\x05Watch\x12\x1f.fusion_cluster.v1.WatchRequest\x1a\x19.fusion_cluster.v1.Update0\x01\x12M\n\x07\x45xecute\x12!.fusion_cluster.v1.ExecuteRequest\x1a\x1f.fusion_cluster.v1.ExecuteReply\x12M\n\x07Session\x12\x1e.fusion_cluster.v1.ClientFrame\x1a\x1e.fusion_cluster.v1.ServerFrame(\x01\x30\x01\x12P\n\x08\x44\x65scribe\x12\".fusion_cluster.v1.DescribeRequest\x1a .fusion_cluster.v1.DescribeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66usion_cluster/v1/gateway.proto\x12\x11\x66usion_cluster.v1\x1a\x1f\x66usion_cluster/v1/session.proto\x1a\x17google/rpc/status.proto\"I\n\x07Payload\x12\x0e\n\x04json\x18\x01 \x01(\tH\x00\x12\x11\n\x07msgpack\x18\x02 \x01(\x0cH\x00\x12\x0f\n\x05\x61rrow\x18\x03 \x01(\x0cH\x00\x42\n\n\x08\x65ncoding\"]\n\x0b\x43\x61llRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12-\n\targuments\x18\x03 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\"V\n\tCallReply\x12)\n\x05value\x18\x01 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\x12\x0f\n\x07version\x18\x02 \x01(\x06\x12\r\n\x05stale\x18\x03 \x01(\x08\"U\n\x0cWatchRequest\x12,\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1e.fusion_cluster.v1.CallRequest\x12\x17\n\x0fmin_interval_ms\x18\x02 \x01(\r\"g\n\x06Update\x12)\n\x05value\x18\x01 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\x12\x0f\n\x07version\x18\x02 \x01(\x06\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\x86\x01\n\x0e\x45xecuteRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12-\n\targuments\x18\x03 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\x12\x12\n\ncommand_id\x18\x04 \x01(\t\x12\x10\n\x08is_retry\x18\x05 \x01(\x08\"L\n\x0c\x45xecuteReply\x12*\n\x06result\x18\x01 \x01(\x0b\x32\x1a.fusion_cluster.v1.Payload\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\"\n\x0f\x44\x65scribeRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"U\n\rDescribeReply\x12\x0b\n\x03\x61pp\x18\x01 \x01(\t\x12\x37\n\x08services\x18\x02 \x03(\x0b\x32%.fusion_cluster.v1.ServiceDescription\"p\n\x12ServiceDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rdocumentation\x18\x02 \x01(\t\x12\x35\n\x07methods\x18\x03 \x03(\x0b\x32$.fusion_cluster.v1.MethodDescription\"\x9c\x02\n\x11MethodDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x04kind\x18\x02 \x01(\x0e\x32).fusion_cluster.v1.MethodDescription.Kind\x12\x15\n\rdocumentation\x18\x03 \x01(\t\x12;\n\nparameters\x18\x04 \x03(\x0b\x32\'.fusion_cluster.v1.ParameterDescription\x12\x13\n\x0bresult_type\x18\x05 \x01(\t\x12\x15\n\rresult_schema\x18\x06 \x01(\t\"@\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_COMPUTE\x10\x01\x12\x10\n\x0cKIND_COMMAND\x10\x02\"j\n\x14ParameterDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06schema\x18\x03 \x01(\t\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x05 \x01(\t2\x86\x03\n\x07Gateway\x12\x44\n\x04\x43\x61ll\x12\x1e.fusion_cluster.v1.CallRequest\x1a\x1c.fusion_cluster.v1.CallReply\x12\x45\n\x05Watch\x12\x1f.fusion_cluster.v1.WatchRequest\x1a\x19.fusion_cluster.v1.Update0\x01\x12M\n\x07\x45xecute\x12!.fusion_cluster.v1.ExecuteRequest\x1a\x1f.fusion_cluster.v1.ExecuteReply\x12M\n\x07Session\x12\x1e.fusion_cluster.v1.ClientFrame\x1a\x1e.fusion_cluster.v1.ServerFrame(\x01\x30\x01\x12P\n\x08\x44\x65scribe\x12\".fusion_cluster.v1.DescribeRequest\x1a .fusion_cluster.v1.DescribeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,21 +44,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATE']._serialized_start=457
   _globals['_UPDATE']._serialized_end=560
   _globals['_EXECUTEREQUEST']._serialized_start=563
-  _globals['_EXECUTEREQUEST']._serialized_end=724
-  _globals['_EXECUTEREPLY']._serialized_start=726
-  _globals['_EXECUTEREPLY']._serialized_end=802
-  _globals['_DESCRIBEREQUEST']._serialized_start=804
-  _globals['_DESCRIBEREQUEST']._serialized_end=838
-  _globals['_DESCRIBEREPLY']._serialized_start=840
-  _globals['_DESCRIBEREPLY']._serialized_end=925
-  _globals['_SERVICEDESCRIPTION']._serialized_start=927
-  _globals['_SERVICEDESCRIPTION']._serialized_end=1039
-  _globals['_METHODDESCRIPTION']._serialized_start=1042
-  _globals['_METHODDESCRIPTION']._serialized_end=1326
-  _globals['_METHODDESCRIPTION_KIND']._serialized_start=1262
-  _globals['_METHODDESCRIPTION_KIND']._serialized_end=1326
-  _globals['_PARAMETERDESCRIPTION']._serialized_start=1328
-  _globals['_PARAMETERDESCRIPTION']._serialized_end=1434
-  _globals['_GATEWAY']._serialized_start=1437
-  _globals['_GATEWAY']._serialized_end=1827
+  _globals['_EXECUTEREQUEST']._serialized_end=697
+  _globals['_EXECUTEREPLY']._serialized_start=699
+  _globals['_EXECUTEREPLY']._serialized_end=775
+  _globals['_DESCRIBEREQUEST']._serialized_start=777
+  _globals['_DESCRIBEREQUEST']._serialized_end=811
+  _globals['_DESCRIBEREPLY']._serialized_start=813
+  _globals['_DESCRIBEREPLY']._serialized_end=898
+  _globals['_SERVICEDESCRIPTION']._serialized_start=900
+  _globals['_SERVICEDESCRIPTION']._serialized_end=1012
+  _globals['_METHODDESCRIPTION']._serialized_start=1015
+  _globals['_METHODDESCRIPTION']._serialized_end=1299
+  _globals['_METHODDESCRIPTION_KIND']._serialized_start=1235
+  _globals['_METHODDESCRIPTION_KIND']._serialized_end=1299
+  _globals['_PARAMETERDESCRIPTION']._serialized_start=1301
+  _globals['_PARAMETERDESCRIPTION']._serialized_end=1407
+  _globals['_GATEWAY']._serialized_start=1410
+  _globals['_GATEWAY']._serialized_end=1800
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,6 @@ isort:skip_file
 The gateway: what clients outside the cluster, in any language, call. Add to it, never rename."""
 
 from collections import abc as _abc
-from fusion_cluster.v1 import session_pb2 as _session_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -165,13 +164,13 @@ class ExecuteRequest(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     COMMAND_ID_FIELD_NUMBER: _builtins.int
-    ATTEMPT_FIELD_NUMBER: _builtins.int
+    IS_RETRY_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     method: _builtins.str
     command_id: _builtins.str
     """Made by the client, the same for each retry of one command."""
-    attempt: _session_pb2.Attempt.ValueType
-    """Whether the id was sent before."""
+    is_retry: _builtins.bool
+    """The id was sent before: the command may have been carried out. Where that cannot be told it is refused."""
     @_builtins.property
     def arguments(self) -> Global___Payload: ...
     def __init__(
@@ -181,11 +180,11 @@ class ExecuteRequest(_message.Message):
         method: _builtins.str = ...,
         arguments: Global___Payload | None = ...,
         command_id: _builtins.str = ...,
-        attempt: _session_pb2.Attempt.ValueType = ...,
+        is_retry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "attempt", b"attempt", "command_id", b"command_id", "method", b"method", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "command_id", b"command_id", "is_retry", b"is_retry", "method", b"method", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

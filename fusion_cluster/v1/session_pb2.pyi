@@ -25,30 +25,6 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Attempt:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _AttemptEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attempt.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    ATTEMPT_UNSPECIFIED: _Attempt.ValueType  # 0
-    """Nothing: it may have been sent before, so the owner looks it up."""
-    ATTEMPT_FIRST: _Attempt.ValueType  # 1
-    """It was made for this call and has not been sent before: no need to look it up. The id is recorded all the same."""
-    ATTEMPT_RETRY: _Attempt.ValueType  # 2
-    """It was sent before: the command may have been carried out. Whoever cannot tell refuses it."""
-
-class Attempt(_Attempt, metaclass=_AttemptEnumTypeWrapper):
-    """What a caller knows of the id that it sends with a command."""
-
-ATTEMPT_UNSPECIFIED: Attempt.ValueType  # 0
-"""Nothing: it may have been sent before, so the owner looks it up."""
-ATTEMPT_FIRST: Attempt.ValueType  # 1
-"""It was made for this call and has not been sent before: no need to look it up. The id is recorded all the same."""
-ATTEMPT_RETRY: Attempt.ValueType  # 2
-"""It was sent before: the command may have been carried out. Whoever cannot tell refuses it."""
-Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
-
 @_typing.final
 class ClientFrame(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -300,7 +276,7 @@ class Call(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
-    ATTEMPT_FIELD_NUMBER: _builtins.int
+    IS_RETRY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Unique within the session, rising."""
     kind: Global___Call.Kind.ValueType
@@ -311,8 +287,8 @@ class Call(_message.Message):
     timeout_ms: _builtins.int
     """Time left for the caller; 0: no limit."""
     command_id: _builtins.str
-    attempt: Global___Attempt.ValueType
-    """Of a command."""
+    is_retry: _builtins.bool
+    """A command whose id was sent before: it may have been carried out. Whoever cannot tell refuses it."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the computations that wait for this call, outermost first."""
@@ -327,11 +303,11 @@ class Call(_message.Message):
         timeout_ms: _builtins.int = ...,
         command_id: _builtins.str = ...,
         path: _abc.Iterable[_builtins.str] | None = ...,
-        attempt: Global___Attempt.ValueType = ...,
+        is_retry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "attempt", b"attempt", "command_id", b"command_id", "id", b"id", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

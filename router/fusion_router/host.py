@@ -27,7 +27,6 @@ from fusion_cluster.graph.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
-from fusion_cluster.protocol.call import Attempt
 from fusion_cluster.protocol.slot_map import SLOT_COUNT, SlotMap
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
@@ -165,7 +164,7 @@ class ClusterHost(Host):
         arguments = route.arguments.encode(node.arguments)
         invalidate = self.graph.invalidate_now
 
-        async def ask(peer: Peer, timeout_s: float) -> session_pb2.Result:
+        async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
             owner = f"shard {self.owner_of_slot(slot)}"
             call = peer.read(
                 route.name,
@@ -177,7 +176,7 @@ class ClusterHost(Host):
             node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
             return result
 
-        result = await self._retrying(slot, ask)
+        result = await self._retrying(slot, attempt)
         node.version = result.version
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
@@ -190,7 +189,7 @@ class ClusterHost(Host):
         arguments: tuple[Any, ...],
         command_id: str | None = None,
         *,
-        attempt: Attempt = Attempt.UNSPECIFIED,
+        is_retry: bool = False,
     ) -> CommandResult:
         """Run a command here if its key is ours, else on its owner.
 
@@ -204,27 +203,26 @@ class ClusterHost(Host):
         route = self.routes[command.name]
         slot = route.slot(arguments)
         if self._owns(slot):
-            return await run_command(command, arguments, command_id, host=self, attempt=attempt)
+            return await run_command(command, arguments, command_id, host=self, is_retry=is_retry)
         encoded = route.arguments.encode(arguments)
-        if not command_id:
-            command_id, attempt = uuid.uuid4().hex, Attempt.FIRST
+        sent_id = command_id or uuid.uuid4().hex
         doubt: CommandOutcomeUnknown | None = None
 
-        async def ask(peer: Peer, timeout_s: float) -> session_pb2.Result:
+        async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
             nonlocal doubt
             try:
                 return await peer.execute(
                     *(route.name, encoded),
-                    command_id=command_id,
+                    command_id=sent_id,
                     timeout_s=timeout_s,
-                    attempt=attempt if doubt is None else Attempt.RETRY,
+                    is_retry=is_retry or doubt is not None,
                 )
             except CommandOutcomeUnknown as error:
                 doubt = error
                 raise ShardUnavailable(error.message) from error
 
         try:
-            result = await self._retrying(slot, ask)
+            result = await self._retrying(slot, attempt)
         except ShardUnavailable as error:
             if doubt is not None:
                 raise doubt from error

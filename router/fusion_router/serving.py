@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from fusion_cluster.errors import FusionError, PermissionDenied, ShardUnavailable
 from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.link.acceptor import ServedSession
-from fusion_cluster.protocol.call import Attempt
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.errors import encode_error
@@ -235,9 +234,7 @@ class Serving:
 
         async def run() -> None:
             try:
-                result = await self._host.carry_out(
-                    command, arguments, call.command_id or None, attempt=Attempt(call.attempt)
-                )
+                result = await self._host.carry_out(command, arguments, call.command_id or None, is_retry=call.is_retry)
                 subscriber.session.send_result(
                     call.id, 0, encode_msgpack(result.value), subscribed=False, replayed=result.is_replayed
                 )

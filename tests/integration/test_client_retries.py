@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fusion_cluster.client import Client, connect
-from fusion_cluster.commands import CommandResult
-from fusion_cluster.commands.pipeline import run_command
 from fusion_cluster.errors import CommandNotRecorded
-from fusion_cluster.protocol.call import Attempt
-from fusion_router import host
 from tests.clients import Front, fronted
 from tests.tills import Base, Gates, Jars, Tills, fresh_gates, jars_app, tills_app
 
@@ -66,40 +61,6 @@ async def test_a_committed_command_whose_answer_is_lost_is_carried_out_once_and_
         assert gates.runs == 1
         assert await client.service(Tills).amount("bar") == 5
         assert await paid_in(client, way) == 10
-
-
-@pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
-    """What the shards are told of the ids of the commands that they are asked for."""
-    attempts: list[Attempt] = []
-
-    async def note(*arguments: Any, attempt: Attempt, **rest: Any) -> CommandResult:
-        attempts.append(attempt)
-        return await run_command(*arguments, attempt=attempt, **rest)
-
-    monkeypatch.setattr(host, "run_command", note)
-    return attempts
-
-
-@pytest.mark.parametrize("way", ["session", "rpc"])
-async def test_the_first_attempt_says_that_it_is_one_and_so_does_each_retry(
-    url: str, gates: Gates, way: str, attempts: list[Attempt]
-) -> None:
-    app = tills_app(url)
-    assert app.database is not None
-    await app.database.create_tables(Base.metadata)
-    async with fronted(app) as front, connect(front.address, timeout_s=20) as client:
-        paying = asyncio.create_task(paid_in(client, way))
-        await gates.reached.wait()
-        await lose_gateway(front)
-        gates.opened.set()
-        assert await paying == 5
-        assert (attempts[0], set(attempts[1:])) == (Attempt.FIRST, {Attempt.RETRY})
-        attempts.clear()
-        for _ in range(2):
-            assert await client.execute("Tills.pay_in", "bar", 5, command_id="the caller's own") == 10
-        assert await client.service(Tills).amount("bar") == 10
-        assert set(attempts) == {Attempt.UNSPECIFIED}
 
 
 @pytest.mark.parametrize("way", ["session", "rpc"])

@@ -17,7 +17,6 @@ from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.errors import CommandResultLost, FusionError, ShardUnavailable
 from fusion_cluster.graph import DONE
 from fusion_cluster.host import Host
-from fusion_cluster.protocol.call import Attempt
 from fusion_cluster.testing import LocalCluster
 from fusion_router.host import ClusterHost
 from tests.counters import Base, CounterRow, counts
@@ -137,7 +136,7 @@ class Chaos:
         """Ask for each command until it is known to be done."""
         for command_id, (method, arguments) in self.ids.items():
             host = self.cluster.host
-            with_result = host.carry_out(host.command(f"Shop.{method}"), arguments, command_id, attempt=Attempt.RETRY)
+            with_result = host.carry_out(host.command(f"Shop.{method}"), arguments, command_id, is_retry=True)
             try:
                 await with_result
             except CommandResultLost:

@@ -20,7 +20,6 @@ from grpc_status import rpc_status
 from fusion_cluster.app import MethodSpec
 from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument, ShardUnavailable, UnknownMethod
 from fusion_cluster.host import Host
-from fusion_cluster.protocol.call import Attempt
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_router.gateway.descriptions import describe
@@ -95,9 +94,7 @@ class GatewayRpcs:
         """`Execute`: a command, once per command id."""
         try:
             message = _parse(gateway_pb2.ExecuteRequest, request)
-            command_id, attempt = message.command_id, Attempt(message.attempt)
-            if not command_id:
-                command_id, attempt = uuid.uuid4().hex, Attempt.FIRST
+            command_id = message.command_id or uuid.uuid4().hex
             if len(command_id) > self._limits.max_command_id_characters:
                 raise InvalidArgument(
                     f"longer than {self._limits.max_command_id_characters} characters", field="command_id"
@@ -111,7 +108,7 @@ class GatewayRpcs:
 
             async def run() -> bytes:
                 nonlocal was_recorded
-                result = await _outcome(self._host.carry_out(command, arguments, command_id, attempt=attempt))
+                result = await _outcome(self._host.carry_out(command, arguments, command_id, is_retry=message.is_retry))
                 was_recorded = result.is_replayed
                 try:
                     return encode_payload(result.value, encoding).SerializeToString()

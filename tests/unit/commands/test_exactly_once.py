@@ -14,7 +14,6 @@ from fusion_cluster.commands.records import Recorded
 from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.errors import CommandNotRecorded, InvalidArgument
 from fusion_cluster.host import LocalHost
-from fusion_cluster.protocol.call import Attempt
 from tests.counters import Counters, NoRoom, counters_hosts, counts, run
 from tests.log_entries import logged
 from tests.shelves import Gate
@@ -247,5 +246,5 @@ async def test_without_a_database_a_retry_is_refused() -> None:
         think = host.command("Counters.think")
         assert (await host.carry_out(think, ("a",), ID)).value == "a, 1"
         with pytest.raises(CommandNotRecorded):
-            await host.carry_out(think, ("a",), ID, attempt=Attempt.RETRY)
+            await host.carry_out(think, ("a",), ID, is_retry=True)
         assert runs(host) == ["think"]

@@ -15,7 +15,6 @@ from fusion_cluster.database.log_readers import LogEntry
 from fusion_cluster.graph import DONE, Computed
 from fusion_cluster.graph.cause import UNKNOWN
 from fusion_cluster.host import Host
-from fusion_cluster.protocol.call import Attempt
 from fusion_cluster.testing import LocalCluster
 from fusion_cluster.v1 import session_pb2
 from fusion_router.host import ClusterHost
@@ -218,6 +217,6 @@ async def test_an_id_is_known_to_the_successor_of_the_shard_that_ran_it(database
         runner = cluster.owner("Shelves.put", 1).address.shard_id
         await cluster.kill_shard(runner)
         await cluster.start_shard(runner)
-        again = await cluster.host.carry_out(put, (1, 5), "made by the client", attempt=Attempt.RETRY)
+        again = await cluster.host.carry_out(put, (1, 5), "made by the client", is_retry=True)
         assert (first.value, again.value, again.is_replayed) == ("1 holds 5", "1 holds 5", True)
         assert await cluster.service(Shelves).amount(1) == 6
