@@ -110,15 +110,17 @@ class Engines:
         """Close all connections: those in use when they are given back."""
         await self.preparation.ended()
         await self.look_ups.close()
-        for engine in {self.reading, self.writing, self.listening}:
+        engines = dict.fromkeys((self.reading, self.writing, self.listening))
+        for engine in engines:
             event.listen(engine.sync_engine, "checkin", _close_returned)
+        for engine in engines:
             await engine.dispose()
 
 
-def _close_returned(connection: Any, record: ConnectionPoolEntry) -> None:
+def _close_returned(connection: Any, entry: ConnectionPoolEntry) -> None:
     """Close a connection that comes back after its pool was emptied: nobody would ever take it from there."""
-    if connection is not None:  # it was lost
-        record.invalidate()
+    if connection is not None:  # else it was lost and is closed
+        entry.invalidate()
 
 
 def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
@@ -200,16 +202,23 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
     def begin(connection: Connection) -> None:
         execute_directly(connection, "BEGIN IMMEDIATE")
 
-    def on_return(connection: Any, record: object, state: PoolResetState) -> None:
-        # Only then, for it is a message to a thread. A COMMIT that was refused (a deferred foreign key) has ended the
-        # transaction for SQLAlchemy, not for SQLite.
-        if state.asyncio_safe and connection.driver_connection.in_transaction:
+    def on_return(connection: Any, entry: ConnectionPoolEntry, state: PoolResetState) -> None:
+        # Only where need be, for each is a message to a thread.
+        driver = connection.driver_connection
+        if driver.is_adrift or (driver.open_cursors and not state.asyncio_safe):
+            entry.invalidate()
+            return
+        if driver.open_cursors:  # while there are rows to be fetched, the connection sees the database as it was then
+            connection.run_async(sqlite_driver.close_cursors)
+        # A COMMIT that was refused (a deferred foreign key) has ended the transaction for SQLAlchemy, not for SQLite.
+        if state.asyncio_safe and driver.in_transaction:
             connection.rollback()
 
     event.listen(reading.sync_engine, "connect", on_reading_connection)
     event.listen(writing.sync_engine, "connect", on_writing_connection)
     event.listen(writing.sync_engine, "begin", begin)
-    event.listen(writing.sync_engine, "reset", on_return)
+    for engine in (reading, writing):
+        event.listen(engine.sync_engine, "reset", on_return)
     return Engines(
         reading,
         writing,

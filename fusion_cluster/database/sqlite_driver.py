@@ -43,13 +43,35 @@ def connect(database: str, **options: Any) -> Connection:
     return connection
 
 
+async def close_cursors(connection: Connection) -> None:
+    """Close the cursors that have rows which were not fetched; whoever fetches more from them is told so."""
+    for cursor in list(connection.open_cursors):
+        cursor.is_cut_off = True
+        await cursor.close()
+
+
 class Connection(aiosqlite.Connection):
-    """A connection that makes such cursors."""
+    """A connection that makes such cursors.
+
+    Attributes:
+        open_cursors: those that have rows which were not fetched. As long as there is one, what the connection reads
+            outside of a transaction is as of when that one began.
+        is_adrift: who waited for a call was cancelled: nobody knows what the thread is still at.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.open_cursors: set[Cursor] = set()
+        self.is_adrift = False
 
     async def _execute(self, *arguments: Any, **options: Any) -> Any:
         execute: Any = super()._execute
-        with _giving_way(asyncio.get_running_loop()):
-            return await execute(*arguments, **options)
+        with _GivingWay(asyncio.get_running_loop()):
+            try:
+                return await execute(*arguments, **options)
+            except asyncio.CancelledError:
+                self.is_adrift = True
+                raise
 
     @contextmanager
     async def cursor(self) -> Any:
@@ -57,7 +79,7 @@ class Connection(aiosqlite.Connection):
         return Cursor(self)
 
 
-class _giving_way:  # noqa: N801 - a context manager, and one for each statement: contextlib's cost more
+class _GivingWay:
     """Let threads have the interpreter's lock for an instant now and then, as long as the block lasts.
 
     Args:
@@ -93,6 +115,7 @@ class Cursor:
         rowcount: how many rows were changed.
         lastrowid: the row that was inserted last.
         arraysize: how many rows `fetchmany` gives where nobody says.
+        is_cut_off: rows were left when its connection was given back.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -100,9 +123,10 @@ class Cursor:
         self.rowcount = -1
         self.lastrowid: int | None = None
         self.arraysize = 1
+        self.is_cut_off = False
         self._connection = connection
         # The thread's own, as long as it has rows that were not fetched.
-        self._cursor: sqlite3.Cursor | None = None
+        self._open: sqlite3.Cursor | None = None
         self._rows: Sequence[Any] = ()
 
     async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> Cursor:
@@ -121,26 +145,35 @@ class Cursor:
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
-        """The next rows, so many at most."""
+        """The next rows, so many at most.
+
+        Raises:
+            ProgrammingError: the connection was given back meanwhile.
+        """
         size = self.arraysize if size is None else size
-        if not self._rows and self._cursor is not None:
-            self._rows = await self._connection._execute(self._fetch, self._cursor, max(size, FIRST_ROWS))
+        self._check()
+        if not self._rows and self._open is not None:
+            self._rows = await self._connection._execute(self._fetch, self._open, max(size, FIRST_ROWS))
         rows, self._rows = self._rows[:size], self._rows[size:]
         return rows
 
     async def fetchall(self) -> Sequence[Any]:
-        """All the rows that are left."""
+        """All the rows that are left.
+
+        Raises:
+            ProgrammingError: the connection was given back meanwhile.
+        """
+        self._check()
         rows, self._rows = self._rows, ()
-        while self._cursor is not None:
-            rows = [*rows, *await self._connection._execute(self._fetch, self._cursor, 100 * FIRST_ROWS)]
+        while self._open is not None:
+            rows = [*rows, *await self._connection._execute(self._fetch, self._open, 100 * FIRST_ROWS)]
         return rows
 
     async def close(self) -> None:
         """Forget the rows."""
         self._rows = ()
-        if self._cursor is not None:
-            cursor, self._cursor = self._cursor, None
-            await self._connection._execute(cursor.close)
+        if self._open is not None:
+            await self._connection._execute(self._close)
 
     async def __aenter__(self) -> Cursor:
         return self
@@ -153,26 +186,41 @@ class Cursor:
             for row in rows:
                 yield row
 
+    def _check(self) -> None:
+        if self.is_cut_off:
+            raise sqlite3.ProgrammingError("the connection was given back before all rows were fetched")
+
     # -- in the thread -------------------------------------------------------------------------------------------------
     def _run(self, execute: Callable[..., object], sql: str, parameters: Any) -> None:
-        self.description, self._cursor, self._rows = None, None, ()
-        cursor = self._connection._conn.cursor()
+        self._close()
+        self.description, self._rows, self.is_cut_off = None, (), False
+        cursor = self._open = self._connection._conn.cursor()
+        self._connection.open_cursors.add(self)
         try:
             execute(cursor, sql, parameters)
             self.description, self.lastrowid = cursor.description, cursor.lastrowid
-            if self.description is not None:
+            if self.description is None:
+                self._close()
+            else:
                 self._rows = self._fetch(cursor, FIRST_ROWS)
             self.rowcount = cursor.rowcount
-        finally:
-            # One that is still open, in the traceback of an error, would keep the connection from being closed.
-            if self._cursor is None:
-                cursor.close()
+        except BaseException:
+            # One that is still open, in the traceback of the error, would keep the connection from being closed.
+            self._close()
+            raise
 
     def _fetch(self, cursor: sqlite3.Cursor, size: int) -> Sequence[Any]:
-        rows = cursor.fetchmany(size)
-        if len(rows) == size:
-            self._cursor = cursor
-        else:
-            self._cursor = None
-            cursor.close()
+        try:
+            rows = cursor.fetchmany(size)
+        except BaseException:
+            self._close()
+            raise
+        if len(rows) < size:
+            self._close()
         return rows
+
+    def _close(self) -> None:
+        cursor, self._open = self._open, None
+        if cursor is not None:
+            cursor.close()
+            self._connection.open_cursors.discard(self)

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fusion_cluster.errors import FusionError, PermissionDenied, ShardUnavailable
+from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, PermissionDenied, ShardUnavailable
 from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.link.acceptor import ServedSession
 from fusion_cluster.v1 import session_pb2
@@ -239,9 +239,9 @@ class Serving:
                     call.id, 0, encode_msgpack(result.value), subscribed=False, replayed=result.is_replayed
                 )
             except asyncio.CancelledError:
-                subscriber.session.send_error(
-                    call.id, 0, encode_error(ShardUnavailable("the command was cancelled")), subscribed=False
-                )
+                # By its caller, who has left, or because this process ends: it may have committed.
+                doubt = CommandOutcomeUnknown(f"{call.method} was cut off", retry_after_s=0.1)
+                subscriber.session.send_error(call.id, 0, encode_error(doubt), subscribed=False)
                 raise
             except Exception as error:
                 subscriber.session.send_error(call.id, 0, encode_error(error), subscribed=False)

@@ -75,3 +75,16 @@ async def test_a_retry_of_what_nobody_records_is_refused_and_not_run_again(gates
             await dropping
         gates.opened.set()
         assert gates.runs == 1
+
+
+@pytest.mark.parametrize("way", ["session", "rpc"])
+async def test_what_a_shard_that_stops_has_cut_off_is_in_doubt_and_not_run_again(gates: Gates, way: str) -> None:
+    async with fronted(jars_app()) as front, connect(front.address, timeout_s=20) as client:
+        dropping = asyncio.create_task(
+            client.service(Jars).drop(5) if way == "session" else client.execute("Jars.drop", 5)
+        )
+        await gates.reached.wait()
+        front.cluster.owner("Jars.drop", 5).serving.close()
+        with pytest.raises(CommandNotRecorded):
+            await dropping
+        assert gates.runs == 1

@@ -88,6 +88,15 @@ async def test_an_id_of_another_command_is_refused(served: Served, stock: Stock)
     assert stock.counts["nut"] == 3
 
 
+async def test_a_retry_without_an_id_is_refused(served: Served, stock: Stock) -> None:
+    request = execute_request("Shelf.put", "nut", 4)
+    request.is_retry = True
+    error = await refused(served.stub.Execute(request))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field_of(error) == "command_id"
+    assert "nut" not in stock.counts
+
+
 async def test_a_command_that_failed_runs_again_when_retried(served: Served, stock: Stock) -> None:
     for _ in range(2):
         error = await refused(served.stub.Execute(execute_request("Shelf.refuse", "nut", command_id="one")))

@@ -94,6 +94,8 @@ class GatewayRpcs:
         """`Execute`: a command, once per command id."""
         try:
             message = _parse(gateway_pb2.ExecuteRequest, request)
+            if message.is_retry and not message.command_id:
+                raise InvalidArgument("a retry has the id that was sent before", field="command_id")
             command_id = message.command_id or uuid.uuid4().hex
             if len(command_id) > self._limits.max_command_id_characters:
                 raise InvalidArgument(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
 
 from fusion_cluster import Database
 from fusion_cluster.database import sqlite_driver
+from tests.waiting import until
 
 MANY = 2 * sqlite_driver.FIRST_ROWS + 5
 
@@ -114,3 +117,96 @@ async def test_operations_stream_more_rows_than_come_at_once(tmp_path: Path) -> 
         async with connection.stream(count) as rows:
             assert [row.n async for row in rows] == list(range(MANY))
     await database.dispose()
+
+
+# -- rows that were not fetched ----------------------------------------------------------------------------------------
+Kept = list[Any]
+
+
+async def stream_of_a_connection(session: AsyncSession, kept: Kept) -> None:
+    rows = await (await session.connection()).stream(text("SELECT n FROM numbers"))
+    assert await rows.fetchone() is not None
+    kept.append(rows)
+
+
+async def rows_of_a_plain_session(session: AsyncSession, kept: Kept) -> None:
+    def read(plain: Session) -> None:
+        rows = plain.execute(text("SELECT n FROM numbers"), execution_options={"yield_per": 10})
+        assert rows.fetchone() is not None
+        kept.append(rows)
+
+    await session.run_sync(read)
+
+
+async def cursor_of_the_driver(session: AsyncSession, kept: Kept) -> None:
+    driver: Any = (await (await session.connection()).get_raw_connection()).driver_connection
+    cursor = await driver.cursor()
+    await cursor.execute("SELECT n FROM numbers")
+    kept.append(cursor)
+
+
+async def cut_off_stream(session: AsyncSession, kept: Kept) -> None:
+    """Cancelled while the thread is at it."""
+    connection = await session.connection()
+    streaming = asyncio.create_task(stream_of_a_connection(session, kept))
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    await until(lambda: not driver._tx.empty() or streaming.done(), what="a message to the thread")
+    streaming.cancel()
+    await asyncio.wait((streaming,))
+
+
+@pytest.fixture
+async def numbers(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/numbers.db")
+    async with database.operation() as operation:
+        await operation.session.execute(text("CREATE TABLE numbers (n INTEGER PRIMARY KEY)"))
+        for n in range(MANY):
+            await operation.session.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": n})
+    yield database
+    await database.dispose()
+
+
+async def count(database: Database) -> int:
+    async with database.session() as session:
+        found: int = (await session.scalars(text("SELECT count(*) FROM numbers"))).one()
+        return found
+
+
+@pytest.mark.parametrize(
+    "leave", [stream_of_a_connection, rows_of_a_plain_session, cursor_of_the_driver, cut_off_stream]
+)
+async def test_rows_that_somebody_keeps_let_no_later_read_see_what_was_there_then(
+    numbers: Database, leave: Callable[[AsyncSession, Kept], Awaitable[None]]
+) -> None:
+    kept: Kept = []
+    for left in range(MANY, MANY - 12, -1):  # more often than there are connections
+        assert await count(numbers) == left
+        async with numbers.session() as session:
+            await leave(session, kept)
+        async with numbers.operation() as operation:
+            await operation.session.execute(text("DELETE FROM numbers WHERE n = :n"), {"n": left - 1})
+        assert await count(numbers) == left - 1
+
+
+async def test_who_fetches_more_of_them_is_told_that_the_connection_is_gone(numbers: Database) -> None:
+    kept: Kept = []
+    async with numbers.session() as session:
+        await cursor_of_the_driver(session, kept)
+    for fetch in (kept[0].fetchone, kept[0].fetchmany, kept[0].fetchall):
+        with pytest.raises(sqlite3.ProgrammingError, match="given back"):
+            await fetch()
+
+
+async def test_a_row_that_cannot_be_read_closes_its_cursor(tmp_path: Path) -> None:
+    path = str(tmp_path / "numbers.db")
+    connection = sqlite_driver.connect(path, isolation_level=None)
+    async with connection, connection.cursor() as cursor:
+        await cursor.execute("CREATE TABLE names (n INTEGER PRIMARY KEY, name TEXT)")
+        await cursor.executemany("INSERT INTO names VALUES (?, 'x')", [(n,) for n in range(MANY)])
+        await cursor.execute(f"UPDATE names SET name = CAST(x'ff' AS TEXT) WHERE n = {MANY - 1}")
+        await cursor.execute("SELECT name FROM names ORDER BY n")
+        assert connection.open_cursors
+        with pytest.raises(sqlite3.OperationalError, match="decode"):
+            await cursor.fetchall()
+        assert not connection.open_cursors
+        await cursor.execute("DROP TABLE names")
