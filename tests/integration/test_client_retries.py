@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ async def lose_shard(front: Front) -> None:
 @pytest.mark.parametrize("way", ["session", "rpc"])
 @pytest.mark.parametrize("lose", [lose_gateway, lose_shard])
 async def test_a_committed_command_whose_answer_is_lost_is_carried_out_once_and_answered(
-    url: str, gates: Gates, way: str, lose: object
+    url: str, gates: Gates, way: str, lose: Callable[[Front], Awaitable[None]]
 ) -> None:
     app = tills_app(url)
     assert app.database is not None
@@ -55,7 +56,7 @@ async def test_a_committed_command_whose_answer_is_lost_is_carried_out_once_and_
     async with fronted(app, shards=3) as front, connect(front.address, timeout_s=20) as client:
         paying = asyncio.create_task(paid_in(client, way))
         await gates.reached.wait()
-        await (lose_gateway if lose is lose_gateway else lose_shard)(front)
+        await lose(front)
         gates.opened.set()
         assert await paying == 5
         assert gates.runs == 1
@@ -63,28 +64,23 @@ async def test_a_committed_command_whose_answer_is_lost_is_carried_out_once_and_
         assert await paid_in(client, way) == 10
 
 
+async def stop_shard(front: Front) -> None:
+    """As at the end of its grace: what runs is cut off, and answered."""
+    front.cluster.owner("Jars.drop", 5).serving.close()
+
+
 @pytest.mark.parametrize("way", ["session", "rpc"])
-async def test_a_retry_of_what_nobody_records_is_refused_and_not_run_again(gates: Gates, way: str) -> None:
+@pytest.mark.parametrize("lose", [lose_gateway, stop_shard])
+async def test_a_retry_of_what_nobody_records_is_refused_and_not_run_again(
+    gates: Gates, way: str, lose: Callable[[Front], Awaitable[None]]
+) -> None:
     async with fronted(jars_app()) as front, connect(front.address, timeout_s=20) as client:
         dropping = asyncio.create_task(
             client.service(Jars).drop(5) if way == "session" else client.execute("Jars.drop", 5)
         )
         await gates.reached.wait()
-        await lose_gateway(front)
+        await lose(front)
         with pytest.raises(CommandNotRecorded):
             await dropping
         gates.opened.set()
-        assert gates.runs == 1
-
-
-@pytest.mark.parametrize("way", ["session", "rpc"])
-async def test_what_a_shard_that_stops_has_cut_off_is_in_doubt_and_not_run_again(gates: Gates, way: str) -> None:
-    async with fronted(jars_app()) as front, connect(front.address, timeout_s=20) as client:
-        dropping = asyncio.create_task(
-            client.service(Jars).drop(5) if way == "session" else client.execute("Jars.drop", 5)
-        )
-        await gates.reached.wait()
-        front.cluster.owner("Jars.drop", 5).serving.close()
-        with pytest.raises(CommandNotRecorded):
-            await dropping
         assert gates.runs == 1
