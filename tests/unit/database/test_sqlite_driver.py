@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,28 @@ async def test_a_row_that_cannot_be_read_closes_its_cursor(tmp_path: Path) -> No
             await cursor.fetchall()
         assert not connection.open_cursors
         await cursor.execute("DROP TABLE names")
+
+
+async def test_a_connection_of_which_a_call_was_cancelled_is_not_used_again(numbers: Database) -> None:
+    """Its thread may begin with that only when somebody else has the connection."""
+    is_busy, gate = threading.Event(), threading.Event()
+
+    def be_busy() -> None:
+        is_busy.set()
+        gate.wait(10)
+
+    async def driver_of(session: AsyncSession) -> Any:
+        return (await (await session.connection()).get_raw_connection()).driver_connection
+
+    async with numbers.session() as session:
+        driver = await driver_of(session)
+        busy = asyncio.create_task(driver._execute(be_busy))
+        await until(is_busy.is_set, what="the thread, to be busy,")
+        queued = asyncio.create_task(driver._execute(int))
+        await asyncio.sleep(0)
+        queued.cancel()
+        await asyncio.wait((queued,))
+        gate.set()
+    await busy
+    async with numbers.session() as session:
+        assert await driver_of(session) is not driver
