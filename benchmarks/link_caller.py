@@ -90,6 +90,7 @@ async def ray_call(port: int) -> AsyncIterator[Operation]:
             return request
 
     ray.init(
+        address="local",  # its own, whatever other cluster runs or has left its address behind
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=80 * 2**20,

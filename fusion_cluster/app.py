@@ -6,9 +6,7 @@ in one process, `app.cluster()` on Ray, `fusion_cluster.client.connect()` from o
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -245,32 +243,3 @@ def _local_task_runner() -> TaskRunner | None:
 
     runner: TaskRunner = local_task_runner()
     return runner
-
-
-def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:
-    """Import the app that `module:attribute` names.
-
-    Args:
-        path: "examples.shop:app".
-        extra_sys_path: folders to look in besides `sys.path`; the current folder is always looked in.
-
-    Raises:
-        UsageError: no such module or attribute, or it is not an App; the message says which.
-    """
-    module_name, _, attribute = path.partition(":")
-    if not module_name or module_name.startswith("."):
-        raise UsageError(f"{path!r} is not of the form module:attribute", field="app")
-    for folder in (os.getcwd(), *extra_sys_path):
-        if folder not in sys.path:
-            sys.path.append(folder)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise UsageError(f"no module {module_name!r} in {os.getcwd()} or on sys.path", field="app") from error
-        raise
-    app = getattr(module, attribute or "app", None)
-    if not isinstance(app, App):
-        what = "is missing" if app is None else f"is a {type(app).__name__}, not an App"
-        raise UsageError(f"{attribute or 'app'!r} in module {module_name!r} {what}", field="app")
-    return app

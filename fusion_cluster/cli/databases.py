@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from fusion_cluster.app import import_app
+from fusion_cluster.app_import import import_app
 from fusion_cluster.database import Database
 from fusion_cluster.errors import DatabaseUnavailable, UsageError
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from fusion_cluster.app import import_app
+from fusion_cluster.app_import import import_app
 from fusion_cluster.cli.status import console, require_ray, status_table
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ import msgspec
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from fusion_cluster.app import import_app
+from fusion_cluster.app_import import import_app
 from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
 from fusion_shards.configuration import AppConfiguration, ClusterStatus
 from fusion_shards.control import Actor, persist

@@ -8,7 +8,8 @@ import os
 
 from ray.util import get_node_ip_address
 
-from fusion_cluster.app import App, import_app
+from fusion_cluster.app import App
+from fusion_cluster.app_import import import_app
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.tcp import dial_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress

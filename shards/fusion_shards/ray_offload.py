@@ -59,9 +59,11 @@ class WorkerPreparation(msgspec.Struct, frozen=True):
         return cls(sys_path, folder, configuration.environment)
 
     def apply(self) -> None:
-        """Prepare this process."""
+        """Prepare this process: what it imports comes from the same files as in the app's members."""
         if os.path.isdir(self.folder):
             os.chdir(self.folder)
+            if sys.path[:1] != [self.folder]:
+                sys.path.insert(0, self.folder)
         os.environ.update(self.environment)
         sys.path.extend(path for path in self.sys_path if path not in sys.path)
 

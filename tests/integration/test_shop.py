@@ -14,7 +14,7 @@ from examples.shop.products import Products
 from examples.shop.story import tell
 from examples.shop.values import Item, Product
 from fusion_cluster import InvalidArgument, gather
-from fusion_cluster.app import import_app
+from fusion_cluster.app_import import import_app
 from fusion_cluster.host import LocalHost
 from tests.statements import statements
 

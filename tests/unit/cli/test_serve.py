@@ -7,7 +7,7 @@ import importlib.util
 
 import pytest
 
-from fusion_cluster.app import import_app
+from fusion_cluster.app_import import import_app
 from fusion_cluster.cli.main import MISUSED, run
 from fusion_cluster.cli.serve import unless
 from fusion_cluster.errors import UsageError
