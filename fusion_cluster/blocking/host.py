@@ -17,6 +17,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import BoundComputeMethod, ComputeService
 from fusion_cluster.graph.facade import FacadeClasses
 from fusion_cluster.host import Host
+from fusion_cluster.quantities import as_timeout
 
 S = TypeVar("S", bound=ComputeService)
 T = TypeVar("T")
@@ -52,9 +53,7 @@ class BlockingHost(Generic[H]):
         running: tuple[H, asyncio.AbstractEventLoop] | None = None,
         timeout_s: float | None = None,
     ) -> None:
-        if timeout_s is not None and not timeout_s > 0:
-            raise UsageError("timeout_s must be more than 0, or None", field="timeout_s")
-        self.timeout_s = timeout_s
+        self.timeout_s = None if timeout_s is None else as_timeout("timeout_s", timeout_s)
         self._thread = None if opens is None else LoopThread(opens)
         self._portal: Portal | None = None
         self._classes = FacadeClasses()
@@ -92,7 +91,7 @@ class BlockingHost(Generic[H]):
             UsageError: there is no such service, or the host is not open.
         """
         portal = self._open_portal()
-        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        limit_s = self.timeout_s if timeout_s is None else as_timeout("timeout_s", timeout_s)
         port = self._ports.get(limit_s)
         if port is None:
             port = self._ports.setdefault(limit_s, CallerPort(self._classes, portal, limit_s))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
@@ -19,6 +20,7 @@ from fusion_cluster.commands.operation import current_operation
 from fusion_cluster.errors import DeadlineExceeded, ShardUnavailable, UsageError
 from fusion_cluster.graph import current_computation
 from fusion_cluster.graph.crossing import Answer, Request, answer_to
+from fusion_cluster.quantities import as_delay
 
 T = TypeVar("T")
 
@@ -51,18 +53,20 @@ class Portal:
             timeout_s: how long to wait for the result; None: for ever.
 
         Raises:
+            InvalidArgument: the time is not a number, or it is negative.
             UsageError: called from the loop's own thread, where this would wait for itself, or in a computation.
             DeadlineExceeded: the time is up.
             ShardUnavailable: the event loop has ended, or what was waited for was cancelled there.
             Exception: what `make()` raised, or what it gave.
         """
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + as_delay("timeout_s", timeout_s)
         self._require_another_thread()
         answer: Answer = concurrent.futures.Future()
         request = Request(make, _context_of_caller(), answer, is_isolated=True)
         try:
             if not self.tell(partial(self._begin, request)):
                 raise ShardUnavailable("the host is closed: its event loop has ended")
-            return self._wait(answer, None if timeout_s is None else time.monotonic() + timeout_s)
+            return self._wait(answer, deadline_s)
         except concurrent.futures.CancelledError:
             raise ShardUnavailable("what was waited for was cancelled", retry_after_s=0.05) from None
         finally:
@@ -90,15 +94,15 @@ class Portal:
                 "a blocking call in a compute method would be no dependency: read through self, or under isolated()"
             )
 
-    def _wait(self, answer: Answer, deadline_s: float | None) -> Any:
+    def _wait(self, answer: Answer, deadline_s: float) -> Any:
         while True:
-            left_s = SLICE_S if deadline_s is None else min(SLICE_S, deadline_s - time.monotonic())
+            left_s = min(SLICE_S, deadline_s - time.monotonic())
             try:
                 return answer.result(max(left_s, 0.0))
             except concurrent.futures.TimeoutError:
                 if answer.done():
                     return answer.result()  # a TimeoutError of its own, or it has come at this moment
-            if deadline_s is not None and time.monotonic() >= deadline_s:
+            if time.monotonic() >= deadline_s:
                 raise DeadlineExceeded("the call's time is up")
             if not self._loop.is_running():
                 raise ShardUnavailable("the host was closed, with its event loop, while it was called")

@@ -15,6 +15,7 @@ from fusion_cluster.commands.operation import Operation, running_operation
 from fusion_cluster.database.batch import Answers, Batch, Place, until_done
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.context import running_computation
+from fusion_cluster.quantities import as_count
 
 if TYPE_CHECKING:
     from fusion_cluster.graph import Computed
@@ -75,8 +76,8 @@ class BatchLoader(Generic[K, T]):
         missing: Callable[[Any], Any] | None = None,
         max_batch_size: int | None = None,
     ) -> None:
-        if max_batch_size is not None and max_batch_size < 1:
-            raise UsageError(f"there are no batches of {max_batch_size} keys", field="max_batch_size")
+        if max_batch_size is not None:
+            max_batch_size = as_count("max_batch_size", max_batch_size)
         self._load_many = load_many
         self._missing = missing
         self._max_batch_size = max_batch_size

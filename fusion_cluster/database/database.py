@@ -21,6 +21,7 @@ from fusion_cluster.database.event_store import EventStore
 from fusion_cluster.database.operation_log import LogOptions, OperationLog
 from fusion_cluster.database.row_loader import RowLoaders
 from fusion_cluster.database.url import masked, parse_url
+from fusion_cluster.quantities import as_finite_timeout
 
 K = TypeVar("K")
 R = TypeVar("R")
@@ -53,13 +54,14 @@ class Database:
 
     def __init__(self, url: str, *, busy_timeout_s: float = 30.0, log: LogOptions = DEFAULT_LOG_OPTIONS) -> None:
         self._url = parse_url(url)
-        self._busy_timeout_s = busy_timeout_s
+        self._busy_timeout_s = as_finite_timeout("busy_timeout_s", busy_timeout_s)
         self.log = OperationLog(self.engines, self.prepare, log)
         self.events = EventStore(self)
         # Process and event loop -> its engines. Those of other processes (this one was forked) and of closed loops are
         # dropped when new ones are made: their connections cannot be closed from here.
         self._engines: dict[tuple[int, asyncio.AbstractEventLoop], Engines] = {}
-        create_engines(self._url, busy_timeout_s=busy_timeout_s)  # they are not connected: this only says what is wrong
+        # They are not connected: this only says what is wrong with the URL.
+        create_engines(self._url, busy_timeout_s=self._busy_timeout_s)
         self._loaders = RowLoaders(self, self._url)
 
     def __repr__(self) -> str:

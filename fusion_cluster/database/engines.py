@@ -32,6 +32,9 @@ from fusion_cluster.database.sessions import OperationSession, ReadSession
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import DatabaseUnavailable, UsageError
 
+_MAX_BUSY_TIMEOUT_MS = 2**31 - 1
+"""SQLite counts it in an int of C."""
+
 _SQLITE_READERS = 4
 """Statements, each in a thread, that read one SQLite file at a time, in one process and loop."""
 
@@ -185,10 +188,12 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         connect_args={"async_creator_fn": sqlite_driver.connect},
     )
 
+    busy_timeout_ms = min(int(busy_timeout_s * 1000), _MAX_BUSY_TIMEOUT_MS)
+
     def set_up(connection: Any, *pragmas: str) -> None:
         connection.isolation_level = None  # BEGIN is ours, see below
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout = {int(busy_timeout_s * 1000)}", "synchronous = NORMAL", *pragmas):
+        for pragma in (f"busy_timeout = {busy_timeout_ms}", "synchronous = NORMAL", *pragmas):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

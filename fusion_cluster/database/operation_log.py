@@ -29,6 +29,7 @@ from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.direct import DirectInsert
 from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIONS
 from fusion_cluster.errors import InvalidArgument
+from fusion_cluster.quantities import as_finite_timeout, as_timeout
 
 if TYPE_CHECKING:
     from fusion_cluster.database.engines import Engines
@@ -50,6 +51,9 @@ class LogOptions:
         trim_period_s: how often what is older is removed.
         follows: whether hosts read the log at all. Without, what a process has committed right before it died is not
             known to the others.
+
+    Raises:
+        InvalidArgument: a time is not a number above 0; `field` names it.
     """
 
     period_s: float = 1.0
@@ -57,6 +61,12 @@ class LogOptions:
     command_retention_s: float = 7 * 86_400.0
     trim_period_s: float = 60.0
     follows: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("period_s", "trim_period_s"):
+            object.__setattr__(self, name, as_finite_timeout(name, getattr(self, name)))
+        for name in ("retention_s", "command_retention_s"):
+            object.__setattr__(self, name, as_timeout(name, getattr(self, name)))
 
 
 SETTLE_S = 10.0

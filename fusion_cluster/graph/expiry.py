@@ -18,6 +18,7 @@ from fusion_cluster.graph.cause import Cause, call_site
 from fusion_cluster.graph.context import running_computation
 from fusion_cluster.graph.core import CONSISTENT, Node
 from fusion_cluster.graph.crossing import current_crossing
+from fusion_cluster.quantities import as_number
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, TimerHandle
@@ -48,7 +49,7 @@ def expire_after(delay_s: float) -> None:
     Raises:
         UsageError: it is no number, or no compute method runs here.
     """
-    _require_number("delay_s", delay_s)
+    delay_s = _number("delay_s", delay_s)
     _say(delay_s, None, call_site("expired", f"the {delay_s:g} s that its body gave it by expire_after() were over"))
 
 
@@ -76,7 +77,7 @@ def expire_at(moment: float | datetime) -> None:
         if moment.tzinfo is None:
             raise UsageError("moment must have a time zone: datetime.now(UTC)", field="moment")
         moment = moment.timestamp()
-    _require_number("moment", moment)
+    moment = _number("moment", moment)
     _say(moment, _wall_clock, call_site("expired", f"its body let it expire at {_clock_time(moment)}"))
 
 
@@ -168,9 +169,8 @@ def _wall_clock() -> float:
     return time.time()
 
 
-def _require_number(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
-        raise UsageError(f"{name} must be a number, not {value!r}", field=name)
+def _number(field: str, value: object) -> float:
+    return as_number(field, value, "a number", least=-math.inf)
 
 
 def _clock_time(at_s: float) -> str:

@@ -32,6 +32,7 @@ from fusion_cluster.graph.observers import Observers
 from fusion_cluster.graph.pure.history import COMPUTED, DELAYED
 from fusion_cluster.graph.recall import explain, tell
 from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
+from fusion_cluster.quantities import as_count, as_number
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +91,9 @@ class Graph:
         is_transient: TransientClassifier = is_transient,
         history: int = DEFAULT_HISTORY,
     ) -> None:
-        if max_nodes < 1:
-            raise UsageError("max_nodes must be at least 1", field="max_nodes")
-        if not max_bytes >= NODE_BYTES:
-            raise UsageError(f"max_bytes must be at least {NODE_BYTES}, the size of one node", field="max_bytes")
-        if history < 0:
-            raise UsageError("history must be 0 or more", field="history")
-        self.max_nodes = max_nodes
+        max_bytes = as_number("max_bytes", max_bytes, f"{NODE_BYTES}, the size of one node, or more", least=NODE_BYTES)
+        history = as_count("history", history, least=0)
+        self.max_nodes = max_nodes = as_count("max_nodes", max_nodes)
         self.max_bytes = max_bytes
         self.size_of = size_of
         self.is_transient = is_transient

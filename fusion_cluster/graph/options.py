@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.quantities import MOST, as_count, as_delay, as_finite_delay, as_number, shown
+
+_AMOUNT: Final = "an amount, 0 or more"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,15 @@ class RayTask:
     resources: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "memory_bytes": self.memory_bytes or 0}
-        for name, amount in {**amounts, **self.resources}.items():
-            _require_number(name, amount, "an amount, 0 or more", field_name=name if name in amounts else "resources")
+        keep = object.__setattr__
+        keep(self, "num_cpus", as_number("num_cpus", self.num_cpus, _AMOUNT, most=MOST))
+        keep(self, "num_gpus", as_number("num_gpus", self.num_gpus, _AMOUNT, most=MOST))
+        if self.memory_bytes is not None:
+            keep(self, "memory_bytes", as_count("memory_bytes", self.memory_bytes, least=0))
+        if not isinstance(self.resources, Mapping):
+            raise UsageError(f"resources must be amounts by name, not {shown(self.resources)}", field="resources")
+        amounts = {name: as_number("resources", amount, _AMOUNT, most=MOST) for name, amount in self.resources.items()}
+        keep(self, "resources", amounts)
 
 
 Offload = Literal["thread"] | RayTask
@@ -89,13 +98,12 @@ class ComputeOptions:
 
     def __post_init__(self) -> None:
         for name in ("min_cache_duration", "auto_invalidation_delay", "transient_error_delay", "error_delay"):
-            _require_number(name, getattr(self, name), "a number of seconds, 0 or more")
+            object.__setattr__(self, name, as_delay(name, getattr(self, name)))
         # A result that is never told of a change would be wrong for ever.
-        _require_number("invalidation_delay", self.invalidation_delay, "a finite number of seconds", is_finite=True)
+        object.__setattr__(self, "invalidation_delay", as_finite_delay("invalidation_delay", self.invalidation_delay))
         if self.consolidation_delay is not None:
-            _require_number(
-                "consolidation_delay", self.consolidation_delay, "a finite number of seconds, or None", is_finite=True
-            )
+            delay_s = as_finite_delay("consolidation_delay", self.consolidation_delay)
+            object.__setattr__(self, "consolidation_delay", delay_s)
         if not (self.offload is None or self.offload == "thread" or isinstance(self.offload, RayTask)):
             raise UsageError('offload must be "thread", RayTask(...) or None', field="offload")
         if not (self.shard_by is None or isinstance(self.shard_by, str) or callable(self.shard_by)):
@@ -129,14 +137,6 @@ def require_defaults(options: object, where: str) -> None:
         raise UsageError(
             f"{where} cannot say shard_by: say it at the method, or give services one shard_group", field="shard_by"
         )
-
-
-def _require_number(
-    name: str, value: object, what: str, *, is_finite: bool = False, field_name: str | None = None
-) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-    if not is_number or (is_finite and value == math.inf):
-        raise UsageError(f"{name} must be {what}, not {value!r}", field=field_name or name)
 
 
 DEFAULT_OPTIONS: Final = ComputeOptions()

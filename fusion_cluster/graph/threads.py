@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fusion_cluster.errors import UsageError
+from fusion_cluster.quantities import as_count
 
 IDLE_S = 10.0
 """How long a thread without work stays for the next."""
@@ -56,9 +56,7 @@ class Threads:
     """
 
     def __init__(self, max_running: int) -> None:
-        if max_running < 1:
-            raise UsageError("max_threads must be at least 1", field="max_threads")
-        self.max_running = max_running
+        self.max_running = as_count("max_threads", max_running)
         self._lock = threading.Lock()
         self._running = 0
         self._jobs: dict[Job, None] = {}

@@ -14,10 +14,11 @@ from typing import Any
 
 from fusion_cluster.commands.context import CommandContext, running_command
 from fusion_cluster.commands.reruns import is_of_database
-from fusion_cluster.errors import ClusterError, CommandError, UsageError
+from fusion_cluster.errors import ClusterError, CommandError
 from fusion_cluster.graph import TransientClassifier, current_computation
 from fusion_cluster.graph.core import dependencies_of
 from fusion_cluster.middleware.call import Call, Next
+from fusion_cluster.quantities import as_count, as_finite_delay
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +69,9 @@ class Retries:
         random: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        if max_attempts < 1:
-            raise UsageError(f"max_attempts must be at least 1, it is {max_attempts!r}", field="max_attempts")
-        for name, pause_s in (("first_pause_s", first_pause_s), ("longest_pause_s", longest_pause_s)):
-            if not pause_s >= 0:
-                raise UsageError(f"{name} must not be negative, it is {pause_s!r}", field=name)
-        self._max_attempts = max_attempts
-        self._first_pause_s = first_pause_s
-        self._longest_pause_s = longest_pause_s
+        self._max_attempts = as_count("max_attempts", max_attempts)
+        self._first_pause_s = as_finite_delay("first_pause_s", first_pause_s)
+        self._longest_pause_s = as_finite_delay("longest_pause_s", longest_pause_s)
         self._commands = commands
         self._is_transient = is_transient
         self._random = random

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from fusion_cluster.errors import UsageError
 from fusion_cluster.middleware.call import Call, Next
+from fusion_cluster.quantities import as_count, as_delay
 
 LOGGER: Final = logging.getLogger("fusion_cluster.slow_calls")
 
@@ -40,12 +40,10 @@ class SlowCalls:
         level: int = logging.WARNING,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if not threshold_s >= 0:
-            raise UsageError(f"threshold_s must not be negative, it is {threshold_s!r}", field="threshold_s")
-        self._threshold_s = threshold_s
+        self._threshold_s = as_delay("threshold_s", threshold_s)
         self._arguments = arguments
         self._logger = logger
-        self._level = level
+        self._level = as_count("level", level, least=0)
         self._clock = clock
 
     async def __call__(self, call: Call, next: Next, /) -> Any:

@@ -9,10 +9,25 @@ from __future__ import annotations
 from typing import Final
 
 from fusion_cluster.protocol.limits import LEASE_DRIFT_MARGIN
+from fusion_cluster.quantities import as_number
 
 _INFINITY: Final = float("inf")
 _HELLO: Final = 0
 """Takes the place of a ping's sequence number: the Welcome answers it."""
+
+SHORTEST_LEASE_S: Final = 0.001
+LONGEST_LEASE_S: Final = 86_400.0
+"""A lease travels as a number of milliseconds; and for a lease, a command may have to wait for who is cut off."""
+
+
+def as_read_lease(read_lease_s: object) -> float:
+    """Return the length of a read lease.
+
+    Raises:
+        InvalidArgument: it is not a number of seconds, or too short or too long for a lease.
+    """
+    wanted = f"a number of seconds from {SHORTEST_LEASE_S} to {LONGEST_LEASE_S:.0f}"
+    return as_number("read_lease_s", read_lease_s, wanted, least=SHORTEST_LEASE_S, most=LONGEST_LEASE_S)
 
 
 class ReadLease:

@@ -13,6 +13,7 @@ from typing import Final
 
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import ComputeService, compute_method, expire_at
+from fusion_cluster.quantities import LONGEST_S, as_number
 
 FINEST_GRANULARITY_S: Final = 0.01
 """The clock does not step more often than this: each step computes everything again that depends on it."""
@@ -50,11 +51,8 @@ class Clock(ComputeService):
         Raises:
             InvalidArgument: it is no finite number, or less.
         """
-        if not (isinstance(granularity_s, float) and FINEST_GRANULARITY_S <= granularity_s < math.inf):
-            raise InvalidArgument(
-                f"a granularity is a number of seconds, {FINEST_GRANULARITY_S} or more, not {granularity_s!r}",
-                field="granularity_s",
-            )
+        wanted = f"a number of seconds from {FINEST_GRANULARITY_S} to {LONGEST_S:.0f}"
+        as_number("granularity_s", granularity_s, wanted, least=FINEST_GRANULARITY_S, most=LONGEST_S)
         step = _whole_steps(0.0, granularity_s, time.time())
         expire_at((step + 1) * granularity_s)
         return datetime.fromtimestamp(step * granularity_s, UTC)

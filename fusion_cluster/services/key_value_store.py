@@ -24,7 +24,8 @@ from fusion_cluster.database.schema import KEY_VALUES, MAX_ID_CHARACTERS
 from fusion_cluster.database.upsert import upsert
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import ComputeService, compute_method, expire_at
-from fusion_cluster.services.checks import require_count, require_seconds, require_text
+from fusion_cluster.quantities import as_count, as_finite_timeout
+from fusion_cluster.services.checks import require_text
 from fusion_cluster.services.ends import STEP_S, expire_after_end
 
 MAX_KEY_CHARACTERS: Final = MAX_ID_CHARACTERS
@@ -97,7 +98,7 @@ class KeyValueStore(ComputeService):
             InvalidArgument: no key can begin so, or `limit` is not 1 to 1000.
         """
         _require_prefix(prefix)
-        require_count("limit", limit, MAX_KEYS_AT_ONCE)
+        as_count("limit", limit, most=MAX_KEYS_AT_ONCE)
         _require_prefix(after, "after")
         await self.membership(_folder_of(prefix))
         now_s = time.time()
@@ -191,7 +192,7 @@ class KeyValueStore(ComputeService):
         Raises:
             InvalidArgument: `limit` is not 1 to 1000.
         """
-        require_count("limit", limit, MAX_KEYS_AT_ONCE)
+        as_count("limit", limit, most=MAX_KEYS_AT_ONCE)
         is_over = _COLUMNS.expires_at < time.time() - CLOCK_TOLERANCE_S
         oldest = select(_COLUMNS.key).where(is_over).order_by(_COLUMNS.expires_at).limit(limit)
         async with self.database.operation() as operation:
@@ -204,7 +205,7 @@ class KeyValueStore(ComputeService):
     # -- inside --------------------------------------------------------------------------------------------------------
     async def _set(self, values: dict[str, bytes], expires_in_s: float | None) -> None:
         if expires_in_s is not None:
-            require_seconds("expires_in_s", expires_in_s)
+            as_finite_timeout("expires_in_s", expires_in_s)
         async with self.database.operation() as operation:
             expires_at = None if expires_in_s is None else time.time() + expires_in_s
             before = await _expiries(operation, values)

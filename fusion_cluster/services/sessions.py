@@ -27,7 +27,8 @@ from fusion_cluster.database.schema import MAX_ID_CHARACTERS, SESSIONS
 from fusion_cluster.database.upsert import upsert
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import ComputeService, compute_method, expire_at
-from fusion_cluster.services.checks import require_count, require_seconds, require_text
+from fusion_cluster.quantities import as_count, as_finite_timeout
+from fusion_cluster.services.checks import require_text
 from fusion_cluster.services.ends import STEP_S, expire_after_end
 
 MIN_SESSION_ID_CHARACTERS: Final = 32
@@ -187,10 +188,10 @@ class Sessions(ComputeService):
         Raises:
             InvalidArgument: the time is not above that for which a user is present; `limit` is not 1 to 1000.
         """
-        require_seconds("unseen_for_s", unseen_for_s)
+        as_finite_timeout("unseen_for_s", unseen_for_s)
         if unseen_for_s < self.presence_timeout_s + CLOCK_TOLERANCE_S:
             raise InvalidArgument("who was seen so lately may still be present", field="unseen_for_s")
-        require_count("limit", limit, MAX_AT_ONCE)
+        as_count("limit", limit, most=MAX_AT_ONCE)
         is_idle = _COLUMNS.seen_at < time.time() - unseen_for_s
         longest = select(_COLUMNS.session_id).where(is_idle).order_by(_COLUMNS.seen_at).limit(limit)
         async with self.database.operation() as operation:
@@ -251,7 +252,7 @@ class Sessions(ComputeService):
         Raises:
             InvalidArgument: `limit` is not 1 to 1000, or no user can have the id `after`.
         """
-        require_count("limit", limit, MAX_AT_ONCE)
+        as_count("limit", limit, most=MAX_AT_ONCE)
         if after != "":
             _require_user(after, "after")
         await self.presence()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.quantities import LONGEST_S, MOST, as_delay, as_finite_delay, as_number
 
 
 class UpdateDelayer(Protocol):
@@ -42,8 +43,8 @@ class FixedDelayer:
     retry_delay_s: float = 1.0
 
     def __post_init__(self) -> None:
-        require_delay(self.delay_s, "delay_s")
-        require_delay(self.retry_delay_s, "retry_delay_s")
+        for name in ("delay_s", "retry_delay_s"):
+            object.__setattr__(self, name, as_delay(name, getattr(self, name)))
 
     async def delay(self, retry_count: int) -> None:
         """Wait."""
@@ -78,35 +79,26 @@ class BackoffDelayer:
     random: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
-        require_delay(self.delay_s, "delay_s")
-        require_delay(self.first_retry_delay_s, "first_retry_delay_s")
-        if not self.factor >= 1:
-            raise UsageError("factor must be 1 or more", field="factor")
+        keep = object.__setattr__
+        for name in ("delay_s", "max_retry_delay_s"):
+            keep(self, name, as_delay(name, getattr(self, name)))
+        keep(self, "first_retry_delay_s", as_finite_delay("first_retry_delay_s", self.first_retry_delay_s))
+        keep(self, "factor", as_number("factor", self.factor, "a finite number, 1 or more", least=1.0, most=MOST))
+        keep(self, "jitter", as_number("jitter", self.jitter, "a number from 0 to 1", most=1.0))
         if not self.max_retry_delay_s >= self.first_retry_delay_s:
             raise UsageError("max_retry_delay_s must not be less than first_retry_delay_s", field="max_retry_delay_s")
-        if not 0 <= self.jitter <= 1:
-            raise UsageError("jitter must be between 0 and 1", field="jitter")
 
     def retry_delay_s(self, retry_count: int) -> float:
         """Return the seconds before the retry of this number, 1 being the first; another each time, by the jitter."""
+        cap_s = min(self.max_retry_delay_s, LONGEST_S)
         try:
-            delay_s = min(self.first_retry_delay_s * float(self.factor) ** (retry_count - 1), self.max_retry_delay_s)
+            delay_s = min(self.first_retry_delay_s * self.factor ** (retry_count - 1), cap_s)
         except OverflowError:
-            delay_s = self.max_retry_delay_s
+            delay_s = cap_s
         shortest_s = delay_s * (1 - self.jitter)
-        longest_s = min(delay_s * (1 + self.jitter), self.max_retry_delay_s)
+        longest_s = min(delay_s * (1 + self.jitter), cap_s)
         return shortest_s + (longest_s - shortest_s) * self.random()
 
     async def delay(self, retry_count: int) -> None:
         """Wait."""
         await asyncio.sleep(max(self.delay_s, self.retry_delay_s(retry_count)) if retry_count else self.delay_s)
-
-
-def require_delay(delay_s: float, field: str) -> None:
-    """Refuse what is no time to wait.
-
-    Raises:
-        UsageError: it is negative, or not a number.
-    """
-    if not delay_s >= 0:
-        raise UsageError(f"{field} must be a number of seconds, 0 or more", field=field)

@@ -8,8 +8,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from types import TracebackType
 
+from fusion_cluster.quantities import as_delay
 from fusion_cluster.state.pause import Pause
-from fusion_cluster.state.update_delayer import UpdateDelayer, require_delay
+from fusion_cluster.state.update_delayer import UpdateDelayer
 
 
 class UserActions:
@@ -33,8 +34,7 @@ class UserActions:
     """
 
     def __init__(self, *, instant_period_s: float = 0.3) -> None:
-        require_delay(instant_period_s, "instant_period_s")
-        self.instant_period_s = instant_period_s
+        self.instant_period_s = as_delay("instant_period_s", instant_period_s)
         self._running_count = 0
         self._instant_until_s = -math.inf
         self._pauses: dict[Pause, None] = {}
@@ -64,7 +64,7 @@ class UserActions:
             wait: what to wait for; it is cancelled when it is cut short. Its errors are raised.
             min_s: an action does not cut it shorter than this.
         """
-        pause = Pause(min_s=min_s)
+        pause = Pause(min_s=as_delay("min_s", min_s))
         self._pauses[pause] = None
         try:
             await pause.hold(wait, is_ending=self.are_delays_instant)
@@ -126,8 +126,8 @@ class CutShortDelayer:
     min_retry_delay_s: float = 0.1
 
     def __post_init__(self) -> None:
-        require_delay(self.min_delay_s, "min_delay_s")
-        require_delay(self.min_retry_delay_s, "min_retry_delay_s")
+        for name in ("min_delay_s", "min_retry_delay_s"):
+            object.__setattr__(self, name, as_delay(name, getattr(self, name)))
 
     async def delay(self, retry_count: int) -> None:
         """Wait."""

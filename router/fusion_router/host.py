@@ -27,7 +27,9 @@ from fusion_cluster.graph.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
+from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import SLOT_COUNT, SlotMap
+from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
@@ -81,11 +83,11 @@ class ClusterHost(Host):
         self.routes = routes_of(app)
         self.shard_id = shard_id
         self.epoch = epoch
-        self.barriers = Barriers(read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1)
+        self._call_timeout_s = call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
+        self.barriers = Barriers(read_lease_s=as_read_lease(read_lease_s), succeeds=shard_id is not None and epoch > 1)
         self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier)
         self._slot_map = SlotMap(0, array("H"), {})
         self._owned_slots: bytes | None = None
-        self._call_timeout_s = call_timeout_s
         self.invalidations = Invalidations(self)
         self.publications = Publications(self.links, self.barriers, self.invalidations, timeout_s=call_timeout_s)
         super().__init__(

@@ -16,7 +16,9 @@ from fusion_cluster.graph import DEFAULT_HISTORY, ComputeService
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.memory import MemoryCarrier, memory_pair
-from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_cluster.protocol.lease import as_read_lease
+from fusion_cluster.protocol.slot_map import SLOT_COUNT, ShardAddress, SlotMap
+from fusion_cluster.quantities import as_count, as_finite_timeout
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 
@@ -72,12 +74,11 @@ class LocalCluster:
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
     ) -> None:
-        if shards < 1:
-            raise UsageError("a cluster needs at least one shard", field="shards")
+        shards = as_count("shards", shards, most=SLOT_COUNT)
         self.app = app
-        self.read_lease_s = read_lease_s
+        self.read_lease_s = as_read_lease(read_lease_s)
         self.slot_map = SlotMap.even(range(shards))
-        self._call_timeout_s = call_timeout_s
+        self._call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
         self._max_nodes = max_nodes
         self._max_bytes = max_bytes
         self._history = history

@@ -18,7 +18,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from fusion_cluster.app_import import import_app
-from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
+from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable, UsageError
+from fusion_cluster.graph.retention import NODE_BYTES
+from fusion_cluster.protocol.slot_map import SLOT_COUNT
+from fusion_cluster.quantities import MOST, as_count, as_finite_timeout, as_number
 from fusion_shards.configuration import AppConfiguration, ClusterStatus
 from fusion_shards.control import Actor, persist
 from fusion_shards.coordinator import Coordinator
@@ -154,12 +157,15 @@ async def launch(
     Raises:
         UsageError: the app cannot be imported, a number is wrong, an address is taken, or it runs already.
     """
-    for field, number in (("shards", shards), ("gateways", gateways)):
-        if number < (1 if field == "shards" else 0):
-            raise UsageError(f"{field} is {number}: too few", field=field)
-    last_port = grpc_port + max(0, gateways - 1) if grpc_port else 0
-    if not 0 <= grpc_port <= last_port <= MAX_PORT:
-        raise UsageError(f"port {last_port if grpc_port >= 0 else grpc_port} is none", field="grpc_port")
+    shards = as_count("shards", shards, most=SLOT_COUNT)
+    gateways = as_count("gateways", gateways, least=0, most=MAX_PORT)
+    grpc_port = as_count("grpc_port", grpc_port, least=0, most=MAX_PORT)
+    if grpc_port and (last_port := grpc_port + gateways - 1) > MAX_PORT:
+        raise InvalidArgument(f"grpc_port: the last gateway's port would be {last_port}", field="grpc_port")
+    max_nodes = as_count("max_nodes", max_nodes)
+    max_bytes = as_number("max_bytes", max_bytes, f"{NODE_BYTES}, the size of one node, or more", least=NODE_BYTES)
+    call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
+    cpus_per_shard = as_number("cpus_per_shard", cpus_per_shard, "an amount, 0 or more", most=MOST)
     app = import_app(app_path)
     if is_running(app.name, namespace):
         raise UsageError(f"the app {app.name!r} runs already in this Ray cluster", field="app")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -11,6 +10,7 @@ import msgspec
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.protocol.slot_map import slot_of
+from fusion_cluster.quantities import as_finite_delay
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.canonical import canonical
 from fusion_cluster.wire.codec import encode_msgpack
@@ -75,8 +75,7 @@ def emitted(event: object, key: object = None, delay_s: float = 0.0) -> EmittedE
             f"an event is an instance of a dataclass, a msgspec Struct or a pydantic model, not {_shown(event)}",
             field="event",
         )
-    if not (isinstance(delay_s, int | float) and 0 <= delay_s < math.inf):
-        raise UsageError(f"an event cannot be delayed by {delay_s!r} seconds", field="delay_s")
+    delay_s = as_finite_delay("delay_s", delay_s)
     try:
         encoded_key = encode_msgpack(canonical(_first_field(event) if key is None else key))
     except UsageError as error:
@@ -93,7 +92,7 @@ def emitted(event: object, key: object = None, delay_s: float = 0.0) -> EmittedE
         key=encoded_key,
         slot=slot_of(SLOT_GROUP, encoded_key),
         payload=encode_msgpack(event),
-        delay_s=float(delay_s),
+        delay_s=delay_s,
     )
 
 

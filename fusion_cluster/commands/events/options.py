@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.quantities import as_count, as_finite_timeout, as_timeout
 
 Backoff = Callable[[int], float]
 """Seconds until the next attempt, given how many have failed: 1, 2, …"""
@@ -50,10 +51,15 @@ class EventOptions:
     dead_retention_s: float = 30 * 86_400.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "backoff" and not value > 0:
-                raise UsageError(f"EventOptions.{field.name} must be positive, it is {value!r}", field=field.name)
+        keep = object.__setattr__
+        for name in ("max_attempts", "concurrency"):
+            keep(self, name, as_count(name, getattr(self, name)))
+        for name in ("timeout_s", "dead_retention_s"):
+            keep(self, name, as_timeout(name, getattr(self, name)))
+        for name in ("poll_period_s", "claim_s"):
+            keep(self, name, as_finite_timeout(name, getattr(self, name)))
+        if not callable(self.backoff):
+            raise UsageError("backoff must be a function of the number of failed attempts", field="backoff")
 
 
 DEFAULT_EVENT_OPTIONS: Final = EventOptions()

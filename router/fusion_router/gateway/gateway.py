@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from fusion_cluster.errors import UsageError
 from fusion_cluster.host import Host
 from fusion_cluster.link.carrier import Carrier
+from fusion_cluster.quantities import as_finite_delay
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.handlers import GatewayHandlers
 from fusion_router.gateway.limits import GatewayLimits
@@ -115,6 +116,7 @@ class Gateway:
         Args:
             grace_s: how long calls and commands may go on.
         """
+        grace_s = as_finite_delay("grace_s", grace_s)
         if self._server is None:
             return
         server, self._server = self._server, None

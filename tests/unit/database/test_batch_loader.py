@@ -164,7 +164,7 @@ async def test_an_error_in_place_of_a_value_goes_to_those_who_asked_for_that_key
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_of_no_keys_is_refused(names: Names, size: int) -> None:
-    with pytest.raises(UsageError, match="batches of") as caught:
+    with pytest.raises(UsageError, match="max_batch_size must be a whole number") as caught:
         BatchLoader(names, max_batch_size=size)
     assert caught.value.field == "max_batch_size"
 
