@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from examples.flights.dataset.folder import DATABASE_VARIABLE, database_url
-from fusion_shards.launch import LaunchedApp, launch, start_ray, stop_ray
+from fusion_shards.joining import joins_ray, start_ray, stop_ray
+from fusion_shards.launch import LaunchedApp, check_gateway_addresses, launch
 
 APP = "examples.flights:app"
 
@@ -26,6 +27,8 @@ async def running_cluster(database: Path, *, shards: int, port: int) -> AsyncIte
         UsageError: the port is taken, or the app runs already in that Ray cluster.
     """
     cpus = max(os.cpu_count() or 1, shards + 1)  # one for each shard and for the gateway
+    if not joins_ray(None):
+        check_gateway_addresses("127.0.0.1", port, 1, field="port")
     start_ray(cpus=cpus)  # blocks for seconds, but Ray wants the main thread
     try:
         environment = {DATABASE_VARIABLE: database_url(database)}

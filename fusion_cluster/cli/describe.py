@@ -6,11 +6,11 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from fusion_cluster.cli.gateway import ask
 from fusion_cluster.cli.options import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Address, Json, Timeout
+from fusion_cluster.cli.output import console, say
 from fusion_cluster.v1 import gateway_pb2
 
 _KINDS = {
@@ -28,13 +28,13 @@ def describe(
     """Show the services, their methods, and the types of arguments and results."""
     reply = ask(address, timeout, lambda rpcs: rpcs.describe(service))
     if as_json:
-        typer.echo(json.dumps(description(reply)))
+        say(json.dumps(description(reply)))
         return
-    console = Console(soft_wrap=True, highlight=False)
+    out = console(soft_wrap=True)
     for one in reply.services:
-        console.print(Text(one.name, style="bold"), Text(_first_line(one.documentation), style="dim"))
+        out.print(Text(one.name, style="bold"), Text(_first_line(one.documentation), style="dim"))
         for method in one.methods:
-            console.print(_signature(method), Text(_first_line(method.documentation), style="dim"))
+            out.print(_signature(method), Text(_first_line(method.documentation), style="dim"))
 
 
 def description(reply: gateway_pb2.DescribeReply) -> dict[str, Any]:

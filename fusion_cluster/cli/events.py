@@ -14,9 +14,10 @@ from rich.text import Text
 
 from fusion_cluster.cli.databases import DatabaseName, named_database, run_with
 from fusion_cluster.cli.options import Json
-from fusion_cluster.cli.status import console
+from fusion_cluster.cli.output import console, say
 from fusion_cluster.database.event_store import EventState, EventStore, StoredEvent
 from fusion_cluster.errors import UsageError
+from fusion_cluster.quantities import MOST
 from fusion_cluster.wire.codec import encode_json
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of events.", metavar="ID", show_default=False)]
@@ -34,8 +35,10 @@ def list_events(
     dead: Annotated[bool, typer.Option("--dead", help="Only dead letters.")] = False,
     waiting: Annotated[bool, typer.Option("--waiting", help="Only events that wait for delivery.")] = False,
     type: Type = None,
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 100,
-    after: Annotated[int, typer.Option(help="Only those at higher positions, to see the next ones.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=MOST)] = 100,
+    after: Annotated[
+        int, typer.Option(help="Only those at higher positions, to see the next ones.", min=0, max=MOST)
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Show the events that wait for delivery, and dead letters, oldest first: fusion-cluster events list shop:app."""
@@ -47,7 +50,7 @@ def list_events(
         lambda meant: meant.events.list(state=state, type=type, limit=limit, after=after),
     )
     if as_json:
-        typer.echo(json.dumps([_plain(one) for one in found]))
+        say(json.dumps([_plain(one) for one in found]))
         return
     out = console()
     if not found:
@@ -63,7 +66,7 @@ def retry_events(database: DatabaseName, ids: Ids = None, all_dead: AllDead = Fa
     """Have events delivered as soon as possible; dead letters, with all attempts before them again."""
     _require_choice(ids, all_dead, type)
     count = _do(database, ids, EventStore.retry, lambda store: store.retry_dead(type=type))
-    typer.echo(f"{_counted(count)} will be tried again")
+    say(f"{_counted(count)} will be tried again")
 
 
 @events.command("discard")
@@ -80,7 +83,7 @@ def discard_events(
         which = f"all dead letters of {type}" if type else "all dead letters"
         typer.confirm(f"Delete {which} in {named_database(database).url} for good?", abort=True)
     count = _do(database, ids, EventStore.discard, lambda store: store.discard_dead(type=type))
-    typer.echo(f"{_counted(count)} discarded")
+    say(f"{_counted(count)} discarded")
 
 
 def _require_choice(ids: Sequence[str] | None, all_dead: bool, type: str | None) -> None:

@@ -17,6 +17,7 @@ from fusion_cluster.cli.options import (
     Timeout,
     payload,
 )
+from fusion_cluster.cli.output import complain
 from fusion_cluster.cli.reads import show_value
 from fusion_cluster.client.proxies import new_command_id
 
@@ -33,5 +34,5 @@ def execute(
     sent = payload(arguments)
     reply = ask(address, timeout, lambda rpcs: rpcs.execute(method, sent, command_id or new_command_id()))
     if reply.replayed and not as_json:
-        typer.echo("carried out before; this is its result then", err=True)
+        complain("it ran before; this is its result then")
     show_value(reply.result.json, as_json=as_json)

@@ -1,20 +1,30 @@
 """`fusion-cluster`: the commands by their names, and what becomes of their errors.
 
-Exit codes: 0 it worked, 1 it failed, 2 it was not asked rightly.
+Exit codes: 0 it worked, 1 it failed, 2 it was not asked rightly, 130 Ctrl-C, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import Final, Protocol, runtime_checkable
 
 import grpc
 import typer
 
 from fusion_cluster.cli import describe, events, execute, reads, serve, status, upgrade_database
+from fusion_cluster.cli.deadline import has_unfinished_work
+from fusion_cluster.cli.output import ReaderGone, complain, discard_output, flush_output, prepare_streams, reason_of
 from fusion_cluster.errors import CircularDependencyError, FusionError, PermissionDenied, UsageError
 
-OK, FAILED, MISUSED = 0, 1, 2
+OK: Final = 0
+FAILED: Final = 1
+MISUSED: Final = 2
+INTERRUPTED: Final = 130
+"""As shells report a program that Ctrl-C has ended."""
+READER_GONE: Final = 141
+"""As shells report a program that has written into a pipe that nobody reads (SIGPIPE)."""
 
 app = typer.Typer(
     name="fusion-cluster",
@@ -35,13 +45,27 @@ app.command("upgrade-database")(upgrade_database.upgrade_database)
 app.add_typer(events.events, name="events")  # list, retry, discard
 
 
+@runtime_checkable
+class _Misuse(Protocol):
+    """What typer raises of a command line that is not right; its class has no public name."""
+
+    exit_code: int
+
+    def format_message(self) -> str: ...
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
     Args:
         arguments: instead of those of the process.
     """
-    sys.exit(run(arguments))
+    prepare_streams()
+    code = run(arguments)
+    discard_output()
+    if has_unfinished_work():
+        os._exit(code)  # waiting for it is what the exit would do
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -51,18 +75,32 @@ def run(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        app(args=arguments)
-    except SystemExit as end:  # typer's way to end, having said why
-        return end.code if isinstance(end.code, int) else OK
+        code: object = app(args=arguments, standalone_mode=False)
+        flush_output()
+    except SystemExit as end:
+        code = end.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ReaderGone:
+        return READER_GONE
+    except typer.Abort:
+        complain("aborted")
+        return FAILED
+    except OSError as error:
+        complain(f"error: {reason_of(error)}")
+        return FAILED
     except FusionError as error:
         _complain(error)
         return MISUSED if isinstance(error, UsageError) and not isinstance(error, PermissionDenied) else FAILED
     except Exception as error:
+        if isinstance(error, _Misuse):
+            _complain_of_misuse(error)
+            return error.exit_code
         if not isinstance(error.__cause__, grpc.RpcError):
             raise  # a fault of ours, with its traceback
         _complain(error)
         return FAILED
-    return OK
+    return code if isinstance(code, int) else OK
 
 
 def _complain(error: Exception) -> None:
@@ -71,4 +109,16 @@ def _complain(error: Exception) -> None:
         text = f"{type(error).__name__}: {text}"
     elif error.field and error.field not in text:
         text = f"{error.field}: {text}"
-    typer.echo(f"error: {text}", err=True)
+    complain("\n".join([f"error: {text}", *getattr(error, "__notes__", ())]))
+
+
+def _complain_of_misuse(error: _Misuse) -> None:
+    """Say what is wrong in one line; where nothing at all was asked, typer has shown the help already."""
+    text = " ".join(error.format_message().split())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if text:
+            complain(error.format_message())
+        return
+    context: typer.Context | None = getattr(error, "ctx", None)
+    where = f" (see {context.command_path} --help)" if context is not None else ""
+    complain(f"error: {text}{where}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
 
 import typer
 
 from fusion_cluster.errors import InvalidArgument
+from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.v1 import gateway_pb2
+
+T = TypeVar("T")
 
 Name = Annotated[str, typer.Argument(help="The method, as Service.method.", show_default=False)]
 Arguments = Annotated[
@@ -20,12 +23,24 @@ Arguments = Annotated[
         show_default=False,
     ),
 ]
+
+
+def checked(check: Callable[[str, T], T]) -> Callable[[typer.CallbackParam, T], T]:
+    """A callback for an option: it checks the value under the option's name (`fusion_cluster.quantities`)."""
+
+    def callback(option: typer.CallbackParam, value: T) -> T:
+        return check(option.opts[0], value)
+
+    return callback
+
+
 Address = Annotated[str, typer.Option(help="host:port of a gateway.", envvar="FUSION_CLUSTER_ADDRESS")]
-Timeout = Annotated[float, typer.Option(help="Seconds it may take.", min=0.001)]
+Timeout = Annotated[float, typer.Option(help="Seconds it may take.", callback=checked(as_finite_timeout))]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 10.0
+MAX_PORT = 65_535
 
 
 def payload(words: Sequence[str] | None) -> gateway_pb2.Payload:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import time
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from fusion_cluster.cli.gateway import ask
@@ -20,14 +19,20 @@ from fusion_cluster.cli.options import (
     Json,
     Name,
     Timeout,
+    checked,
     payload,
 )
+from fusion_cluster.cli.output import console, say
 from fusion_cluster.client.rpcs import PlainRpcs
+from fusion_cluster.quantities import MOST, as_number
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.status import status_to_error
 
 CONTEXT: dict[str, Any] = {"ignore_unknown_options": True}
 """Lets negative numbers be arguments."""
+
+LONGEST_INTERVAL_S: Final = 30 * 86_400.0
+"""It travels as a number of milliseconds, of 32 bits."""
 
 
 def call(
@@ -48,8 +53,10 @@ def watch(
     arguments: Arguments = None,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
-    min_interval: Annotated[float, typer.Option(help="Shortest time between two updates, in seconds.", min=0.0)] = 0.0,
-    count: Annotated[int, typer.Option(help="End after so many updates; 0: go on.", min=0)] = 0,
+    min_interval: Annotated[
+        float, typer.Option(help="Shortest time between two updates, in seconds.", callback=checked(_as_interval))
+    ] = 0.0,
+    count: Annotated[int, typer.Option(help="End after so many updates; 0: go on.", min=0, max=MOST)] = 0,
     as_json: Json = False,
 ) -> None:
     """Show a value now and after each change, until Ctrl-C."""
@@ -75,12 +82,17 @@ def watch(
         return
 
 
+def _as_interval(field: str, value: float) -> float:
+    wanted = f"a number of seconds from 0 to {LONGEST_INTERVAL_S:.0f}"
+    return as_number(field, value, wanted, most=LONGEST_INTERVAL_S)
+
+
 def show_value(text: str, *, as_json: bool) -> None:
     """Print a JSON value: as it came, or indented and coloured."""
     if as_json:
-        typer.echo(text)
+        say(text)
     else:
-        Console(soft_wrap=True).print_json(text)
+        console(soft_wrap=True).print_json(text)
 
 
 def show_update(update: gateway_pb2.Update, *, as_json: bool) -> None:
@@ -91,11 +103,11 @@ def show_update(update: gateway_pb2.Update, *, as_json: bool) -> None:
             line = f'{{"value":{update.value.json},"version":{update.version}}}'
         else:
             line = json.dumps({"error": {"code": error.code, "type": error.type, "message": error.message}})
-        typer.echo(line)
+        say(line)
         return
     text = Text(time.strftime("%H:%M:%S  "), style="dim")
     if error is None:
         text.append(update.value.json, style="not dim")
     else:
         text.append(f"{error.type or 'error'}: {error.message}", style="not dim red")
-    Console(soft_wrap=True, highlight=False).print(text)
+    console(soft_wrap=True).print(text)

@@ -9,25 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fusion_cluster.errors import ShardUnavailable, UsageError
+from fusion_cluster.cli.deadline import within
+from fusion_cluster.cli.options import Json, Timeout
+from fusion_cluster.cli.output import console, say
+from fusion_cluster.errors import UsageError
 
 if TYPE_CHECKING:
     from fusion_shards.configuration import ClusterStatus, MemberStatus
 
 COLUMNS = ("slots", "nodes", "hits", "computed", "invalidated", "subscribed", "memory", "epoch", "address", "pid")
 
-PLAIN_WIDTH = 140
-"""Columns to fill where there is no terminal to ask."""
-
-
-def console() -> Console:
-    """A console as wide as the terminal, or wide enough for the table where there is none."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+DEFAULT_TIMEOUT_S = 20.0
 
 
 def status_table(status: ClusterStatus) -> Table:
@@ -53,27 +48,35 @@ def require_ray() -> None:
 
 def status(
     app: Annotated[str | None, typer.Option(help="The app's name; not needed when only one runs.")] = None,
-    ray_address: Annotated[str, typer.Option(help="The Ray cluster: host:port, or 'auto' for the one here.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="The Ray cluster, as host:port; else the one in RAY_ADDRESS, or one of this machine that runs the app."
+        ),
+    ] = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+    as_json: Json = False,
 ) -> None:
     """Show the shards and gateways: slots, nodes, hits, computations, invalidations, subscriptions, memory, epoch."""
     require_ray()
-    from fusion_shards.launch import attach, running_apps, start_ray, stop_ray
+    from fusion_shards.joining import join_ray, stop_ray
+    from fusion_shards.launch import attach
+    from fusion_shards.ray_clusters import find_app
 
-    async def ask() -> ClusterStatus:
-        names = [app] if app else running_apps()
-        if len(names) != 1:
-            what = "several apps run: say which with --app: " + ", ".join(names) if names else "no app runs"
-            raise ShardUnavailable(f"{what} (Ray cluster {ray_address!r})")
-        return await (await attach(names[0])).status()
+    async def ask(name: str) -> ClusterStatus:
+        return await (await attach(name)).status()
 
-    start_ray(address=ray_address)
-    try:
-        found = asyncio.run(ask())
-    finally:
-        stop_ray()
-    if json:
-        typer.echo(msgspec.json.encode(found).decode())
+    def find_and_ask() -> ClusterStatus:
+        address, name = find_app(app, ray_address)
+        join_ray(address)
+        try:
+            return asyncio.run(ask(name))
+        finally:
+            stop_ray()
+
+    found = within(timeout, "asking the Ray cluster", find_and_ask)
+    if as_json:
+        say(msgspec.json.encode(found).decode())
     else:
         console().print(status_table(found))
 

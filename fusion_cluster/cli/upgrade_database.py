@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import typer
-
 from fusion_cluster.cli.databases import DatabaseName, named_database, run_with
+from fusion_cluster.cli.output import say
 from fusion_cluster.database.migrations import Upgrade, upgrade
 
 
@@ -15,7 +14,7 @@ def upgrade_database(database: DatabaseName) -> None:
     """
     meant = named_database(database)
     done = run_with(meant, lambda meant: upgrade(meant.engines().writing))
-    typer.echo(f"{meant.url}: {_told(done)}")
+    say(f"{meant.url}: {_told(done)}")
 
 
 def _told(done: Upgrade) -> str:

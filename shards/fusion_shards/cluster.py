@@ -8,13 +8,17 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import ray
+
 from fusion_cluster.app import App
 from fusion_cluster.graph import TaskRunner
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.host import ClusterHost
 from fusion_shards.control import follow_slot_map, persist
-from fusion_shards.launch import attach, start_ray
+from fusion_shards.joining import join_ray
+from fusion_shards.launch import attach
 from fusion_shards.member import new_host
+from fusion_shards.ray_clusters import find_app
 from fusion_shards.ray_offload import RayTasks, WorkerPreparation
 
 
@@ -29,7 +33,9 @@ async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
     Raises:
         ShardUnavailable: the app does not run in this Ray cluster, or there is none.
     """
-    start_ray(address="auto")
+    if not ray.is_initialized():
+        address, _ = find_app(app.name, namespace=namespace)
+        join_ray(address)
     launched = await attach(app.name, namespace)
     peer_id = f"{app.name}/driver-{os.getpid()}-{secrets.token_hex(4)}"
     host = new_host(app, launched.configuration, peer_id)

@@ -9,6 +9,7 @@ import ray
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.gateway import Gateway
+from fusion_router.gateway.listening import host_port
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus
@@ -52,7 +53,7 @@ class GatewayMember:
         self._gateway = Gateway(
             self._host,
             acceptor=acceptor,
-            address=f"{configuration.grpc_host}:{port}",
+            address=host_port(configuration.grpc_host, port),
             insecure=configuration.insecure,
         )
         self._address = await self._gateway.start()

@@ -22,6 +22,7 @@ from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable
 from fusion_cluster.graph.retention import NODE_BYTES
 from fusion_cluster.protocol.slot_map import SLOT_COUNT
 from fusion_cluster.quantities import MOST, as_count, as_finite_timeout, as_number
+from fusion_router.gateway.listening import check_can_listen, check_host
 from fusion_shards.configuration import AppConfiguration, ClusterStatus
 from fusion_shards.control import Actor, persist
 from fusion_shards.coordinator import Coordinator
@@ -31,51 +32,10 @@ logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
-OBJECT_STORE_BYTES = 80 * 2**20
-"""Values travel on links; Ray's object store only carries the control plane."""
-
 MAX_PORT = 65_535
 
 PASSED_ENVIRONMENT = "FUSION_"
 """Variables with this prefix reach every member of the app."""
-
-
-def start_ray(*, address: str | None = None, cpus: int | None = None) -> None:
-    """Join the Ray cluster at an address, or start one on this host; nothing to do where Ray runs in this process.
-
-    Args:
-        address: "auto" or "host:port"; None: the one that RAY_ADDRESS names, else a new one on loopback.
-        cpus: CPUs a new cluster claims to have.
-
-    Raises:
-        ShardUnavailable: there is no Ray cluster at the address.
-        UsageError: that is no address.
-    """
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    where = address or os.environ.get("RAY_ADDRESS")
-    if where:
-        try:
-            ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
-        except ConnectionError as error:
-            raise ShardUnavailable(f"no Ray cluster at {where!r}: is an app served here?") from error
-        except ValueError as error:
-            raise UsageError(f"{where!r} is no address of a Ray cluster: {error}", field="address") from error
-        return
-    ray.init(
-        address="local",  # also where the address of some earlier cluster lies about
-        num_cpus=cpus,
-        namespace=NAMESPACE,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        _node_ip_address="127.0.0.1",
-    )
 
 
 class LaunchedApp:
@@ -160,8 +120,9 @@ async def launch(
     shards = as_count("shards", shards, most=SLOT_COUNT)
     gateways = as_count("gateways", gateways, least=0, most=MAX_PORT)
     grpc_port = as_count("grpc_port", grpc_port, least=0, most=MAX_PORT)
-    if grpc_port and (last_port := grpc_port + gateways - 1) > MAX_PORT:
-        raise InvalidArgument(f"grpc_port: the last gateway's port would be {last_port}", field="grpc_port")
+    check_last_port(grpc_port, gateways)
+    if gateways:
+        check_host(grpc_host, insecure=insecure, field="grpc_host")
     max_nodes = as_count("max_nodes", max_nodes)
     max_bytes = as_number("max_bytes", max_bytes, f"{NODE_BYTES}, the size of one node, or more", least=NODE_BYTES)
     call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
@@ -216,6 +177,51 @@ async def launch(
     return launched
 
 
+def check_last_port(grpc_port: int, gateways: int, *, field: str = "grpc_port") -> None:
+    """Check that each gateway has a port.
+
+    Raises:
+        InvalidArgument: the last one would be too high.
+    """
+    if grpc_port and (last_port := grpc_port + gateways - 1) > MAX_PORT:
+        raise InvalidArgument(
+            f"{field} {grpc_port}: the port of the last of {gateways} gateways would be {last_port}; "
+            f"there is none above {MAX_PORT}",
+            field=field,
+        )
+
+
+def check_gateway_addresses(
+    host: str,
+    port: int,
+    gateways: int,
+    *,
+    insecure: bool = False,
+    host_field: str = "grpc_host",
+    field: str = "grpc_port",
+) -> None:
+    """Check, before Ray starts, that gateways on this machine can listen.
+
+    Args:
+        host: address they bind to.
+        port: of the first one; gateway i has `port + i`; 0: any free one.
+        gateways: how many.
+        insecure: allow other than loopback addresses.
+        host_field: what the address is called where it was given.
+        field: what the port is called there.
+
+    Raises:
+        UsageError: a port is in use or too high, or the address is not of this machine.
+    """
+    check_last_port(port, gateways, field=field)
+    if not gateways:
+        return
+    check_host(host, insecure=insecure, field=host_field)
+    check_can_listen(host, 0, field=host_field)
+    for gateway_id in range(gateways if port else 0):
+        check_can_listen(host, port + gateway_id, field=field)
+
+
 def is_running(app_name: str, namespace: str = NAMESPACE) -> bool:
     """Whether the app has a coordinator in this Ray cluster."""
     return app_name in running_apps(namespace)
@@ -241,8 +247,3 @@ async def attach(app_name: str, namespace: str = NAMESPACE) -> LaunchedApp:
         raise ShardUnavailable(f"the app {app_name!r} does not run in this Ray cluster; running: {running}") from None
     configuration: AppConfiguration = await persist(lambda: coordinator.configuration.remote())
     return LaunchedApp(configuration, coordinator)
-
-
-def stop_ray() -> None:
-    """Leave the Ray cluster; end it if this process started it."""
-    ray.shutdown()

@@ -12,9 +12,9 @@ def ray_cluster() -> Iterator[str]:
     """The address of a small Ray cluster on loopback."""
     import ray
 
-    from fusion_shards.launch import start_ray, stop_ray
+    from fusion_shards.joining import start_ray, stop_ray
 
-    start_ray(cpus=16)
+    start_ray(address="local", cpus=16)
     address: str = ray.get_runtime_context().gcs_address
     yield address
     stop_ray()

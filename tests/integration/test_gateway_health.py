@@ -81,5 +81,5 @@ def test_what_is_no_address_is_refused(host: LocalHost, address: str) -> None:
 
 async def test_two_gateways_do_not_share_a_port_by_accident(host: LocalHost, served: Served) -> None:
     other = Gateway(host, acceptor=None, address=served.gateway.address)
-    with pytest.raises(UsageError, match="cannot listen"):
+    with pytest.raises(UsageError, match="is in use"):
         await other.start()

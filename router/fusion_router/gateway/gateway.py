@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from typing import Protocol
 
 import grpc
@@ -16,6 +15,7 @@ from fusion_cluster.quantities import as_finite_delay
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.handlers import GatewayHandlers
 from fusion_router.gateway.limits import GatewayLimits
+from fusion_router.gateway.listening import check_can_listen, check_host
 from fusion_router.gateway.reflection import add_reflection
 from fusion_router.gateway.rpcs import GatewayRpcs
 from fusion_router.gateway.sessions import GatewaySessions
@@ -103,6 +103,7 @@ class Gateway:
         try:
             port = server.add_insecure_port(self._wanted_address)
         except RuntimeError as error:
+            check_can_listen(self._name, int(self._wanted_address.rpartition(":")[2]))
             raise UsageError(f"cannot listen on {self._wanted_address}: {error}", field="address") from error
         await server.start()
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
@@ -134,17 +135,5 @@ def _checked_name(address: str, *, insecure: bool) -> str:
     name, _, port = address.rpartition(":")
     if not name or not port.isdigit():
         raise UsageError(f"{address!r} is not host:port", field="address")
-    if not insecure and not _is_loopback(name):
-        raise UsageError(
-            f"{name} is not a loopback address and clients prove nothing: allow it with insecure", field="address"
-        )
+    check_host(name, insecure=insecure)
     return name
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False

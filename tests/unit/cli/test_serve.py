@@ -23,7 +23,7 @@ def test_a_wrong_path_of_an_app_is_a_usage_error(path: str) -> None:
 def test_a_wrong_path_is_told_before_anything_is_started(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fusion_shards.launch.start_ray", lambda **_: pytest.fail("Ray was started"))
+    monkeypatch.setattr("fusion_shards.joining.start_ray", lambda **_: pytest.fail("Ray was started"))
     assert run(["serve", "tests.nowhere:app"]) == MISUSED
     assert "tests.nowhere" in capsys.readouterr().err
 

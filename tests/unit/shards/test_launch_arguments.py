@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
-from fusion_shards.launch import launch, start_ray
+from fusion_shards import joining
+from fusion_shards.joining import join_ray, joins_ray, start_ray
+from fusion_shards.launch import launch
 
 
 @pytest.mark.parametrize(("grpc_port", "gateways"), [(99_999, 1), (65_535, 2), (-1, 1)])
@@ -13,14 +15,36 @@ async def test_a_port_that_does_not_exist_is_a_usage_error(grpc_port: int, gatew
     assert raised.value.field == "grpc_port"
 
 
-@pytest.mark.parametrize(("raised", "told"), [(ValueError, UsageError), (ConnectionError, ShardUnavailable)])
-def test_a_ray_cluster_that_is_not_there_is_named(
-    raised: type[Exception], told: type[FusionError], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(ValueError, UsageError), (ConnectionError, ShardUnavailable), (RuntimeError("version"), ShardUnavailable)],
+)
+def test_a_ray_cluster_that_cannot_be_joined_is_named(
+    raised: Exception, told: type[FusionError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_: object) -> None:
         raise raised
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", fail)
-    with pytest.raises(told, match="'nowhere:1'"):
-        start_ray(address="nowhere:1")
+    monkeypatch.setattr(joining, "ask", lambda _address: None)
+    with pytest.raises(told, match="'somewhere:1'"):
+        start_ray(address="somewhere:1")
+
+
+def test_a_cluster_is_our_own_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[object] = []
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", lambda **options: began.append(options["address"]))
+    monkeypatch.setattr(joining, "ask", lambda _address: None)
+    monkeypatch.setattr(joining, "only_cluster_here", lambda: "here:1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    start_ray()
+    join_ray()
+    monkeypatch.setenv("RAY_ADDRESS", "named:1")
+    for address in (None, "auto", "local", "given:1"):
+        start_ray(address=address)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    start_ray()
+    assert began == ["local", "here:1", "named:1", "named:1", "local", "given:1", "here:1"]
+    assert [joins_ray(address) for address in (None, "auto", "local")] == [True, True, False]
