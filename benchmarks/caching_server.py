@@ -19,7 +19,7 @@ from fusion_router.serving import Serving
 
 async def serve(url: str) -> None:
     """Serve the app of that database."""
-    async with LocalCluster(make_app(url), shards=2) as cluster:
+    async with LocalCluster(make_app(url), shards=2, strict=False) as cluster:
         host = cluster.new_host("gateway", epoch=1)
         acceptor = SessionAcceptor(Serving(host, host.barriers, accepts_invalidations=False), peer_id="gateway")
         gateway = Gateway(host, acceptor=acceptor, address="127.0.0.1:0")

@@ -36,6 +36,7 @@ from fusion_cluster.graph.retention import SizeOf, estimate_bytes
 from fusion_cluster.host import Host, LocalHost
 from fusion_cluster.middleware import Middleware
 from fusion_cluster.middleware.stack import MiddlewareStack
+from fusion_cluster.strict import Strictness, raise_findings
 
 if TYPE_CHECKING:
     from fusion_cluster.database import Database
@@ -154,9 +155,14 @@ class App:
         ]
         return max((offload.num_cpus for offload in offloads if isinstance(offload, RayTask)), default=0.0)
 
-    def new_bodies(self) -> Bodies:
-        """What one host runs the app's bodies with."""
-        return Bodies(defaults=self.defaults, max_threads=self.max_threads, wrap=self._middleware.wrap)
+    def new_bodies(self, strict: Strictness | None = None) -> Bodies:
+        """What one host runs the app's bodies with.
+
+        Args:
+            strict: of a host that is strict.
+        """
+        wrap = self._middleware.wrap if strict is None else strict.around(self._middleware.wrap)
+        return Bodies(defaults=self.defaults, max_threads=self.max_threads, wrap=wrap)
 
     def method(self, service: str, method: str) -> MethodSpec:
         """The method of that name.
@@ -178,18 +184,32 @@ class App:
 
     @asynccontextmanager
     async def local(
-        self, *, max_nodes: int = 1_000_000, max_bytes: float = math.inf, history: int = DEFAULT_HISTORY
+        self,
+        *,
+        max_nodes: int = 1_000_000,
+        max_bytes: float = math.inf,
+        history: int = DEFAULT_HISTORY,
+        strict: bool | None = None,
     ) -> AsyncIterator[LocalHost]:
         """The whole app in this process and event loop: one graph, no network.
 
         Bodies with `offload=RayTask(...)` run as Ray tasks if this process has called `ray.init()`, else in threads.
 
+        A result is one object, which all its readers are given: `(await s.items(1)).append(4)` changes it for all of
+        them. A host that is *strict* finds that, as well as results that could not travel to another process or are not
+        what their annotation says.
+
         Args:
             max_nodes: hard bound on the number of cached results.
             max_bytes: hard bound on the bytes that they take, by estimate (`size_of`).
             history: how many of the last events are kept, for `why` and `story`; a large number keeps whole chains.
+            strict: values pass through their codecs, and must stay what they were. It costs time with each read. None:
+                what `FUSION_STRICT` says (0 or 1), else whether this process runs under pytest.
+
+        Raises:
+            ResultChanged: (at the end) results of a strict host were changed, and nobody has read them since.
         """
-        host = LocalHost(self, max_nodes=max_nodes, max_bytes=max_bytes, history=history)
+        host = LocalHost(self, max_nodes=max_nodes, max_bytes=max_bytes, history=history, strict=strict)
         host.bodies.task_runner = _local_task_runner()
         try:
             await host.start()
@@ -198,6 +218,8 @@ class App:
             await host.close()
             if self.database is not None:
                 await self.database.dispose()
+        if host.strict is not None:
+            raise_findings([host.strict])
 
     def local_blocking(
         self,
@@ -205,6 +227,7 @@ class App:
         max_nodes: int = 1_000_000,
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
+        strict: bool | None = None,
         timeout_s: float | None = None,
     ) -> BlockingHost[LocalHost]:
         """The whole app in this process for code without an event loop: it has one in a thread of its own.
@@ -216,9 +239,11 @@ class App:
             max_nodes: hard bound on the number of cached results.
             max_bytes: hard bound on the bytes that they take, by estimate (`size_of`).
             history: how many of the last events are kept, for `why` and `story`.
+            strict: see `local`.
             timeout_s: how long one read or command may take; None: as long as it takes.
         """
-        return BlockingHost(self.local(max_nodes=max_nodes, max_bytes=max_bytes, history=history), timeout_s=timeout_s)
+        opens = self.local(max_nodes=max_nodes, max_bytes=max_bytes, history=history, strict=strict)
+        return BlockingHost(opens, timeout_s=timeout_s)
 
     def cluster(self, *, namespace: str = "fusion-cluster") -> AbstractAsyncContextManager[Host]:
         """Join the app's cluster from any process of the Ray cluster that runs it (driver, task, actor).

@@ -43,6 +43,19 @@ class InvalidArgument(UsageError):
     """An argument has the wrong count, name or type; `field` names the parameter."""
 
 
+class InvalidResult(UsageError):
+    """A method gave what its annotation does not say, what cannot leave the process, or what cannot be frozen."""
+
+
+class ResultChanged(UsageError):
+    """A result that is shared by all its readers was changed in place by one of them, or by the service.
+
+    The message names the method, the key and what has changed.
+    """
+
+    is_memoized = False
+
+
 class UnknownService(UsageError):
     """No service of this name in the app."""
 

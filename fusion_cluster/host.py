@@ -50,8 +50,9 @@ from fusion_cluster.graph import (
 )
 from fusion_cluster.graph.cause import MISSED, call_site
 from fusion_cluster.graph.hosting import run_body
-from fusion_cluster.injection import service_annotations
+from fusion_cluster.injection import inject
 from fusion_cluster.logged_keys import keys_of, logged_keys
+from fusion_cluster.strict import Strictness, choose_strict
 from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
@@ -71,8 +72,10 @@ class Host(ABC):
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
         history: how many of the graph's last events are kept, for `why` and `story`.
         runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
+        strict: values pass through their codecs, and must stay what they were.
 
     Attributes:
+        strict: what looks after that, if anything does.
         graph: the computeds.
         bodies: default options, and what runs bodies off the event loop.
         peer_id: names this process, and this host in it, to others.
@@ -82,16 +85,20 @@ class Host(ABC):
         loop: the event loop in which it was made, if it was in one.
     """
 
-    def __init__(self, app: App, *, max_nodes: int, max_bytes: float, history: int, runs_bodies: bool) -> None:
+    def __init__(
+        self, app: App, *, max_nodes: int, max_bytes: float, history: int, runs_bodies: bool, strict: bool = False
+    ) -> None:
         self.app = app
+        self.strict = Strictness() if strict else None
         self.graph = Graph(
             max_nodes=max_nodes,
             max_bytes=max_bytes,
             size_of=app.size_of,
             is_transient=app.is_transient,
             history=history,
+            guard=self.strict,
         )
-        self.bodies = app.new_bodies()
+        self.bodies = app.new_bodies(self.strict)
         self.peer_id = f"{app.name}/local-{os.getpid()}-{secrets.token_hex(4)}"
         self.applied = AppliedOperations()
         self.follower: LogFollower | None = None
@@ -105,7 +112,9 @@ class Host(ABC):
         self._key_codecs: dict[str, ArgumentsCodec] = {}
         self._services = {service: self._create(service, runs_bodies) for service in app.services.values()}
         for instance in self._services.values():
-            self._inject(instance)
+            inject(instance, self._services, app)
+        if self.strict is not None:
+            self.strict.check_codecs((*self.graph.functions.values(), *self.commands.values()))
 
     def service(self, service: type[S]) -> S:
         """The instance of a service class that lives in this host.
@@ -304,6 +313,8 @@ class Host(ABC):
             await self.follower.close()
         if self._trimmer is not None:
             await self._trimmer.close()
+        if self.strict is not None:
+            self.strict.check_all()
 
     # -- events --------------------------------------------------------------------------------
     def handles_event(self, event_type: str) -> bool:
@@ -326,22 +337,6 @@ class Host(ABC):
                 self.commands[bound.name] = bound
         return instance
 
-    def _inject(self, instance: ComputeService) -> None:
-        service = type(instance)
-        if self.app.database is not None:
-            instance.database = self.app.database
-        for attribute, hint in service_annotations(service).items():
-            if not (isinstance(hint, type) and issubclass(hint, ComputeService)):
-                continue
-            dependency = self._services.get(hint)
-            if dependency is None:
-                raise UsageError(
-                    f"{service.__name__}.{attribute} needs {hint.__name__}, which is not a service of the app "
-                    f"{self.app.name!r}",
-                    field=attribute,
-                )
-            setattr(instance, attribute, dependency)
-
 
 def _loop_now() -> asyncio.AbstractEventLoop | None:
     try:
@@ -360,8 +355,16 @@ class LocalHost(Host):
         max_nodes: int = 1_000_000,
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
+        strict: bool | None = None,
     ) -> None:
-        super().__init__(app, max_nodes=max_nodes, max_bytes=max_bytes, history=history, runs_bodies=True)
+        super().__init__(
+            app,
+            max_nodes=max_nodes,
+            max_bytes=max_bytes,
+            history=history,
+            runs_bodies=True,
+            strict=choose_strict(strict),
+        )
 
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body."""

@@ -1,12 +1,16 @@
-"""Which services a service asks for: the annotations of its class."""
+"""What a service asks for, by the annotations of its class, and is given by its host."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import ComputeService
+
+if TYPE_CHECKING:
+    from fusion_cluster.app import App
 
 
 def service_annotations(service: type[ComputeService]) -> dict[str, Any]:
@@ -20,3 +24,24 @@ def service_annotations(service: type[ComputeService]) -> dict[str, Any]:
         except NameError as error:
             raise UsageError(f"{base.__name__}: an annotation names {error.name!r}, which is not defined") from error
     return found
+
+
+def inject(instance: ComputeService, services: Mapping[type[ComputeService], ComputeService], app: App) -> None:
+    """Give a service what it asks for: the app's database, and the other services of its host.
+
+    Raises:
+        UsageError: it asks for a service that the app does not have.
+    """
+    service = type(instance)
+    if app.database is not None:
+        instance.database = app.database
+    for attribute, hint in service_annotations(service).items():
+        if not (isinstance(hint, type) and issubclass(hint, ComputeService)):
+            continue
+        dependency = services.get(hint)
+        if dependency is None:
+            raise UsageError(
+                f"{service.__name__}.{attribute} needs {hint.__name__}, which is not a service of the app {app.name!r}",
+                field=attribute,
+            )
+        setattr(instance, attribute, dependency)

@@ -143,7 +143,6 @@ adopt_node(PyObject *Py_UNUSED(module), PyObject *object)
     type->tp_as_async = &heap->as_async;
     type->tp_iternext = (iternextfunc)Node_iternext;
     type->tp_dealloc = (destructor)Node_dealloc;
-    type->tp_flags &= ~Py_TPFLAGS_BASETYPE; /* Node_dealloc gives back the type of exact instances only */
     PyType_Modified(type);
     Py_RETURN_NONE;
 }

@@ -165,6 +165,8 @@ class Computation(msgspec.Struct, eq=False):
             return  # abandoned before it began
         try:
             value = await function.hosting.produce(node)
+            if function.admit is not None:
+                value = function.admit(node, value)
         except asyncio.CancelledError:
             self._end_without_output()
         except Exception as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed
@@ -22,6 +22,8 @@ from fusion_cluster.graph.signature import REQUIRED
 P = ParamSpec("P")
 S = TypeVar("S")
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -176,12 +178,54 @@ class ComputeMethodDecorator(Protocol):
     def __call__(self, body: Callable[Concatenate[S, P], T], /) -> ComputeMethod[P, T]: ...
 
 
+class FreezingDecorator(Protocol):
+    """What `compute_method(freeze=True, ...)` is: callers are given the frozen form of what the method says."""
+
+    @overload
+    def __call__(
+        self, body: Callable[Concatenate[S, P], Coroutine[Any, Any, list[V]]], /
+    ) -> ComputeMethod[P, tuple[V, ...]]: ...
+    @overload
+    def __call__(
+        self, body: Callable[Concatenate[S, P], Coroutine[Any, Any, dict[K, V]]], /
+    ) -> ComputeMethod[P, Mapping[K, V]]: ...
+    @overload
+    def __call__(
+        self, body: Callable[Concatenate[S, P], Coroutine[Any, Any, set[V]]], /
+    ) -> ComputeMethod[P, frozenset[V]]: ...
+    @overload
+    def __call__(self, body: Callable[Concatenate[S, P], Coroutine[Any, Any, T]], /) -> ComputeMethod[P, T]: ...
+    @overload
+    def __call__(self, body: Callable[Concatenate[S, P], list[V]], /) -> ComputeMethod[P, tuple[V, ...]]: ...
+    @overload
+    def __call__(self, body: Callable[Concatenate[S, P], dict[K, V]], /) -> ComputeMethod[P, Mapping[K, V]]: ...
+    @overload
+    def __call__(self, body: Callable[Concatenate[S, P], set[V]], /) -> ComputeMethod[P, frozenset[V]]: ...
+    @overload
+    def __call__(self, body: Callable[Concatenate[S, P], T], /) -> ComputeMethod[P, T]: ...
+
+
 @overload
 def compute_method(body: Callable[Concatenate[S, P], Coroutine[Any, Any, T]], /) -> ComputeMethod[P, T]: ...
 
 
 @overload
 def compute_method(body: Callable[Concatenate[S, P], T], /) -> ComputeMethod[P, T]: ...
+
+
+@overload
+def compute_method(
+    *,
+    freeze: Literal[True],
+    min_cache_duration: float = 0.0,
+    auto_invalidation_delay: float = math.inf,
+    invalidation_delay: float = 0.0,
+    transient_error_delay: float = 1.0,
+    error_delay: float = 30.0,
+    consolidation_delay: float | None = None,
+    shard_by: str | Callable[..., Any] | None = None,
+    offload: Offload | None = None,
+) -> FreezingDecorator: ...
 
 
 @overload
@@ -195,6 +239,7 @@ def compute_method(
     consolidation_delay: float | None = None,
     shard_by: str | Callable[..., Any] | None = None,
     offload: Offload | None = None,
+    freeze: Literal[False] = False,
 ) -> ComputeMethodDecorator: ...
 
 
@@ -206,6 +251,10 @@ def compute_method(body: Callable[..., Any] | None = None, /, **options: Any) ->
 
     An `async def` reads other compute methods by `await`. A plain `def` cannot wait: on the event loop its calls give
     the values that are there already, and `UsageError` where there is none; with `offload="thread"` they wait.
+
+    A result is one object that all its readers are given: `(await carts.items("c1")).append(item)` changes it for all
+    of them. Make a copy, or say `freeze=True`, and readers get tuples, `MappingProxyType`s and frozensets. Hosts that
+    are strict, as they are under pytest, find such changes (see `App.local`).
 
     >>> class Carts(ComputeService):
     ...     @compute_method(min_cache_duration=60)

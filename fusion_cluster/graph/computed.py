@@ -108,7 +108,7 @@ class Computed(Node[T_co]):
         self._require_output()
         if self._failure is not None:
             raise self._failure.to_raise()
-        return self._value
+        return self._handed_out()
 
     @property
     def error(self) -> Exception | None:
@@ -224,6 +224,10 @@ class Computed(Node[T_co]):
         return enter(node, None, on_done, is_eager=False)  # hosts ask in the midst of their own work
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _handed_out(self) -> T_co:
+        """Return the value, which is there, for somebody to read."""
+        return self._value
+
     def _require_output(self) -> None:
         if not self.has_output:
             raise UsageError(f"{self.key} has no output: await it first")
@@ -265,7 +269,7 @@ class Computed(Node[T_co]):
                     self._value = node._value
             if node._failure is not None:
                 raise node._failure.to_raise()
-            return node._value
+            return node._handed_out()
         finally:
             node = None
             del self  # see __await__

@@ -11,6 +11,7 @@ from fusion_cluster.graph.cause import REPLACED, UNKNOWN, Cause
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.core import Node, Table
 from fusion_cluster.graph.failure import Failure, retry_delay_s
+from fusion_cluster.graph.freezing import freeze_result
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.graph.signature import Signature
 
@@ -31,15 +32,17 @@ class ComputeFunction:
         body: the method as written, bound to its instance.
         hosting: where values come from.
         graph: the graph that its computeds are in.
+        admit: what is cached for the value of a computation; None: that value.
         has_lifetime: a value is kept for some time at least, or at most.
         is_positional: all arguments can be given by position.
-        is_plain: a value has no lifetime and is not weighed.
+        is_plain: a value has no lifetime, is not weighed and not guarded.
         source: where the body runs, if this has a `consolidation_delay` (see `consolidation`).
         table: every live node of this function, and no other.
         outdated: how many outdated computations run for a key of the table. Keys without one are not there.
     """
 
     __slots__ = (
+        "admit",
         "body",
         "graph",
         "has_lifetime",
@@ -77,11 +80,14 @@ class ComputeFunction:
         self.hosting = hosting
         self.graph = graph
         self.has_lifetime = options.min_cache_duration > 0 or options.auto_invalidation_delay < math.inf
-        self.is_plain = not self.has_lifetime and graph.max_bytes == math.inf
+        self.is_plain = not self.has_lifetime and graph.max_bytes == math.inf and graph.guard is None
+        self.admit: Callable[[Computed[Any], Any], Any] | None = freeze_result if options.freeze else None
+        if graph.guard is not None:
+            self.admit = graph.guard.admit
         self.table = Table(
             graph.registry,
             self,
-            Computed,
+            graph.node_type,
             is_keyed_by_argument=(
                 len(signature.parameter_names) == signature.positional_count == 1 and not signature.is_ambiguous
             ),
@@ -154,14 +160,14 @@ class ComputeFunction:
 
     def assign_value(self, arguments: tuple[Any, ...], value: object, cause: Cause = REPLACED) -> Computed[Any]:
         """Put a consistent computed with this value in the place of the present one; return it."""
-        node: Computed[Any] = Computed(self.table, self._table_key(arguments))
+        node: Computed[Any] = self.graph.node_type(self.table, self._table_key(arguments))
         node._value = value
         self.graph.replace(self._live(arguments), node, cause)
         return node
 
     def assign_error(self, arguments: tuple[Any, ...], error: Exception, cause: Cause = REPLACED) -> Computed[Any]:
         """Put a consistent computed with this error in the place of the present one; return it."""
-        node: Computed[Any] = Computed(self.table, self._table_key(arguments))
+        node = self.graph.node_type(self.table, self._table_key(arguments))
         node._failure = Failure(error)
         self.graph.replace(self._live(arguments), node, cause)
         return node

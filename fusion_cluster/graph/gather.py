@@ -7,7 +7,7 @@ import functools
 from collections.abc import Awaitable
 from typing import Any, Literal, TypeVar, overload
 
-from fusion_cluster.errors import CircularDependencyError
+from fusion_cluster.errors import CircularDependencyError, FusionError
 from fusion_cluster.graph.computation import Waiter
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.context import current_computation
@@ -167,7 +167,13 @@ class _Gathering:
         if node._failure is not None:
             self._fail(index, node._failure.to_raise())
         else:
-            self._results[index] = node._value
+            self._give(index, node)
+
+    def _give(self, index: int, node: Computed[Any]) -> None:
+        try:
+            self._results[index] = node._handed_out()
+        except FusionError as error:  # its guard does not give it
+            self._fail(index, error)
 
     def _on_computed(self, index: int, node: Computed[Any]) -> None:
         self.missing -= 1

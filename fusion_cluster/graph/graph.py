@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import math
 import secrets
 import threading
@@ -26,6 +25,7 @@ from fusion_cluster.graph.explanation import Explanation, StoryEntry
 from fusion_cluster.graph.failure import TransientClassifier, error_name, is_transient
 from fusion_cluster.graph.fence import Fence
 from fusion_cluster.graph.function import ComputeFunction
+from fusion_cluster.graph.guarded import Guard, GuardedComputed, Marking, marking
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.lifetime import end_after, lifetime_of, note_brief_output
 from fusion_cluster.graph.observers import Observers
@@ -33,8 +33,6 @@ from fusion_cluster.graph.pure.history import COMPUTED, DELAYED
 from fusion_cluster.graph.recall import explain, tell
 from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
 from fusion_cluster.quantities import as_count, as_number
-
-log = logging.getLogger(__name__)
 
 DEFAULT_HISTORY: Final = 4096
 """How many of its last events a graph keeps unless it is told otherwise."""
@@ -80,6 +78,7 @@ class Graph:
         is_transient: tells which errors may go away by themselves (they are invalidated after `transient_error_delay`).
         history: how many of the last events are kept, for `why` and `story`; 0 keeps none. One is noted for each
             computation, and for each computed that is invalidated; it takes 64 bytes and keeps its key alive.
+        guard: what looks after the results, if anything does.
     """
 
     def __init__(
@@ -90,6 +89,7 @@ class Graph:
         size_of: SizeOf = estimate_bytes,
         is_transient: TransientClassifier = is_transient,
         history: int = DEFAULT_HISTORY,
+        guard: Guard | None = None,
     ) -> None:
         max_bytes = as_number("max_bytes", max_bytes, f"{NODE_BYTES}, the size of one node, or more", least=NODE_BYTES)
         history = as_count("history", history, least=0)
@@ -97,6 +97,9 @@ class Graph:
         self.max_bytes = max_bytes
         self.size_of = size_of
         self.is_transient = is_transient
+        self.guard = guard
+        self.node_type: type[Computed[Any]] = Computed if guard is None else GuardedComputed
+        self._mark: Marking = mark if guard is None else marking(guard)
         self.functions: dict[str, ComputeFunction] = {}
         self.registry = Registry(max_nodes, history, secrets.randbits(62))
         self.registry.on_full = self._make_room
@@ -173,7 +176,7 @@ class Graph:
         if node.table.is_delayed and postpone(node, cause):
             self.registry.history.record(DELAYED, node, -1, cause)
             return
-        touched = mark(node, cause)
+        touched = self._mark(node, cause)
         if touched is not None:
             self._after_mark(touched, cause)
 
@@ -193,7 +196,7 @@ class Graph:
         self._require_thread()
         history = used.table.registry.history
         via, cause = history.invalidation_of(used) or (-1, LONG_OLD)
-        touched = mark(user, cause, via, None if history is self.registry.history else history.home)
+        touched = self._mark(user, cause, via, None if history is self.registry.history else history.home)
         if touched is not None:
             self._after_mark(touched, cause)
 
@@ -205,7 +208,7 @@ class Graph:
         concerned: list[tuple[list[Any], list[Any]]] = []
         try:
             while old is not new:
-                if old is not None and (touched := mark(old, cause)) is not None:
+                if old is not None and (touched := self._mark(old, cause)) is not None:
                     concerned.append(touched)
                     self._settle(touched[0])
                 old = new.table.enter(new)
@@ -312,7 +315,7 @@ class Graph:
             raise UsageError("this graph belongs to another thread: use its loop's call_soon_threadsafe()")
 
     def _invalidate_now(self, node: Node[Any], cause: Cause) -> None:
-        touched = mark(node, cause)
+        touched = self._mark(node, cause)
         if touched is not None:
             self._after_mark(touched, cause)
 
@@ -334,7 +337,7 @@ class Graph:
         """Go on to the delayed ones that may not wait, then tell the observers of all that are marked."""
         while delayed:
             node = delayed.pop()
-            if not postpone(node, cause) and (touched := mark(node, cause)) is not None:
+            if not postpone(node, cause) and (touched := self._mark(node, cause)) is not None:
                 self._settle(touched[0])
                 nodes += touched[0]
                 delayed += touched[1]

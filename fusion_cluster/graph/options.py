@@ -76,6 +76,8 @@ class ComputeOptions:
         shard_by: what places the key on a shard instead of the first argument: the name of a parameter, or a function
             of the arguments.
         offload: where the body runs: "thread", `RayTask(...)`, or None for the event loop.
+        freeze: results are given in a form that nobody can change: tuples for lists, `MappingProxyType` for
+            dictionaries, `frozenset` for sets, at any depth, here and in every process that reads them.
 
     Raises:
         UsageError: a value is out of its range; `field` names the option.
@@ -89,6 +91,7 @@ class ComputeOptions:
     consolidation_delay: float | None = None
     shard_by: str | Callable[..., Any] | None = None
     offload: Offload | None = None
+    freeze: bool = False
 
     def __new__(cls, **said: Any) -> Self:
         """Note what is said."""
@@ -106,6 +109,8 @@ class ComputeOptions:
             object.__setattr__(self, "consolidation_delay", delay_s)
         if not (self.offload is None or self.offload == "thread" or isinstance(self.offload, RayTask)):
             raise UsageError('offload must be "thread", RayTask(...) or None', field="offload")
+        if not isinstance(self.freeze, bool):
+            raise UsageError("freeze must be True or False", field="freeze")
         if not (self.shard_by is None or isinstance(self.shard_by, str) or callable(self.shard_by)):
             raise UsageError("shard_by must be a parameter's name or a function of the arguments", field="shard_by")
 

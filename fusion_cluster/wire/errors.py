@@ -22,6 +22,8 @@ CODES: Mapping[type[FusionError], int] = MappingProxyType(
         errors.FusionError: code_pb2.UNKNOWN,
         errors.UsageError: code_pb2.FAILED_PRECONDITION,
         errors.InvalidArgument: code_pb2.INVALID_ARGUMENT,
+        errors.InvalidResult: code_pb2.FAILED_PRECONDITION,
+        errors.ResultChanged: code_pb2.FAILED_PRECONDITION,
         errors.UnknownService: code_pb2.NOT_FOUND,
         errors.UnknownMethod: code_pb2.NOT_FOUND,
         errors.PermissionDenied: code_pb2.PERMISSION_DENIED,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import sys
-from typing import Any
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -63,6 +65,8 @@ def to_json(value: Any) -> Any:
 def _to_plain(value: Any) -> Any:
     if is_arrow_type(type(value)):
         return _arrow_to_bytes(value)
+    if isinstance(value, MappingProxyType):
+        return dict(value)
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, float):
@@ -94,12 +98,25 @@ def _arrow_to_bytes(value: Any) -> bytes:
 # -- decoding ----------------------------------------------------------------------------------------------------------
 def from_msgpack(hint: type, value: Any) -> Any:
     """A value of a type that msgspec does not know from the plain value that came for it."""
+    if _is_proxy(hint):
+        return _proxy_from_plain(hint, value, from_msgpack)
     return _from_plain(hint, value, from_json=False)
 
 
 def from_json(hint: type, value: Any) -> Any:
     """The same for a plain value that came as JSON."""
+    if _is_proxy(hint):
+        return _proxy_from_plain(hint, value, from_json)
     return _from_plain(hint, value, from_json=True)
+
+
+def _is_proxy(hint: Any) -> bool:
+    return hint is MappingProxyType or get_origin(hint) is MappingProxyType
+
+
+def _proxy_from_plain(hint: Any, value: Any, hook: Callable[[type, Any], Any]) -> Any:
+    mapping: Any = dict.__class_getitem__(get_args(hint) or (Any, Any))
+    return MappingProxyType(msgspec.convert(value, mapping, dec_hook=hook))
 
 
 def _from_plain(hint: type, value: Any, *, from_json: bool) -> Any:

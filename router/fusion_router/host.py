@@ -63,6 +63,7 @@ class ClusterHost(Host):
         max_nodes: hard bound on the number of nodes in the graph.
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
         history: how many of the graph's last events are kept, for `why` and `story`.
+        strict: see `Host`.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ClusterHost(Host):
         max_nodes: int = 1_000_000,
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
+        strict: bool = False,
     ) -> None:
         self.routes = routes_of(app)
         self.shard_id = shard_id
@@ -91,7 +93,12 @@ class ClusterHost(Host):
         self.invalidations = Invalidations(self)
         self.publications = Publications(self.links, self.barriers, self.invalidations, timeout_s=call_timeout_s)
         super().__init__(
-            app, max_nodes=max_nodes, max_bytes=max_bytes, history=history, runs_bodies=shard_id is not None
+            app,
+            max_nodes=max_nodes,
+            max_bytes=max_bytes,
+            history=history,
+            runs_bodies=shard_id is not None,
+            strict=strict,
         )
         self.peer_id = peer_id
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.

@@ -19,6 +19,7 @@ from fusion_cluster.link.memory import MemoryCarrier, memory_pair
 from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import SLOT_COUNT, ShardAddress, SlotMap
 from fusion_cluster.quantities import as_count, as_finite_timeout
+from fusion_cluster.strict import Strictness, choose_strict, raise_findings
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 
@@ -56,6 +57,8 @@ class LocalCluster:
         max_nodes: bound on each member's graph.
         max_bytes: the same in bytes, by estimate.
         history: how many of its last events each member's graph keeps, for `why` and `story`.
+        strict: values pass through their codecs, and must stay what they were (see `App.local`). None: what
+            `FUSION_STRICT` says (0 or 1), else True.
 
     Example:
         >>> async with LocalCluster(app, shards=3) as cluster:
@@ -73,6 +76,7 @@ class LocalCluster:
         max_nodes: int = 1_000_000,
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
+        strict: bool | None = None,
     ) -> None:
         shards = as_count("shards", shards, most=SLOT_COUNT)
         self.app = app
@@ -82,6 +86,9 @@ class LocalCluster:
         self._max_nodes = max_nodes
         self._max_bytes = max_bytes
         self._history = history
+        self._is_strict = choose_strict(strict, default=True)
+        self._strict: list[Strictness] = []
+        """Of each member that there was."""
         self._shard_count = shards
         self._epochs = dict.fromkeys(range(shards), 0)
         self._hosts: list[ClusterHost] = []
@@ -120,7 +127,10 @@ class LocalCluster:
             max_nodes=self._max_nodes,
             max_bytes=self._max_bytes,
             history=self._history,
+            strict=self._is_strict,
         )
+        if host.strict is not None:
+            self._strict.append(host.strict)
         host.set_slot_map(self.slot_map)
         self._hosts.append(host)
         return host
@@ -173,6 +183,8 @@ class LocalCluster:
             await host.close()
         if self.app.database is not None:
             await self.app.database.dispose()
+        if error is None:
+            raise_findings(self._strict)
 
     def validate(self) -> None:
         """Check the invariants of every member's graph."""

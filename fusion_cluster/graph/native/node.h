@@ -74,10 +74,13 @@ Node_dealloc(Node *self)
     }
     Py_CLEAR(self->key);
     Py_CLEAR(self->table);
-    int is_adopted = type->tp_dealloc == (destructor)Node_dealloc && (type->tp_flags & Py_TPFLAGS_HEAPTYPE);
+    PyTypeObject *freed_by = type; /* the class whose deallocation this is */
+    while (freed_by->tp_dealloc != (destructor)Node_dealloc)
+        freed_by = freed_by->tp_base;
+    int is_adopted = (freed_by->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0;
     PyObject_GC_Del(self);
     if (is_adopted)
-        Py_DECREF(type); /* else `subtype_dealloc`, which has called this, does it */
+        Py_DECREF(type); /* else `subtype_dealloc`, which has called this, does it: it leaves that to bases on the heap */
     Py_TRASHCAN_END
 }
 

@@ -327,8 +327,8 @@ class Plain(ComputeService):
     """Commands that invalidate outside an operation."""
 
     @compute_method
-    async def value(self, number: int) -> object:
-        return object()
+    async def value(self, number: int) -> str:
+        return "value"
 
     @command
     async def touch(self, number: int) -> str:

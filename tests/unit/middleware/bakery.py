@@ -65,7 +65,7 @@ class Bakery(ComputeService):
 
     @compute_method(offload=RayTask(num_cpus=1))
     def heavy(self, number: int) -> int:
-        return number * number
+        return number * number % 2**63  # what can travel
 
     @compute_method(consolidation_delay=0)
     async def is_cheap(self, product: str) -> bool:

@@ -177,10 +177,10 @@ async def test_next_cannot_be_called_when_the_call_has_ended() -> None:
 
     async def keeping(call: Call, next: Next) -> Any:
         kept.append((call, next))
-        return None
+        return "kept"
 
     async with baking(keeping) as bakery:
-        assert await bakery.order("roll") is None
+        assert await bakery.order("roll") == "kept"
         ((call, next),) = kept
         with pytest.raises(UsageError, match=r"Bakery.order: .* called next\(\) after the call had ended"):
             await next(call)

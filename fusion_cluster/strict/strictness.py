@@ -1,0 +1,263 @@
+"""What a strict host adds to its graph and to its commands.
+
+- A result of a compute method is encoded as for another process and decoded by its annotation; what readers are given
+  is what arrives there. So a type that cannot travel, and a result that is not what the annotation says, are errors of
+  the computation (`InvalidResult`).
+- A result that can be changed is compared with what it was: when it is read, when a body that has read it ends, when it
+  is invalidated, and when the host is closed. The reader, or else the end of the host, gets `ResultChanged`.
+- Arguments and results of commands pass through their codecs, so neither side holds the other's objects.
+
+Errors, the values of states and what a command that is a part of another one is given are left as they are: nothing of
+that is cached for others to read, or it does not leave the process as a value.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import wraps
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from fusion_cluster.commands import BoundCommand
+from fusion_cluster.errors import InvalidResult, ResultChanged, UsageError
+from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, Signature
+from fusion_cluster.graph.cause import Cause, call_site
+from fusion_cluster.graph.core import CONSISTENT, Node, dependencies_of, dependents_of
+from fusion_cluster.graph.freezing import freeze_result, is_frozen
+from fusion_cluster.graph.offload import AsyncBody, BodyWrapper
+from fusion_cluster.strict.agreement import disagreement, says_nothing
+from fusion_cluster.strict.difference import difference
+from fusion_cluster.wire.codec import ArgumentsCodec
+from fusion_cluster.wire.description import type_name
+from fusion_cluster.wire.values import encode_msgpack, value_codec
+
+logger = logging.getLogger(__name__)
+
+CHANGED: Final = Cause("changed", "its value was changed in place")
+MAX_TOLD: Final = 5
+"""How many results that were changed the error at the end names."""
+
+ADVICE: Final = "A result is shared by all who read it: make a copy to change it, or freeze it with freeze=True"
+
+
+class _Kept(msgspec.Struct, eq=False):
+    """What is kept beside a result that can be changed.
+
+    Attributes:
+        encoded: what it was when it was cached.
+        came: what the method returned; the service may hold it.
+        came_encoded: what that was.
+        read_at: who read it last.
+    """
+
+    encoded: bytes
+    came: Any
+    came_encoded: bytes
+    read_at: Cause | None = None
+
+
+class Travelled(NamedTuple):
+    """A value after the way to another process.
+
+    Attributes:
+        value: what is given there.
+        encoded: its bytes on the way.
+    """
+
+    value: Any
+    encoded: bytes
+
+
+class Strictness:
+    """Looks after the values of one strict host (a `graph.guarded.Guard`).
+
+    Attributes:
+        findings: results that were found changed when nobody was there to be told.
+    """
+
+    def __init__(self) -> None:
+        self.findings: list[ResultChanged] = []
+        self._kept: dict[Node[Any], _Kept] = {}
+        """Of each live node whose result can be changed."""
+
+    # -- results -----------------------------------------------------------------------------------------------------
+    def admit(self, node: Computed[Any], value: Any) -> Any:
+        """Return what is cached for what a body has returned.
+
+        Raises:
+            InvalidResult: it cannot leave the process, or is not what the annotation says.
+            ResultChanged: the body has changed a result that it has read.
+        """
+        function = node.function
+        for used in dependencies_of(node):
+            self._check(used, f"{node.key} has read it, and has perhaps changed it")
+        arrived, encoded = travelled(function.signature, value)
+        if function.options.freeze:
+            return freeze_result(node, arrived)
+        if node._state <= CONSISTENT and not (is_frozen(arrived) and is_frozen(value)):
+            self._kept[node] = _Kept(encode_msgpack(arrived), value, encoded)
+        return arrived
+
+    def before_read(self, node: Node[Any]) -> None:
+        """Check that a result is what it was.
+
+        Raises:
+            ResultChanged: it is not. It is computed anew by the next read.
+        """
+        kept = self._kept.get(node)
+        if kept is not None:
+            self._check(node)
+            kept.read_at = call_site()
+
+    def before_invalidation(self, node: Node[Any]) -> None:
+        """Note what a reader has changed in results that are about to be invalidated, and forget them."""
+        if not self._kept:
+            return
+        pending, seen = [node], {node}
+        while pending:
+            marked = pending.pop()
+            kept = self._kept.pop(marked, None)
+            # What the service itself has changed, it is about to say by this very invalidation.
+            if kept is not None and kept.came is not _value_of(marked):
+                self._note(marked, kept, _value_of(marked))
+            for dependent in dependents_of(marked):
+                is_delayed = dependent.table.is_delayed and dependent._state == CONSISTENT
+                if dependent not in seen and dependent._state <= CONSISTENT and not is_delayed:
+                    seen.add(dependent)
+                    pending.append(dependent)
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+    def check_all(self) -> None:
+        """Note all results that have changed, and forget them: the host is about to close."""
+        for node, kept in list(self._kept.items()):
+            value = _value_of(node)
+            self._note(node, kept, value)
+            if kept.came is not value:
+                self._note(node, kept, kept.came)
+        self._kept.clear()
+
+    # -- codecs ------------------------------------------------------------------------------------------------------
+    def check_codecs(self, methods: Iterable[ComputeFunction | BoundCommand[..., Any]]) -> None:
+        """Make the codecs of results of all methods of the host.
+
+        Raises:
+            UsageError: results of some method cannot be told apart when encoded; the message names it.
+        """
+        for method in methods:
+            try:
+                value_codec(method.signature.result_type)
+            except UsageError as error:
+                raise UsageError(f"{method.name}: its result: {error.message}", field="return") from error
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+    def around(self, wrap: BodyWrapper) -> BodyWrapper:
+        """Return what wraps bodies as `wrap` does, and passes what commands take and give through codecs."""
+
+        def wrap_strictly(
+            body: AsyncBody,
+            kind: Literal["command", "compute", "event"],
+            instance: ComputeService,
+            service_name: str,
+            signature: Signature,
+        ) -> AsyncBody:
+            wrapped = wrap(body, kind, instance, service_name, signature)
+            return _passed_through_codecs(wrapped, signature) if kind == "command" else wrapped
+
+        return wrap_strictly
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _check(self, node: Node[Any], suspicion: str = "") -> None:
+        kept = self._kept.get(node)
+        if kept is None or (value := _value_of(node)) is _ABSENT:
+            return
+        error = _changed(node, kept, value, suspicion)
+        if error is None and kept.came is not value:
+            error = _changed(node, kept, kept.came)
+        if error is None:
+            return
+        del self._kept[node]
+        graph: Graph = node.function.graph
+        if graph.is_in_own_thread():
+            graph.invalidate_now(node, CHANGED)
+        raise error
+
+    def _note(self, node: Node[Any], kept: _Kept, value: Any) -> None:
+        error = None if value is _ABSENT else _changed(node, kept, value)
+        if error is not None:
+            logger.error("%s", error.message)
+            self.findings.append(error)
+
+
+def raise_findings(strict: Iterable[Strictness]) -> None:
+    """Raise what was found when nobody was there to be told.
+
+    Raises:
+        ResultChanged: results were changed; the message names the first ones.
+    """
+    findings = [finding for one in strict for finding in one.findings]
+    if findings:
+        more = f"\n… and {len(findings) - MAX_TOLD} more" if len(findings) > MAX_TOLD else ""
+        raise ResultChanged("\n".join(finding.message for finding in findings[:MAX_TOLD]) + more, field="return")
+
+
+def travelled(signature: Signature, value: Any) -> Travelled:
+    """Send what a method has returned on the way to another process.
+
+    Raises:
+        InvalidResult: it cannot leave this one, or is not what the annotation says.
+    """
+    hint, name = signature.result_type, signature.name
+    try:
+        encoded = encode_msgpack(value)
+    except UsageError as error:
+        raise InvalidResult(f"{name}: its result cannot leave the process: {error.message}", field="return") from error
+    if says_nothing(hint):
+        return Travelled(value, encoded)
+    try:
+        arrived = value_codec(hint).decode_msgpack(encoded)
+    except UsageError as error:
+        raise InvalidResult(
+            f"{name} says that it returns {type_name(hint)}, and has returned a {type(value).__qualname__}: "
+            f"{error.message}",
+            field="return",
+        ) from error
+    if wrong := disagreement(hint, arrived, value):
+        raise InvalidResult(f"{name} says that it returns {type_name(hint)}, but {wrong}", field="return")
+    return Travelled(arrived, encoded)
+
+
+def _passed_through_codecs(body: AsyncBody, signature: Signature) -> AsyncBody:
+    codec: ArgumentsCodec | None = None
+
+    @wraps(body, updated=())
+    async def strict_body(*args: Any, **kwargs: Any) -> Any:
+        nonlocal codec
+        if codec is None:
+            codec = ArgumentsCodec(signature, is_key=False)
+        arguments = codec.decode_msgpack(codec.encode((*args, *kwargs.values())))
+        return travelled(signature, await signature.call(body, arguments)).value
+
+    return strict_body
+
+
+_ABSENT: Final = object()
+
+
+def _value_of(node: Node[Any]) -> Any:
+    """The value of a node; `_ABSENT` where it was paged out."""
+    return getattr(node, "_value", _ABSENT)
+
+
+def _changed(node: Any, kept: _Kept, value: Any, suspicion: str = "") -> ResultChanged | None:
+    """The error that says in what a value, cached or returned, has changed since it was cached; None if in nothing."""
+    is_returned = value is kept.came
+    what = difference(kept.came_encoded if is_returned else kept.encoded, value)
+    if not what:
+        return None
+    who = "the service holds what it returned, and " if is_returned and value is not _value_of(node) else ""
+    place = kept.read_at and kept.read_at.place
+    hints = [suspicion] if suspicion else [f"it was last read at {place}"] if place else []
+    text = f"{node.key}: {who}its result was changed after it had been cached: {what}"
+    return ResultChanged(f"{'; '.join([text, *hints])}. {ADVICE}", field="return")
