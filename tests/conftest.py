@@ -1,11 +1,20 @@
-"""Which path of the graph a run of the tests is about: told in its header, and never the wrong one without a word."""
+"""What holds for all tests: which path of the graph they are about, told in the header; how they are shared out among
+workers; that they leave nothing behind; and what Hypothesis may take its time for.
+"""
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 
 import hatch_build
 from fusion_cluster.graph.core import IS_NATIVE
+
+pytest_plugins = ["tests.grouping", "tests.left_behind"]
+
+# A machine that has much to do is slow, which is no fault.
+hypothesis.settings.register_profile("patient", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_report_header() -> str:

@@ -17,7 +17,7 @@ from k8s import kustomize, render
 from k8s.manifests import Finding, Json, Manifests, Resource
 from k8s.validate import FOLDER, KUSTOMIZATIONS, check
 
-MISSING = object()
+MISSING = "nothing stands there"
 HEAD = ("spec", "headGroupSpec")
 SHARDS = ("spec", "workerGroupSpecs", 0)
 GATEWAYS = ("spec", "workerGroupSpecs", 1)

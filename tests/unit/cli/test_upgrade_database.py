@@ -11,6 +11,8 @@ import pytest
 from fusion_cluster.cli.main import FAILED, MISUSED, OK, run
 from fusion_cluster.database.migrations import NEWEST, VERSION_TABLE
 
+pytestmark = pytest.mark.empty_database
+
 pytest_plugins = ["tests.databases"]
 
 

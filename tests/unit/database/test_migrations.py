@@ -35,7 +35,7 @@ from fusion_cluster.database.migrations import (
 pytest_plugins = ["tests.databases"]
 
 # Alembic says so of the column that SQLAlchemy has no type for.
-pytestmark = pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")
+pytestmark = [pytest.mark.empty_database, pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")]
 
 ROOT = Path(__file__).parents[3]
 VERSIONS = revisions.FOLDER / "versions"

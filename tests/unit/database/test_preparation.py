@@ -18,6 +18,8 @@ from fusion_cluster.errors import DatabaseUnavailable
 from tests.statements import statements
 from tests.waiting import until
 
+pytestmark = pytest.mark.empty_database
+
 pytest_plugins = ["tests.databases"]
 
 

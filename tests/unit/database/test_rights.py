@@ -14,6 +14,8 @@ from fusion_cluster import Database, UsageError
 from fusion_cluster.database import schema
 from fusion_cluster.database.migrations import NEWEST, VERSION_TABLE, upgrade
 
+pytestmark = pytest.mark.empty_database
+
 pytest_plugins = ["tests.postgres"]
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "database.md"

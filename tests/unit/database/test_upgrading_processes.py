@@ -16,6 +16,8 @@ from sqlalchemy import inspect, text
 from fusion_cluster.database import Database
 from fusion_cluster.database.migrations import NEWEST, VERSION_TABLE, find_revision, upgrade
 
+pytestmark = pytest.mark.empty_database
+
 pytest_plugins = ["tests.databases"]
 
 ROOT = Path(__file__).parents[3]

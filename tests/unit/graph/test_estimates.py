@@ -124,7 +124,7 @@ def test_what_a_value_holds_counts(value: object) -> None:
         int,
         print,
     ],
-    ids=repr,
+    ids=lambda value: "object" if type(value) is object else repr(value),
 )
 def test_what_holds_nothing_weighs_what_python_says(value: object) -> None:
     assert estimate_bytes(value) == sys.getsizeof(value)
