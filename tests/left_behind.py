@@ -36,7 +36,7 @@ LINGERING = {
 }
 """How the names of threads begin that may stay for a while, and why."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1)
 TEMPORARY = os.path.realpath(tempfile.gettempdir()) + os.sep
 
 Things = dict[Any, str]
@@ -129,12 +129,13 @@ class LeftBehind:
         self._settings: dict[str, object] = {}
         self._surroundings = Surroundings()
         self._is_wide_fixture_gone = False
+        self._has_failed = False
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Generator[None, Any, Any]:
         self._lasting, self._settings = lasting_things(), interpreter_settings()
         self._surroundings = Surroundings()
-        self._is_wide_fixture_gone = False
+        self._is_wide_fixture_gone = self._has_failed = False
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
@@ -149,6 +150,12 @@ class LeftBehind:
             self._settings.update((name, now) for name, now in interpreter_settings().items() if settings[name] != now)
             self._surroundings = Surroundings()
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        self._has_failed |= report.failed
+        return report
+
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         self._is_wide_fixture_gone |= fixturedef.scope in WIDE_SCOPES
 
@@ -159,7 +166,7 @@ class LeftBehind:
         finally:
             if not self._is_wide_fixture_gone:  # it may have put back what it had changed long before
                 self._surroundings.put_back()
-            if left := self._left():
+            if (left := self._left()) and not self._has_failed:  # one that fails may well leave something
                 pytest.fail(f"{item.name} leaves {', '.join(left)}", pytrace=False)
 
     def _left(self) -> list[str]:

@@ -33,6 +33,7 @@ SPEAKING_INITS = {
 # File or folder → why a test there may sleep.
 SLEEPERS = {
     "tests/waiting.py": "the one bounded wait for a condition",
+    "tests/left_behind.py": "what is about to end does so without a word, in its own time",
     "tests/simulation/": "readers, writers and disruptions at random times; nothing is waited for by it",
     "tests/integration/test_ray_cluster.py": "a caller that tries again when the error says that it may",
     "tests/customers.py": "clients that try again when the error says that they may",
