@@ -5,6 +5,7 @@ from fusion_cluster.commands import Operation, command, event_handler
 from fusion_cluster.commands.events.options import EventOptions
 from fusion_cluster.database import BatchLoader, Database, LogOptions
 from fusion_cluster.errors import (
+    BodyExited,
     CircularDependencyError,
     ClusterError,
     CommandError,
@@ -66,6 +67,7 @@ __all__ = [
     "App",
     "BackoffDelayer",
     "BatchLoader",
+    "BodyExited",
     "Call",
     "Cause",
     "CircularDependencyError",

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fusion_cluster.blocking import BlockingHost
+from fusion_cluster.blocks import async_block
 from fusion_cluster.commands import Command, EventHandler
 from fusion_cluster.commands.events.options import DEFAULT_EVENT_OPTIONS, EventOptions
 from fusion_cluster.commands.events.subscriptions import add_event_classes
@@ -182,7 +183,7 @@ class App:
         known = ", ".join(sorted(name.split(".", 1)[1] for name in self.methods if name.startswith(service + ".")))
         raise UnknownMethod(f"no method {method!r} in the service {service!r}; there are: {known}", field="method")
 
-    @asynccontextmanager
+    @async_block
     async def local(
         self,
         *,

@@ -77,6 +77,13 @@ class CircularDependencyError(ComputeError):
     """A computation waits, directly or through others, for itself; the message names the path."""
 
 
+class BodyExited(ComputeError):
+    """User code raised something that is not an `Exception`, such as `SystemExit`, which would have ended the process.
+
+    The message names it, and `__cause__` is it where the code ran. Kept as a result like other errors.
+    """
+
+
 class WorkerLost(ComputeError):
     """The process to which a body was offloaded is gone: it was killed, or ran out of memory. Computed anew later."""
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import threading
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fusion_cluster.blocking.portal import SLICE_S
+from fusion_cluster.graph.crossing import Answer, Outcome
+from fusion_cluster.graph.exits import in_words
+
+logger = logging.getLogger(__name__)
 
 H = TypeVar("H")
 
@@ -30,8 +35,8 @@ class LoopThread(Generic[H]):
 
     def __init__(self, context: AbstractAsyncContextManager[H]) -> None:
         self._context = context
-        self._opened: concurrent.futures.Future[H] = concurrent.futures.Future()
-        self._closed: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        self._opened: Answer = concurrent.futures.Future()
+        self._closed: Answer = concurrent.futures.Future()
         self._exit_info: ExitInfo = (None, None, None)
         self._main: asyncio.Task[None] | None = None
         self._is_given_up = False
@@ -47,10 +52,12 @@ class LoopThread(Generic[H]):
         """
         self._thread.start()
         try:
-            return _result_of(self._opened)
+            host: H = _result_of(self._opened)
         except BaseException:
             self._cancel()
             raise
+        else:
+            return host
 
     def stop(self, exit_info: ExitInfo = (None, None, None)) -> bool:
         """Close the context, told of the exception that the caller leaves with; end the loop and the thread.
@@ -65,7 +72,7 @@ class LoopThread(Generic[H]):
         with suppress(RuntimeError):  # the loop has ended
             self.loop.call_soon_threadsafe(self._told_to_stop.set)
         try:
-            return _result_of(self._closed)
+            return bool(_result_of(self._closed))
         except BaseException:
             self._cancel()
             raise
@@ -82,11 +89,23 @@ class LoopThread(Generic[H]):
     def _work(self) -> None:
         try:
             with asyncio.Runner() as runner:
-                runner.run(self._hold_open())
+                loop = runner.get_loop()
+                self._run(loop, loop.create_task(self._hold_open()))
         except BaseException as error:
             self._fail(error)
         else:
-            self._closed.set_result(self._is_suppressed)
+            self._closed.set_result(Outcome(self._is_suppressed))
+
+    def _run(self, loop: asyncio.AbstractEventLoop, main: asyncio.Task[None]) -> None:
+        """Run the loop until the context is closed, whatever a task or a callback of users does to end it before."""
+        while not main.done():
+            try:
+                loop.run_until_complete(main)
+            except BaseException as error:
+                if main.done():
+                    raise
+                # SystemExit and KeyboardInterrupt, which asyncio lets through, or `loop.stop()`.
+                logger.error("something has stopped the event loop, which goes on: %s", in_words(error), exc_info=error)
 
     async def _hold_open(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -95,7 +114,7 @@ class LoopThread(Generic[H]):
         if self._is_given_up:
             raise asyncio.CancelledError
         host = await self._context.__aenter__()
-        self._opened.set_result(host)
+        self._opened.set_result(Outcome(host))
         try:
             await self._told_to_stop.wait()
         finally:
@@ -104,18 +123,15 @@ class LoopThread(Generic[H]):
     def _fail(self, error: BaseException) -> None:
         """Tell whoever waits: `start`, or `stop`, which are not told of the exception that they have given."""
         if not self._opened.done():
-            self._opened.set_exception(error)
+            self._opened.set_result(Outcome(error=error))
         elif error is self._exit_info[1]:
-            self._closed.set_result(False)
+            self._closed.set_result(Outcome(False))
         else:
-            self._closed.set_exception(error)
+            self._closed.set_result(Outcome(error=error))
 
 
-def _result_of(future: concurrent.futures.Future[H]) -> H:
+def _result_of(future: Answer) -> Any:
     """Wait for a result, in slices that let Ctrl-C through."""
-    while True:
-        try:
-            return future.result(SLICE_S)
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                return future.result()
+    while not future.done():
+        concurrent.futures.wait((future,), SLICE_S)
+    return future.result().give()

@@ -19,7 +19,7 @@ from fusion_cluster.commands.context import current_command
 from fusion_cluster.commands.operation import current_operation
 from fusion_cluster.errors import DeadlineExceeded, ShardUnavailable, UsageError
 from fusion_cluster.graph import current_computation
-from fusion_cluster.graph.crossing import Answer, Request, answer_to
+from fusion_cluster.graph.crossing import Answer, Request, outcome_of
 from fusion_cluster.quantities import as_delay
 
 T = TypeVar("T")
@@ -98,10 +98,12 @@ class Portal:
         while True:
             left_s = min(SLICE_S, deadline_s - time.monotonic())
             try:
-                return answer.result(max(left_s, 0.0))
+                outcome = answer.result(max(left_s, 0.0))
             except concurrent.futures.TimeoutError:
                 if answer.done():
-                    return answer.result()  # a TimeoutError of its own, or it has come at this moment
+                    continue  # it has come at this moment
+            else:
+                return outcome.give()
             if time.monotonic() >= deadline_s:
                 raise DeadlineExceeded("the call's time is up")
             if not self._loop.is_running():
@@ -118,17 +120,9 @@ class Portal:
     def _begin(self, request: Request) -> None:
         if request.is_answered:
             return
-        task = self.spawn(answer_to(request.make), request.context)
+        task = self.spawn(outcome_of(request.make), request.context)
         request.stop = task.cancel
-        task.add_done_callback(partial(self._on_awaited, request), context=Context())
-
-    def _on_awaited(self, request: Request, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            request.cancel()
-        elif (error := task.exception()) is not None:
-            request.fail(error)
-        else:
-            request.give(task.result())
+        task.add_done_callback(request.answer, context=Context())
 
 
 def _context_of_caller() -> Context:

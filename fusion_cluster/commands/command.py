@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
@@ -12,6 +13,7 @@ from fusion_cluster.commands.context import is_computing, is_nested, running_com
 from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import InvalidArgument, UsageError
 from fusion_cluster.graph.arguments import is_encodable
+from fusion_cluster.graph.exits import as_body_exited, body_exited
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.graph.signature import REQUIRED, Signature
 from fusion_cluster.wire.codec import ArgumentsCodec
@@ -101,10 +103,25 @@ class BoundCommand(Generic[P, T]):
             raise UsageError(f"{self.name} would wait for the operation whose block it is called in: call it outside")
         return self.hosting.execute(self, arguments, None)
 
-    def body(self, arguments: tuple[Any, ...]) -> Coroutine[Any, Any, T]:
-        """The method, with the app's middleware around it, called with canonical arguments."""
-        coroutine: Coroutine[Any, Any, T] = self.signature.call(self._body, arguments)
-        return coroutine
+    async def body(self, arguments: tuple[Any, ...]) -> T:
+        """The method, with the app's middleware around it, called with canonical arguments.
+
+        Raises:
+            BodyExited: it has raised what is not an `Exception`, or was cancelled by nobody else than itself.
+            Exception: what it has raised.
+        """
+        try:
+            result: T = await self.signature.call(self._body, arguments)
+        except Exception:
+            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise as_body_exited(self.name, error) from error
+        except BaseException as error:
+            raise body_exited(self.name, error) from error
+        return result
 
     async def _as_part_of_another(self, arguments: tuple[Any, ...]) -> T:
         token = is_nested.set(True)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from fusion_cluster.graph.crossing import Outcome, outcome_of
+
 T = TypeVar("T")
 
 
@@ -22,14 +24,14 @@ async def complete(coroutine: Coroutine[Any, Any, T]) -> T:
     # Set by the task itself, in its last step: to wait for that is two turns of the event loop less than to shield it.
     ended: asyncio.Future[None] = loop.create_future()
 
-    async def run() -> T:
+    async def run() -> Outcome:
         try:
-            return await coroutine
+            return await outcome_of(lambda: coroutine)
         finally:
             if not ended.done():
                 ended.set_result(None)
 
-    def on_done(_: asyncio.Task[T]) -> None:
+    def on_done(_: asyncio.Task[Outcome]) -> None:
         if not ended.done():  # it was cancelled before it began
             coroutine.close()
             ended.cancel()
@@ -42,7 +44,8 @@ async def complete(coroutine: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError as error:
         cancellation = error
     else:
-        return task.result()
+        value: T = task.result().give()
+        return value
     while not task.done():
         try:
             await asyncio.wait((task,))

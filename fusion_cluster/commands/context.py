@@ -114,7 +114,7 @@ class CommandContext:
             try:
                 await self._publications.pop(0)
             except Exception as error:
-                failure = failure or error
+                failure = error if failure is None else failure
         if failure is not None:
             raise failure
 

@@ -187,7 +187,7 @@ class Operation:
             try:
                 publications.append(unhurt(publisher.publish(keys, barrier, self.id if is_certain else "")))
             except Exception as error:  # one that fails keeps no other from its own
-                failure = failure or error
+                failure = error if failure is None else failure
         self._recorded.clear()
         if command is not None:
             for publication in publications:

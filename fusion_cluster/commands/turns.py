@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from fusion_cluster.errors import Overloaded
@@ -38,13 +38,15 @@ class Turns:
     def __len__(self) -> int:
         return len(self._turns)
 
-    @asynccontextmanager
-    async def of(self, key: Hashable) -> AsyncIterator[None]:
+    def of(self, key: Hashable) -> AbstractAsyncContextManager[None]:
         """Wait until no other holds the key, and hold it inside the block.
 
         Raises:
             Overloaded: too many run or wait already.
         """
+        return _Holding(self, key)
+
+    async def _take(self, key: Hashable) -> None:
         if self._users >= self._max_users:
             raise Overloaded(f"{self._users:,} commands run or wait in this process already", retry_after_s=0.5)
         self._users += 1
@@ -53,10 +55,34 @@ class Turns:
             turn = self._turns[key] = _Turn()
         turn.users += 1
         try:
-            async with turn.lock:
-                yield
-        finally:
-            self._users -= 1
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[key]
+            await turn.lock.acquire()
+        except BaseException:
+            self._leave(key, turn)
+            raise
+
+    def _give_back(self, key: Hashable) -> None:
+        turn = self._turns[key]
+        turn.lock.release()
+        self._leave(key, turn)
+
+    def _leave(self, key: Hashable, turn: _Turn) -> None:
+        self._users -= 1
+        turn.users -= 1
+        if not turn.users:
+            del self._turns[key]
+
+
+class _Holding(AbstractAsyncContextManager[None]):
+    """The time for which a key is held. (`contextlib` writes into the exceptions that pass; not all can be.)"""
+
+    __slots__ = ("_key", "_turns")
+
+    def __init__(self, turns: Turns, key: Hashable) -> None:
+        self._turns = turns
+        self._key = key
+
+    async def __aenter__(self) -> None:
+        await self._turns._take(self._key)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turns._give_back(self._key)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -14,30 +11,37 @@ from fusion_cluster.errors import DatabaseUnavailable
 RETRY_AFTER_S = 1.0
 
 
-@contextmanager
-def reaching() -> Iterator[None]:
+class reaching:  # noqa: N801 - used like a function
     """Connecting: what cannot be reached is unavailable.
+
+    (No `contextlib.contextmanager`: that writes into the exceptions that pass, and not all can be written to.)
 
     Raises:
         DatabaseUnavailable: in place of an error of the operating system or the pool.
     """
-    try:
-        yield
-    except (OSError, PoolTimeoutError) as error:
-        raise DatabaseUnavailable(f"the database cannot be reached: {error}", retry_after_s=RETRY_AFTER_S) from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, OSError | PoolTimeoutError):
+            message = f"the database cannot be reached: {error}"
+            raise DatabaseUnavailable(message, retry_after_s=RETRY_AFTER_S) from error
 
 
-@contextmanager
-def reading() -> Iterator[None]:
+class reading(reaching):  # noqa: N801 - used like a function
     """Reading: what was lost, or gave up for another's sake, is unavailable, too; the same read may go through later.
 
     Raises:
         DatabaseUnavailable: in place of such an error of the driver, too.
     """
-    try:
-        with reaching():
-            yield
-    except DBAPIError as error:
-        if not is_passing(error):
-            raise
-        raise DatabaseUnavailable(f"the database has failed: {error.orig}", retry_after_s=RETRY_AFTER_S) from error
+
+    __slots__ = ()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        super().__exit__(kind, error, traceback)
+        if isinstance(error, DBAPIError) and is_passing(error):
+            message = f"the database has failed: {error.orig}"
+            raise DatabaseUnavailable(message, retry_after_s=RETRY_AFTER_S) from error

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+from fusion_cluster.graph.exits import reraise_outside
+
 MAX_CHARS: Final = 60
 """Of one value."""
 MAX_ITEMS: Final = 6
@@ -18,7 +20,8 @@ def abridged(value: object) -> str:
     """Return the `repr` of a value in at most `MAX_CHARS` characters."""
     try:
         return _shorten(_ABRIDGING.repr(value))
-    except Exception:  # of whatever else users have made of their classes
+    except BaseException as raised:  # of whatever else users have made of their classes
+        reraise_outside(raised)
         return f"<{type(value).__name__}>"
 
 
@@ -44,7 +47,8 @@ class _Abridging(reprlib.Repr):
         if fields is None:
             try:
                 return repr(x)
-            except Exception:  # of a `__repr__` of users
+            except BaseException as raised:  # of a `__repr__` of users
+                reraise_outside(raised)
                 return f"<{name}>"
         if level <= 0:
             return f"{name}(…)"

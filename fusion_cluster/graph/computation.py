@@ -14,6 +14,7 @@ import logging
 from asyncio import current_task
 from collections.abc import Callable, Iterator
 from itertools import chain
+from sys import exception
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ import msgspec
 
 from fusion_cluster.graph.cause import ABANDONED, CANCELLED, LOST_VALUE, OVERTAKEN, Cause
 from fusion_cluster.graph.context import current_computation, running_computation
-from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, link, unlink
+from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, dependencies_of, link, unlink
+from fusion_cluster.graph.exits import as_body_exited, body_exited
 from fusion_cluster.graph.failure import Failure
 from fusion_cluster.graph.lifetime import note_brief_output
 
@@ -163,6 +165,7 @@ class Computation(msgspec.Struct, eq=False):
         running_computation.set(node)
         if node._computation is not self:
             return  # abandoned before it began
+        ambient = exception()
         try:
             value = await function.hosting.produce(node)
             if function.admit is not None:
@@ -170,12 +173,9 @@ class Computation(msgspec.Struct, eq=False):
         except asyncio.CancelledError:
             self._end_without_output()
         except Exception as error:
-            current_computation.set(None)
-            if node._computation is self:
-                self._fail(error)
-        except (KeyboardInterrupt, SystemExit):
-            self._end_without_output()
-            raise
+            self._on_raised(error, ambient)
+        except BaseException as error:
+            self._on_exit(error, ambient)
         else:
             if node._computation is not self:
                 return
@@ -186,13 +186,38 @@ class Computation(msgspec.Struct, eq=False):
                 self._tell_waiters()
 
     def on_task_ended(self, task: asyncio.Task[None]) -> None:
-        """End if the task has ended without doing so.
-
-        That is when it was cancelled before its first step, or ended with something that is no `Exception`.
-        """
-        self._end_without_output()
-        if not task.cancelled() and (error := task.exception()) is not None:
+        """End if the task has ended without doing so: cancelled before its first step, or as something is wrong."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
             log.error("a computation's task failed", exc_info=error)
+            if self.node._computation is self and not isinstance(error, KeyboardInterrupt):
+                self._on_raised(error if isinstance(error, Exception) else as_body_exited(self._name, error), None)
+        self._end_without_output()
+
+    @property
+    def _name(self) -> str:
+        return self.node.function.name
+
+    def _on_raised(self, error: Exception, ambient: BaseException | None) -> None:
+        current_computation.set(None)
+        if self.node._computation is self:
+            failure = Failure.caught(error, ambient)
+            failure.pass_on(used._failure for used in dependencies_of(self.node))
+            self._fail(failure)
+
+    def _on_exit(self, error: BaseException, ambient: BaseException | None) -> None:
+        """End with what the body has raised that is not an `Exception`.
+
+        Raises:
+            BaseException: `error`, which comes from outside: the program ends, or the coroutine is closed.
+        """
+        try:
+            exited = body_exited(self._name, error)
+        except BaseException:
+            if not isinstance(error, GeneratorExit):
+                self._end_without_output()
+            raise
+        self._on_raised(exited, ambient)
 
     def _end_without_output(self, cause: Cause = CANCELLED) -> bool:
         """Tell whether this was still computing its node."""
@@ -215,9 +240,9 @@ class Computation(msgspec.Struct, eq=False):
             node._value = value
             self._complete()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, failure: Failure) -> None:
         node = self.node
-        node._failure = Failure.caught(error)
+        node._failure = failure
         if node._is_paged_out and node._state == CONSISTENT:
             node.function.graph.invalidate_now(node, LOST_VALUE)  # its dependents know the value, not this error
         try:

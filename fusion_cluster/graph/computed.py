@@ -107,12 +107,15 @@ class Computed(Node[T_co]):
         """
         self._require_output()
         if self._failure is not None:
-            raise self._failure.to_raise()
+            self._failure.throw()
         return self._handed_out()
 
     @property
     def error(self) -> Exception | None:
         """The error that the computation ended with, None when it gave a value.
+
+        To be looked at: it is the one that all who look are given. Those who await the computed, or read its `value`,
+        are given copies, each its own.
 
         Raises:
             UsageError: there is no output.
@@ -268,7 +271,7 @@ class Computed(Node[T_co]):
                 if node._failure is None:
                     self._value = node._value
             if node._failure is not None:
-                raise node._failure.to_raise()
+                node._failure.throw()
             return node._handed_out()
         finally:
             node = None

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fusion_cluster.graph.cause import Cause
 from fusion_cluster.graph.core import CONSISTENT, Node, has_dependents, link
 from fusion_cluster.graph.equality import is_same_output
+from fusion_cluster.graph.exits import reraise_outside
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.waiting import enter
 
@@ -163,7 +164,8 @@ class Consolidation:
                     self._waiter = waiter
                 else:  # the first step of the body has invalidated it
                     waiter.leave()
-        except Exception:
+        except BaseException as raised:
+            reraise_outside(raised)
             log.exception("%s cannot be computed to see whether it has changed", target.function.name)
             self._invalidate()
 

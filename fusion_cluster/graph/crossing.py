@@ -22,13 +22,11 @@ from typing import Any, Final
 
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.context import current_computation, isolated, running_computation
+from fusion_cluster.graph.exits import reraise_outside
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.graph import Graph
 from fusion_cluster.graph.hosting import GraphHosting
 from fusion_cluster.graph.signature import Signature
-
-Answer = concurrent.futures.Future[Any]
-"""What the thread waits for."""
 
 
 class Request:
@@ -59,13 +57,24 @@ class Request:
         """Answer with a value."""
         answer = self._taken()
         if answer is not None and answer.set_running_or_notify_cancel():
-            answer.set_result(value)
+            answer.set_result(Outcome(value))
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error."""
         answer = self._taken()
         if answer is not None and answer.set_running_or_notify_cancel():
-            answer.set_exception(error)
+            answer.set_result(Outcome(error=error))
+
+    def answer(self, task: asyncio.Task[Outcome]) -> None:
+        """Answer with what a task has ended with (see `outcome_of`)."""
+        if task.cancelled():
+            self.cancel()
+        elif (error := task.exception()) is not None:
+            self.fail(error)
+        elif (raised := task.result().error) is not None:
+            self.fail(raised)
+        else:
+            self.give(task.result().give())
 
     def cancel(self) -> None:
         """Give up what was begun for it; whoever waits gets `CancelledError`."""
@@ -84,13 +93,17 @@ class Request:
 
 
 class Outcome:
-    """How a body has ended: with a value or with an error."""
+    """How a body has ended: with a value or with an error.
 
-    __slots__ = ("_error", "_value")
+    Attributes:
+        error: the error; None when it has ended with a value, or was given away.
+    """
+
+    __slots__ = ("_value", "error")
 
     def __init__(self, value: object = None, error: BaseException | None = None) -> None:
         self._value = value
-        self._error = error
+        self.error = error
 
     @classmethod
     def of(cls, body: Callable[[], object]) -> Outcome:
@@ -102,7 +115,7 @@ class Outcome:
 
     def give(self) -> Any:
         """Return the value or raise the error; once, as nothing is kept: an error must not hold itself."""
-        error, self._error = self._error, None
+        error, self.error = self.error, None
         value, self._value = self._value, None
         if error is None:
             return value
@@ -110,6 +123,10 @@ class Outcome:
             raise error
         finally:
             del error
+
+
+Answer = concurrent.futures.Future[Outcome]
+"""What the thread waits for. (As their errors, futures lose those that are false: `if self._exception`.)"""
 
 
 class Crossing:
@@ -184,18 +201,13 @@ class Crossing:
             self._woken.set_result(None)
 
     def _begin(self, request: Request) -> None:
-        task = self._loop.create_task(answer_to(request.make), context=request.context)
+        task = self._loop.create_task(outcome_of(request.make), context=request.context)
         request.stop = task.cancel
         task.add_done_callback(partial(self._on_awaited, request), context=Context())
 
-    def _on_awaited(self, request: Request, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            self._begun.discard(request)
-            request.cancel()
-        elif (error := task.exception()) is not None:
-            self._fail(request, error)
-        else:
-            self._give(request, task.result())
+    def _on_awaited(self, request: Request, task: asyncio.Task[Outcome]) -> None:
+        self._begun.discard(request)
+        request.answer(task)
 
     def _begin_isolated(self, request: Request) -> None:
         if request.is_answered:  # it was given up meanwhile
@@ -208,7 +220,8 @@ class Crossing:
                 return
             with isolated():
                 waiter = made.join(partial(self._on_joined, request))
-        except Exception as error:
+        except BaseException as error:
+            reraise_outside(error)
             self._fail(request, error)
             return
         if not request.is_answered:
@@ -303,6 +316,15 @@ _crossing: Final[ContextVar[Crossing | None]] = ContextVar("fusion_cluster_cross
 def current_crossing() -> Crossing | None:
     """The crossing of the body that runs in this context, if it runs in a thread."""
     return _crossing.get()
+
+
+async def outcome_of(make: Callable[[], Any]) -> Outcome:
+    """Return what `answer_to(make)` gives, or what of it would end the event loop of the task that runs this."""
+    try:
+        return Outcome(await answer_to(make))
+    except (SystemExit, KeyboardInterrupt) as error:
+        reraise_outside(error)
+        return Outcome(error=error)
 
 
 async def answer_to(make: Callable[[], Any]) -> Any:

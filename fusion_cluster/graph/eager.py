@@ -12,6 +12,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from sys import exception
 from typing import Any, Final
 
 MAX_DEPTH: Final = 16
@@ -21,7 +22,8 @@ MAX_DEPTH: Final = 16
 class EagerStarter:
     """Starts tasks of one event loop; at once where that can be done, else in the next turn.
 
-    Each runs in a copy of the context of its start.
+    Each runs in a copy of the context of its start. What is started in the handling of an exception begins in the next
+    turn: else it could see that exception, and what it raises would have it as its context.
     """
 
     __slots__ = ("_depth", "_first_step", "_has_factory", "_take_call", "loop")
@@ -41,7 +43,7 @@ class EagerStarter:
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Return a task that has run its first step, and may be done; or one that will begin in the next turn."""
         loop: Any = self.loop
-        if self._depth >= MAX_DEPTH or self._has_factory:
+        if self._depth >= MAX_DEPTH or self._has_factory or exception() is not None:
             return self.start_later(coroutine, name)
         self._depth += 1
         try:

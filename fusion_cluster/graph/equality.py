@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any, cast
 
 from fusion_cluster.graph.core import Node
+from fusion_cluster.graph.exact_copies import ARGS
+from fusion_cluster.graph.exits import reraise_outside
 
 
 def is_equal(old: object, new: object) -> bool:
     """Tell whether two values are equal by `==`; those that cannot say so (arrays) are not."""
     try:
         return old is new or bool(cast("Any", old == new))
-    except Exception:
+    except BaseException as error:
+        reraise_outside(error)
         return False
 
 
@@ -24,7 +27,7 @@ def is_same_output(old: Node[Any], new: Node[Any]) -> bool:
         if old._failure is None or new._failure is None:
             return False
         first, second = old._failure.error, new._failure.error
-        return type(first) is type(second) and is_equal(first.args, second.args)
+        return type(first) is type(second) and is_equal(ARGS.__get__(first), ARGS.__get__(second))
     try:
         first_value, second_value = old._value, new._value
     except AttributeError:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 from fusion_cluster.errors import FusionError, UsageError
+from fusion_cluster.graph.exact_copies import (
+    ARGS,
+    CAUSE,
+    CONTEXT,
+    exact_copy,
+    is_same,
+    set_surroundings,
+    surroundings_of,
+)
+from fusion_cluster.graph.exits import TRACEBACK, reraise_outside
 
 TransientClassifier = Callable[[Exception], bool]
 """Tells whether computing again soon may end better."""
@@ -26,25 +36,99 @@ _SQL_STATES: Final = ("08", "40", "53", "57P", "55P03")
 class Failure:
     """The error that a computation ended with.
 
-    The traceback is kept beside it because each `raise` of one exception object adds to that object's own.
+    Whoever reads it is given a copy (see `exact_copies`); one that cannot be copied is given itself, as it was when the
+    computation ended.
+
+    Attributes:
+        error: what was raised.
+        traceback: as it was then.
     """
 
-    __slots__ = ("error", "traceback")
+    __slots__ = ("_surroundings", "error")
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-        self.traceback: TracebackType | None = error.__traceback__
+        self._surroundings = surroundings_of(error)
 
     @classmethod
-    def caught(cls, error: Exception) -> Failure:
-        """Keep an error without the frame that caught it: that knows the node, which an error must not hold."""
-        if error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next
+    def caught(cls, error: Exception, ambient: BaseException | None = None) -> Failure:
+        """Keep an error without the frame that caught it: that knows the node, which an error must not hold.
+
+        Args:
+            error: what was caught.
+            ambient: what was being handled around the computation; nothing of the error's own.
+        """
+        traceback = TRACEBACK.__get__(error)
+        if traceback is not None:
+            TRACEBACK.__set__(error, traceback.tb_next)
+        if ambient is not None:
+            _cut_off(error, ambient)
         return cls(error)
 
+    @property
+    def traceback(self) -> TracebackType | None:
+        """The traceback as it was when the computation ended."""
+        return self._surroundings[0]
+
     def to_raise(self) -> Exception:
-        """Return the error with its traceback as it was when the computation ended."""
-        return self.error.with_traceback(self.traceback)
+        """Return what one caller is given, to raise it."""
+        copy = exact_copy(self.error)
+        given = self.error if copy is None else copy
+        set_surroundings(given, *self._surroundings)
+        return given
+
+    def throw(self) -> NoReturn:
+        """Raise what one caller is given.
+
+        What the caller handles at this moment becomes its context only if it has none of its own.
+        """
+        error = self.to_raise()
+        context = self._surroundings[1]
+        try:
+            raise error
+        finally:
+            if context is not None:
+                CONTEXT.__set__(error, context)
+            del error, self  # a traceback holds this frame, which must not hold the error, nor whoever has that
+
+    def pass_on(self, failures: Iterable[Failure | None]) -> None:
+        """Stand for the very error of one of the failures, where the body has only passed on a copy of it."""
+        for failure in failures:
+            if failure is not None and failure.is_in(self.error) and is_same(failure.error, self.error):
+                pairs = zip(self._surroundings[1:], failure._surroundings[1:], strict=True)
+                if all(mine is other for mine, other in pairs):
+                    self.error = failure.error
+                return
+
+    def is_in(self, error: BaseException) -> bool:
+        """Tell whether `error` is what a caller was given of this failure."""
+        if error is self.error:
+            return True
+        if type(error) is not type(self.error):
+            return False
+        last: TracebackType | None = None
+        traceback = TRACEBACK.__get__(error)
+        while traceback is not None and traceback is not self.traceback:
+            last, traceback = traceback, traceback.tb_next
+        if last is None or traceback is not self.traceback:
+            return False
+        return traceback is not None or (  # what was never raised, but set
+            last.tb_frame.f_code is Failure.throw.__code__ and ARGS.__get__(error) is ARGS.__get__(self.error)
+        )
+
+
+def _cut_off(error: BaseException, ambient: BaseException) -> None:
+    """Take `ambient` out of the chains of what `error` was raised from, or in the handling of."""
+    seen = {id(error)}
+    pending = [error]
+    while pending:
+        current = pending.pop()
+        if CONTEXT.__get__(current) is ambient:
+            CONTEXT.__set__(current, None)
+        for linked in (CONTEXT.__get__(current), CAUSE.__get__(current)):
+            if linked is not None and linked is not ambient and id(linked) not in seen:
+                seen.add(id(linked))
+                pending.append(linked)
 
 
 def error_name(failure: Failure | None) -> str | None:
@@ -123,7 +207,13 @@ class Transiency:
 
 def is_memoized(error: Exception) -> bool:
     """Tell whether an error is kept as a result at all."""
-    return error.is_memoized if isinstance(error, FusionError) else True
+    if not issubclass(type(error), FusionError):
+        return True
+    try:
+        return bool(error.is_memoized)  # type: ignore[attr-defined]
+    except BaseException as raised:  # a subclass of users may do anything
+        reraise_outside(raised)
+        return False
 
 
 def retry_delay_s(
@@ -150,10 +240,8 @@ def retry_rule(
         if own is not None:
             delay_s = float(own)
             return transient if math.isnan(delay_s) else (max(delay_s, 0.0), "retry_after_s")
-    except Exception:
+        is_transient = bool(classifier(error))
+    except BaseException as raised:
+        reraise_outside(raised)
         return transient
-    try:
-        is_transient = classifier(error)
-    except Exception:
-        is_transient = True
     return transient if is_transient else (error_delay, "error_delay")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.graph.context import current_computation
+from fusion_cluster.graph.exits import is_from_outside
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.core import Node
@@ -49,6 +50,7 @@ class Observers:
 
 
 def _tell(nodes: Iterable[Node[Any]]) -> None:
+    interruption: BaseException | None = None
     outer = current_computation.get()
     if outer is not None:
         current_computation.set(None)
@@ -62,8 +64,14 @@ def _tell(nodes: Iterable[Node[Any]]) -> None:
             for observer in told:
                 try:
                     observer(node)
-                except Exception:
-                    log.exception("an observer of an invalidated computed failed")
+                except BaseException as error:
+                    if is_from_outside(error):
+                        interruption = error  # first all are told, then the program may end
+                    else:
+                        log.exception("an observer of an invalidated computed failed")
+        if interruption is not None:
+            raise interruption
     finally:
+        interruption = None
         if outer is not None:
             current_computation.set(outer)

@@ -147,8 +147,8 @@ class BlockingPort(CrossingPort):
         try:
             if not answer.done():
                 with self._threads.waiting():
-                    return answer.result()
-            return answer.result()
+                    return answer.result().give()
+            return answer.result().give()
         except concurrent.futures.CancelledError:
             raise asyncio.CancelledError(f"the computation of {self._name} was cancelled") from None
         finally:
@@ -182,7 +182,7 @@ class AwaitingPort(CrossingPort):
         """Return what `make()` gives; blocks for as long as the graph's loop is busy."""
         answer = self._crossing.ask(make)
         try:
-            return answer.result()
+            return answer.result().give()
         except concurrent.futures.CancelledError:
             raise asyncio.CancelledError(f"the computation of {self._name} was cancelled") from None
         finally:
@@ -213,7 +213,8 @@ class _Crossed:
         self._make = make
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return asyncio.wrap_future(self._crossing.ask(self._make)).__await__()
+        outcome = yield from asyncio.wrap_future(self._crossing.ask(self._make)).__await__()
+        return outcome.give()
 
 
 class _CrossedMethod:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.graph.consolidation import is_consolidated
 from fusion_cluster.graph.core import CONSISTENT, Node, Registry, has_dependents
+from fusion_cluster.graph.exits import reraise_outside
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.computed import Computed
@@ -127,7 +128,8 @@ class ByteBound:
             return 0
         try:
             size = int(self._size_of(node._value))
-        except Exception:
+        except BaseException as raised:
+            reraise_outside(raised)
             log.exception("the size of a value of %s cannot be estimated", node.function.name)
             return 0
         return min(max(size, 0), _MOST_BYTES)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from fusion_cluster.quantities import as_count
 
@@ -85,14 +85,9 @@ class Threads:
             del self._jobs[job]
             return True
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> AbstractContextManager[None]:
         """In a job: give up the place for the time of the block. At its end wait for one, whatever happened in it."""
-        self._leave_place()
-        try:
-            yield
-        finally:
-            self._take_place()
+        return _Waiting(self)
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _leave_place(self) -> None:
@@ -157,6 +152,21 @@ class Threads:
                 return False
             self._idle.remove(worker)
             return True
+
+
+class _Waiting(AbstractContextManager[None]):
+    """The time without a place. (`contextlib` writes into the exceptions that pass; not all can be.)"""
+
+    __slots__ = ("_threads",)
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+
+    def __enter__(self) -> None:
+        self._threads._leave_place()
+
+    def __exit__(self, *_: object) -> None:
+        self._threads._take_place()
 
 
 class _Worker:

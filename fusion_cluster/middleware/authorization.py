@@ -8,9 +8,8 @@ about a computation must follow from its key.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar, Token
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -32,18 +31,25 @@ current_principal: Final[ContextVar[Any]] = ContextVar("fusion_cluster_principal
 """On whose behalf the code runs in this context: whatever the rules of the app understand. None: nobody is known."""
 
 
-@contextmanager
-def acting_as(principal: Any) -> Iterator[None]:
+class acting_as:  # noqa: N801 - used like a function
     """Run a block on behalf of somebody.
 
     >>> with acting_as(user):
     ...     await products.set_price(3, Decimal("12.30"))
     """
-    token = current_principal.set(principal)
-    try:
-        yield
-    finally:
-        current_principal.reset(token)
+
+    __slots__ = ("_principal", "_token")
+
+    _token: Token[Any]
+
+    def __init__(self, principal: Any) -> None:
+        self._principal = principal
+
+    def __enter__(self) -> None:
+        self._token = current_principal.set(self._principal)
+
+    def __exit__(self, *_: object) -> None:
+        current_principal.reset(self._token)
 
 
 def anybody(_principal: Any, _call: Call) -> bool:

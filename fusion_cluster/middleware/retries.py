@@ -17,6 +17,7 @@ from fusion_cluster.commands.reruns import is_of_database
 from fusion_cluster.errors import ClusterError, CommandError
 from fusion_cluster.graph import TransientClassifier, current_computation
 from fusion_cluster.graph.core import dependencies_of
+from fusion_cluster.graph.exits import reraise_outside
 from fusion_cluster.middleware.call import Call, Next
 from fusion_cluster.quantities import as_count, as_finite_delay
 
@@ -103,7 +104,8 @@ class Retries:
         try:
             own: Any = getattr(error, "retry_after_s", None)
             return pause_s if own is None else max(pause_s, float(own))
-        except Exception:  # it is no number
+        except BaseException as raised:  # it is no number
+            reraise_outside(raised)
             return pause_s
 
     def _may_end_better(self, call: Call, command: CommandContext | None, error: Exception) -> bool:
@@ -117,7 +119,8 @@ class Retries:
             return False
         try:
             return (self._is_transient or call.is_transient)(error)
-        except Exception:
+        except BaseException as raised:
+            reraise_outside(raised)
             logger.exception("the classifier has failed; %r is taken for transient", error)
             return True
 
@@ -127,11 +130,11 @@ def _is_of_dependency(error: BaseException) -> bool:
     node = current_computation.get()
     if node is None:
         return False
-    outputs = {id(failure.error) for used in dependencies_of(node) if (failure := used._failure) is not None}
+    failures = [failure for used in dependencies_of(node) if (failure := used._failure) is not None]
     cause: BaseException | None = error
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
-        if id(cause) in outputs:
+        if any(failure.is_in(cause) for failure in failures):
             return True
         seen.add(id(cause))
         cause = cause.__cause__

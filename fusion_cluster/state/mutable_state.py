@@ -10,6 +10,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, isolated
 from fusion_cluster.graph.cause import REPLACED, Cause, call_site
 from fusion_cluster.graph.equality import is_equal
+from fusion_cluster.graph.failure import Failure
 from fusion_cluster.state.single_key import single_key_function
 from fusion_cluster.state.snapshot import StateSnapshot
 
@@ -96,7 +97,7 @@ class MutableState(Generic[T]):
             Exception: the error that was set, or what `updater` raises; nothing changes then.
         """
         if self._error is not None:
-            raise self._error
+            Failure(self._error).throw()
         self._value = updater(self._value)
         self._on_changed(call_site("state", f"update() of {self._function.name}"))
 
@@ -144,7 +145,7 @@ class MutableState(Generic[T]):
     async def _read(self) -> Any:
         """Give the value again after somebody has invalidated the computed by hand."""
         if self._error is not None:
-            raise self._error
+            Failure(self._error).throw()
         return self._value
 
     def _on_changed(self, cause: Cause) -> None:

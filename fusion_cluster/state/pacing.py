@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fusion_cluster.errors import FusionError
 from fusion_cluster.graph import ComputeOptions
+from fusion_cluster.graph.exits import reraise_outside
 from fusion_cluster.state.pause import Pause
 from fusion_cluster.state.snapshot import StateSnapshot
 from fusion_cluster.state.update_delayer import UpdateDelayer
@@ -47,7 +48,8 @@ class Pacing:
         """Tell whether an update that ended with `error` is tried again by itself."""
         try:
             return self.is_transient(error)
-        except Exception:
+        except BaseException as raised:
+            reraise_outside(raised)
             log.exception("%s takes %r for transient: the classifier failed", self.name, error)
             return True
 
@@ -93,7 +95,8 @@ class Pacing:
             if is_being_cancelled():
                 raise
             log.exception("the delayer of %s was cancelled from within", self.name)
-        except Exception:
+        except BaseException as raised:
+            reraise_outside(raised)
             log.exception("the delayer of %s failed", self.name)
         await asyncio.sleep(FALLBACK_DELAY_S)
 
@@ -119,6 +122,7 @@ def _own_retry_delay_s(error: Exception | None) -> float | None:
     """Return the delay that an error carries itself, if it does."""
     try:
         own: object = getattr(error, "retry_after_s", None)
-    except Exception:
+    except BaseException as raised:
+        reraise_outside(raised)
         return None
     return float(own) if isinstance(own, int | float) and own >= 0 else None

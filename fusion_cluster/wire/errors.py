@@ -29,6 +29,7 @@ CODES: Mapping[type[FusionError], int] = MappingProxyType(
         errors.PermissionDenied: code_pb2.PERMISSION_DENIED,
         errors.ComputeError: code_pb2.UNKNOWN,
         errors.CircularDependencyError: code_pb2.FAILED_PRECONDITION,
+        errors.BodyExited: code_pb2.UNKNOWN,
         errors.WorkerLost: code_pb2.UNAVAILABLE,
         errors.RemoteError: code_pb2.UNKNOWN,
         errors.ClusterError: code_pb2.UNAVAILABLE,

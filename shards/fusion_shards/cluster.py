@@ -6,11 +6,11 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import ray
 
 from fusion_cluster.app import App
+from fusion_cluster.blocks import async_block
 from fusion_cluster.graph import TaskRunner
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.host import ClusterHost
@@ -22,7 +22,7 @@ from fusion_shards.ray_clusters import find_app
 from fusion_shards.ray_offload import RayTasks, WorkerPreparation
 
 
-@asynccontextmanager
+@async_block
 async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
     """A host without slots: its services read through links to the shards.
 

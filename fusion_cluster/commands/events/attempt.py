@@ -12,6 +12,7 @@ from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.commands.events.options import EventOptions, exponential_backoff
 from fusion_cluster.commands.events.subscriptions import Subscription
 from fusion_cluster.errors import CommandResultLost, FusionError, UnknownMethod
+from fusion_cluster.graph.exits import as_body_exited, body_exited, reraise_outside
 
 if TYPE_CHECKING:
     from fusion_cluster.commands.events.handler import BoundEventHandler
@@ -53,7 +54,9 @@ async def attempt(
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            failures[name] = RuntimeError(f"it was cancelled from within: {error}")
+            failures[name] = as_body_exited(name, error)
+        except BaseException as error:  # of the event's class, when it was made
+            failures[name] = body_exited(name, error)
     return failures
 
 
@@ -125,7 +128,8 @@ def _backoff_s(options: EventOptions, failed: int) -> float:
         if pause_s < math.inf:
             return pause_s
         raise ValueError(f"a pause of {pause_s} seconds")
-    except Exception:  # the app's; it must not keep the event, and all others, from being seen to
+    except BaseException as raised:  # the app's; it must not keep the event, and all others, from being seen to
+        reraise_outside(raised)
         logger.exception("EventOptions.backoff failed")
         return exponential_backoff(failed)
 
@@ -137,7 +141,8 @@ def _own_pause_s(error: Exception) -> float:
 def _in_words(error: Exception) -> str:
     try:
         text = str(error)
-    except Exception:
+    except BaseException as raised:
+        reraise_outside(raised)
         text = "it cannot be told"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

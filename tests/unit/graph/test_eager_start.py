@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import importlib.util
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -306,15 +307,14 @@ def test_a_first_step_that_invalidates_its_own_computed_gives_its_value_once(run
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interruption_in_the_first_step_reaches_the_caller_and_caches_nothing(error: type[BaseException]) -> None:
+def test_a_signal_in_the_first_step_reaches_the_caller_and_caches_nothing(error: type[BaseException]) -> None:
+    def on_signal(*_: object) -> None:
+        raise error
+
     async def main() -> None:
         graph, bodies = Graph(), Bodies()
         attach(bodies, GraphHosting(graph))
-
-        def interrupt() -> None:
-            raise error
-
-        bodies.first_step = interrupt
+        bodies.first_step = lambda: signal.raise_signal(signal.SIGUSR1)
         caller = asyncio.current_task()
         with pytest.raises(error):
             await bodies.at_once(1)
@@ -324,7 +324,11 @@ def test_an_interruption_in_the_first_step_reaches_the_caller_and_caches_nothing
         graph.validate()
         await graph.close()
 
-    asyncio.run(main())
+    before = signal.signal(signal.SIGUSR1, on_signal)
+    try:
+        asyncio.run(main())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 5 * MAX_DEPTH, 1_200])

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, State, attach, compute_method
+from fusion_cluster.errors import BodyExited, FusionError, ShardUnavailable, UsageError
+from fusion_cluster.graph import ComputeService, Graph, GraphHosting, State, attach, compute_method
 from tests.virtual_time import run_in_virtual_time
 
 Host = Callable[[Any], Any]
@@ -252,13 +252,13 @@ async def test_a_value_is_freed_with_its_computed_without_the_garbage_collector(
         gc.enable()
 
 
-async def test_an_unexpected_base_exception_cancels_the_computation(host: Host, graph: Graph) -> None:
+async def test_what_is_not_an_exception_is_named_and_kept_like_other_errors(host: Host) -> None:
     class Odd(BaseException):
         pass
 
-    failing: Failing = host(Failing(Odd()))
-    computed: Computed[int] = failing.get()
-    with pytest.raises(asyncio.CancelledError):
-        await computed
-    assert not computed.has_output
-    assert graph.stats.nodes == 0
+    failing: Failing = host(Failing(Odd("number 3")))
+    for _ in range(2):
+        with pytest.raises(BodyExited, match=r"Failing\.twice|Failing\.get raised Odd: number 3") as caught:
+            await failing.twice()
+        assert isinstance(caught.value.__cause__, Odd)
+    assert failing.runs == 1

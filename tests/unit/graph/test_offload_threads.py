@@ -105,7 +105,8 @@ async def test_an_error_comes_back_as_itself_and_is_kept(office: Office) -> None
         await office.desk.relaying("gone")
     with pytest.raises(KeyError) as second:
         await office.desk.failing("gone")
-    assert first.value is second.value
+    assert first.value is not second.value
+    assert office.desk.relaying("gone").error is office.desk.failing("gone").error
     assert "failing" in {entry.name for entry in second.traceback}
     assert office.desk.relaying.peek("gone") is not None
 
