@@ -49,9 +49,8 @@ from fusion_cluster.graph import (
     service_methods,
 )
 from fusion_cluster.graph.cause import MISSED, call_site
-from fusion_cluster.graph.exits import body_exited
 from fusion_cluster.graph.hosting import run_body
-from fusion_cluster.injection import inject
+from fusion_cluster.injection import inject, new_instance
 from fusion_cluster.logged_keys import keys_of, logged_keys
 from fusion_cluster.strict import Strictness, choose_strict
 from fusion_cluster.wire.codec import ArgumentsCodec
@@ -328,7 +327,7 @@ class Host(ABC):
 
     # -- wiring ----------------------------------------------------------------------
     def _create(self, service: type[ComputeService], runs_bodies: bool) -> ComputeService:
-        instance = _made(service) if runs_bodies else service.__new__(service)
+        instance = new_instance(service) if runs_bodies else service.__new__(service)
         attach(instance, self, bodies=self.bodies)
         for method in service_methods(service):
             bound = getattr(instance, method).function
@@ -337,15 +336,6 @@ class Host(ABC):
             elif isinstance(bound, BoundCommand):
                 self.commands[bound.name] = bound
         return instance
-
-
-def _made(service: type[ComputeService]) -> ComputeService:
-    try:
-        return service()
-    except Exception:
-        raise
-    except BaseException as error:
-        raise body_exited(f"{service.service_name}.__init__", error) from error
 
 
 def _loop_now() -> asyncio.AbstractEventLoop | None:

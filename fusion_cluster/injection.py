@@ -1,4 +1,4 @@
-"""What a service asks for, by the annotations of its class, and is given by its host."""
+"""Making services, and giving them what the annotations of their classes ask for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import ComputeService
+from fusion_cluster.graph.exits import body_exited
 
 if TYPE_CHECKING:
     from fusion_cluster.app import App
@@ -45,3 +46,17 @@ def inject(instance: ComputeService, services: Mapping[type[ComputeService], Com
                 field=attribute,
             )
         setattr(instance, attribute, dependency)
+
+
+def new_instance(service: type[ComputeService]) -> ComputeService:
+    """Return a new service.
+
+    Raises:
+        BodyExited: its `__init__` has raised what is not an `Exception`.
+    """
+    try:
+        return service()
+    except Exception:
+        raise
+    except BaseException as error:
+        raise body_exited(f"{service.service_name}.__init__", error) from error
