@@ -35,6 +35,11 @@ LONGEST_INTERVAL_S: Final = 30 * 86_400.0
 """It travels as a number of milliseconds, of 32 bits."""
 
 
+def _as_interval(field: str, value: float) -> float:
+    wanted = f"a number of seconds from 0 to {LONGEST_INTERVAL_S:.0f}"
+    return as_number(field, value, wanted, most=LONGEST_INTERVAL_S)
+
+
 def call(
     method: Name,
     arguments: Arguments = None,
@@ -80,11 +85,6 @@ def watch(
         ask(address, timeout, follow)
     except KeyboardInterrupt:
         return
-
-
-def _as_interval(field: str, value: float) -> float:
-    wanted = f"a number of seconds from 0 to {LONGEST_INTERVAL_S:.0f}"
-    return as_number(field, value, wanted, most=LONGEST_INTERVAL_S)
 
 
 def show_value(text: str, *, as_json: bool) -> None:

@@ -28,6 +28,11 @@ LEAST_BYTES: Final = max(1000, NODE_BYTES)
 JOIN_TIMEOUT_S: Final = 60.0
 
 
+def _as_bytes(field: str, value: float | None) -> float | None:
+    wanted = f"a number of bytes from {LEAST_BYTES} to {MOST}"
+    return None if value is None else as_number(field, value, wanted, least=LEAST_BYTES, most=MOST)
+
+
 def serve(
     app: Annotated[str, typer.Argument(help="The app, as module:attribute.", show_default=False)],
     shards: Annotated[int, typer.Option(help="How many shards.", min=1, max=SLOT_COUNT)] = 2,
@@ -129,11 +134,6 @@ def serve(
     finally:
         if not has_unfinished_work():
             stop_ray()
-
-
-def _as_bytes(field: str, value: float | None) -> float | None:
-    wanted = f"a number of bytes from {LEAST_BYTES} to {MOST}"
-    return None if value is None else as_number(field, value, wanted, least=LEAST_BYTES, most=MOST)
 
 
 def _check_processes(shards: int, gateways: int) -> None:

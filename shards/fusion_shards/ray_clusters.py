@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 import msgspec
@@ -100,8 +100,8 @@ def _shown(address: str) -> str:
 def _channel(address: str) -> grpc.Channel:
     """A channel with the credentials that Ray's own settings give."""
     prepare_environment()
-    channel: grpc.Channel = init_grpc_channel(address, options=[("grpc.enable_http_proxy", 0)])
-    return channel
+    channel: Any = init_grpc_channel(address, options=[("grpc.enable_http_proxy", 0)])
+    return cast(grpc.Channel, channel)
 
 
 class _Question:
