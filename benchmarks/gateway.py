@@ -23,6 +23,7 @@ from benchmarks.discovery import Say
 from benchmarks.gateway_server import KEYS, WATCHED_KEYS
 from benchmarks.rounds import Rounds
 from benchmarks.row import Row, at_least
+from fusion_cluster.addresses import parse_addresses
 from fusion_cluster.client.channel import SessionStreams, open_channel
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.v1 import gateway_pb2
@@ -49,7 +50,7 @@ class Servers:
 async def servers() -> AsyncIterator[Servers]:
     gateway, gateway_address = await _start("gateway")
     echo, echo_address = await _start("echo")
-    channels = Servers(open_channel(gateway_address), open_channel(echo_address))
+    channels = Servers(open_channel(parse_addresses(gateway_address)), open_channel(parse_addresses(echo_address)))
     try:
         yield channels
     finally:

@@ -34,6 +34,7 @@ from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.delivery import new_dispatcher
 from fusion_cluster.errors import UnknownMethod, UsageError
+from fusion_cluster.forks import watch_forks
 from fusion_cluster.graph import (
     DEFAULT_HISTORY,
     DONE,
@@ -90,21 +91,23 @@ class Host(ABC):
     ) -> None:
         self.app = app
         self.strict = Strictness() if strict else None
-        self.graph = Graph(
+        graph = Graph(
             max_nodes=max_nodes,
             max_bytes=max_bytes,
             size_of=app.size_of,
             is_transient=app.is_transient,
             history=history,
             guard=self.strict,
+            name=f"the host of the app {app.name!r}",
         )
+        self.graph = watch_forks(graph)
         self.bodies = app.new_bodies(self.strict)
         self.peer_id = f"{app.name}/local-{os.getpid()}-{secrets.token_hex(4)}"
         self.applied = AppliedOperations()
         self.follower: LogFollower | None = None
         self._trimmer: LogTrimmer | None = None
         self.dispatcher: Dispatcher | None = None
-        self.loop = _loop_now()
+        self.loop = asyncio._get_running_loop()
         self._runs_bodies = runs_bodies
         self.commands: dict[str, BoundCommand[..., Any]] = {}
         self.event_handlers: list[BoundEventHandler] = []
@@ -221,6 +224,7 @@ class Host(ABC):
         self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
     ) -> Any:
         """Run a command on the shard that owns its key."""
+        self.graph.require_usable()
         return (await self.carry_out(command, arguments, command_id)).value
 
     def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
@@ -229,6 +233,7 @@ class Host(ABC):
         Inside an operation it is recorded with the commit; elsewhere it applies at once, and a surrounding command
         waits for it before it returns.
         """
+        self.graph.require_usable()
         key = Key(function.service_name, function.method_name, arguments)
         command = running_command()
         cause = call_site() if command is None else call_site("command", command.run)
@@ -301,9 +306,10 @@ class Host(ABC):
             await self.dispatcher.start()
 
     async def close(self) -> None:
-        """Cancel what still computes, and what the host does by itself."""
-        await self.stop_working()
-        await self.graph.close()
+        """Cancel what still computes, and what the host does by itself; of a copy, in a forked process, nothing."""
+        if not self.graph.is_forked:
+            await self.stop_working()
+            await self.graph.close()
 
     async def stop_working(self) -> None:
         """End what the host does by itself, which needs all the rest of it: what `start` has begun."""
@@ -336,13 +342,6 @@ class Host(ABC):
             elif isinstance(bound, BoundCommand):
                 self.commands[bound.name] = bound
         return instance
-
-
-def _loop_now() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 class LocalHost(Host):

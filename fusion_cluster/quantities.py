@@ -81,15 +81,13 @@ def as_count(field: str, value: object, *, least: int = 1, most: int = MOST) -> 
     raise InvalidArgument(f"{field} must be a whole number, {range_of_it}, not {shown(value)}", field=field)
 
 
-def as_number(
-    field: str, value: object, wanted: str = "a number, 0 or more", *, least: float = 0.0, most: float = math.inf
-) -> float:
+def as_number(field: str, value: object, wanted: str = "", *, least: float = 0.0, most: float = math.inf) -> float:
     """Return a number as a float: infinite, if no float is as large.
 
     Args:
         field: the parameter.
         value: what was given for it.
-        wanted: what it must be, in words.
+        wanted: what it must be, in words; "" for the number itself.
         least: the smallest that is right.
         most: the largest.
 
@@ -107,6 +105,7 @@ def as_number(
             number = math.nan
     if least <= number <= most:
         return number
+    wanted = wanted or f"a number, {least:g} or more"
     instead = ": write .total_seconds()" if isinstance(value, timedelta) else ""
     raise InvalidArgument(f"{field} must be {wanted}, not {shown(value)}{instead}", field=field)
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from fusion_cluster.blocking.portal import SLICE_S
+from fusion_cluster.forks import watch_forks
 from fusion_cluster.graph.crossing import Answer, Outcome
 from fusion_cluster.graph.exits import in_words
 
@@ -41,8 +42,10 @@ class LoopThread(Generic[H]):
         self._main: asyncio.Task[None] | None = None
         self._is_given_up = False
         self._is_suppressed = False
+        self._is_forked = False
         self._told_to_stop: asyncio.Event
         self._thread = threading.Thread(target=self._work, name="fusion-loop", daemon=True)
+        watch_forks(self)
 
     def start(self) -> H:
         """Open the context; return what it gives.
@@ -68,6 +71,8 @@ class LoopThread(Generic[H]):
         Raises:
             Exception: what the context raised when it was closed.
         """
+        if self._is_forked:
+            return False
         self._exit_info = exit_info
         with suppress(RuntimeError):  # the loop has ended
             self.loop.call_soon_threadsafe(self._told_to_stop.set)
@@ -78,6 +83,10 @@ class LoopThread(Generic[H]):
             raise
         finally:
             self._exit_info = (None, None, None)
+
+    def on_forked(self) -> None:
+        """The thread was not copied: there is nothing to stop here."""
+        self._is_forked = True
 
     def _cancel(self) -> None:
         self._is_given_up = True

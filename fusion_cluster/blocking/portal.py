@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, overload
 from fusion_cluster.commands.context import current_command
 from fusion_cluster.commands.operation import current_operation
 from fusion_cluster.errors import DeadlineExceeded, ShardUnavailable, UsageError
+from fusion_cluster.forks import copied_by_fork, watch_forks
 from fusion_cluster.graph import current_computation
 from fusion_cluster.graph.crossing import Answer, Request, outcome_of
 from fusion_cluster.quantities import as_delay
@@ -37,6 +38,8 @@ class Portal:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._is_forked = False
+        watch_forks(self)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @overload
@@ -54,12 +57,15 @@ class Portal:
 
         Raises:
             InvalidArgument: the time is not a number, or it is negative.
-            UsageError: called from the loop's own thread, where this would wait for itself, or in a computation.
+            UsageError: called from the loop's own thread, where this would wait for itself, or in a computation, or in
+                a process that was forked after the loop had begun.
             DeadlineExceeded: the time is up.
             ShardUnavailable: the event loop has ended, or what was waited for was cancelled there.
             Exception: what `make()` raised, or what it gave.
         """
         deadline_s = math.inf if timeout_s is None else time.monotonic() + as_delay("timeout_s", timeout_s)
+        if self._is_forked:
+            raise UsageError(copied_by_fork("the blocking host"))
         self._require_another_thread()
         answer: Answer = concurrent.futures.Future()
         request = Request(make, _context_of_caller(), answer, is_isolated=True)
@@ -77,13 +83,17 @@ class Portal:
 
     def tell(self, callback: Callable[[], object]) -> bool:
         """Call `callback()` on the loop, some time; tell whether there is a loop that runs."""
-        if not self._loop.is_running():
+        if self._is_forked or not self._loop.is_running():
             return False
         try:
             self._loop.call_soon_threadsafe(callback, context=Context())
         except RuntimeError:  # it was closed at this moment
             return False
         return True
+
+    def on_forked(self) -> None:
+        """The thread of the event loop was not copied: nothing runs on it here."""
+        self._is_forked = True
 
     # -- in the caller's thread --------------------------------------------------------------------------------------
     def _require_another_thread(self) -> None:

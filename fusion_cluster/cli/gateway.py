@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from fusion_cluster.addresses import parse_addresses
 from fusion_cluster.client.channel import open_channel
+from fusion_cluster.client.client import CONNECT_TIMEOUT_S
+from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.client.rpcs import PlainRpcs
-from fusion_cluster.errors import ShardUnavailable
 
 T = TypeVar("T")
 
@@ -18,7 +20,8 @@ def ask(address: str, timeout_s: float, question: Callable[[PlainRpcs], Awaitabl
     """Run something that talks to the gateway.
 
     Raises:
-        ShardUnavailable: nobody answers at the address.
+        UsageError: that is not an address.
+        ShardUnavailable: no gateway answers there.
         Exception: what the gateway says.
     """
 
@@ -31,10 +34,11 @@ def ask(address: str, timeout_s: float, question: Callable[[PlainRpcs], Awaitabl
 
 @asynccontextmanager
 async def _connected(address: str, timeout_s: float) -> AsyncIterator[PlainRpcs]:
-    channel = open_channel(address)
+    addresses = parse_addresses(address)
+    channel = open_channel(addresses)
+    contact = FirstContact(channel, addresses, timeout_s=min(timeout_s, CONNECT_TIMEOUT_S), is_patient=False)
     try:
-        yield PlainRpcs(channel, timeout_s=timeout_s, is_patient=False)
-    except ShardUnavailable as error:
-        raise ShardUnavailable(f"{error.message} (gateway: {address})", retry_after_s=error.retry_after_s) from error
+        yield PlainRpcs(channel, contact, timeout_s=timeout_s)
     finally:
+        await contact.close()
         await channel.close()

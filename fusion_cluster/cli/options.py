@@ -8,11 +8,14 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from fusion_cluster.addresses import parse_addresses
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.v1 import gateway_pb2
 
 T = TypeVar("T")
+
+ADDRESS_VARIABLE = "FUSION_CLUSTER_ADDRESS"
 
 Name = Annotated[str, typer.Argument(help="The method, as Service.method.", show_default=False)]
 Arguments = Annotated[
@@ -34,7 +37,21 @@ def checked(check: Callable[[str, T], T]) -> Callable[[typer.CallbackParam, T], 
     return callback
 
 
-Address = Annotated[str, typer.Option(help="host:port of a gateway.", envvar="FUSION_CLUSTER_ADDRESS")]
+def _address(context: typer.Context, option: typer.CallbackParam, value: str) -> str:
+    source = context.get_parameter_source(option.name or "")
+    is_from_environment = source is not None and source.name == "ENVIRONMENT"
+    parse_addresses(value, ADDRESS_VARIABLE if is_from_environment else option.opts[0])
+    return value
+
+
+Address = Annotated[
+    str,
+    typer.Option(
+        help="host:port of a gateway, unix:/path of its socket, or several IP addresses with commas between them.",
+        envvar=ADDRESS_VARIABLE,
+        callback=_address,
+    ),
+]
 Timeout = Annotated[float, typer.Option(help="Seconds it may take.", callback=checked(as_finite_timeout))]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import aclosing
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -23,16 +23,13 @@ from fusion_cluster.cli.options import (
     payload,
 )
 from fusion_cluster.cli.output import console, say
-from fusion_cluster.client.rpcs import PlainRpcs
-from fusion_cluster.quantities import MOST, as_number
+from fusion_cluster.client.rpcs import PlainRpcs, as_interval
+from fusion_cluster.quantities import MOST
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.status import status_to_error
 
 CONTEXT: dict[str, Any] = {"ignore_unknown_options": True}
 """Lets negative numbers be arguments."""
-
-LONGEST_INTERVAL_S: Final = 30 * 86_400.0
-"""It travels as a number of milliseconds, of 32 bits."""
 
 
 def _as_interval(field: str, value: float) -> float:
@@ -59,7 +56,7 @@ def watch(
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
     min_interval: Annotated[
-        float, typer.Option(help="Shortest time between two updates, in seconds.", callback=checked(_as_interval))
+        float, typer.Option(help="Shortest time between two updates, in seconds.", callback=checked(as_interval))
     ] = 0.0,
     count: Annotated[int, typer.Option(help="End after so many updates; 0: go on.", min=0, max=MOST)] = 0,
     as_json: Json = False,
@@ -70,7 +67,7 @@ def watch(
     async def follow(rpcs: PlainRpcs) -> None:
         last: gateway_pb2.Payload | None = None
         shown = 0
-        async with aclosing(rpcs.watch(method, sent, round(min_interval * 1000))) as updates:
+        async with aclosing(rpcs.watch(method, sent, min_interval)) as updates:
             async for update in updates:
                 is_error = update.HasField("error")
                 if not is_error and update.value == last:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from fusion_cluster.blocking import BlockingHost
-from fusion_cluster.client.client import DEFAULT_TIMEOUT_S, Client, Update, connect
+from fusion_cluster.client.client import CONNECT_TIMEOUT_S, DEFAULT_TIMEOUT_S, Client, Update, connect
 from fusion_cluster.v1 import gateway_pb2
 
 
@@ -34,20 +34,32 @@ class BlockingClient(BlockingHost[Client]):
         return self.iterate(partial(self.host.watch, min_interval_s=min_interval_s), name, *arguments)
 
 
-def connect_blocking(address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_nodes: int = 100_000) -> BlockingClient:
+def connect_blocking(
+    address: str | Sequence[str],
+    *,
+    timeout_s: float | None = DEFAULT_TIMEOUT_S,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    max_nodes: int = 100_000,
+) -> BlockingClient:
     """A client of the gateway at an address, for code without an event loop; use it as a context manager.
 
     It has an event loop in a thread of its own. gRPC for Python copes with one event loop in a process: where another
     one uses it already, connect there (`connect`), and give threads `blocking(client, loop=…)`.
 
     Args:
-        address: host:port of a gateway, or a name that stands for several.
-        timeout_s: how long a read or command may take, reconnects included.
+        address: as for `connect`.
+        timeout_s: how long a read or command may take, reconnects included; None: as long as it takes.
+        connect_timeout_s: how long the gateway may take to answer for the first time.
         max_nodes: bound on the number of replicas.
+
+    Raises:
+        UsageError: the address, or a number, cannot be right; `field` names it.
 
     Example:
         >>> with connect_blocking("localhost:50051") as client:
         ...     carts = client.service(Carts)
         ...     carts.total("c1")
     """
-    return BlockingClient(connect(address, timeout_s=timeout_s, max_nodes=max_nodes))
+    return BlockingClient(
+        connect(address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, max_nodes=max_nodes)
+    )

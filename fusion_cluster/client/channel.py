@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import grpc
 
+from fusion_cluster.addresses import Address, target_of
 from fusion_cluster.link.grpc_stream import MAX_MESSAGE_BYTES, UNMERGED_FROM_CALLER, GrpcStreamCarrier
 
 SERVICE = "fusion_cluster.v1.Gateway"
@@ -23,9 +25,19 @@ _OPTIONS = (
 )
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel that connects when first used, and again by itself after each loss."""
-    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+_NO_PROXY = (("grpc.enable_http_proxy", 0),)
+"""The variables http_proxy, https_proxy and grpc_proxy are for other machines than this one."""
+
+
+def open_channel(addresses: Sequence[Address]) -> grpc.aio.Channel:
+    """A channel to any of these gateways, that connects when first used, and again by itself after each loss."""
+    options = _OPTIONS if uses_proxies(addresses) else _OPTIONS + _NO_PROXY
+    return grpc.aio.insecure_channel(target_of(addresses), options=options)
+
+
+def uses_proxies(addresses: Sequence[Address]) -> bool:
+    """Whether a proxy of the environment may stand on the way; gRPC knows no way through one to several addresses."""
+    return len(addresses) == 1 and not addresses[0].goes_past_proxies
 
 
 class SessionStreams:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -11,12 +11,16 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from fusion_cluster.addresses import parse_addresses
 from fusion_cluster.client.channel import SessionStreams, open_channel
+from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.client.proxies import ClientHost, new_command_id
-from fusion_cluster.client.rpcs import PlainRpcs
+from fusion_cluster.client.rpcs import PlainRpcs, as_interval
 from fusion_cluster.errors import UsageError
+from fusion_cluster.forks import copied_by_fork, watch_forks
 from fusion_cluster.graph import ComputeService
 from fusion_cluster.link.peer import Peer
+from fusion_cluster.quantities import as_count, as_finite_timeout, as_timeout
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.errors import decode_error
@@ -25,6 +29,9 @@ from fusion_cluster.wire.status import status_to_error
 S = TypeVar("S", bound=ComputeService)
 
 DEFAULT_TIMEOUT_S = 10.0
+
+CONNECT_TIMEOUT_S = 5.0
+"""A gateway that is there answers in milliseconds; one that is just being started, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -56,31 +63,61 @@ class Client:
     """A connection to a gateway; made by `connect`, and an async context manager.
 
     It connects when first used, and again by itself after a loss: what is asked meanwhile waits, up to the timeout.
+
+    Attributes:
+        address: of the gateway, or of several, with commas between them.
+        timeout_s: how long a read or command may take; infinite for no limit.
+        connect_timeout_s: how long the first contact may take.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_nodes: int = 100_000) -> None:
-        self.address = address
-        self.timeout_s = timeout_s
-        self._max_nodes = max_nodes
-        self._is_open = False
+    def __init__(
+        self,
+        address: str | Sequence[str],
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        max_nodes: int = 100_000,
+    ) -> None:
+        self._addresses = parse_addresses(address)
+        self.address = ", ".join(map(str, self._addresses))
+        self.timeout_s = as_timeout("timeout_s", timeout_s)
+        self.connect_timeout_s = min(as_finite_timeout("connect_timeout_s", connect_timeout_s), self.timeout_s)
+        self._max_nodes = as_count("max_nodes", max_nodes)
+        self._is_open = self._was_open = self._is_forked = False
 
     async def __aenter__(self) -> Self:
-        self._channel = open_channel(self.address)
-        self._rpcs = PlainRpcs(self._channel, timeout_s=self.timeout_s)
+        if self._is_open:
+            raise UsageError(f"the client of {self.address} is open already")
+        self._channel = open_channel(self._addresses)
+        self._contact = FirstContact(self._channel, self._addresses, timeout_s=self.connect_timeout_s)
+        self._rpcs = PlainRpcs(self._channel, self._contact, timeout_s=self.timeout_s)
         self._streams = SessionStreams(self._channel)
         self._peer = Peer(self._streams.dial, peer_id=f"client-{uuid.uuid4().hex}")
-        self._host = ClientHost(self._peer, timeout_s=self.timeout_s, max_nodes=self._max_nodes)
-        self._is_open = True
+        self._host = ClientHost(self._peer, self._contact, timeout_s=self.timeout_s, max_nodes=self._max_nodes)
+        self._is_open = self._was_open = True
+        watch_forks(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End what is under way, with an error, and the connection. What leaving the `async with` block does, too."""
+        if not self._is_open or self._is_forked:
+            return
         self._is_open = False
+        self._rpcs.close()
         await self._host.close()
+        await self._contact.close()
         await self._peer.close()
         await self._streams.close()
         await self._channel.close()
+
+    def on_forked(self) -> None:
+        """This is a copy: the connection is the parent's."""
+        self._is_forked = True
 
     @property
     def is_connected(self) -> bool:
@@ -134,10 +171,15 @@ class Client:
             name: the method.
             arguments: its arguments, in order.
             min_interval_s: shortest time between two updates.
+
+        Raises:
+            InvalidArgument: that is not a number of seconds.
+            ShardUnavailable: there is no gateway, or it was away for longer than the timeout.
         """
+        min_interval_s = as_interval("min_interval_s", min_interval_s)
         self._check_open()
         last: gateway_pb2.Payload | None = None
-        watch = self._rpcs.watch(name, _payload(arguments), round(min_interval_s * 1000))
+        watch = self._rpcs.watch(name, _payload(arguments), min_interval_s)
         async with aclosing(watch) as updates:
             async for update in updates:
                 if update.HasField("error"):
@@ -157,24 +199,39 @@ class Client:
         return await self._rpcs.describe(service)
 
     def _check_open(self) -> None:
+        if self._is_forked:
+            raise UsageError(copied_by_fork(f"the client of {self.address}"))
         if not self._is_open:
-            raise UsageError("the client is not open: use it in `async with connect(...) as client`")
+            what = "is closed" if self._was_open else "is not open: use it in `async with connect(...) as client`"
+            raise UsageError(f"the client of {self.address} {what}")
 
 
-def connect(address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, max_nodes: int = 100_000) -> Client:
+def connect(
+    address: str | Sequence[str],
+    *,
+    timeout_s: float | None = DEFAULT_TIMEOUT_S,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    max_nodes: int = 100_000,
+) -> Client:
     """A client of the gateway at an address; use it as an async context manager.
 
     Args:
-        address: host:port of a gateway, or a name that stands for several.
-        timeout_s: how long a read or command may take, reconnects included.
+        address: "host:port" of a gateway, or "unix:/path" of its socket; without a port, 50051. Several, in a list or
+            with commas between them, by IP addresses of one kind, or one name that stands for several: any of them
+            will do, and when it is gone, another.
+        timeout_s: how long a read or command may take, reconnects included; None: as long as it takes.
+        connect_timeout_s: how long the gateway may take to answer for the first time; never longer than `timeout_s`.
         max_nodes: bound on the number of replicas.
+
+    Raises:
+        UsageError: the address, or a number, cannot be right; `field` names it.
 
     Example:
         >>> async with connect("localhost:50051") as client:
         ...     carts = client.service(Carts)
         ...     await carts.total("c1")
     """
-    return Client(address, timeout_s=timeout_s, max_nodes=max_nodes)
+    return Client(address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, max_nodes=max_nodes)
 
 
 def _payload(arguments: tuple[object, ...]) -> gateway_pb2.Payload:

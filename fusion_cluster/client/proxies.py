@@ -11,8 +11,17 @@ import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
+from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.commands import BoundCommand
-from fusion_cluster.errors import ClusterError, CommandOutcomeUnknown, UsageError
+from fusion_cluster.errors import (
+    ClusterError,
+    CommandOutcomeUnknown,
+    DeadlineExceeded,
+    FusionError,
+    ShardUnavailable,
+    UsageError,
+)
+from fusion_cluster.forks import watch_forks
 from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, attach
 from fusion_cluster.injection import service_annotations
 from fusion_cluster.link.peer import Peer
@@ -32,14 +41,16 @@ class ClientHost:
 
     Args:
         peer: the session with the gateway.
+        contact: made before the first call.
         timeout_s: how long a read or a command may take, reconnects included.
         max_nodes: bound on the number of replicas.
     """
 
-    def __init__(self, peer: Peer, *, timeout_s: float, max_nodes: int) -> None:
+    def __init__(self, peer: Peer, contact: FirstContact, *, timeout_s: float, max_nodes: int) -> None:
         self._peer = peer
+        self._contact = contact
         self._timeout_s = timeout_s
-        self._graph = Graph(max_nodes=max_nodes)
+        self._graph = watch_forks(Graph(max_nodes=max_nodes, name=f"the client of {contact.where}"))
         peer.on_fence = self._graph.fence.lower
         self._graph.fence.add(peer)
         self._services: dict[type[ComputeService], ComputeService] = {}
@@ -70,6 +81,8 @@ class ClientHost:
             Exception: what the method raised.
         """
         arguments, value = self._function_codecs(node.function)
+        if not self._contact.is_made:
+            await self._contact.make()
         invalidate = self._graph.invalidate_now
         peer = self._peer
         call = peer.read(
@@ -78,7 +91,10 @@ class ClientHost:
             timeout_s=self._timeout_s,
             on_invalidated=lambda _id: invalidate(node, replica_cause(call, "the gateway")),
         )
-        result = await call
+        try:
+            result = await call
+        except (ShardUnavailable, DeadlineExceeded) as error:
+            raise self._explained(error, node.function.name) from None
         node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
         node.version = result.version
         return _value(result, value)
@@ -106,6 +122,7 @@ class ClientHost:
             ShardUnavailable: it could not be reached in time, and was not run.
             Exception: what the command raised.
         """
+        self._graph.require_usable()
         codecs = self._commands.get(command.name)
         if codecs is None:
             codecs = self._commands[command.name] = (
@@ -117,6 +134,8 @@ class ClientHost:
         return _value(result, codecs[1])
 
     async def _until_answered(self, name: str, arguments: bytes, command_id: str) -> session_pb2.Result:
+        if not self._contact.is_made:
+            await self._contact.make()
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._timeout_s
         doubt: CommandOutcomeUnknown | None = None
@@ -131,7 +150,7 @@ class ClientHost:
             except CommandOutcomeUnknown as error:
                 doubt = error
             except ClusterError as error:
-                raise doubt or error from error
+                raise doubt or self._explained(error, name) from None
             else:
                 if result.error.type != CommandOutcomeUnknown.__name__:
                     return result
@@ -141,8 +160,21 @@ class ClientHost:
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def close(self) -> None:
-        """Forget the replicas; who still waits for one is cancelled."""
+        """Forget the replicas; who still waits for one gets an error."""
         await self._graph.close()
+
+    def _explained(self, error: ClusterError, name: str) -> FusionError:
+        """Return what a caller is told when a call on the link has failed."""
+        if not isinstance(error, ShardUnavailable | DeadlineExceeded):
+            return error
+        where = self._contact.where
+        if self._graph.is_closed:
+            return UsageError(f"{name}: the client of {where} was closed meanwhile")
+        if isinstance(error, DeadlineExceeded):
+            what = f"{where} has not answered within {self._timeout_s:g} s"
+        else:
+            what = f"the gateway at {where} was away for {self._timeout_s:g} s"
+        return type(error)(f"{name}: {what}", retry_after_s=error.retry_after_s)
 
     def _function_codecs(self, function: ComputeFunction) -> tuple[ArgumentsCodec, ValueCodec[Any]]:
         codecs = self._functions.get(function)

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeVar
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import grpc
 
 from fusion_cluster.client.channel import SERVICE
 from fusion_cluster.client.failures import call_error, is_connection_lost
+from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
+    DeadlineExceeded,
     InvalidArgument,
     ShardUnavailable,
+    UsageError,
 )
+from fusion_cluster.quantities import as_number
 from fusion_cluster.v1 import gateway_pb2
 
 RETRY_PAUSE_S = 0.05
 """Pause before a read or a watch that was cut off is tried again."""
+
+LONGEST_INTERVAL_S = 30 * 86_400.0
+"""Between two updates of a watch."""
 
 T = TypeVar("T")
 
@@ -31,14 +40,16 @@ class PlainRpcs:
 
     Args:
         channel: closed by its owner.
-        timeout_s: how long a call may take, reconnects included; a watch may take so long to reconnect.
-        is_patient: wait for a gateway that cannot be reached now; otherwise that fails at once.
+        contact: made before the first call.
+        timeout_s: how long a call may take, reconnects included; a watch may take so long to reconnect. It may be
+            infinite.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float, is_patient: bool = True) -> None:
+    def __init__(self, channel: grpc.aio.Channel, contact: FirstContact, *, timeout_s: float) -> None:
         self._channel = channel
+        self._contact = contact
         self._timeout_s = timeout_s
-        self._is_patient = is_patient
+        self._is_closed = False
         self._call = channel.unary_unary(
             f"/{SERVICE}/Call",
             request_serializer=gateway_pb2.CallRequest.SerializeToString,
@@ -69,7 +80,7 @@ class PlainRpcs:
         """
         service, method = split_name(name)
         request = gateway_pb2.CallRequest(service=service, method=method, arguments=arguments)
-        return await self._repeated(lambda timeout_s: self._call(request, timeout=timeout_s))
+        return await self._repeated(name, lambda timeout_s: self._call(request, timeout=timeout_s))
 
     async def describe(self, service: str = "") -> gateway_pb2.DescribeReply:
         """The services and methods, or those of one service.
@@ -79,7 +90,7 @@ class PlainRpcs:
             ShardUnavailable: the gateway could not be reached in time.
         """
         request = gateway_pb2.DescribeRequest(service=service)
-        return await self._repeated(lambda timeout_s: self._describe(request, timeout=timeout_s))
+        return await self._repeated("Describe", lambda timeout_s: self._describe(request, timeout=timeout_s))
 
     async def execute(self, name: str, arguments: gateway_pb2.Payload, command_id: str) -> gateway_pb2.ExecuteReply:
         """Run a command.
@@ -98,10 +109,14 @@ class PlainRpcs:
         doubt: CommandOutcomeUnknown | None = None
         while True:
             try:
-                await self._connected(deadline_s)
-                return await self._execute(request, timeout=deadline_s - _now_s())
-            except ShardUnavailable as error:
-                raise doubt or error from error
+                with self._ended_by_close(name):
+                    await self._connected(deadline_s)
+                with self._ended_by_close(name, command_id):
+                    return await self._execute(request, timeout=_left_s(deadline_s))
+            except (ShardUnavailable, UsageError) as error:
+                if doubt is None:
+                    raise
+                raise doubt from error
             except grpc.aio.AioRpcError as error:
                 failure = self._execute_error(error, name, command_id)
                 if not isinstance(failure, CommandOutcomeUnknown | ShardUnavailable) or not failure.is_transient:
@@ -114,13 +129,11 @@ class PlainRpcs:
 
     def _execute_error(self, error: grpc.aio.AioRpcError, name: str, command_id: str) -> Exception:
         if is_connection_lost(error) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return CommandOutcomeUnknown(
-                f"{name} may or may not have been carried out; retry with the command id {command_id}"
-            )
+            return _in_doubt(name, command_id)
         return call_error(error)
 
     async def watch(
-        self, name: str, arguments: gateway_pb2.Payload, min_interval_ms: int = 0
+        self, name: str, arguments: gateway_pb2.Payload, min_interval_s: float = 0.0
     ) -> AsyncGenerator[gateway_pb2.Update, None]:
         """The updates of a value, through reconnects; after one the last value may come again.
 
@@ -130,12 +143,13 @@ class PlainRpcs:
         """
         service, method = split_name(name)
         call = gateway_pb2.CallRequest(service=service, method=method, arguments=arguments)
-        request = gateway_pb2.WatchRequest(call=call, min_interval_ms=min_interval_ms)
+        request = gateway_pb2.WatchRequest(call=call, min_interval_ms=round(min_interval_s * 1000))
         while True:
-            await self._connected(_now_s() + self._timeout_s)
-            updates = self._watch(request)
+            with self._ended_by_close(name):
+                await self._connected(_now_s() + self._timeout_s)
+                updates = self._watch(request)
             try:
-                async for update in updates:
+                while (update := await self._next(updates, name)) is not None:
                     yield update
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
@@ -144,26 +158,69 @@ class PlainRpcs:
                 updates.cancel()
             await asyncio.sleep(RETRY_PAUSE_S)
 
-    async def _repeated(self, attempt: Callable[[float], Awaitable[T]]) -> T:
+    def close(self) -> None:
+        """Hear that the channel is being closed: what is under way ends with an error that says so."""
+        self._is_closed = True
+
+    async def _next(
+        self, updates: grpc.aio.UnaryStreamCall[Any, gateway_pb2.Update], name: str
+    ) -> gateway_pb2.Update | None:
+        with self._ended_by_close(name):
+            update = await updates.read()
+        return update if isinstance(update, gateway_pb2.Update) else None
+
+    @contextmanager
+    def _ended_by_close(self, name: str, command_id: str = "") -> Iterator[None]:
+        """Let what the end of the channel cuts off end with an error of ours; with a doubt if a command was sent."""
+        try:
+            yield
+        except (asyncio.CancelledError, grpc.aio.AioRpcError, grpc.aio.BaseError):
+            task = asyncio.current_task()
+            if not self._is_closed or task is None or task.cancelling():
+                raise
+            if command_id:
+                raise _in_doubt(name, command_id) from None
+            raise UsageError(f"{name}: the client of {self._contact.where} was closed meanwhile") from None
+
+    async def _repeated(self, name: str, attempt: Callable[[float | None], Awaitable[T]]) -> T:
         deadline_s = _now_s() + self._timeout_s
         while True:
-            await self._connected(deadline_s)
             try:
-                return await attempt(deadline_s - _now_s())
+                with self._ended_by_close(name):
+                    await self._connected(deadline_s)
+                    return await attempt(_left_s(deadline_s))
             except grpc.aio.AioRpcError as error:
                 failure = call_error(error)
+                if isinstance(failure, DeadlineExceeded) and _now_s() >= deadline_s:
+                    where = self._contact.where
+                    raise DeadlineExceeded(f"{name}: {where} has not answered within {self._timeout_s:g} s") from error
                 if not isinstance(failure, ShardUnavailable) or _now_s() + RETRY_PAUSE_S >= deadline_s:
                     raise failure from error
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _connected(self, deadline_s: float) -> None:
+        if not self._contact.is_made:
+            await self._contact.make()
         while (state := self._channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
-            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and not self._is_patient:
-                raise ShardUnavailable("no gateway answers")
             try:
-                await asyncio.wait_for(self._channel.wait_for_state_change(state), max(0.0, deadline_s - _now_s()))
+                await asyncio.wait_for(self._channel.wait_for_state_change(state), _left_s(deadline_s))
             except TimeoutError:
-                raise ShardUnavailable(f"no gateway answered within {self._timeout_s:g} s") from None
+                where = self._contact.where
+                raise ShardUnavailable(f"the gateway at {where} was away for {self._timeout_s:g} s") from None
+
+
+def _in_doubt(name: str, command_id: str) -> CommandOutcomeUnknown:
+    return CommandOutcomeUnknown(f"{name} may or may not have been carried out; retry with the command id {command_id}")
+
+
+def as_interval(field: str, interval_s: object) -> float:
+    """Return the shortest time between two updates; it travels as a number of milliseconds, of 32 bits.
+
+    Raises:
+        InvalidArgument: it is not a number of seconds, or too long.
+    """
+    wanted = f"a number of seconds from 0 to {LONGEST_INTERVAL_S:.0f}"
+    return as_number(field, interval_s, wanted, most=LONGEST_INTERVAL_S)
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -176,6 +233,11 @@ def split_name(name: str) -> tuple[str, str]:
     if not service or not method:
         raise InvalidArgument(f"{name!r} is not of the form Service.method", field="method")
     return service, method
+
+
+def _left_s(deadline_s: float) -> float | None:
+    """Return the time until then as asyncio and gRPC take it: None for no limit."""
+    return max(0.0, deadline_s - _now_s()) if deadline_s < math.inf else None
 
 
 def _now_s() -> float:

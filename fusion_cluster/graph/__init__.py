@@ -17,13 +17,14 @@ from fusion_cluster.graph.failure import Transiency, TransientClassifier, is_tra
 from fusion_cluster.graph.fence import Fence, Lease
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.gather import gather
-from fusion_cluster.graph.graph import DEFAULT_HISTORY, Graph, GraphStats
+from fusion_cluster.graph.graph import DEFAULT_HISTORY, Graph
 from fusion_cluster.graph.hosting import DONE, GraphHosting
 from fusion_cluster.graph.key import Key
 from fusion_cluster.graph.offload import Bodies, TaskBody, TaskRunner
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload, RayTask
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, attach, is_attached, service_methods
 from fusion_cluster.graph.signature import REQUIRED, Parameter, Signature
+from fusion_cluster.graph.stats import GraphStats
 
 __all__ = [
     "DEFAULT_HISTORY",

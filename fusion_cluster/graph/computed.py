@@ -257,7 +257,7 @@ class Computed(Node[T_co]):
         if waiter.computation is not None:
             return waiter
         if not self.has_output:
-            raise asyncio.CancelledError
+            raise self.function.graph.no_output()
         return None
 
     def _use(self, waiter: Waiter | None = None) -> Generator[Any, Any, T_co]:
@@ -292,7 +292,7 @@ class Computed(Node[T_co]):
                     waiter.leave()
                     raise
             if not node.has_output:
-                raise asyncio.CancelledError
+                raise node.function.graph.no_output()
         if dependent is not None:
             capture(dependent, node)
         return node

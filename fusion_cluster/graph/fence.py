@@ -95,6 +95,11 @@ class Fence:
         """
         self._graph.registry.check_fence()
 
+    def refuse(self, refusal: Callable[[], object]) -> None:
+        """Let `refusal`, which raises, be called by each hit, and by whoever wants to enter, from now on."""
+        self._graph.registry.on_fence = refusal
+        self._graph.registry.fence_s = 0.0
+
     # -- inside ------------------------------------------------------------------------------------------------------
     def _settle(self) -> None:
         """Let every lease settle what has expired; set the fence anew. Raises nothing, in the graph's own thread."""

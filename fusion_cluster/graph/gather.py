@@ -180,7 +180,7 @@ class _Gathering:
         if node.has_output:
             self._read(index, node)
         else:
-            self._fail(index, asyncio.CancelledError())
+            self._fail(index, node.function.graph.no_output())
         self._check()
 
     def _on_task_done(self, index: int, task: asyncio.Future[Any]) -> None:

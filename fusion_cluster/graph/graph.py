@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextvars import Context
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -32,6 +31,8 @@ from fusion_cluster.graph.observers import Observers
 from fusion_cluster.graph.pure.history import COMPUTED, DELAYED
 from fusion_cluster.graph.recall import explain, tell
 from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
+from fusion_cluster.graph.standing import Standing
+from fusion_cluster.graph.stats import GraphStats
 from fusion_cluster.quantities import as_count, as_number
 
 DEFAULT_HISTORY: Final = 4096
@@ -40,28 +41,7 @@ DEFAULT_HISTORY: Final = 4096
 _get_thread_id: Final = threading.get_ident
 
 
-@dataclass(frozen=True)
-class GraphStats:
-    """What a graph has done so far.
-
-    Attributes:
-        nodes: computeds in the registry now.
-        hits: calls that found their computed.
-        computations: computations started.
-        invalidations: computeds invalidated or outdated, for whatever reason.
-        evictions: computeds invalidated to keep the bounds.
-        bytes: what nodes and values take together, by estimate; None where no bound asks for it.
-    """
-
-    nodes: int
-    hits: int
-    computations: int
-    invalidations: int
-    evictions: int
-    bytes: int | None = None
-
-
-class Graph:
+class Graph(Standing):
     """All computeds of one event loop.
 
     It belongs to the loop that first computes in it, and to that loop's thread. Calls from elsewhere raise `UsageError`
@@ -79,6 +59,7 @@ class Graph:
         history: how many of the last events are kept, for `why` and `story`; 0 keeps none. One is noted for each
             computation, and for each computed that is invalidated; it takes 64 bytes and keeps its key alive.
         guard: what looks after the results, if anything does.
+        name: what it belongs to, in words, for errors.
     """
 
     def __init__(
@@ -90,23 +71,22 @@ class Graph:
         is_transient: TransientClassifier = is_transient,
         history: int = DEFAULT_HISTORY,
         guard: Guard | None = None,
+        name: str = "the graph",
     ) -> None:
-        max_bytes = as_number("max_bytes", max_bytes, f"{NODE_BYTES}, the size of one node, or more", least=NODE_BYTES)
-        history = as_count("history", history, least=0)
+        super().__init__(name)
+        self.max_bytes = max_bytes = as_number("max_bytes", max_bytes, least=NODE_BYTES)
         self.max_nodes = max_nodes = as_count("max_nodes", max_nodes)
-        self.max_bytes = max_bytes
         self.size_of = size_of
         self.is_transient = is_transient
         self.guard = guard
         self.node_type: type[Computed[Any]] = Computed if guard is None else GuardedComputed
         self._mark: Marking = mark if guard is None else marking(guard)
         self.functions: dict[str, ComputeFunction] = {}
-        self.registry = Registry(max_nodes, history, secrets.randbits(62))
+        self.registry = Registry(max_nodes, as_count("history", history, least=0), secrets.randbits(62))
         self.registry.on_full = self._make_room
         self.registry.history.home = weakref.ref(self)
         self.observers = Observers()
         self.fence = Fence(self)
-        self.is_closed = False
         self.computation_count = 0
         self._retention = TimedRetention(self.registry)
         self._bytes: ByteBound | None = None
@@ -261,6 +241,11 @@ class Graph:
             *(task for task in computations if task is not asyncio.current_task()), return_exceptions=True
         )
 
+    def on_forked(self) -> None:
+        """This is a copy of a graph of the parent process: nobody keeps it up to date, so it serves nothing."""
+        self.is_forked = True
+        self.fence.refuse(self.require_usable)
+
     # -- for computations --------------------------------------------------------------------------------------------
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -350,8 +335,7 @@ class Graph:
         Raises:
             UsageError: the graph is closed.
         """
-        if self.is_closed:
-            raise UsageError("the graph is closed")
+        self.require_usable()
         self._retention.release_expired(self._now_s())
         while self.registry.size >= self.max_nodes:
             victim = self.registry.victim()

@@ -31,9 +31,9 @@ def single_key_function(
         is_transient: tells which errors may go away by themselves; that of all graphs when None.
     """
     if is_transient is None:
-        graph = Graph(max_nodes=1, history=_HISTORY)
+        graph = Graph(max_nodes=1, history=_HISTORY, name="the state")
     else:
-        graph = Graph(max_nodes=1, history=_HISTORY, is_transient=is_transient)
+        graph = Graph(max_nodes=1, history=_HISTORY, is_transient=is_transient, name="the state")
     function = ComputeFunction(
         service_name=service_name,
         method_name=name,

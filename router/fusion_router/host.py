@@ -290,6 +290,8 @@ class ClusterHost(Host):
 
     async def close(self) -> None:
         """Leave the cluster: links are closed, computations cancelled; who waits for something else gets an error."""
+        if self.graph.is_forked:
+            return
         # Event handlers first: what they have committed is told to its owners as long as there are links.
         await self.stop_working()
         self.barriers.close()

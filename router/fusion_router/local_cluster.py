@@ -175,6 +175,8 @@ class LocalCluster:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.host.graph.is_forked:
+            return  # a copy, in the midst of which the process was forked
         if error is None:
             self.validate()
         for shard in self.shards.values():

@@ -6,10 +6,10 @@ import asyncio
 
 import ray
 
+from fusion_cluster.addresses import Address
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.gateway import Gateway
-from fusion_router.gateway.listening import host_port
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus
@@ -53,7 +53,7 @@ class GatewayMember:
         self._gateway = Gateway(
             self._host,
             acceptor=acceptor,
-            address=host_port(configuration.grpc_host, port),
+            address=str(Address(configuration.grpc_host, port)),
             insecure=configuration.insecure,
         )
         self._address = await self._gateway.start()

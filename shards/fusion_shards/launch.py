@@ -17,6 +17,7 @@ import msgspec
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from fusion_cluster.addresses import MAX_PORT, parse_host
 from fusion_cluster.app_import import import_app
 from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable, UsageError
 from fusion_cluster.graph.retention import NODE_BYTES
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
-MAX_PORT = 65_535
 
 PASSED_ENVIRONMENT = "FUSION_"
 """Variables with this prefix reach every member of the app."""
@@ -121,10 +121,11 @@ async def launch(
     gateways = as_count("gateways", gateways, least=0, most=MAX_PORT)
     grpc_port = as_count("grpc_port", grpc_port, least=0, most=MAX_PORT)
     check_last_port(grpc_port, gateways)
+    grpc_host = parse_host(grpc_host, "grpc_host")
     if gateways:
         check_host(grpc_host, insecure=insecure, field="grpc_host")
     max_nodes = as_count("max_nodes", max_nodes)
-    max_bytes = as_number("max_bytes", max_bytes, f"{NODE_BYTES}, the size of one node, or more", least=NODE_BYTES)
+    max_bytes = as_number("max_bytes", max_bytes, least=NODE_BYTES)
     call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
     cpus_per_shard = as_number("cpus_per_shard", cpus_per_shard, "an amount, 0 or more", most=MOST)
     app = import_app(app_path)

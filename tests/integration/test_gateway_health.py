@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from fusion_cluster.client import connect
 from fusion_cluster.errors import UsageError
 from fusion_cluster.host import LocalHost
 from fusion_router.gateway import Gateway
@@ -73,10 +75,19 @@ def test_an_address_beyond_loopback_needs_to_be_allowed(host: LocalHost, address
     Gateway(host, acceptor=None, address=address, insecure=True)
 
 
-@pytest.mark.parametrize("address", ["localhost", "localhost:", ":50051", "localhost:http"])
+@pytest.mark.parametrize("address", ["", "localhost:", ":50051", "localhost:http", "http://localhost:1"])
 def test_what_is_no_address_is_refused(host: LocalHost, address: str) -> None:
-    with pytest.raises(UsageError, match="host:port"):
+    with pytest.raises(UsageError, match=r"^address ") as refused:
         Gateway(host, acceptor=None, address=address)
+    assert refused.value.field == "address"
+
+
+async def test_a_gateway_listens_on_a_socket_in_the_file_system(host: LocalHost, tmp_path: Path) -> None:
+    gateway = Gateway(host, acceptor=None, address=f"unix://{tmp_path}/my shop.sock")
+    assert await gateway.start() == f"unix:{tmp_path}/my shop.sock"
+    async with connect(gateway.address) as client:
+        assert (await client.describe()).app == host.app.name
+    await gateway.stop(0.1)
 
 
 async def test_two_gateways_do_not_share_a_port_by_accident(host: LocalHost, served: Served) -> None:

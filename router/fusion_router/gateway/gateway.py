@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from fusion_cluster.addresses import parse_address
 from fusion_cluster.errors import UsageError
 from fusion_cluster.host import Host
 from fusion_cluster.link.carrier import Carrier
@@ -15,7 +17,7 @@ from fusion_cluster.quantities import as_finite_delay
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.handlers import GatewayHandlers
 from fusion_router.gateway.limits import GatewayLimits
-from fusion_router.gateway.listening import check_can_listen, check_host
+from fusion_router.gateway.listening import check_can_listen, require_local
 from fusion_router.gateway.reflection import add_reflection
 from fusion_router.gateway.rpcs import GatewayRpcs
 from fusion_router.gateway.sessions import GatewaySessions
@@ -43,7 +45,7 @@ class Gateway:
         host: whose services are called: a local host, a router, a shard.
         acceptor: takes the carriers of `Session` streams; None answers `Session` with UNIMPLEMENTED. `stop`
             closes it.
-        address: host:port to listen on; port 0 takes a free one.
+        address: host:port to listen on, where port 0 takes a free one, or "unix:/path" of a socket in the file system.
         insecure: allow an address other than loopback, although clients prove nothing yet.
         reuse_port: let several processes listen on the same port.
         limits: what is refused.
@@ -62,8 +64,8 @@ class Gateway:
         reuse_port: bool = False,
         limits: GatewayLimits | None = None,
     ) -> None:
-        self._name = _checked_name(address, insecure=insecure)
-        self._wanted_address = address
+        self._wanted = parse_address(address, may_be_any_port=True)
+        require_local(self._wanted, insecure=insecure)
         self._acceptor = acceptor
         self._reuse_port = reuse_port
         self._limits = limits or GatewayLimits()
@@ -101,14 +103,15 @@ class Gateway:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         add_reflection(server, (SERVICE, health.SERVICE_NAME))
         try:
-            port = server.add_insecure_port(self._wanted_address)
+            port = server.add_insecure_port(self._wanted.listening_target)
         except RuntimeError as error:
-            check_can_listen(self._name, int(self._wanted_address.rpartition(":")[2]))
-            raise UsageError(f"cannot listen on {self._wanted_address}: {error}", field="address") from error
+            if not self._wanted.path:
+                check_can_listen(self._wanted.host, self._wanted.port)
+            raise UsageError(f"cannot listen on {self._wanted}: {error}", field="address") from error
         await server.start()
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         self._server = server
-        self.address = f"{self._name}:{port}"
+        self.address = str(self._wanted if self._wanted.path else replace(self._wanted, port=port))
         return self.address
 
     async def stop(self, grace_s: float = 5.0) -> None:
@@ -129,11 +132,3 @@ class Gateway:
             await self._acceptor.close()
         await server.stop(grace_s)
         await commands
-
-
-def _checked_name(address: str, *, insecure: bool) -> str:
-    name, _, port = address.rpartition(":")
-    if not name or not port.isdigit():
-        raise UsageError(f"{address!r} is not host:port", field="address")
-    check_host(name, insecure=insecure)
-    return name

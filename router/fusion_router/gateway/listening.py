@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 
+from fusion_cluster.addresses import Address, parse_host
 from fusion_cluster.errors import UsageError
-
-
-def host_port(host: str, port: int) -> str:
-    """An address of its two parts; an IPv6 host is put in brackets."""
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def check_host(host: str, *, insecure: bool, field: str = "address") -> None:
     """Check that a gateway may listen on the addresses of that name.
 
     Raises:
-        UsageError: others than this machine's own processes could reach it, and that is not allowed.
+        UsageError: it is not one, or others than this machine's own processes could reach it, and that is not allowed.
     """
-    if not insecure and not _is_loopback(host):
+    require_local(Address(parse_host(host, field), 0), insecure=insecure, field=field)
+
+
+def require_local(address: Address, *, insecure: bool, field: str = "address") -> None:
+    """Check that only this machine's own processes can reach a gateway, unless others are welcome.
+
+    Raises:
+        UsageError: others could.
+    """
+    if not (insecure or address.is_local):
         raise UsageError(
-            f"{field}: {host} is not a loopback address and clients prove nothing: allow it with insecure", field=field
+            f"{field}: {address.host} is not a loopback address and clients prove nothing: allow it with insecure",
+            field=field,
         )
 
 
@@ -68,13 +73,4 @@ def _reason(host: str, port: int, error: OSError) -> str:
             return f"{host} is not an address of this machine"
         case errno.EACCES | errno.EPERM:
             return f"port {port} may not be used by this user"
-    return f"cannot listen on {host_port(host, port)}: {os.strerror(error.errno or 0)}"
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return f"cannot listen on {Address(host, port)}: {os.strerror(error.errno or 0)}"

@@ -253,7 +253,7 @@ def test_callers_that_wait_while_the_host_closes_are_not_left_behind() -> None:
         with app.local_blocking() as host:
             waiting = pool.submit(host.service(Till).never)
             assert inner(host).entered.wait(TIMEOUT_S)
-        with pytest.raises(ShardUnavailable):
+        with pytest.raises(UsageError, match="the host of the app 'till' was closed meanwhile"):
             waiting.result(TIMEOUT_S)
 
 

@@ -58,4 +58,4 @@ def test_a_wrong_command_line_exits_with_2(arguments: list[str], capsys: pytest.
 def test_a_gateway_that_is_not_there_exits_with_1_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["call", "Shelf.count", "nut", "--address", "127.0.0.1:1"]) == FAILED
     captured = capsys.readouterr()
-    assert captured.err == "error: no gateway answers (gateway: 127.0.0.1:1)\n"
+    assert captured.err == "error: no gateway at 127.0.0.1:1: nobody listens there\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fusion_cluster.errors import InvariantViolation, UsageError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method, gather
 from fusion_cluster.graph.core import CONSISTENT, INVALIDATED
 from tests.unit.graph.cells import Cells
 
@@ -21,20 +21,27 @@ async def value_of(computed: Computed[Any]) -> Any:
     return await computed
 
 
-async def test_closing_cancels_what_computes_and_refuses_more() -> None:
-    graph, cells = Graph(), Cells(a=1, b=2)
+async def gather_of(computed: Computed[Any]) -> Any:
+    return await gather(computed)
+
+
+async def test_closing_ends_what_computes_with_an_error_and_refuses_more() -> None:
+    graph, cells = Graph(name="the market"), Cells(a=1, b=2)
     attach(cells, GraphHosting(graph))
     await cells.cell("b")
     kept = cells.cell("b")
     gate = cells.gate("2*a")
     task = asyncio.create_task(value_of(cells.double("a")))
     await gate.entered.wait()
+    gathered = asyncio.create_task(gather_of(cells.double("a")))
+    await asyncio.sleep(0)
     await graph.close()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    for waiting in (task, gathered):
+        with pytest.raises(UsageError, match="the market was closed meanwhile"):
+            await waiting
     assert graph.stats.nodes == 0
     assert kept.value == 2
-    with pytest.raises(UsageError, match="closed"):
+    with pytest.raises(UsageError, match="the market is closed"):
         cells.cell("a")
     await graph.close()
 

@@ -204,7 +204,7 @@ async def test_an_owner_that_is_lost_takes_its_delays_with_it(cluster: LocalClus
 
 
 async def test_a_replica_of_a_client_follows_what_it_is_told() -> None:
-    client = ClientHost(Mock(fence_s=math.inf), timeout_s=1.0, max_nodes=10)
+    client = ClientHost(Mock(fence_s=math.inf), Mock(is_made=True, where="here"), timeout_s=1.0, max_nodes=10)
     client.graph.starter()  # in a loop in which time passes
     meters = client.service(Meters)
     for method in (meters.smooth, meters.tens):

@@ -16,6 +16,21 @@ async def test_a_port_that_does_not_exist_is_a_usage_error(grpc_port: int, gatew
 
 
 @pytest.mark.parametrize(
+    ("grpc_host", "what"),
+    [
+        ("localhost:1", "neither a name"),
+        ("http://here", "neither a name"),
+        ("", "empty"),
+        ("0.0.0.0", "loopback"),
+    ],
+)
+async def test_a_host_that_gateways_cannot_listen_on_is_a_usage_error(grpc_host: str, what: str) -> None:
+    with pytest.raises(UsageError, match=what) as raised:
+        await launch("tests.sheet:app", grpc_host=grpc_host)
+    assert raised.value.field == "grpc_host"
+
+
+@pytest.mark.parametrize(
     ("raised", "told"),
     [(ValueError, UsageError), (ConnectionError, ShardUnavailable), (RuntimeError("version"), ShardUnavailable)],
 )

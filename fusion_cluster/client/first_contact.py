@@ -1,0 +1,97 @@
+"""The first contact with a gateway: whether one answers at all, found out once, before a client is first used.
+
+A client that has met its gateway waits for it patiently whenever it is away. One that never has may have a wrong
+address: it waits for its connect timeout only, and says who, if anybody, answers there instead.
+
+Invariant: `is_made` is set when a gateway, or somebody on its behalf, has answered, and stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import grpc
+
+from fusion_cluster.addresses import Address
+from fusion_cluster.client.channel import SERVICE
+from fusion_cluster.client.strangers import SILENCE, trouble_of
+from fusion_cluster.errors import ShardUnavailable, UsageError
+from fusion_cluster.v1 import gateway_pb2
+
+RETRY_PAUSE_S: Final = 0.05
+
+_QUESTION: Final = gateway_pb2.DescribeRequest(service="?").SerializeToString()
+"""No service is called that: a gateway says so in a way of its own, and does nothing else for it."""
+
+
+class FirstContact:
+    """Asks at the addresses of a client whether a gateway is there.
+
+    Args:
+        channel: to the addresses; closed by its owner.
+        addresses: where to ask; any of them will do.
+        timeout_s: how long a gateway may take to answer for the first time.
+        is_patient: wait so long for somebody to listen there; otherwise it fails at once where nobody does.
+
+    Attributes:
+        is_made: a gateway has answered.
+        where: the addresses, as messages show them.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, addresses: Sequence[Address], *, timeout_s: float, is_patient: bool = True
+    ) -> None:
+        self.is_made = False
+        self.where = ", ".join(map(str, addresses))
+        self._ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/Describe")
+        self._addresses = tuple(addresses)
+        self._timeout_s = timeout_s
+        self._is_patient = is_patient
+        # Gives why there is no gateway; "" where there is one.
+        self._asking: asyncio.Task[str] | None = None
+
+    async def make(self) -> None:
+        """Wait until a gateway has answered; callers that come meanwhile wait for the same.
+
+        Raises:
+            ShardUnavailable: none has, and why.
+            UsageError: the client was closed meanwhile.
+        """
+        if self.is_made:
+            return
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask_until_answered(), name="first contact")
+        asking = self._asking
+        await asyncio.wait([asking])
+        if asking.cancelled():
+            raise UsageError(f"the client of {self.where} was closed before a gateway answered")
+        if why := asking.result():
+            raise ShardUnavailable(why)
+
+    async def close(self) -> None:
+        """Give up: who waits gets an error."""
+        if self._asking is not None and not self._asking.done():
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
+    async def _ask_until_answered(self) -> str:
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._timeout_s
+        trouble = SILENCE
+        while (left_s := deadline_s - loop.time()) > 0:
+            try:
+                await self._ask(_QUESTION, timeout=left_s)
+            except grpc.aio.AioRpcError as error:
+                found = await trouble_of(error, self._addresses)
+                if found is not None:
+                    if found is not SILENCE:
+                        trouble = found
+                    if trouble.is_lasting or not self._is_patient:
+                        return f"no gateway at {self.where}: {trouble.words}"
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                    continue
+            self.is_made = True
+            return ""
+        return f"no gateway answered at {self.where} within {self._timeout_s:g} s: {trouble.words}"
