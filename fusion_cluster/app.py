@@ -33,6 +33,7 @@ from fusion_cluster.graph import (
     is_transient,
     service_methods,
 )
+from fusion_cluster.graph.definition import abstract_methods, require_class
 from fusion_cluster.graph.retention import SizeOf, estimate_bytes
 from fusion_cluster.host import Host, LocalHost
 from fusion_cluster.middleware import Middleware
@@ -132,9 +133,15 @@ class App:
         name = service.service_name
         if name in self.services:
             raise UsageError(f"two services of the app {self.name!r} are named {name!r}", field="services")
+        require_class(service)
+        methods = service_methods(service)
+        if abstract := abstract_methods(service, methods):
+            raise UsageError(
+                f"{service.__name__} is abstract: it leaves {', '.join(abstract)} to its subclasses", field="services"
+            )
         self.services[name] = service
         add_event_classes(self.event_classes, service)
-        for method in service_methods(service).values():
+        for method in methods.values():
             full_name = f"{name}.{method.name}"
             signature = method.signature(service)
             if isinstance(method, EventHandler):

@@ -167,6 +167,8 @@ class Command(ServiceMethod, Generic[P, T]):
         shard_by: name of the parameter that decides on which shard it runs; None: the first.
     """
 
+    decorator: ClassVar[str] = "command"
+
     def __init__(
         self, body: Callable[..., Coroutine[Any, Any, T]], *, barrier: bool = True, shard_by: str | None = None
     ) -> None:

@@ -76,6 +76,7 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
     """
 
     takes_plain_def: ClassVar[bool] = True
+    decorator: ClassVar[str] = "compute_method"
 
     def __init__(
         self, body: Callable[..., Coroutine[Any, Any, T] | T], options: ComputeOptions = DEFAULT_OPTIONS

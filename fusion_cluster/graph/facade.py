@@ -90,7 +90,8 @@ class Facade:
         if name == "database":
             return port.database(value)
         if isinstance(value, UnhostedMethod) or name in type(self).facade_methods:
-            return port.command(value) if getattr(value, "function", None) is value else port.method(value)
+            is_command = not isinstance(value, UnhostedMethod) and value.function is value
+            return port.command(value) if is_command else port.method(value)
         if inspect.ismethod(value) and value.__self__ is self:
             if not inspect.iscoroutinefunction(value.__func__):
                 return value

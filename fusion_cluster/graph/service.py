@@ -6,7 +6,6 @@ bound, once; the descriptor in the class finds what it has been bound to.
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MethodType
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.core import IS_NATIVE
+from fusion_cluster.graph.definition import require_body, require_class
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, require_defaults
 from fusion_cluster.graph.signature import Signature
 
@@ -65,6 +65,7 @@ class ServiceMethod(ABC):
 
     Attributes:
         takes_plain_def: the method may be a plain `def` as well as an `async def`.
+        decorator: name of what makes it.
 
     Args:
         body: the method as written.
@@ -74,22 +75,29 @@ class ServiceMethod(ABC):
     """
 
     takes_plain_def: ClassVar[bool] = False
+    decorator: ClassVar[str]
+    is_service_method: ClassVar[bool] = True
 
     def __init__(self, body: Callable[..., Any]) -> None:
-        if not inspect.iscoroutinefunction(body):
-            name = getattr(body, "__qualname__", body)
-            if not (self.takes_plain_def and inspect.isfunction(body)):
-                raise UsageError(f"{name!s} must be an async def")
-            if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
-                raise UsageError(f"{name!s} is a generator, which gives no value: return a tuple or a list")
+        require_body(body, self.decorator, takes_plain_def=self.takes_plain_def)
         self.body = body
         self.name = body.__name__
         self.__doc__ = body.__doc__
         self._declared = Signature(body, body.__qualname__)
         self._signatures: dict[type, Signature] = {}
+        self._is_abstract = False
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+
+    @property
+    def __isabstractmethod__(self) -> bool:
+        """Whether the body is declared here and left to subclasses."""
+        return self._is_abstract or getattr(self.body, "__isabstractmethod__", False) is True
+
+    @__isabstractmethod__.setter
+    def __isabstractmethod__(self, value: bool) -> None:
+        self._is_abstract = value
 
     def signature(self, owner: type[ComputeService]) -> Signature:
         """Return the method's signature as a member of the service class `owner`."""
@@ -110,12 +118,21 @@ class ServiceMethod(ABC):
         """
         if instance is None:
             return self
+        if not isinstance(instance, ComputeService):
+            raise UsageError(
+                f"{self.body.__qualname__} is a {self.decorator}, and a {type(instance).__name__} is not a service: it "
+                "must be a method of a class derived from ComputeService"
+            )
         bound = instance._bound
         if bound is not None:
             return bound.get(self) or MethodType(self.body, instance)
         return UnhostedMethod(
             f"{type(instance).__name__} is not hosted: attach it to an app's host to call {self.name}()"
         )
+
+    def __call__(self, instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the method of an instance, as `Service.method(instance, ...)` does."""
+        return self.__get__(instance)(*args, **kwargs)
 
 
 class UnhostedMethod:
@@ -129,6 +146,11 @@ class UnhostedMethod:
         raise UsageError(self._message)
 
     invalidate = peek = changes = why = story = __call__
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise UsageError(self._message)
 
 
 class ComputeService:
@@ -156,6 +178,7 @@ class ComputeService:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        require_class(cls)
         if "service_name" not in cls.__dict__:
             cls.service_name = cls.__name__
         if "compute_defaults" in cls.__dict__:

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Coroutine
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, overload
 
 import xxhash
 
@@ -83,6 +83,8 @@ class EventHandler(Command[[E], None], Generic[E]):
     Raises:
         UsageError: the method has not exactly one parameter with a type hint.
     """
+
+    decorator: ClassVar[str] = "event_handler"
 
     def __init__(self, body: Callable[..., Coroutine[Any, Any, None]], *, barrier: bool = True) -> None:
         super().__init__(body, barrier=barrier)
