@@ -256,11 +256,15 @@ class App:
     def cluster(self, *, namespace: str = "fusion-cluster") -> AbstractAsyncContextManager[Host]:
         """Join the app's cluster from any process of the Ray cluster that runs it (driver, task, actor).
 
+        A process that has not joined Ray joins the cluster that RAY_ADDRESS names, or the one of this machine in which
+        the app runs.
+
         Args:
             namespace: the Ray namespace the app was launched in.
 
         Raises:
-            ShardUnavailable: the app does not run in this Ray cluster.
+            ShardUnavailable: the app does not run in this Ray cluster, or in none of this machine.
+            UsageError: it runs in several of them.
         """
         from fusion_shards.cluster import join  # the composition seam, see docs/adr/0003-nested-packages.md
 

@@ -135,7 +135,7 @@ def _says_which(module_name: str, found: ModuleType, here: Path) -> str:
 
 
 def _says_what_is_there(module_name: str, module: ModuleType, attribute: str, found: object) -> str:
-    what = "is missing" if found is None else f"is a {type(found).__name__}, not an App"
+    what = "is missing" if found is None else f"is of the type {type(found).__name__}, not an App"
     apps = sorted(name for name, value in vars(module).items() if isinstance(value, App))
     there = f"; its apps: {', '.join(f'{module_name}:{name}' for name in apps)}" if apps else ""
     file = getattr(module, "__file__", None)

@@ -28,7 +28,7 @@ async def running_cluster(database: Path, *, shards: int, port: int) -> AsyncIte
     """
     cpus = max(os.cpu_count() or 1, shards + 1)  # one for each shard and for the gateway
     if not joins_ray(None):
-        check_gateway_addresses("127.0.0.1", port, 1, field="port")
+        check_gateway_addresses("127.0.0.1", port, 1, field="--port")
     start_ray(cpus=cpus)  # blocks for seconds, but Ray wants the main thread
     try:
         environment = {DATABASE_VARIABLE: database_url(database)}

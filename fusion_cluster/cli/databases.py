@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
@@ -33,6 +34,8 @@ def named_database(name: str) -> Database:
     """
     if "://" in name:
         return Database(name)
+    if os.path.isfile(name) and not name.endswith(".py"):
+        raise UsageError(f"{name!r} is a file; if it is a SQLite database, its URL is sqlite:///{name}", field="app")
     found = import_app(name).database
     if found is None:
         raise UsageError(f"the app {name!r} has no database", field="app")

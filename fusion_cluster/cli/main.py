@@ -8,14 +8,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from importlib.metadata import version
+from typing import Annotated, Final, Protocol, runtime_checkable
 
 import grpc
 import typer
 
 from fusion_cluster.cli import describe, events, execute, reads, serve, status, upgrade_database
 from fusion_cluster.cli.deadline import has_unfinished_work
-from fusion_cluster.cli.output import ReaderGone, complain, discard_output, flush_output, prepare_streams, reason_of
+from fusion_cluster.cli.output import (
+    ReaderGone,
+    complain,
+    discard_output,
+    flush_output,
+    prepare_streams,
+    reason_of,
+    say,
+)
 from fusion_cluster.errors import CircularDependencyError, FusionError, PermissionDenied, UsageError
 
 OK: Final = 0
@@ -28,11 +37,27 @@ READER_GONE: Final = 141
 
 app = typer.Typer(
     name="fusion-cluster",
-    help="Run a fusion-cluster app, and talk to one that runs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        say(f"fusion-cluster {version('fusion-cluster')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run a fusion-cluster app, and talk to one that runs."""
+
 
 # Every command stands here, one line each.
 app.command("serve")(serve.serve)

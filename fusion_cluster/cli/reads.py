@@ -32,11 +32,6 @@ CONTEXT: dict[str, Any] = {"ignore_unknown_options": True}
 """Lets negative numbers be arguments."""
 
 
-def _as_interval(field: str, value: float) -> float:
-    wanted = f"a number of seconds from 0 to {LONGEST_INTERVAL_S:.0f}"
-    return as_number(field, value, wanted, most=LONGEST_INTERVAL_S)
-
-
 def call(
     method: Name,
     arguments: Arguments = None,

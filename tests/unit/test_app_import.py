@@ -129,7 +129,7 @@ def test_packages_with_and_without_init_are_found(folder: Path) -> None:
         ("shop..here:app", "module:attribute"),
         ("shop_here:", "'app' in module 'shop_here'"),
         ("shop_here:other", "its apps: shop_here:first, shop_here:second"),
-        ("shop_here:make", "is a function, not an App"),
+        ("shop_here:make", "is of the type function, not an App"),
         ("shop_here.inner:app", "no module 'shop_here.inner'"),
     ],
 )

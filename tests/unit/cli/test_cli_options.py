@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,33 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in capsys.readouterr().out
 
 
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == OK
+    assert capsys.readouterr().out == f"fusion-cluster {version('fusion-cluster')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["serve", "-h"], ["events", "-h"], ["events", "list", "-h"]])
+def test_help_has_a_short_name(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == OK
+    assert "Usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["events"]])
+def test_nothing_asked_is_answered_with_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == MISUSED
+    captured = capsys.readouterr()
+    assert "Usage:" in captured.out + captured.err
+
+
+def test_a_database_file_is_not_taken_for_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shop.db").touch()
+    assert run(["events", "list", "shop.db"]) == MISUSED
+    assert "sqlite:///shop.db" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -51,7 +80,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_command_line_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == MISUSED
     captured = capsys.readouterr()
-    assert captured.err
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err
 
 
