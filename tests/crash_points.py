@@ -14,11 +14,10 @@ import signal
 from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from fusion_cluster.commands.pipeline import _Run
 from fusion_cluster.commands.scope import OperationScope
 from fusion_cluster.database.operation_log import OperationLog
+from fusion_cluster.database.transaction import OperationTransaction
 from fusion_router.host import ClusterHost
 from fusion_router.publications import Publications
 
@@ -48,33 +47,33 @@ def entry_written() -> None:
 
 def in_the_commit() -> None:
     """The COMMIT is on its way to the database; what becomes of it, this process does not learn."""
-    commit = AsyncSession.commit
+    commit = OperationTransaction.commit
 
-    async def send_and_die(session: AsyncSession) -> None:
-        committing = commit(session)  # kept: a coroutine that is dropped cleans up
+    async def send_and_die(transaction: OperationTransaction) -> None:
+        committing = commit(transaction)  # kept: a coroutine that is dropped cleans up
         committing.send(None)
         die()
 
-    _replace(AsyncSession, "commit", send_and_die)
+    _replace(OperationTransaction, "commit", send_and_die)
 
 
 def in_a_write_of_the_commit() -> None:
     """In the middle of a write to SQLite's write-ahead log: the limit of a file's size ends the process."""
-    commit = AsyncSession.commit
+    commit = OperationTransaction.commit
 
-    async def commit_to_a_full_file(session: AsyncSession) -> None:
-        path = str(session.get_bind().engine.url.database) + "-wal"
+    async def commit_to_a_full_file(transaction: OperationTransaction) -> None:
+        path = str(transaction.connection.engine.url.database) + "-wal"
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         limit = os.stat(path).st_size + 5_000  # one page and a bit; the log is appended to
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        await commit(session)
+        await commit(transaction)
         die()  # it has found room in the file: not where it was meant to end, but an end all the same
 
-    _replace(AsyncSession, "commit", commit_to_a_full_file)
+    _replace(OperationTransaction, "commit", commit_to_a_full_file)
 
 
 def committed() -> None:
-    _after(AsyncSession, "commit")
+    _after(OperationTransaction, "commit")
 
 
 def invalidated_here() -> None:

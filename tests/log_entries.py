@@ -11,6 +11,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fusion_cluster.commands import LoggedKey
+from fusion_cluster.commands.transactions import Transaction
 from fusion_cluster.database import Database
 from fusion_cluster.database.schema import OPERATIONS
 
@@ -49,8 +50,9 @@ async def write_entry(
 class Writer:
     """A transaction that writes entries."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self.session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self.session = transaction.session
 
     async def write(self, *operation_ids: str, age_s: float = 0.0) -> None:
         """Write entries."""
@@ -59,12 +61,12 @@ class Writer:
 
     async def commit(self) -> None:
         """Commit."""
-        await AsyncSession.commit(self.session)
-        await self.session.close()
+        await self._transaction.commit()
+        await self._transaction.close()
 
     async def roll_back(self) -> None:
         """Roll back."""
-        await self.session.close()
+        await self._transaction.close()
 
 
 async def begin(database: Database) -> Writer:

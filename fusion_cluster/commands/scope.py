@@ -5,78 +5,44 @@ begins in the same turn of the event loop in which the commit is known, whoever 
 operation log is written in the same transaction, so that others learn of it even if this process ends in that turn.
 When a commit fails in a way in which the database may have made it all the same (its connection was lost), the log is
 asked what has become of it; where that cannot be told either, the invalidations are published: one too many harms
-nobody. Once the block has been left, by whatever way, the
-transaction has ended.
+nobody. What the block has ended by itself in spite of all cannot be undone: the command fails, and what it has recorded
+is published and logged. Once the block has been left, by whatever way, the transaction has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSessionTransaction
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import CommandContext, is_computing, running_command
-from fusion_cluster.commands.events.event import EventOutbox
 from fusion_cluster.commands.operation import (
     Operation,
     OperationState,
     current_operation,
     running_operation,
 )
-from fusion_cluster.commands.records import CommandLog
+from fusion_cluster.commands.transactions import (
+    IN_PART,
+    OperationalDatabase,
+    Transaction,
+    TransactionEnded,
+    Transactions,
+)
 from fusion_cluster.errors import CommandOutcomeUnknown, UsageError
 
 logger = logging.getLogger(__name__)
 
-
-class Transactions(Protocol):
-    """Where operations get their transactions from: a database, in one event loop."""
-
-    @property
-    def writers(self) -> asyncio.Semaphore:
-        """How many operations may be open at a time."""
-        ...
-
-    async def acquire_writer(self) -> None:
-        """Wait until one more may be open; then it is, until `writers.release()`.
-
-        Raises:
-            DatabaseUnavailable: others are open for too long.
-        """
-        ...
-
-    async def begin(self) -> AsyncSession:
-        """Begin a transaction; gives a session for it alone."""
-        ...
-
-
-class OperationalDatabase(Protocol):
-    """What operations need of a database."""
-
-    @property
-    def log(self) -> CommandLog:
-        """Its operation log."""
-        ...
-
-    @property
-    def events(self) -> EventOutbox:
-        """Its outbox."""
-        ...
-
-    def transactions(self) -> Transactions:
-        """Where they get their transactions from, in the event loop that runs."""
-        ...
-
-    async def prepare(self) -> None:
-        """Make the library's tables, where they are not there yet."""
-        ...
+_NO_SAVEPOINT: Final = "3B001"
+_FAILED_BEFORE: Final = "25P02"
+"""Of PostgreSQL: there is no such savepoint; a statement of the transaction has failed before."""
 
 
 class OperationScope(AbstractAsyncContextManager[Operation]):
@@ -93,7 +59,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         self._transactions = database.transactions()
         self._command: CommandContext | None = None
         self._savepoint: AsyncSessionTransaction | None = None
-        self._outer: _Opened | None = None
+        self._outer: OpenOperation | None = None
         self._publications: list[Awaitable[None]] = []
 
     async def __aenter__(self) -> Operation:
@@ -103,7 +69,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         if outer is None:
             self._enter()
             try:
-                self._operation = _Opened(await self._begin(), self._transactions)
+                self._operation = OpenOperation(await self._begin(), self._transactions)
             except BaseException:
                 self._leave()
                 raise
@@ -113,7 +79,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
                     "an operation's transaction belongs to the task that opened it: open another outside its block"
                 )
             self._savepoint = await outer.session.begin_nested()
-            self._operation = _Opened(outer.session, self._transactions, savepoint_in=outer)
+            self._operation = OpenOperation(outer.transaction, self._transactions, savepoint_in=outer)
         self._previous = current_operation.get()
         current_operation.set(self._operation)
         return self._operation
@@ -123,7 +89,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     ) -> None:
         current_operation.set(self._previous)
         if self._outer is not None:
-            await (self._release(self._outer) if error is None else self._roll_back_to_savepoint())
+            await (self._release(self._outer) if error is None else self._roll_back_to_savepoint(self._outer))
             return
         try:
             await (self._commit() if error is None else self._roll_back())
@@ -131,6 +97,10 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             self._transactions.writers.release()
             if self._operation.state is not OperationState.COMMITTED:
                 self._leave()
+            if self._operation.transaction.may_be_committed:
+                await self._publish_what_was_ended()
+        if isinstance(error, Exception) and self._operation.transaction.may_be_committed:
+            self._raise_ended(error)
         if late := self._operation.late_keys:
             await complete(_quietly(self._database.log.write_keys(self._operation, late)))
         for publication in self._publications:
@@ -163,7 +133,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         if self._command is not None:
             self._command.operations.discard(self._database.log)
 
-    async def _begin(self) -> AsyncSession:
+    async def _begin(self) -> Transaction:
         await self._database.prepare()
         await self._transactions.acquire_writer()
         try:
@@ -175,11 +145,14 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     async def _commit(self) -> None:
         operation = self._operation
         try:
+            operation.transaction.check()
             await self._database.log.write(operation)
             if operation.events:
                 await self._database.events.write(operation)
-        except BaseException:
+        except BaseException as error:
             await self._roll_back()
+            if isinstance(error, Exception):
+                self._note(error)
             raise
         operation.state = OperationState.COMMITTING
         # From here on the caller's cancellation waits until the outcome is known.
@@ -188,7 +161,10 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     async def _commit_and_publish(self) -> list[Awaitable[None]]:
         operation = self._operation
         try:
-            await AsyncSession.commit(operation.session)
+            await operation.transaction.commit()
+        except TransactionEnded:
+            operation.state = OperationState.ROLLED_BACK
+            raise
         except BaseException as error:
             is_committed = await self._settled(error)
             if is_committed is False:
@@ -203,7 +179,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         else:
             return self._publish()
         finally:
-            await _quietly(operation.session.close())
+            await _quietly(operation.transaction.close())
 
     def _publish(self, *, is_certain: bool = True) -> list[Awaitable[None]]:
         operation = self._operation
@@ -225,7 +201,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             return False
         if not isinstance(error, Exception):  # the loop is shutting down
             return None
-        await _quietly(self._operation.session.close())
+        await _quietly(self._operation.transaction.close())
         if not self._operation.is_logged:
             return None
         logger.warning("a commit has failed (%s); asking the operation log what has become of it", error)
@@ -233,41 +209,88 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
 
     async def _roll_back(self) -> None:
         self._operation.state = OperationState.ROLLED_BACK
-        await complete(_quietly(self._operation.session.close()))  # which rolls back
+        await complete(_quietly(self._operation.transaction.close()))  # which rolls back
+
+    async def _publish_what_was_ended(self) -> None:
+        """Nobody knows what the block has committed by itself: one invalidation too many harms nobody."""
+        keys = self._operation.logged_keys
+        publications = self._operation.publish(is_certain=False)
+        if keys:
+            await complete(_quietly(self._database.log.write_keys(self._operation, keys)))
+        for publication in publications:
+            await _quietly(publication)
+
+    def _raise_ended(self, error: Exception) -> None:
+        if isinstance(error, TransactionEnded):
+            return
+        try:
+            self._operation.transaction.check()
+        except TransactionEnded as ended:
+            raise ended from error
 
     # -- a savepoint in another's --------------------------------------------------------------------------------------
     async def _release(self, outer: Operation) -> None:
         assert self._savepoint is not None
         self._operation.state = OperationState.COMMITTING
         try:
+            self._operation.transaction.check()
             await self._savepoint.commit()
             self._operation.hand_over_events(outer)
+        except Exception as error:
+            self._note(error)
+            raise
         finally:
             # Also when that failed: then the outer operation most likely will too, and if not, its rows may hold ours.
             self._operation.hand_over(outer)
             self._operation.state = OperationState.COMMITTED
 
-    async def _roll_back_to_savepoint(self) -> None:
+    async def _roll_back_to_savepoint(self, outer: Operation) -> None:
         assert self._savepoint is not None
         self._operation.state = OperationState.ROLLED_BACK
-        await _quietly(self._savepoint.rollback())
+        try:
+            await self._savepoint.rollback()
+        except Exception as error:
+            logger.warning("a savepoint could not be rolled back", exc_info=True)
+            self._operation.hand_over(outer)  # it may be committed
+            with suppress(TransactionEnded):
+                self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        """An operation cannot end as it should.
+
+        Raises:
+            TransactionEnded: for something that has failed or was ended in its block, and nobody has been told.
+        """
+        state = ""
+        if isinstance(error, DBAPIError):
+            is_unknown = "no such savepoint" in str(error.orig)
+            state = _NO_SAVEPOINT if is_unknown else getattr(error.orig, "sqlstate", None) or ""
+        if state == _NO_SAVEPOINT:
+            self._operation.transaction.note_lost()
+            self._operation.transaction.check()
+        if state == _FAILED_BEFORE or isinstance(error, InvalidRequestError):
+            raise TransactionEnded(
+                "the operation cannot be committed, for in its block a flush or a statement has failed before, or its "
+                f"savepoint or transaction was ended: {error}. {IN_PART}"
+            ) from error
 
 
-class _Opened(Operation):
-    """An operation that knows which database it is on."""
+class OpenOperation(Operation):
+    """An operation that knows its transaction, and which database it is on."""
 
     def __init__(
-        self, session: AsyncSession, transactions: Transactions, *, savepoint_in: Operation | None = None
+        self, transaction: Transaction, transactions: Transactions, *, savepoint_in: Operation | None = None
     ) -> None:
-        super().__init__(session, savepoint_in=savepoint_in)
+        super().__init__(transaction.session, savepoint_in=savepoint_in)
+        self.transaction = transaction
         self.transactions = transactions
 
 
-def _shared(transactions: Transactions) -> _Opened | None:
+def _shared(transactions: Transactions) -> OpenOperation | None:
     """The open operation on the same database that the caller is a part of, if any."""
     operation = running_operation()
     while operation is not None:
-        if operation.is_open and isinstance(operation, _Opened) and operation.transactions is transactions:
+        if operation.is_open and isinstance(operation, OpenOperation) and operation.transactions is transactions:
             return operation
         operation = operation.surrounding
     return None
@@ -278,7 +301,7 @@ def _is_in_doubt(error: BaseException) -> bool:
     return not isinstance(error, DBAPIError) or error.connection_invalidated
 
 
-async def _quietly(ending: Coroutine[Any, Any, None]) -> None:
+async def _quietly(ending: Awaitable[None]) -> None:
     """What follows an outcome that is decided: an error is for the log."""
     try:
         await ending

@@ -14,7 +14,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.operation import Operation
-from fusion_cluster.commands.scope import OperationScope, Transactions
+from fusion_cluster.commands.scope import OpenOperation, OperationScope
+from fusion_cluster.commands.transactions import Transactions
 from fusion_cluster.database.batch_loader import BatchLoader
 from fusion_cluster.database.engines import Engines, create_engines
 from fusion_cluster.database.event_store import EventStore
@@ -161,7 +162,7 @@ class Database:
 
     def began(self, operation: Operation) -> bool:
         """Whether the transaction of an operation is one of this database, in this event loop."""
-        return operation.session.bind is self.engines().writing
+        return isinstance(operation, OpenOperation) and operation.transactions is self.engines()
 
     async def prepare(self) -> None:
         """Make the library's own tables (`fusion_…`), or upgrade them to the revision that this version works with.

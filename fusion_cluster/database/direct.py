@@ -6,10 +6,11 @@ those that it would raise. Its events do not see these statements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Table, insert
+from sqlalchemy import ColumnElement, Table, bindparam, insert, select
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 
@@ -20,18 +21,21 @@ class DirectInsert:
     Args:
         table: into which.
         columns: those that get values.
+        condition: without which nothing is inserted; its parameters are given values after those of the columns.
     """
 
-    def __init__(self, table: Table, columns: Sequence[str]) -> None:
+    def __init__(self, table: Table, columns: Sequence[str], condition: ColumnElement[bool] | None = None) -> None:
         self._table = table
         self._columns = columns
+        self._condition = condition
+        self._names = [*columns, *(condition.compile().params if condition is not None else ())]
         self._dialect: Dialect | None = None
         self._sql = ""
         # The columns in the order of the driver's parameters; None: it takes them by name.
         self._order: Sequence[str] | None = None
 
-    def execute(self, connection: Connection, values: Sequence[Any]) -> None:
-        """Insert a row.
+    def execute(self, connection: Connection, values: Sequence[Any]) -> bool:
+        """Insert a row; False: the condition does not hold.
 
         Args:
             connection: where.
@@ -42,29 +46,51 @@ class DirectInsert:
         """
         if connection.dialect is not self._dialect:
             self._compile(connection.dialect)
-        named = dict(zip(self._columns, values, strict=True))
-        execute_directly(
-            connection, self._sql, named if self._order is None else tuple([named[name] for name in self._order])
-        )
+        named = dict(zip(self._names, values, strict=True))
+        parameters = named if self._order is None else tuple([named[name] for name in self._order])
+        return execute_directly(connection, self._sql, parameters) != 0
 
     def _compile(self, dialect: Dialect) -> None:
-        compiled: Any = insert(self._table).compile(dialect=dialect, column_keys=list(self._columns))
+        columns = list(self._columns)
+        if self._condition is None:
+            compiled: Any = insert(self._table).compile(dialect=dialect, column_keys=columns)
+        else:
+            given = select(*(bindparam(name, type_=self._table.c[name].type) for name in columns))
+            compiled = insert(self._table).from_select(columns, given.where(self._condition)).compile(dialect=dialect)
         self._sql, self._order = str(compiled), compiled.positiontup
         self._dialect = dialect
 
 
-def execute_directly(connection: Connection, sql: str, parameters: Any = ()) -> None:
+def execute_directly(connection: Connection, sql: str, parameters: Any = ()) -> int:
     """Execute a statement that gives no rows, in the driver's SQL and the connection's transaction, which has begun.
+
+    Returns:
+        How many rows it has changed; -1 where that is not known.
 
     Raises:
         DBAPIError: the database refuses, or is lost.
     """
+    with execution(connection, sql):
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(sql, parameters)
+            return cursor.rowcount
+        finally:
+            cursor.close()
+
+
+@contextmanager
+def execution(connection: Connection, sql: str) -> Iterator[None]:
+    """The block executes a statement, by the driver itself.
+
+    Raises:
+        DBAPIError: in place of the driver's error.
+    """
     dialect, raw = connection.dialect, connection.connection
-    cursor = raw.cursor()
     try:
-        cursor.execute(sql, parameters)
+        yield
     except dialect.loaded_dbapi.Error as error:
-        is_lost = dialect.is_disconnect(error, raw, cursor)
+        is_lost = dialect.is_disconnect(error, raw, None)
         refusal = DBAPIError.instance(
             *(sql, None, error, dialect.loaded_dbapi.Error),
             hide_parameters=True,
@@ -78,5 +104,3 @@ def execute_directly(connection: Connection, sql: str, parameters: Any = ()) -> 
         if not isinstance(error, Exception):  # a cancellation: the driver may be at it still
             connection.invalidate(error)
         raise
-    finally:
-        cursor.close()

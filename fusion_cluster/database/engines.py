@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from sqlite3 import OperationalError
 from typing import Any
@@ -24,11 +25,13 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolResetState
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.database import sqlite_driver
 from fusion_cluster.database.availability import reaching
-from fusion_cluster.database.direct import execute_directly
+from fusion_cluster.database.direct import execute_directly, execution
 from fusion_cluster.database.idle_pings import pings_when_idle
 from fusion_cluster.database.look_ups import LookUps
 from fusion_cluster.database.preparation import Preparation
-from fusion_cluster.database.sessions import OperationSession, ReadSession
+from fusion_cluster.database.sessions import ReadSession
+from fusion_cluster.database.transaction import OperationTransaction
+from fusion_cluster.database.transaction_watch import TransactionWatch, set_mark, watch_transactions
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import DatabaseUnavailable, UsageError
 
@@ -40,6 +43,8 @@ _SQLITE_READERS = 4
 
 _SERVER_READERS = _SERVER_WRITERS = 8
 """Statements that read at a time, and operations, on a database server, in one process and loop."""
+
+_ASYNCPG = "postgresql+asyncpg"
 
 _FOLLOWERS = 1
 """Statements that read the operation log at a time, in one process and loop."""
@@ -98,16 +103,16 @@ class Engines:
                 f"no operation of this process has ended within {self.busy_timeout_s:g} s", retry_after_s=1.0
             ) from None
 
-    async def begin(self) -> OperationSession:
-        """Begin a transaction; gives a session for it alone."""
-        session = OperationSession(self.writing, finishes_calls=self.finishes_calls)
+    async def begin(self) -> OperationTransaction:
+        """Begin the transaction of an operation."""
+        transaction = OperationTransaction(self.writing, finishes_calls=self.finishes_calls)
         try:
             with reaching():
-                await session.connection()
+                await (complete(transaction.begin()) if self.finishes_calls else transaction.begin())
         except BaseException:
-            await complete(session.close())
+            await complete(transaction.close())
             raise
-        return session
+        return transaction
 
     async def dispose(self) -> None:
         """Close all connections: those in use when they are given back."""
@@ -147,9 +152,16 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
         pool_timeout=busy_timeout_s,
     )
     is_postgresql = url.get_backend_name() == "postgresql"
-    writing = _create(url, pool_pre_ping=not is_postgresql, pool_size=_SERVER_WRITERS, pool_timeout=busy_timeout_s)
+    writing = _create(
+        url,
+        pool_pre_ping=not is_postgresql,
+        pool_size=_SERVER_WRITERS,
+        pool_timeout=busy_timeout_s,
+        connect_args={"async_creator_fn": _connect_with_asyncpg} if url.drivername == _ASYNCPG else {},
+    )
     if is_postgresql:
         pings_when_idle(writing)
+        watch_transactions(writing, _begin_on_postgresql)
         event.listen(reading.sync_engine, "connect", _on_postgresql_reading_connection)
     return Engines(
         reading,
@@ -162,6 +174,23 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
         finishes_calls=False,
         preparation=Preparation(reading, writing),
     )
+
+
+async def _connect_with_asyncpg(*args: Any, **options: Any) -> Any:
+    from fusion_cluster.database import postgresql_driver  # it may not be installed
+
+    return await postgresql_driver.connect(*args, **options)
+
+
+def _begin_on_postgresql(connection: Connection, watch: TransactionWatch | None) -> None:
+    driver = connection.connection.driver_connection
+    begins: Callable[[TransactionWatch | None], None] | None = getattr(driver, "fusion_begins", None)
+    if begins is not None:
+        begins(watch)
+    elif watch is not None:
+        execute_directly(connection, set_mark(watch))
+        watch.is_marked = True
+        watch.stands = lambda: True
 
 
 def _on_postgresql_reading_connection(connection: Any, record: object) -> None:
@@ -200,12 +229,21 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
     def on_writing_connection(connection: Any, record: object) -> None:
         set_up(connection, "foreign_keys = ON")
         _switch_to_wal(connection, busy_timeout_s)
+        cursor = connection.cursor()
+        cursor.execute(sqlite_driver.MAKE_MARKS)
+        cursor.close()
 
     def on_reading_connection(connection: Any, record: object) -> None:
         set_up(connection, "query_only = ON")
 
-    def begin(connection: Connection) -> None:
-        execute_directly(connection, "BEGIN IMMEDIATE")
+    def begin(connection: Connection, watch: TransactionWatch | None) -> None:
+        raw: Any = connection.connection
+        raw.driver_connection.watch = None
+        if watch is None:
+            execute_directly(connection, "BEGIN IMMEDIATE")
+        else:
+            with execution(connection, "BEGIN IMMEDIATE"):
+                raw.run_async(lambda driver: driver.begin(watch))
 
     def on_return(connection: Any, entry: ConnectionPoolEntry, state: PoolResetState) -> None:
         # Only where need be, for each is a message to a thread.
@@ -221,7 +259,7 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
 
     event.listen(reading.sync_engine, "connect", on_reading_connection)
     event.listen(writing.sync_engine, "connect", on_writing_connection)
-    event.listen(writing.sync_engine, "begin", begin)
+    watch_transactions(writing, begin)
     for engine in (reading, writing):
         event.listen(engine.sync_engine, "reset", on_return)
     return Engines(

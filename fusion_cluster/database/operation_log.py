@@ -28,6 +28,7 @@ from fusion_cluster.commands.records import DuplicateOperation, LoggedKey, Recor
 from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.direct import DirectInsert
 from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIONS
+from fusion_cluster.database.transaction_watch import TransactionWatch, marked, watch_of
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.quantities import as_finite_timeout, as_timeout
 
@@ -103,6 +104,7 @@ class OperationLog:
         self._prepare = prepare
         self.options = options
         self._insertion = DirectInsert(OPERATIONS, _ENTRY)
+        self._marked_insertion = DirectInsert(OPERATIONS, _ENTRY, marked())
         # Called after each commit that was logged here; by those who follow the log in this process.
         self.on_logged: list[Callable[[Operation], None]] = []
 
@@ -111,6 +113,7 @@ class OperationLog:
 
         Raises:
             DuplicateOperation: one of that id is committed already.
+            TransactionEnded: its transaction has ended already.
         """
         await operation.session.run_sync(self._flush_and_write, operation)
 
@@ -250,7 +253,7 @@ class OperationLog:
                 logger.exception("a follower of the operation log could not be told of a commit")
 
     def _flush_and_write(self, session: Session, operation: Operation) -> None:
-        session.flush()
+        Session.commit(session)  # which flushes, and ends nothing, for its connection has been there before
         operation.seal()
         keys, command = operation.logged_keys, operation.command
         if command is None and not keys and not operation.events:
@@ -266,15 +269,22 @@ class OperationLog:
             host=operation.peer_id,
             keys=keys,
         )
-        self._insert(session.connection(), entry)
+        connection = session.connection()
+        self._insert(connection, entry, watch_of(connection))
         operation.is_logged = True
 
     async def _write(self, connection: AsyncConnection, **values: Any) -> None:
         await connection.run_sync(self._insert, _entry(**values))
 
-    def _insert(self, connection: Connection, entry: Sequence[Any]) -> None:
+    def _insert(self, connection: Connection, entry: Sequence[Any], watch: TransactionWatch | None = None) -> None:
+        is_marked = watch is not None and connection.dialect.name == "postgresql"
         try:
-            self._insertion.execute(connection, entry)
+            if watch is None or not is_marked:
+                self._insertion.execute(connection, entry)
+            elif not self._marked_insertion.execute(connection, (*entry, watch.mark)):
+                raise watch.note_lost()
+            else:
+                watch.is_mark_seen = True
         except IntegrityError as error:
             raise DuplicateOperation(f"an operation with the id {entry[0]!r} is committed already", self) from error
 

@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult, AsyncSession, AsyncSessionTransaction
-from sqlalchemy.orm import Session, SessionTransactionOrigin
+from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.database.availability import reading
+from fusion_cluster.database.transaction_watch import INSTEAD, TransactionWatch
 from fusion_cluster.errors import UsageError
 
 T = TypeVar("T")
@@ -33,12 +34,12 @@ class _GuardedSession(AsyncSession):
     """A session whose calls go through `_guard`.
 
     Args:
-        engine: to connect with.
+        bind: to connect with, or that is connected.
         finishes_calls: a call that has begun is finished before its caller's cancellation takes effect.
     """
 
-    def __init__(self, engine: AsyncEngine, *, finishes_calls: bool, **options: Any) -> None:
-        super().__init__(engine, expire_on_commit=False, **options)
+    def __init__(self, bind: AsyncEngine | AsyncConnection, *, finishes_calls: bool, **options: Any) -> None:
+        super().__init__(bind, expire_on_commit=False, **options)
         self._finishes_calls = finishes_calls
 
     async def stream(self, statement: Any, *args: Any, **options: Any) -> AsyncResult[Any]:
@@ -87,34 +88,97 @@ class _Savepoint(AsyncSessionTransaction):
 
 
 class OperationSession(_GuardedSession):
-    """The session of an operation: it is the operation that commits or rolls back, when its block ends."""
+    """The session of an operation: it is the operation that commits or rolls back, when its block ends.
 
-    async def commit(self) -> None:
-        """Not here.
+    SQLAlchemy's habits do no harm: to leave `async with operation.session as session`, or to close it, ends nothing,
+    and `async with session.begin()` is a savepoint. Errors are those of `_OperationSyncSession`.
 
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("an operation commits when its block ends")
+    Args:
+        connection: in the operation's transaction, which it joins.
+        watch: over that transaction.
+        finishes_calls: a call that has begun is finished before its caller's cancellation takes effect.
+    """
 
-    async def rollback(self) -> None:
-        """Not here.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("an operation is rolled back by an exception that leaves its block")
+    def __init__(self, connection: AsyncConnection, watch: TransactionWatch, *, finishes_calls: bool) -> None:
+        super().__init__(
+            connection,
+            finishes_calls=finishes_calls,
+            sync_session_class=_OperationSyncSession,
+            join_transaction_mode="rollback_only",
+        )
+        self._watch = watch
 
     async def connection(self, *args: Any, **options: Any) -> AsyncConnection:
         """The connection of the operation's transaction."""
         return await self._guard(super().connection(*args, **options))
 
+    def begin(self) -> AsyncSessionTransaction:
+        """A savepoint, for the transaction has begun: `async with operation.session.begin()`."""
+        return self.begin_nested()
+
     def begin_nested(self) -> AsyncSessionTransaction:
         """A savepoint: `async with operation.session.begin_nested()`."""
         return _Savepoint(self, nested=True)
 
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:  # nobody can tell what it has left half done
+            self._watch.note("an exception that has left the block of its session")
+
     async def _guard(self, call: Coroutine[Any, Any, T]) -> T:
         return await (complete(call) if self._finishes_calls else call)
+
+
+class _OperationSyncSession(Session):
+    """What `run_sync` gives in an operation."""
+
+    def commit(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(INSTEAD["commit"])
+
+    def rollback(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(INSTEAD["roll back"])
+
+    def prepare(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(INSTEAD["commit"])
+
+    def reset(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(INSTEAD["roll back"])
+
+    def invalidate(self) -> None:
+        """Not here.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(INSTEAD["roll back"])
+
+    def begin(self, nested: bool = False) -> SessionTransaction:
+        """A savepoint."""
+        return super().begin(nested=True)
+
+    def close(self) -> None:
+        """Nothing: the operation closes it."""
 
 
 class ReadSession(_GuardedSession):

@@ -8,6 +8,10 @@ An event loop that is never idle gives the interpreter's lock back and takes it 
 is ready. That is often enough for a thread that waits for the lock to be woken up each time, too late, and never to be
 the one that asks for it: a statement took seconds. So an event loop that has waited for an answer for a while sleeps
 for an instant, in which the thread has the lock.
+
+The mark of an operation's transaction (`transaction_watch`) is a row that breaks a deferred foreign key: as long as it
+is there SQLite refuses each COMMIT, whoever sends it, and a ROLLBACK takes it away. It lives in a temporary table, in
+memory; the operation removes it when it commits.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from typing import Any, Final
 import aiosqlite
 from aiosqlite.context import contextmanager
 
+from fusion_cluster.database.transaction_watch import TransactionWatch
+
 FIRST_ROWS: Final = 1_000
 """How many rows come with the statement itself; whoever wants more asks again."""
 
@@ -33,6 +39,16 @@ LONGEST_PAUSE_S: Final = 0.05
 
 GIVING_S: Final = 0.0001
 """How long it gives way: beside readers that never rest, ten times as much makes no command faster."""
+
+
+MAKE_MARKS: Final = """
+CREATE TEMP TABLE fusion_transaction (
+    number INTEGER PRIMARY KEY,
+    never INTEGER NOT NULL REFERENCES fusion_transaction (number) DEFERRABLE INITIALLY DEFERRED
+)
+"""
+_SET_MARK: Final = "INSERT INTO temp.fusion_transaction VALUES (?, 0)"
+_REMOVE_MARK: Final = "DELETE FROM temp.fusion_transaction WHERE number = ?"
 
 
 def connect(database: str, **options: Any) -> Connection:
@@ -57,10 +73,12 @@ class Connection(aiosqlite.Connection):
         open_cursors: those that have rows which were not fetched. As long as there is one, what the connection reads
             outside of a transaction is as of when that one began.
         is_adrift: who waited for a call was cancelled: nobody knows what the thread is still at.
+        watch: that of the operation whose transaction it is in; None: it is in none.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.watch: TransactionWatch | None = None
         self.open_cursors: set[Cursor] = set()
         self.is_adrift = False
 
@@ -73,10 +91,65 @@ class Connection(aiosqlite.Connection):
                 self.is_adrift = True
                 raise
 
+    async def begin(self, watch: TransactionWatch) -> None:
+        """Begin the transaction of an operation."""
+        await self._execute(self._begin, watch.number)
+        self.watch = watch
+        watch.is_marked = True
+        watch.stands = self._is_in_transaction
+
+    async def commit(self) -> None:
+        """Commit, unless it is an operation's transaction and not its end.
+
+        Raises:
+            UsageError: it is; or it is its end, and the transaction is another one.
+        """
+        if self.watch is None:
+            await super().commit()
+        else:
+            self.watch.refuse("commit")
+            if not await self._execute(self._commit, self.watch.number):
+                raise self.watch.note_lost()
+
+    async def rollback(self) -> None:
+        """Roll back, unless it is an operation's transaction and not its end.
+
+        Raises:
+            UsageError: it is.
+        """
+        if self.watch is not None:
+            self.watch.refuse("roll back")
+        await super().rollback()
+
+    def executescript(self, *arguments: Any, **options: Any) -> Any:
+        """Not in the transaction of an operation, for it begins with a COMMIT.
+
+        Raises:
+            UsageError: it is in one.
+        """
+        if self.watch is not None:
+            self.watch.refuse("commit")
+        return super().executescript(*arguments, **options)
+
+    def _is_in_transaction(self) -> bool:
+        return self._connection is None or self.in_transaction  # one that is closed has not been ended by anybody
+
     @contextmanager
     async def cursor(self) -> Any:
         """A cursor, which the thread does not know of before it executes something."""
         return Cursor(self)
+
+    # -- in the thread -------------------------------------------------------------------------------------------------
+    def _begin(self, number: int) -> None:
+        self._conn.execute("BEGIN IMMEDIATE")
+        self._conn.execute(_SET_MARK, (number,))
+
+    def _commit(self, number: int) -> bool:
+        """Commit the transaction that has the mark; False: it has not, and nothing is committed."""
+        if self._conn.execute(_REMOVE_MARK, (number,)).rowcount != 1:
+            return False
+        self._conn.commit()
+        return True
 
 
 class _GivingWay:

@@ -1,0 +1,102 @@
+"""The transaction of an operation: its connection, its session and the watch over both."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from fusion_cluster.database.sessions import OperationSession
+from fusion_cluster.database.transaction_watch import WATCH, TransactionWatch, marked
+
+
+class OperationTransaction:
+    """A transaction (a `commands.transactions.Transaction`).
+
+    Its session joins it, as SQLAlchemy has it for a session on somebody's connection: to commit or to close the session
+    ends nothing.
+
+    Args:
+        engine: that writes.
+        finishes_calls: see `OperationSession`.
+
+    Attributes:
+        session: to read and write with.
+        connection: that it is on.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, finishes_calls: bool) -> None:
+        self.watch = TransactionWatch()
+        self.connection: AsyncConnection = engine.connect()
+        self._finishes_calls = finishes_calls
+        self._is_postgresql = engine.dialect.name == "postgresql"
+        self.session: OperationSession
+
+    async def begin(self) -> None:
+        """Connect and begin."""
+        await self.connection.start()
+        await self.connection.execution_options(**{WATCH: self.watch})
+        self.session = OperationSession(self.connection, self.watch, finishes_calls=self._finishes_calls)
+        await self.connection.begin()
+
+    @property
+    def may_be_committed(self) -> bool:
+        """Whether it has been ended past its operation, so that a part of what was written may be durable."""
+        return self.watch.may_be_committed
+
+    def check(self) -> None:
+        """See that it can be committed.
+
+        Raises:
+            TransactionEnded: it has ended already.
+        """
+        if self.connection.closed or self.connection.invalidated:
+            self.watch.note("the end of its connection: it was closed, invalidated or lost")
+        self.watch.check()
+
+    async def commit(self) -> None:
+        """Commit it. Whether it succeeds or not, `close` follows.
+
+        Raises:
+            TransactionEnded: it has ended already, and nothing is committed now.
+        """
+        watch = self.watch
+        self.check()
+        watch.is_ending = True
+        if self._is_postgresql and not watch.is_mark_seen and not await self._is_marked():
+            raise watch.note_lost()
+        await self.connection.commit()
+
+    async def close(self) -> None:
+        """Roll back what is not committed, and give the connection back."""
+        if self.connection.sync_connection is None:  # it could not connect
+            return
+        watch = self.watch
+        if watch.is_open and watch.is_marked:
+            await self._look_back()
+        watch.is_ending = True
+        try:
+            await AsyncSession.run_sync(self.session, Session.close)
+        finally:
+            if watch.is_forgotten and not self.connection.closed:
+                await self.connection.invalidate()
+            await self.connection.close()
+
+    def note_lost(self) -> None:
+        """It is not the one any more that has begun."""
+        self.watch.note_lost()
+
+    async def _look_back(self) -> None:
+        """Note before it is rolled back if it is another one than that which has begun."""
+        watch = self.watch
+        if watch.stands is not None and not watch.stands():
+            watch.note_lost()
+        elif self._is_postgresql:
+            with suppress(Exception):  # a statement has failed: the server says nothing before the rollback
+                if not await self._is_marked():
+                    watch.note_lost()
+
+    async def _is_marked(self) -> bool:
+        return bool(await self.connection.scalar(select(marked()), {"mark_": self.watch.mark}))

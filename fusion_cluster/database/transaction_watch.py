@@ -1,0 +1,239 @@
+"""Watches over the transaction of one operation: it is the operation that ends it, and nobody else.
+
+What is about to end the transaction by one of SQLAlchemy's ways is refused before it is done, or else it is noted.
+Whatever is done past SQLAlchemy leaves a trace in the database itself: a *mark* is set with the BEGIN, which a COMMIT
+or ROLLBACK removes, and the operation looks for it when it commits (`sqlite_driver`, `postgresql_driver`). So an
+operation never takes another transaction, or none, for its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, String, bindparam, event, func, literal_column
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fusion_cluster.commands.transactions import IN_PART, TransactionEnded
+from fusion_cluster.errors import UsageError
+
+WATCH: Final = "fusion_watch"
+"""The execution option of a connection that has its watch."""
+
+SETTING: Final = "fusion.transaction"
+"""The mark in PostgreSQL: a setting that is local to the transaction."""
+
+INSTEAD: Final = {  # of what is refused
+    "commit": "an operation commits when its block ends: leave this out",
+    "roll back": f"an operation is rolled back by an exception that leaves its block; {IN_PART}",
+    "begin": f"an operation is one transaction, which has begun: leave this out; {IN_PART}",
+}
+_MEANS: Final = {
+    **dict.fromkeys(("commit", "end", "prepare"), "commit"),
+    **dict.fromkeys(("rollback", "abort"), "roll back"),
+    **dict.fromkeys(("begin", "start"), "begin"),
+}
+
+_BLANK: Final = r"(?:\s|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/|;)"
+_CONTROL: Final = re.compile(
+    rf"{_BLANK}*(?:(commit|end|abort|begin|start)\b|(prepare){_BLANK}+transaction\b"
+    rf"|(rollback)\b(?!{_BLANK}+(?:(?:work|transaction){_BLANK}+)?to\b))",
+    re.IGNORECASE,
+)
+"""A statement that begins or ends a transaction."""
+
+_PIECE: Final = re.compile(
+    r"\be'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|\"[^\"]*\"|\[[^\]]*\]|`[^`]*`|(\$\w*\$).*?\1"
+    r"|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|(;)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""What may hold a semicolon that ends no statement; or one that does."""
+
+_INNERMOST: Final = re.compile(r"/\*(?:(?!/\*|\*/).)*\*/", re.DOTALL)
+"""A comment without comments in it: in PostgreSQL they may be nested."""
+
+_numbers = itertools.count(1)
+
+
+class TransactionWatch:
+    """What is known of the transaction of one operation.
+
+    Attributes:
+        number: names it in this process.
+        mark: what the database is given with its BEGIN.
+        ended_by: what has ended it before its time; "": nothing that is known.
+        is_ending: the operation itself ends it.
+        is_forgotten: SQLAlchemy takes it for ended, and the database does not.
+        is_marked: it has been given its mark.
+        is_mark_seen: the mark was there when something was written last.
+        stands: whether the driver's connection is in a transaction; None until it has begun.
+        may_be_committed: it has ended in a way that may have made rows durable, or let later statements do so.
+    """
+
+    __slots__ = (
+        "ended_by",
+        "is_ending",
+        "is_forgotten",
+        "is_mark_seen",
+        "is_marked",
+        "mark",
+        "may_be_committed",
+        "number",
+        "stands",
+    )
+
+    def __init__(self) -> None:
+        self.number = next(_numbers)
+        self.mark = str(self.number)
+        self.ended_by = ""
+        self.is_ending = False
+        self.is_forgotten = False
+        self.is_marked = False
+        self.is_mark_seen = False
+        self.stands: Callable[[], bool] | None = None
+        self.may_be_committed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody may end it."""
+        return not self.is_ending and not self.ended_by
+
+    def note(self, ended_by: str) -> None:
+        """It has ended, or cannot be gone on with."""
+        self.ended_by = self.ended_by or ended_by
+
+    def note_lost(self) -> TransactionEnded:
+        """It has ended without SQLAlchemy's knowledge, and nobody knows what has been made durable meanwhile."""
+        self.note("a COMMIT or ROLLBACK that did not come from the operation, or that the database has made by itself")
+        self.may_be_committed = True
+        return self.ended()
+
+    def ended(self) -> TransactionEnded:
+        """The error for whoever goes on with it."""
+        durable = "What was written before may be committed, and is invalidated; the operation commits nothing. "
+        return TransactionEnded(
+            f"the operation's transaction was ended in its block, by {self.ended_by}. "
+            f"{durable if self.may_be_committed else 'Nothing is committed. '}"
+            f"Leave that out: an operation commits when its block ends, and {INSTEAD['roll back']}"
+        )
+
+    def check(self) -> None:
+        """See that it can be gone on with.
+
+        Raises:
+            TransactionEnded: it has ended.
+        """
+        if not self.ended_by and self.stands is not None and not self.stands():
+            raise self.note_lost()
+        if self.ended_by:
+            raise self.ended()
+
+    def refuse(self, what: str) -> None:
+        """Let nobody but the operation do this.
+
+        Args:
+            what: "commit", "roll back" or "begin".
+
+        Raises:
+            UsageError: the operation is open.
+        """
+        if self.is_open:
+            raise UsageError(INSTEAD[what])
+
+    def check_statement(self, sql: str) -> None:
+        """Refuse a statement that begins or ends a transaction.
+
+        Raises:
+            UsageError: it does.
+        """
+        if self.is_open and (found := control(sql)):
+            raise UsageError(f"{found.upper()}: {INSTEAD[_MEANS[found]]}")
+
+
+def control(sql: str) -> str:
+    """The word by which one of the statements of a text begins or ends a transaction; "": none does.
+
+    A ROLLBACK TO a savepoint does not.
+    """
+    found = _control(sql)
+    if not found and "/*" in sql:
+        while (without := _INNERMOST.sub(" ", sql)) != sql:
+            sql = without
+        found = _control(sql)
+    return found
+
+
+def _control(sql: str) -> str:
+    found = _CONTROL.match(sql)
+    if found is None and ";" in sql:
+        for piece in _PIECE.finditer(sql):
+            if piece[2] and (found := _CONTROL.match(sql, piece.end())):
+                break
+    return next(word for word in found.groups() if word).lower() if found else ""
+
+
+def set_mark(watch: TransactionWatch) -> str:
+    """The statement that marks the transaction of PostgreSQL in which it is executed."""
+    return f"SET LOCAL {SETTING} = '{watch.mark}'"
+
+
+def marked() -> ColumnElement[bool]:
+    """The condition, in PostgreSQL, that the transaction has the mark `mark_`."""
+    return func.current_setting(literal_column(f"'{SETTING}'"), literal_column("true")) == bindparam(
+        "mark_", type_=String()
+    )
+
+
+def watch_transactions(engine: AsyncEngine, begin: Callable[[Connection, TransactionWatch | None], None]) -> None:
+    """Let the transactions on those connections of an engine that have a watch be ended by their operations alone.
+
+    Args:
+        engine: that writes.
+        begin: begins a transaction, and gives it its mark if there is a watch.
+    """
+
+    def on_begin(connection: Connection) -> None:
+        watch = watch_of(connection)
+        if watch is not None and watch.stands is not None:
+            watch.check()
+            raise UsageError(INSTEAD["begin"])
+        begin(connection, watch)
+
+    def on_commit(connection: Connection) -> None:
+        watch = watch_of(connection)
+        if watch is not None and watch.is_open:
+            watch.note("a commit of its connection, which was refused")
+            watch.is_forgotten = True
+            raise UsageError(INSTEAD["commit"])
+
+    def on_rollback(connection: Connection) -> None:
+        watch = watch_of(connection)
+        if watch is not None and watch.is_open:
+            if watch.stands is not None and not watch.stands():
+                watch.note_lost()
+            watch.note("a rollback: that of its session or connection, or of a flush that has failed")
+
+    def on_statement(
+        connection: Connection, cursor: object, sql: str, parameters: object, context: object, executemany: bool
+    ) -> None:
+        watch = watch_of(connection)
+        if watch is not None:
+            watch.check()
+            watch.check_statement(sql)
+
+    for name, listener in (
+        ("begin", on_begin),
+        ("commit", on_commit),
+        ("rollback", on_rollback),
+        ("before_cursor_execute", on_statement),
+    ):
+        event.listen(engine.sync_engine, name, listener)
+
+
+def watch_of(connection: Connection) -> TransactionWatch | None:
+    """The watch over a connection's transaction, if it is an operation's."""
+    watch: Any = connection.get_execution_options().get(WATCH)
+    return watch  # type: ignore[no-any-return]
