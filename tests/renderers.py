@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class Renderers(ComputeService):
             raise ValueError("no such page")
         if how == "awkward":
             raise AwkwardError(7, reason="ink")
+        if how == "exit":
+            sys.exit(3)
         raise KeyError(how)
 
     @compute_method(offload=TASK)

@@ -158,4 +158,4 @@ def outcome_of(value: object) -> bytes:
 
 def outcome_of_error(error: BaseException) -> bytes:
     """The outcome of a command that raised after its commit."""
-    return _ERROR + encode_error(error).SerializeToString()
+    return _ERROR + encode_error(error, for_member=True).SerializeToString()

@@ -8,6 +8,8 @@ from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.exits import body_exited
+from fusion_cluster.graph.failure import Failure
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -33,7 +35,18 @@ class Place(Generic[K]):
     def __init__(self, batch: Batch[K], keys: Sequence[K]) -> None:
         self.batch = batch
         self.keys = keys
-        self.answer: asyncio.Future[Mapping[K, Any]] = batch.loop.create_future()
+        self.answer: asyncio.Future[Mapping[K, Any] | Failure] = batch.loop.create_future()
+
+    async def found(self) -> Mapping[K, Any]:
+        """Return what the batch has found.
+
+        Raises:
+            Exception: what looking up has raised, as an object for this caller alone.
+        """
+        answer = await self.answer
+        if isinstance(answer, Failure):
+            answer.throw()
+        return answer
 
     def leave(self) -> asyncio.Task[None] | None:
         """Want nothing any more. Returns the batch's task if that was cancelled by it."""
@@ -95,13 +108,15 @@ class Batch(Generic[K]):
 
     async def _answer(self, load_many: Callable[[Sequence[K]], Awaitable[Answers[K, Any]]], keys: Sequence[K]) -> None:
         try:
-            found = _by_key(keys, await load_many(keys))
+            found: Mapping[K, Any] | Failure = _by_key(keys, await load_many(keys))
+        except asyncio.CancelledError:
+            raise
         except Exception as error:
-            for place in self._waiting():
-                place.answer.set_exception(error)
-        else:
-            for place in self._waiting():
-                place.answer.set_result(found)
+            found = Failure.caught(error)
+        except BaseException as error:
+            found = Failure.caught(body_exited(_name_of(load_many), error))
+        for place in self._waiting():
+            place.answer.set_result(found)
 
     def _waiting(self) -> list[Place[K]]:
         """Those to be told, and told only once."""
@@ -111,6 +126,10 @@ class Batch(Generic[K]):
     def _on_done(self, task: asyncio.Task[None]) -> None:
         for place in self._waiting():  # somebody else has cancelled the task: the loop is shutting down
             place.answer.cancel()
+
+
+def _name_of(load_many: object) -> str:
+    return str(getattr(load_many, "__qualname__", type(load_many).__qualname__))
 
 
 def _by_key(keys: Sequence[K], answers: Answers[K, Any]) -> Mapping[K, Any]:

@@ -15,6 +15,7 @@ from fusion_cluster.commands.operation import Operation, running_operation
 from fusion_cluster.database.batch import Answers, Batch, Place, until_done
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.context import running_computation
+from fusion_cluster.graph.failure import Failure
 from fusion_cluster.quantities import as_count
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class BatchLoader(Generic[K, T]):
         if value is None:
             return cast("T", None if self._missing is None else self._missing(key))
         if isinstance(value, Exception):
-            raise value
+            Failure(value).throw()
         return cast("T", value)
 
     # -- batches -------------------------------------------------------------------------------------------------------
@@ -138,10 +139,10 @@ class BatchLoader(Generic[K, T]):
         places = self._join(keys)
         try:
             if len(places) == 1:
-                return await places[0].answer
+                return await places[0].found()
             found: dict[K, Any] = {}
             for place in places:
-                answers = await place.answer
+                answers = await place.found()
                 found.update({key: answers.get(key) for key in place.keys})
         except BaseException:
             await until_done([task for place in places if (task := place.leave()) is not None])

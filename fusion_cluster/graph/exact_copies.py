@@ -187,3 +187,35 @@ def _is_all(cls: type, slot_count: int) -> bool:
     rest = cls.__basicsize__ - base.__basicsize__ - _POINTER_BYTES * slot_count
     has_references = cls.__weakrefoffset__ != base.__weakrefoffset__
     return rest == 0 or (rest == _POINTER_BYTES and has_references)
+
+
+def parts_of(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]] | None:
+    """Return what an exception holds: its arguments, attributes, and other fields. None: it has more than is seen."""
+    way = _way_of(cast("Hashable", type(error)))
+    if way is None or way.is_group:
+        return None
+    fields: dict[str, Any] = {}
+    for field, is_optional in way.fields:
+        try:
+            value = field.__get__(error)
+        except AttributeError:  # it is not set
+            continue
+        if value is not None or not is_optional:
+            fields[field.__name__] = value
+    return ARGS.__get__(error), ATTRIBUTES.__get__(error), fields
+
+
+def filled(
+    cls: type[BaseException], arguments: tuple[Any, ...], attributes: dict[str, Any], fields: dict[str, Any]
+) -> BaseException | None:
+    """Return an exception of a class that holds these; None if such cannot be made from below."""
+    way = _way_of(cast("Hashable", cls))
+    if way is None or way.is_group:
+        return None
+    error = way.base.__new__(cls)
+    ARGS.__set__(error, arguments)
+    ATTRIBUTES.__set__(error, attributes)
+    for field, _ in way.fields:
+        if field.__name__ in fields:
+            field.__set__(error, fields[field.__name__])
+    return error

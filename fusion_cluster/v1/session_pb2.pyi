@@ -358,6 +358,11 @@ class Error(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     TRANSIENT_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    TRACEBACK_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """google.rpc.Code"""
     type: _builtins.str
@@ -367,6 +372,19 @@ class Error(_message.Message):
     """The parameter or field at fault."""
     transient: _builtins.bool
     retry_after_ms: _builtins.int
+    traceback: _builtins.str
+    """Where it was raised. Only between members of a cluster."""
+    class_name: _builtins.str
+    """Its class, as "module:name", and its arguments and attributes in msgpack. Only between members of a cluster."""
+    state: _builtins.bytes
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Error]:
+        """Of an exception group: its members, as many as there is room for."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was added to it, for people."""
+
     def __init__(
         self,
         *,
@@ -376,10 +394,15 @@ class Error(_message.Message):
         field: _builtins.str = ...,
         transient: _builtins.bool = ...,
         retry_after_ms: _builtins.int = ...,
+        members: _abc.Iterable[Global___Error] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        traceback: _builtins.str = ...,
+        class_name: _builtins.str = ...,
+        state: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field", b"field", "message", b"message", "retry_after_ms", b"retry_after_ms", "transient", b"transient", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_name", b"class_name", "code", b"code", "field", b"field", "members", b"members", "message", b"message", "notes", b"notes", "retry_after_ms", b"retry_after_ms", "state", b"state", "traceback", b"traceback", "transient", b"transient", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

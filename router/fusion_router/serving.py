@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, PermissionDenied, ShardUnavailable
 from fusion_cluster.graph import Computed, Waiter
+from fusion_cluster.graph.exits import body_exited
 from fusion_cluster.link.acceptor import ServedSession
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import encode_msgpack
@@ -74,21 +75,30 @@ class Subscription:
         if error is None:
             try:
                 value = encode_msgpack(node.value)
-            except FusionError as encoding_error:
+            except Exception as encoding_error:  # also what code of users has raised, in a model of pydantic say
                 error = encoding_error
+            except BaseException as raised:
+                error = body_exited(node.function.name, raised)
             else:
                 subscriber.session.send_result(self.id, node.version, value, subscribed=is_subscribed)
                 return
-        subscriber.session.send_error(self.id, node.version, encode_error(error), subscribed=is_subscribed)
+        encoded = encode_error(error, for_member=subscriber.is_member)
+        subscriber.session.send_error(self.id, node.version, encoded, subscribed=is_subscribed)
 
 
 class Subscriber:
-    """What we keep for one session: its reads and subscriptions, and its commands that run."""
+    """What we keep for one session: its reads and subscriptions, and its commands that run.
 
-    __slots__ = ("commands", "confirmations", "session", "subscriptions")
+    Attributes:
+        session: its end here.
+        is_member: it is that of a member of the cluster, not of a client: it is told more of errors.
+    """
 
-    def __init__(self, session: ServedSession) -> None:
+    __slots__ = ("commands", "confirmations", "is_member", "session", "subscriptions")
+
+    def __init__(self, session: ServedSession, *, is_member: bool) -> None:
         self.session = session
+        self.is_member = is_member
         self.confirmations = Confirmations(session)
         # Call id -> a read that computes or is subscribed; removed when it is out of date and answered.
         self.subscriptions: dict[int, Subscription] = {}
@@ -136,7 +146,7 @@ class Serving:
     # -- SessionHandler ----------------------------------------------------------------------
     def on_session(self, session: ServedSession) -> None:
         """A new session was opened."""
-        subscriber = self._subscribers[session] = Subscriber(session)
+        subscriber = self._subscribers[session] = Subscriber(session, is_member=self._accepts_invalidations)
         self._barriers.add(subscriber.confirmations)
         session.before_sending = self._host.graph.fence.check
 
@@ -208,10 +218,17 @@ class Serving:
                 else:
                     self._execute(subscriber, call)
             except FusionError as error:
-                subscriber.session.send_error(call.id, 0, encode_error(error), subscribed=False)
+                self._send_error(subscriber, call, error)
             except Exception as error:
                 logger.exception("a call of %s cannot be started", call.method)
-                subscriber.session.send_error(call.id, 0, encode_error(error), subscribed=False)
+                self._send_error(subscriber, call, error)
+            except BaseException as error:  # of a class of its arguments, when they were made
+                self._send_error(subscriber, call, body_exited(call.method, error))
+
+    @staticmethod
+    def _send_error(subscriber: Subscriber, call: session_pb2.Call, error: Exception) -> None:
+        encoded = encode_error(error, for_member=subscriber.is_member)
+        subscriber.session.send_error(call.id, 0, encoded, subscribed=False)
 
     def _read(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
         function = self._host.function(call.method)
@@ -241,10 +258,12 @@ class Serving:
             except asyncio.CancelledError:
                 # By its caller, who has left, or because this process ends: it may have committed.
                 doubt = CommandOutcomeUnknown(f"{call.method} was cut off", retry_after_s=0.1)
-                subscriber.session.send_error(call.id, 0, encode_error(doubt), subscribed=False)
+                self._send_error(subscriber, call, doubt)
                 raise
             except Exception as error:
-                subscriber.session.send_error(call.id, 0, encode_error(error), subscribed=False)
+                self._send_error(subscriber, call, error)
+            except BaseException as error:  # of a class of its result, when that was encoded
+                self._send_error(subscriber, call, body_exited(call.method, error))
             finally:
                 subscriber.commands.pop(call.id, None)
 

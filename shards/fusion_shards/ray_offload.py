@@ -20,8 +20,12 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
-from fusion_cluster.errors import RemoteError, UsageError, WorkerLost
+from fusion_cluster.errors import UsageError, WorkerLost
 from fusion_cluster.graph import RayTask, TaskBody
+from fusion_cluster.graph.exits import as_body_exited, in_words, reraise_outside
+from fusion_cluster.v1 import session_pb2
+from fusion_cluster.wire.error_classes import attributes_of
+from fusion_cluster.wire.errors import RemoteTraceback, decode_error, encode_error
 from fusion_shards.configuration import AppConfiguration
 
 logger = logging.getLogger(__name__)
@@ -72,11 +76,13 @@ class Failed(msgspec.Struct, frozen=True):
     """How a body has failed in a worker.
 
     Attributes:
-        error: the pickled error.
+        error: the pickled error; empty: it cannot be made again from that.
+        told: what can be told of it, as a message of the session protocol.
         trace: its traceback, as text.
     """
 
     error: bytes
+    told: bytes
     trace: str
 
 
@@ -164,24 +170,33 @@ def _options(task: RayTask) -> dict[str, Any]:
 # -- in the worker -----------------------------------------------------------------------------------------------------
 @ray.remote
 def _run_pickled(preparation: WorkerPreparation, pickled: bytes) -> Any:
+    name = "a Ray task"
     try:
         preparation.apply()
         body: TaskBody = cloudpickle.loads(pickled)
+        name = body.name
         return body.run()
-    except (Exception, asyncio.CancelledError) as error:
+    except BaseException as error:
+        if not isinstance(error, asyncio.CancelledError):
+            reraise_outside(error)  # Ray interrupts a task that is cancelled, and ends its workers by a signal
+        if not isinstance(error, Exception | asyncio.CancelledError):
+            error = as_body_exited(name, error)
         trace = "".join(traceback.format_exception(error))
-        return Failed(_pickled(error), trace)
+        told = encode_error(error, for_member=True)
+        told.traceback = ""
+        return Failed(_pickled(error), told.SerializeToString(), trace)
 
 
 def _pickled(error: BaseException) -> bytes:
-    """An error as bytes; one that cannot be made again from them becomes a `RemoteError`."""
+    """An error as bytes; none if it cannot be made again from them."""
     try:
         pickled = _dumps(error)
         if type(cloudpickle.loads(pickled)) is type(error):
             return pickled
-    except Exception as problem:
-        logger.debug("%r cannot be pickled: %r", error, problem)
-    return _dumps(RemoteError(str(error), error_type=type(error).__name__))
+    except BaseException as problem:
+        reraise_outside(problem)
+        logger.debug("a %s cannot be pickled: %s", type(error).__name__, in_words(problem))
+    return b""
 
 
 def _dumps(value: object) -> bytes:
@@ -192,10 +207,14 @@ def _dumps(value: object) -> bytes:
 # -- what comes back ---------------------------------------------------------------------------------------------------
 def _unpickled(failed: Failed) -> BaseException:
     try:
-        error: BaseException = cloudpickle.loads(failed.error)
+        error: BaseException | None = cloudpickle.loads(failed.error) if failed.error else None
     except Exception as problem:
-        error = RemoteError(f"an error that cannot be read here: {problem!r}")
-    error.add_note(f"in a Ray worker:\n{failed.trace}")
+        logger.debug("the error of a Ray task cannot be read here: %s", in_words(problem))
+        error = None
+    if error is None:
+        error = decode_error(session_pb2.Error.FromString(failed.told))
+    notes = attributes_of(error).setdefault("__notes__", [])  # `add_note` sets an attribute, which may be refused
+    notes.append(RemoteTraceback(f"in a Ray worker:\n{failed.trace}"))
     return error
 
 

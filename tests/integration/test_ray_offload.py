@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fusion_cluster import (
+    BodyExited,
     ComputeService,
     RayTask,
     RemoteError,
@@ -23,7 +24,7 @@ from fusion_cluster import (
 from fusion_cluster.app import App
 from fusion_cluster.blocking import blocking
 from fusion_shards.launch import launch
-from tests.renderers import Renderers, app
+from tests.renderers import AwkwardError, Renderers, app
 from tests.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
@@ -73,7 +74,7 @@ async def test_an_error_comes_back_as_itself_with_its_traceback(renderers: Rende
         await renderers.fails("key")
     with pytest.raises(ValueError, match="no such page") as again:
         await renderers.fails("value")
-    assert again.value is caught.value
+    assert again.value is not caught.value
     assert again.value.__notes__ == [note]
 
 
@@ -81,6 +82,12 @@ async def test_an_error_that_cannot_be_made_again_keeps_its_name_and_text(render
     with pytest.raises(RemoteError, match="7: ink") as caught:
         await renderers.fails("awkward")
     assert caught.value.error_type == "AwkwardError"
+    assert isinstance(caught.value, AwkwardError)
+
+
+async def test_a_body_that_exits_ends_no_worker(renderers: Renderers) -> None:
+    with pytest.raises(BodyExited, match=r"Renderers.fails raised SystemExit: 3"):
+        await renderers.fails("exit")
 
 
 async def test_a_body_that_cancels_itself_is_not_kept(renderers: Renderers) -> None:

@@ -34,6 +34,8 @@ def failure_status(error: BaseException, method: str) -> status_pb2.Status:
     wire = encode_error(error)
     if wire.code == code_pb2.INTERNAL:
         return internal_status(error, method)
+    if wire.members:
+        wire.message += f" ({'; '.join(f'{member.type}: {member.message}' for member in wire.members)})"
     wire.message = _cut(wire.message)
     wire.field = wire.field[:MAX_NAME_CHARACTERS]
     wire.type = wire.type[:MAX_NAME_CHARACTERS]

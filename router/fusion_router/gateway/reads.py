@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import Computed, ComputeFunction
+from fusion_cluster.graph.exits import in_words, reraise_outside
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.payloads import Encoding, encode_payload
 
@@ -65,8 +66,9 @@ class Read:
             return self._reply
         try:
             payload = encode_payload(node.value, self.encoding)
-        except Exception as error:
-            raise ResultEncodingError(f"{node.key} gave a value that cannot be sent: {error}") from error
+        except BaseException as error:
+            reraise_outside(error)
+            raise ResultEncodingError(f"{node.key} gave a value that cannot be sent: {in_words(error)}") from error
         self._reply = gateway_pb2.CallReply(value=payload, version=version).SerializeToString()
         self._version = version
         return self._reply

@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 
 from fusion_cluster.app import MethodSpec
 from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument, ShardUnavailable, UnknownMethod
+from fusion_cluster.graph.exits import in_words, reraise_outside
 from fusion_cluster.host import Host
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
@@ -114,8 +115,10 @@ class GatewayRpcs:
                 was_recorded = result.is_replayed
                 try:
                     return encode_payload(result.value, encoding).SerializeToString()
-                except Exception as error:
-                    raise ResultEncodingError(f"{spec.name} gave a result that cannot be sent: {error}") from error
+                except BaseException as error:
+                    reraise_outside(error)
+                    words = in_words(error)
+                    raise ResultEncodingError(f"{spec.name} gave a result that cannot be sent: {words}") from error
 
             same = encoding.encode() + command.fingerprint(arguments)
             payload, is_replayed = await self._executions.run(command_id, same, run)
