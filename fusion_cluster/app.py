@@ -90,7 +90,8 @@ class App:
 
     Raises:
         UsageError: two services of one name, a class that is no service, something that is no middleware, event
-            handlers for what are no events or without a database, or defaults that make no sense.
+            handlers for what are no events or without a database, defaults that make no sense, or a method with
+            a parameter whose type cannot travel.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class App:
             signature = method.signature(service)
             if isinstance(method, EventHandler):
                 continue  # called with events alone, never by those who call methods
+            _ = signature.codec  # arguments that could not travel are refused here, not at each call
             if isinstance(method, Command):
                 self.methods[full_name] = MethodSpec(full_name, "command", signature, service, method.shard_by)
             elif isinstance(method, ComputeMethod):

@@ -255,7 +255,7 @@ class Host(ABC):
         """
         codec = self._key_codecs.get(method)
         if codec is None:
-            codec = self._key_codecs[method] = ArgumentsCodec(self.function(method).signature)
+            codec = self._key_codecs[method] = self.function(method).codec
         return codec
 
     def logged_keys(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:

@@ -13,7 +13,6 @@ from fusion_cluster import App, ComputeService, Database, LogOptions, command, c
 from fusion_cluster.commands import CommandResult
 from fusion_cluster.database.database import DEFAULT_LOG_OPTIONS
 from fusion_cluster.host import Host, LocalHost
-from fusion_cluster.wire.codec import ArgumentsCodec
 from tests.shelves import Gate
 
 
@@ -145,7 +144,7 @@ class Counters(ComputeService):
 async def run(host: Host, method: str, *arguments: object, command_id: str) -> CommandResult:
     """Run a command of the counters under an id, with arguments that came from another process."""
     bound = host.command(f"Counters.{method}")
-    codec = ArgumentsCodec(bound.signature, is_key=False)
+    codec = bound.signature.codec
     received = codec.decode_msgpack(codec.encode(bound.signature.bind(arguments, {})))
     return await host.carry_out(bound, received, command_id)
 

@@ -126,7 +126,7 @@ class ClientHost:
         codecs = self._commands.get(command.name)
         if codecs is None:
             codecs = self._commands[command.name] = (
-                ArgumentsCodec(command.signature, is_key=False),
+                command.signature.codec,
                 value_codec(command.signature.result_type),
             )
         encoded = codecs[0].encode(arguments)
@@ -180,7 +180,7 @@ class ClientHost:
         codecs = self._functions.get(function)
         if codecs is None:
             signature = function.signature
-            codecs = self._functions[function] = (ArgumentsCodec(signature), value_codec(signature.result_type))
+            codecs = self._functions[function] = (signature.codec, value_codec(signature.result_type))
         return codecs
 
 

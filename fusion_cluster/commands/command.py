@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
@@ -11,11 +11,10 @@ import xxhash
 
 from fusion_cluster.commands.context import is_computing, is_nested, running_command
 from fusion_cluster.commands.operation import running_operation
-from fusion_cluster.errors import InvalidArgument, UsageError
-from fusion_cluster.graph.arguments import is_encodable
+from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.exits import as_body_exited, body_exited
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
-from fusion_cluster.graph.signature import REQUIRED, Signature
+from fusion_cluster.graph.signature import Signature
 from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
@@ -27,24 +26,9 @@ T = TypeVar("T")
 
 
 class CommandSignature(Signature):
-    """The signature of a command: its arguments are no key, so they may be lists and other things without a hash."""
+    """The signature of a command: its arguments are not a key, so they travel exactly as they are."""
 
-    def _canonical(self, values: Sequence[Any]) -> tuple[Any, ...]:
-        arguments: list[Any] = []
-        for parameter, said, value in zip(self.parameters, self._domains, values, strict=True):
-            if value is REQUIRED:
-                if parameter.is_required:
-                    raise InvalidArgument(f"{self.name}: {parameter.name!r} is missing", field=parameter.name)
-                value = parameter.default
-            if said.canonicalise is not None:
-                value = said.canonicalise(value)
-            if not is_encodable(value):
-                raise InvalidArgument(
-                    f"{self.name}: {parameter.name!r} cannot be encoded, it is a {type(value).__name__}",
-                    field=parameter.name,
-                )
-            arguments.append(value)
-        return tuple(arguments)
+    is_key: ClassVar[bool] = False
 
 
 class BoundCommand(Generic[P, T]):
@@ -106,12 +90,14 @@ class BoundCommand(Generic[P, T]):
     async def body(self, arguments: tuple[Any, ...]) -> T:
         """The method, with the app's middleware around it, called with canonical arguments.
 
+        It has a copy of its own of those that it could change, for each time that it is run.
+
         Raises:
             BodyExited: it has raised what is not an `Exception`, or was cancelled by nobody else than itself.
             Exception: what it has raised.
         """
         try:
-            result: T = await self.signature.call(self._body, arguments)
+            result: T = await self.signature.call(self._body, self._own(arguments))
         except Exception:
             raise
         except asyncio.CancelledError as error:
@@ -122,6 +108,9 @@ class BoundCommand(Generic[P, T]):
         except BaseException as error:
             raise body_exited(self.name, error) from error
         return result
+
+    def _own(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return self.signature.codec.copy(arguments)
 
     async def _as_part_of_another(self, arguments: tuple[Any, ...]) -> T:
         token = is_nested.set(True)
@@ -143,15 +132,11 @@ class BoundCommand(Generic[P, T]):
         """What commands have in common that do not interleave: the shard group and the encoded shard key."""
         if self._shard_index is None:
             return self._shard_group, b""
-        return self._shard_group, self._codec.encode_one(self._shard_index, arguments)
-
-    @cached_property
-    def _codec(self) -> ArgumentsCodec:
-        return ArgumentsCodec(self.signature, is_key=False)
+        return self._shard_group, self._key_codec.encode_one(self._shard_index, arguments)
 
     @cached_property
     def _key_codec(self) -> ArgumentsCodec:
-        return ArgumentsCodec(self.signature)  # which gives sets an order
+        return ArgumentsCodec(self.name, self.signature.parameters)  # which gives sets an order
 
     @cached_property
     def _shard_index(self) -> int | None:

@@ -134,7 +134,7 @@ def bind(function: ComputeFunction, descriptor: ServiceMethod, instance: object)
         Call(
             *(function.table, function.find, descriptor, instance),
             *(signature.names_for_callers, signature.defaults, REQUIRED, signature.positional_count),
-            signature.canonical_types,
+            *(signature.canonical_types, function.codec.are_told_apart_by_python),
         ),
     )
     functools.update_wrapper(call, descriptor.body, updated=())

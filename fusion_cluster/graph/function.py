@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fusion_cluster.graph.arguments import TypedArguments
 from fusion_cluster.graph.cause import REPLACED, UNKNOWN, Cause
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.core import Node, Table
@@ -14,6 +13,7 @@ from fusion_cluster.graph.failure import Failure, retry_delay_s
 from fusion_cluster.graph.freezing import freeze_result
 from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.graph.signature import Signature
+from fusion_cluster.wire.codec import EncodedArguments
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.graph import Graph
@@ -34,7 +34,8 @@ class ComputeFunction:
         graph: the graph that its computeds are in.
         admit: what is cached for the value of a computation; None: that value.
         has_lifetime: a value is kept for some time at least, or at most.
-        is_positional: all arguments can be given by position.
+        codec: what makes arguments canonical, and bytes.
+        is_positional: all arguments can be given by position, and none can be changed by whoever has it.
         is_plain: a value has no lifetime, is not weighed and not guarded.
         source: where the body runs, if this has a `consolidation_delay` (see `consolidation`).
         table: every live node of this function, and no other.
@@ -44,6 +45,7 @@ class ComputeFunction:
     __slots__ = (
         "admit",
         "body",
+        "codec",
         "graph",
         "has_lifetime",
         "hosting",
@@ -76,7 +78,9 @@ class ComputeFunction:
         self.signature = signature
         self.options = options
         self.body = body
-        self.is_positional = signature.positional_count == len(signature.parameter_names)
+        self.codec = signature.codec
+        count = len(signature.parameter_names)
+        self.is_positional = signature.positional_count == count and not self.codec.are_changeable
         self.hosting = hosting
         self.graph = graph
         self.has_lifetime = options.min_cache_duration > 0 or options.auto_invalidation_delay < math.inf
@@ -89,7 +93,9 @@ class ComputeFunction:
             self,
             graph.node_type,
             is_keyed_by_argument=(
-                len(signature.parameter_names) == signature.positional_count == 1 and not signature.is_ambiguous
+                count == signature.positional_count == 1
+                and self.codec.are_told_apart_by_python
+                and not self.codec.may_hold_nan
             ),
             is_delayed=options.invalidation_delay > 0 or options.consolidation_delay is not None,
         )
@@ -128,7 +134,13 @@ class ComputeFunction:
         Raises:
             InvalidArgument: as `Signature.bind`.
         """
-        return self.lookup(self.signature.bind(args, kwargs))
+        values = self.signature.values(args, kwargs)
+        if not self.codec.are_told_apart_by_python:
+            self.table.registry.check_fence()
+            node: Computed[Any] | None = self.table.hit(self.codec.probe(values))
+            if node is not None:
+                return node
+        return self.lookup(self.codec.canonical(values))
 
     def invalidate(self, arguments: tuple[Any, ...], cause: Cause = UNKNOWN) -> None:
         """Invalidate the live computed for canonical arguments, if there is one, computing or consistent.
@@ -146,7 +158,8 @@ class ComputeFunction:
         """Return the coroutine of the body for canonical arguments."""
         if self.is_positional:
             return self.body(*arguments)
-        coroutine: Coroutine[Any, Any, Any] = self.signature.call(self.body, arguments)
+        own = self.codec.copy(arguments)  # the body may change what it is given, and the key stays
+        coroutine: Coroutine[Any, Any, Any] = self.signature.call(self.body, own)
         return coroutine
 
     def retry_delay_s(self, error: Exception) -> float:
@@ -193,6 +206,6 @@ class ComputeFunction:
     def _table_key(self, arguments: tuple[Any, ...]) -> Any:
         if self.table.is_keyed_by_argument:
             return arguments[0]
-        if self.signature.is_ambiguous and type(arguments) is not TypedArguments:
-            return TypedArguments(arguments)
-        return arguments
+        if self.codec.are_told_apart_by_python or isinstance(arguments, EncodedArguments):
+            return arguments
+        return self.codec.canonical(arguments)

@@ -10,10 +10,10 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from fusion_cluster.errors import InvalidArgument, UsageError
-from fusion_cluster.graph.arguments import Domain, TypedArguments, canonicalise_unknown, domain, is_encodable
+from fusion_cluster.wire.codec import ArgumentsCodec
 
 
 class Required(enum.Enum):
@@ -57,9 +57,14 @@ class Signature:
         function: the method as written, with `self` first.
         name: "Service.method".
 
+    Attributes:
+        is_key: equal arguments are the same key, as those of compute methods are.
+
     Raises:
         UsageError: the method has no `self`, or takes `*args` or `**kwargs`.
     """
+
+    is_key: ClassVar[bool] = True
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.name = name
@@ -135,9 +140,13 @@ class Signature:
         return self._hint("return")
 
     @cached_property
-    def is_ambiguous(self) -> bool:
-        """Whether some parameter may hold numbers of several kinds, which are then different keys."""
-        return any(item.is_ambiguous for item in self._domains)
+    def codec(self) -> ArgumentsCodec:
+        """What makes arguments canonical, and bytes.
+
+        Raises:
+            UsageError: arguments of a parameter's type cannot travel; `field` names it.
+        """
+        return ArgumentsCodec(self.name, self.parameters, is_key=self.is_key)
 
     @cached_property
     def canonical_types(self) -> tuple[type | None, ...]:
@@ -152,17 +161,25 @@ class Signature:
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the canonical arguments of the call `method(*args, **kwargs)`.
 
-        Defaults are filled in, all stand in the order of the parameters, numbers are of the kind that the type hint
-        says, and each is hashable and can be encoded.
+        Defaults are filled in, all stand in the order of the parameters, and each is what decoding makes of it in
+        another process.
 
         Raises:
-            InvalidArgument: an argument is missing, unknown, given twice, unhashable or cannot be encoded; `field`
-                names it.
+            InvalidArgument: an argument is missing, unknown, given twice, does not fit its type or cannot travel;
+                `field` names it.
+        """
+        return self.codec.canonical(self.values(args, kwargs))
+
+    def values(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the arguments of the call `method(*args, **kwargs)` as they are, one for each parameter.
+
+        Raises:
+            InvalidArgument: an argument is missing, unknown or given twice; `field` names it.
         """
         if len(args) > self.positional_count:
             raise self._surplus(len(args))
         if len(args) == len(self._declared) and not kwargs:
-            return self._canonical(list(args))
+            return args
         given = dict(zip(self.parameter_names, args, strict=False))
         for name, value in kwargs.items():
             if name not in self.parameter_names or name in self._positional_only:
@@ -170,13 +187,12 @@ class Signature:
             if name in given:
                 raise InvalidArgument(f"{self.name}: {name!r} is given twice", field=name)
             given[name] = value
-        return self._canonical([given.get(name, REQUIRED) for name in self.parameter_names])
+        return self._with_defaults([given.get(name, REQUIRED) for name in self.parameter_names])
 
     def canonicalise(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Return the canonical arguments for `values`, which stand in the order of the parameters.
 
-        This is how arguments arrive over the wire: keyword-only parameters have their place too, and the last ones may
-        be missing when they have defaults.
+        Keyword-only parameters have their place too, and the last ones may be missing when they have defaults.
 
         Raises:
             InvalidArgument: as in `bind`.
@@ -184,7 +200,7 @@ class Signature:
         missing = len(self._declared) - len(values)
         if missing < 0:
             raise self._surplus(len(values))
-        return self._canonical([*values, *[REQUIRED] * missing])
+        return self.codec.canonical(self._with_defaults([*values, *[REQUIRED] * missing]))
 
     def call(self, body: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Call `body` (the bound method as written) with canonical arguments."""
@@ -212,35 +228,13 @@ class Signature:
             ) from error
         return hints[name]
 
-    @cached_property
-    def _domains(self) -> tuple[Domain, ...]:
-        return tuple(domain(parameter.type) for parameter in self.parameters)
-
-    def _canonical(self, values: list[Any]) -> tuple[Any, ...]:
-        for index, (parameter, said) in enumerate(zip(self.parameters, self._domains, strict=True)):
-            value = values[index]
-            if value is REQUIRED:
-                if parameter.is_required:
-                    raise InvalidArgument(f"{self.name}: {parameter.name!r} is missing", field=parameter.name)
-                value = parameter.default
-            try:
-                if said.canonicalise is not None:
-                    value = said.canonicalise(value)
-                elif said.is_ambiguous:
-                    value = canonicalise_unknown(value)
-                hash(value)
-            except TypeError:
-                raise InvalidArgument(
-                    f"{self.name}: {parameter.name!r} must be hashable, a {type(value).__name__} is not",
-                    field=parameter.name,
-                ) from None
-            if not is_encodable(value):
-                raise InvalidArgument(
-                    f"{self.name}: {parameter.name!r} cannot be encoded, it is a {type(value).__name__}",
-                    field=parameter.name,
-                )
-            values[index] = value
-        return TypedArguments(values) if self.is_ambiguous else tuple(values)
+    def _with_defaults(self, values: list[Any]) -> list[Any]:
+        for index, (name, default) in enumerate(zip(self.parameter_names, self.defaults, strict=True)):
+            if values[index] is REQUIRED:
+                if default is REQUIRED:
+                    raise InvalidArgument(f"{self.name}: {name!r} is missing", field=name)
+                values[index] = default
+        return values
 
     def _surplus(self, given: int) -> InvalidArgument:
         count = len(self._declared)

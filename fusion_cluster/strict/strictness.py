@@ -5,7 +5,7 @@
   the computation (`InvalidResult`).
 - A result that can be changed is compared with what it was: when it is read, when a body that has read it ends, when it
   is invalidated, and when the host is closed. The reader, or else the end of the host, gets `ResultChanged`.
-- Arguments and results of commands pass through their codecs, so neither side holds the other's objects.
+- Results of commands pass through their codecs, as arguments do everywhere: neither side holds the other's objects.
 
 Errors, the values of states and what a command that is a part of another one is given are left as they are: nothing of
 that is cached for others to read, or it does not leave the process as a value.
@@ -29,7 +29,6 @@ from fusion_cluster.graph.freezing import freeze_result, is_frozen
 from fusion_cluster.graph.offload import AsyncBody, BodyWrapper
 from fusion_cluster.strict.agreement import disagreement, says_nothing
 from fusion_cluster.strict.difference import difference
-from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.description import type_name
 from fusion_cluster.wire.values import encode_msgpack, value_codec
 
@@ -229,15 +228,9 @@ def travelled(signature: Signature, value: Any) -> Travelled:
 
 
 def _passed_through_codecs(body: AsyncBody, signature: Signature) -> AsyncBody:
-    codec: ArgumentsCodec | None = None
-
     @wraps(body, updated=())
     async def strict_body(*args: Any, **kwargs: Any) -> Any:
-        nonlocal codec
-        if codec is None:
-            codec = ArgumentsCodec(signature, is_key=False)
-        arguments = codec.decode_msgpack(codec.encode((*args, *kwargs.values())))
-        return travelled(signature, await signature.call(body, arguments)).value
+        return travelled(signature, await body(*args, **kwargs)).value
 
     return strict_body
 

@@ -5,22 +5,16 @@ What comes in is not trusted: whatever the bytes are, decoding ends with canonic
 
 from __future__ import annotations
 
-import datetime
-import enum
 import re
-import types
-import typing
-import uuid
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
-from fusion_cluster.errors import FusionError, InvalidArgument, UsageError
+from fusion_cluster.errors import FusionError, InvalidArgument
 from fusion_cluster.wire import hooks
-from fusion_cluster.wire.canonical import canonicalizer
-from fusion_cluster.wire.hints import decodable
+from fusion_cluster.wire.arguments import MAX_ARGUMENTS_BYTES, ArgumentCodec, EncodedArguments
+from fusion_cluster.wire.spelling import MAX_DEPTH
 from fusion_cluster.wire.values import (
     DECODING_ERRORS,
     ENCODING_ERRORS,
@@ -31,63 +25,125 @@ from fusion_cluster.wire.values import (
     value_codec,
 )
 
-if TYPE_CHECKING:
-    from fusion_cluster.graph.signature import Signature
-
-__all__ = ["ArgumentsCodec", "ValueCodec", "encode_json", "encode_msgpack", "value_codec"]
-
-MAX_ARGUMENTS_BYTES = 16 * 2**20
-"""The longest encoded arguments that are looked at: one frame of a link."""
-
-MAX_ARGUMENTS_DEPTH = 64
-"""How deeply arguments may be nested where their type sets no limit."""
+__all__ = [
+    "MAX_ARGUMENTS_BYTES",
+    "ArgumentsCodec",
+    "EncodedArguments",
+    "ValueCodec",
+    "encode_json",
+    "encode_msgpack",
+    "value_codec",
+]
 
 _msgpack = msgspec.msgpack.Encoder(enc_hook=hooks.to_msgpack)
 _json = msgspec.json.Encoder(enc_hook=hooks.to_json)
 
 
-class ArgumentsCodec:
-    """Encodes and decodes the arguments of one method, as an array in the order of its parameters.
+class Parameter(Protocol):
+    """What is asked of a parameter (`graph.signature.Parameter`).
 
-    Args:
-        signature: whose arguments.
-        is_key: equal arguments must give equal bytes, as those of compute methods must; with False they travel exactly
-            as they are (`Decimal("1.20")` stays so), as those of commands may.
+    Attributes:
+        name: its name.
+        type: its resolved type hint.
+        default: its default, if it has one.
+        is_required: a call must give it.
     """
 
-    def __init__(self, signature: Signature, *, is_key: bool = True) -> None:
-        self._signature = signature
-        self._parameters = signature.parameters
-        self._hints = tuple(_decodable_parameter(parameter.name, parameter.type) for parameter in self._parameters)
-        own = [canonicalizer(parameter.type) for parameter in self._parameters]
-        self._each = own
-        self._canonicalizers = tuple((i, one) for i, one in enumerate(own) if one is not None) if is_key else ()
-        self._is_canonical_when_decoded = all(map(_is_spelled_one_way, (p.type for p in self._parameters)))
-        self._decoders = _Decoders(self._hints)
-        self._all = self._decoders.of(len(self._hints))
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> Any: ...
+    @property
+    def default(self) -> Any: ...
+    @property
+    def is_required(self) -> bool: ...
+
+
+class ArgumentsCodec:
+    """Canonical arguments of one method, and their bytes: an array in the order of its parameters.
+
+    Args:
+        name: the method's full name.
+        parameters: in order.
+        is_key: equal arguments must give equal bytes, as those of compute methods must; with False they travel exactly
+            as they are (`Decimal("1.20")` stays so), as those of commands may.
+
+    Attributes:
+        are_told_apart_by_python: canonical arguments that Python finds equal, and of equal classes, are the same, so
+            that they are a plain tuple; if not they are `EncodedArguments`.
+        may_hold_nan: something in one of the arguments may be NaN; such ones are `EncodedArguments` in any case.
+        are_changeable: whoever has the arguments can change one of them.
+
+    Raises:
+        UsageError: arguments of a parameter's type cannot travel; `field` names it.
+    """
+
+    def __init__(self, name: str, parameters: Sequence[Parameter], *, is_key: bool = True) -> None:
+        self._name = name
+        self._parameters = parameters
+        self._each = tuple(ArgumentCodec(self._name, p.name, p.type, is_key=is_key) for p in self._parameters)
+        self._is_key = is_key
+        self.are_told_apart_by_python = all(one.is_told_apart_by_python for one in self._each)
+        self.may_hold_nan = self.are_told_apart_by_python and any(one.may_hold_nan for one in self._each)
+        self.are_changeable = any(one.is_changeable for one in self._each)
+        self._are_always_canonical = all(one.is_always_canonical for one in self._each)
+        self._decoders = _Decoders(tuple(one.decodable for one in self._each))
+        self._all = self._decoders.of(len(self._each))
+        self._head = _msgpack.encode([None] * len(self._each))[: -len(self._each) or None]
+
+    # -- canonical arguments
+    def canonical(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """The canonical arguments for values, one for each parameter.
+
+        Raises:
+            InvalidArgument: one of them does not fit its parameter, cannot travel or is too large; `field` names it.
+        """
+        if self._is_key and (self.may_hold_nan or not self.are_told_apart_by_python):
+            settled = [one.settle(value) for one, value in zip(self._each, values, strict=True)]
+            held = any(one.holds_nan(encoded) for one, (_, encoded) in zip(self._each, settled, strict=True))
+            if held or not self.are_told_apart_by_python:
+                parts = [encoded for _, encoded in settled]
+                return EncodedArguments([value for value, _ in settled], self._join(parts))
+        return tuple([one.canonical(value) for one, value in zip(self._each, values, strict=True)])
+
+    def probe(self, values: Sequence[Any]) -> EncodedArguments:
+        """What finds the canonical arguments for values in a dictionary, if they are there (not told apart by Python).
+
+        Raises:
+            InvalidArgument: as in `canonical`.
+        """
+        return EncodedArguments(values, self._join([one.encode(v) for one, v in zip(self._each, values, strict=True)]))
+
+    def copy(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same arguments anew, if they could be changed."""
+        if not self.are_changeable:
+            return arguments
+        values: tuple[Any, ...] = self._all.msgpack.decode(self.encode(arguments))
+        return values
+
+    def _join(self, parts: list[bytes]) -> bytes:
+        encoded = self._head + b"".join(parts)
+        if len(encoded) > MAX_ARGUMENTS_BYTES:
+            largest = max(range(len(parts)), key=lambda index: len(parts[index]))
+            raise self._too_large(len(encoded), self._parameters[largest].name)
+        return encoded
 
     # -- encoding
     def encode(self, arguments: tuple[Any, ...]) -> bytes:
-        """Canonical arguments as a msgpack array.
+        """Arguments as a msgpack array; equal ones of a key in one way.
 
         Raises:
             InvalidArgument: one of them cannot leave the process; `field` names its parameter.
         """
-        try:
-            if self._canonicalizers:
-                spelled = list(arguments)
-                for index, canonicalize in self._canonicalizers:
-                    spelled[index] = canonicalize(arguments[index])
-                return _msgpack.encode(spelled)
-            return _msgpack.encode(arguments)
-        except (FusionError, *ENCODING_ERRORS) as error:
-            self._name_culprit(arguments, error)
+        if isinstance(arguments, EncodedArguments):
+            return arguments.encoded
+        return self._join([one.encode(value) for one, value in zip(self._each, arguments, strict=True)])
 
     def encode_one(self, index: int, arguments: tuple[Any, ...]) -> bytes:
-        """One of the arguments in its canonical spelling: what shard keys are made of."""
-        canonicalize = self._each[index]
-        value = arguments[index]
-        return encode_msgpack(value if canonicalize is None else canonicalize(value))
+        """One of the arguments, equal ones in one way: what shard keys are made of."""
+        if isinstance(arguments, EncodedArguments):  # not from the value, which somebody may have changed
+            return bytes(_COUNT.msgpack.decode(arguments.encoded)[index])
+        return self._each[index].encode_key(arguments[index])
 
     def encode_json(self, arguments: tuple[Any, ...]) -> str:
         """Arguments as a JSON array.
@@ -96,18 +152,11 @@ class ArgumentsCodec:
             InvalidArgument: one of them cannot leave the process; `field` names its parameter.
         """
         try:
-            return _json.encode(arguments).decode()
+            return _json.encode(tuple(arguments)).decode()
         except (FusionError, *ENCODING_ERRORS) as error:
-            self._name_culprit(arguments, error)
-
-    def _name_culprit(self, arguments: tuple[Any, ...], error: BaseException) -> NoReturn:
-        for parameter, argument in zip(self._parameters, arguments, strict=False):
-            try:
-                encode_msgpack(argument)
-            except UsageError as culprit:
-                text = f"{self._signature.name}: {parameter.name}: {culprit.message}"
-                raise InvalidArgument(text, field=parameter.name) from error
-        raise InvalidArgument(f"{self._signature.name}: the arguments cannot be encoded: {error}") from error
+            for one, argument in zip(self._each, arguments, strict=False):
+                one.encode(argument)
+            raise InvalidArgument(f"{self._name}: the arguments cannot be encoded: {error}") from error
 
     # -- decoding
     def decode_msgpack(self, encoded: bytes) -> tuple[Any, ...]:
@@ -118,10 +167,17 @@ class ArgumentsCodec:
         """
         self._check_length(len(encoded))
         try:
-            decoded = self._all.msgpack.decode(encoded)
-        except DECODING_ERRORS as error:
-            decoded = self._decode_fewer(encoded, error, is_json=False)
-        return decoded if self._is_canonical_when_decoded else self._bound(decoded)
+            decoded: tuple[Any, ...] = self._all.msgpack.decode(encoded)
+        except (FusionError, *DECODING_ERRORS) as error:
+            return self.canonical(self._decode_fewer(encoded, error, is_json=False))
+        if self._are_always_canonical:
+            return decoded
+        if not self._is_key:
+            self._check_depth(decoded)
+            return decoded
+        if not self.are_told_apart_by_python and self.probe(decoded).encoded == encoded:
+            return EncodedArguments(decoded, encoded)
+        return self.canonical(decoded)
 
     def decode_json(self, encoded: str | bytes) -> tuple[Any, ...]:
         """Canonical arguments from a JSON array; trailing ones that are missing get their defaults.
@@ -132,9 +188,9 @@ class ArgumentsCodec:
         self._check_length(len(encoded))
         try:
             decoded = self._all.json.decode(encoded)
-        except DECODING_ERRORS as error:
+        except (FusionError, *DECODING_ERRORS) as error:
             decoded = self._decode_fewer(encoded, error, is_json=True)
-        return self._sendable(decoded)
+        return self.canonical(decoded)
 
     def from_builtins(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
         """Canonical arguments from plain values, such as a command line's JSON.
@@ -146,16 +202,9 @@ class ArgumentsCodec:
         hint = self._decoders.of(len(arguments)).hint
         try:
             decoded: tuple[Any, ...] = msgspec.convert(list(arguments), hint, dec_hook=hooks.from_json)
-        except DECODING_ERRORS as error:
+        except (FusionError, *DECODING_ERRORS) as error:
             raise self._unfit(error) from error
-        return self._sendable(self._with_defaults(decoded))
-
-    def _sendable(self, decoded: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Canonical arguments that can be sent on: JSON has integers that msgpack, and so the cluster, has not."""
-        if not self._is_canonical_when_decoded:
-            decoded = self._bound(decoded)
-        self.encode(decoded)
-        return decoded
+        return self.canonical(self._with_defaults(decoded))
 
     def _decode_fewer(self, encoded: str | bytes, reason: BaseException, *, is_json: bool) -> tuple[Any, ...]:
         """Decoding all has failed: only because trailing arguments with defaults are missing, or say what is wrong."""
@@ -169,7 +218,7 @@ class ArgumentsCodec:
         fewer = self._decoders.of(len(items))
         try:
             decoded = fewer.json.decode(encoded) if is_json else fewer.msgpack.decode(cast(bytes, encoded))
-        except DECODING_ERRORS as error:
+        except (FusionError, *DECODING_ERRORS) as error:
             raise self._unfit(error) from error
         return self._with_defaults(decoded)
 
@@ -178,46 +227,40 @@ class ArgumentsCodec:
 
     def _check_length(self, length: int) -> None:
         if length > MAX_ARGUMENTS_BYTES:
-            raise InvalidArgument(
-                f"{self._signature.name}: the arguments are {length:,} bytes long, more than {MAX_ARGUMENTS_BYTES:,}",
-                field="arguments",
-            )
+            raise self._too_large(length, "arguments")
+
+    def _check_depth(self, decoded: tuple[Any, ...]) -> None:
+        for one, value in zip(self._each, decoded, strict=True):
+            if not one.is_always_canonical and _is_too_deep(value):
+                raise one.refusal(f"nested deeper than {MAX_DEPTH}")
+
+    def _too_large(self, length: int, field: str) -> InvalidArgument:
+        return InvalidArgument(
+            f"{self._name}: the arguments are {length:,} bytes long, more than {MAX_ARGUMENTS_BYTES:,}"
+            + (f"; the longest is {field!r}" if field != "arguments" else ""),
+            field=field,
+        )
 
     def _check_count(self, count: int) -> None:
         parameters = self._parameters
         if count > len(parameters):
             names = ", ".join(parameter.name for parameter in parameters)
             raise InvalidArgument(
-                f"{self._signature.name} takes {len(parameters)} arguments ({names}), {count} are given",
+                f"{self._name} takes {len(parameters)} arguments ({names}), {count} are given",
                 field="arguments",
             )
         for parameter in parameters[count:]:
             if parameter.is_required:
-                raise InvalidArgument(
-                    f"{self._signature.name}: the argument {parameter.name!r} is missing", field=parameter.name
-                )
-
-    def _bound(self, decoded: tuple[Any, ...]) -> tuple[Any, ...]:
-        for parameter, argument in zip(self._parameters, decoded, strict=True):
-            if _is_too_deep(argument):
-                raise InvalidArgument(
-                    f"{self._signature.name}: {parameter.name}: nested deeper than {MAX_ARGUMENTS_DEPTH}",
-                    field=parameter.name,
-                )
-        try:
-            return self._signature.canonicalise(decoded)
-        except RecursionError as error:  # hashing a record that contains records, and so on
-            raise self._unfit(error) from error
+                raise InvalidArgument(f"{self._name}: the argument {parameter.name!r} is missing", field=parameter.name)
 
     def _unfit(self, error: BaseException) -> InvalidArgument:
         """Which parameter the error is about: msgspec says `at $[1].price`."""
         reason = reason_of(error)
         place = _PLACE.search(reason)
         if place is None:
-            return InvalidArgument(f"{self._signature.name}: the arguments: {reason}", field="arguments")
-        name = self._parameters[int(place["index"])].name
-        inner = f" (at {name}{place['rest']})" if place["rest"] else ""
-        return InvalidArgument(f"{self._signature.name}: {name}: {reason[: place.start()]}{inner}", field=name)
+            return InvalidArgument(f"{self._name}: the arguments: {reason}", field="arguments")
+        one = self._each[int(place["index"])]
+        return one.refusal(reason[: place.start()] + (f" - at `${place['rest']}`" if place["rest"] else ""))
 
 
 class _Decoders:
@@ -247,37 +290,9 @@ _COUNT = _Pair(list[msgspec.Raw])
 _PLACE = re.compile(r" - at `\$\[(?P<index>\d+)\](?P<rest>.*)`$", re.DOTALL)
 
 
-def _tuple_of(hints: tuple[Any, ...]) -> Any:
-    return tuple[hints] if hints else tuple[()]  # type: ignore[valid-type]
-
-
-def _decodable_parameter(name: str, hint: Any) -> Any:
-    try:
-        return decodable(hint)
-    except UsageError as error:
-        raise UsageError(f"{name}: {error.message}", field=name) from error
-
-
-# Not float: there must be one NaN only, and no -0.0.
-_SCALARS = (
-    *(int, str, bool, bytes, types.NoneType, uuid.UUID),
-    *(Decimal, datetime.date, datetime.datetime, datetime.time, datetime.timedelta),
-)
-
-
-def _is_spelled_one_way(hint: Any) -> bool:
-    """Whether what is decoded for the hint needs neither converting nor checking to be an argument."""
-    while isinstance(hint, typing.NewType):
-        hint = hint.__supertype__
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        members = [m for m in typing.get_args(hint) if m is not types.NoneType]
-        return len(members) == 1 and _is_spelled_one_way(members[0])
-    return hint in _SCALARS or (isinstance(hint, type) and issubclass(hint, enum.Enum))
-
-
 def _is_too_deep(value: Any) -> bool:
     level: list[Any] = [value]
-    for _ in range(MAX_ARGUMENTS_DEPTH):
+    for _ in range(MAX_DEPTH):
         inner: list[Any] = []
         for item in level:
             if isinstance(item, dict):
@@ -289,3 +304,7 @@ def _is_too_deep(value: Any) -> bool:
             return False
         level = inner
     return True
+
+
+def _tuple_of(hints: tuple[Any, ...]) -> Any:
+    return tuple[hints] if hints else tuple[()]  # type: ignore[valid-type]

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.wire.scalars import FOREIGN
 
 ARROW_MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 """What Arrow tables, record batches and arrays become: an IPC stream (base64 in JSON)."""
@@ -63,6 +64,9 @@ def to_json(value: Any) -> Any:
 
 
 def _to_plain(value: Any) -> Any:
+    foreign = FOREIGN.get(type(value))
+    if foreign is not None:
+        return foreign[0](value)
     if is_arrow_type(type(value)):
         return _arrow_to_bytes(value)
     if isinstance(value, MappingProxyType):
@@ -124,6 +128,8 @@ def _from_plain(hint: type, value: Any, *, from_json: bool) -> Any:
         return value
     if isinstance(hint, Alternatives):
         return hint.convert(value, from_json=from_json)
+    if hint in FOREIGN:
+        return FOREIGN[hint][1](value)
     if is_pydantic_model(hint):
         return _pydantic_from_plain(hint, value, from_json=from_json)
     if is_arrow_type(hint):

@@ -10,6 +10,7 @@ from fusion_cluster.app import App, MethodSpec
 from fusion_cluster.errors import UsageError
 from fusion_cluster.protocol.slot_map import slot_of
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, encode_msgpack, value_codec
+from fusion_cluster.wire.spelling import canonical
 
 
 class Route:
@@ -28,7 +29,7 @@ class Route:
 
     def __init__(self, spec: MethodSpec) -> None:
         self.name = spec.name
-        self.arguments = ArgumentsCodec(spec.signature, is_key=spec.kind == "compute")
+        self.arguments = spec.signature.codec
         self.result: ValueCodec[Any] = value_codec(spec.signature.result_type)
         self._shard_group = spec.service.shard_group
         self._shard_key = _shard_key(spec, self.arguments)
@@ -46,7 +47,7 @@ def routes_of(app: App) -> dict[str, Route]:
 def _shard_key(spec: MethodSpec, codec: ArgumentsCodec) -> Callable[[tuple[Any, ...]], bytes]:
     shard_by = spec.shard_by
     if callable(shard_by):
-        return lambda arguments: encode_msgpack(shard_by(*arguments))
+        return lambda arguments: encode_msgpack(canonical(shard_by(*arguments)))
     names = [parameter.name for parameter in spec.signature.parameters]
     if shard_by is not None:
         if shard_by not in names:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
-from fusion_cluster.graph.arguments import TypedArguments
 from fusion_cluster.graph.pure.states import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED
+from fusion_cluster.wire.codec import EncodedArguments
 from tests.property.graph_twin import Twin
 
 
@@ -27,8 +27,8 @@ def keys() -> list[Hashable]:
     """Return what nodes are looked up by: equal ones, ones of equal hashes, the same ones as other objects."""
     return [
         *range(-3, 12),
-        *(float(number) for number in range(3)),
-        *(True, 2**61 - 1, 2**61, 2**64, 10**30, -(2**61)),
+        *(float(number) / 2 for number in range(1, 4, 2)),  # none that equals one of another class
+        *(2**61 - 1, 2**61, 2**64, 10**30, -(2**61)),
         *(None, "a", "b", "ab", "".join(["a", "b"]), "é", "日本", "\U0001f600", b"ab", (1, 2), frozenset({1})),
         *(Colliding(name) for name in "pqpr"),
     ]
@@ -44,7 +44,12 @@ def tuples() -> list[tuple[Hashable, ...]]:
     ]
 
 
-ALL_KEYS: Final = (keys(), tuples(), [TypedArguments(key) for key in tuples()], keys())
+def encoded() -> list[EncodedArguments]:
+    """Return keys that are told apart by their bytes."""
+    return [EncodedArguments(key, repr(len(key)).encode()) for key in tuples()]
+
+
+ALL_KEYS: Final = (keys(), tuples(), encoded(), keys())
 
 Step = Callable[[Twin, int, int], Any]
 
@@ -62,7 +67,7 @@ def lookup(twin: Twin, which: int, key: int) -> Any:
 
 def hit(twin: Twin, which: int, key: int) -> Any:
     table = which % 4
-    known = keys() if table in (0, 3) else tuples()  # other objects than those that nodes were made with
+    known = (keys, tuples, encoded, keys)[table]()  # other objects than those that nodes were made with
     return twin.label(twin.tables[table].hit(known[key % len(known)]))
 
 

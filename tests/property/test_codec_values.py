@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from fusion_cluster.errors import InvalidArgument, UsageError
-from fusion_cluster.wire.codec import ArgumentsCodec, encode_json, encode_msgpack, value_codec
+from fusion_cluster.wire.codec import encode_json, encode_msgpack, value_codec
 from tests.unit.wire.wire_signatures import signature_of
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
@@ -94,9 +94,9 @@ async def method(
 
 
 SIGNATURE = signature_of(method)
-CODEC = ArgumentsCodec(SIGNATURE)
+CODEC = SIGNATURE.codec
 FREE = st.recursive(
-    st.none() | st.booleans() | INTEGERS | st.text() | DECIMALS,
+    st.none() | st.booleans() | INTEGERS | st.text(),
     lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3),
     max_leaves=8,
 )
@@ -105,7 +105,7 @@ ARGUMENTS = st.tuples(OUTERS, st.floats(allow_nan=False), st.none() | DECIMALS, 
 
 @given(ARGUMENTS)
 def test_arguments_come_back(arguments: tuple[Any, ...]) -> None:
-    assert CODEC.decode_msgpack(CODEC.encode(SIGNATURE.bind(arguments, {}))) == arguments
+    assert tuple(CODEC.decode_msgpack(CODEC.encode(SIGNATURE.bind(arguments, {})))) == arguments
 
 
 @given(ARGUMENTS)
@@ -141,7 +141,7 @@ def respelled(value: Any, draw: Any) -> Any:
 
 
 @given(ARGUMENTS, FREE, st.data())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_equal_arguments_have_equal_bytes_however_spelled(arguments: Any, free: Any, data: st.DataObject) -> None:
     one = (*arguments[:4], free)
     other = tuple(respelled(value, data.draw) for value in one)
@@ -167,7 +167,7 @@ def test_arbitrary_bytes_are_arguments_or_refused(encoded: bytes) -> None:
 
 
 @given(st.lists(PLAIN, max_size=6))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_arbitrary_values_are_arguments_or_refused(values: list[Any]) -> None:
     for decode, encoded in (
         (CODEC.decode_msgpack, msgspec.msgpack.encode(values)),

@@ -201,7 +201,9 @@ class Callee:
         self.calls = {name: self._bind(core, Signature(getattr(Methods, name), name)) for name in METHODS}
 
     def _bind(self, core: Any, signature: Signature) -> Any:
-        is_keyed = len(signature.parameter_names) == signature.positional_count == 1 and not signature.is_ambiguous
+        is_raw = signature.codec.are_told_apart_by_python
+        is_keyed = len(signature.parameter_names) == signature.positional_count == 1 and is_raw
+        is_keyed = is_keyed and not signature.codec.may_hold_nan
         function = Function(signature.name, self.twin)
         table = core.Table(self.twin.registry, function, core.Node, is_keyed_by_argument=is_keyed, is_delayed=False)
         self.twin.tables.append(table)
@@ -211,7 +213,7 @@ class Callee:
             return table.lookup(arguments[0] if is_keyed else arguments)
 
         rest = signature.names_for_callers, signature.defaults, REQUIRED, signature.positional_count
-        return core.Call(table, find, None, self, *rest, signature.canonical_types)
+        return core.Call(table, find, None, self, *rest, signature.canonical_types, is_raw)
 
     def call(self, method: str, args: list[int], kwargs: dict[str, int]) -> Any:
         named = {"".join(list(name)): ARGUMENTS[value] for name, value in kwargs.items()}

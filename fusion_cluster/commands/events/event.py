@@ -12,8 +12,8 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.protocol.slot_map import slot_of
 from fusion_cluster.quantities import as_finite_delay
 from fusion_cluster.wire import hooks
-from fusion_cluster.wire.canonical import canonical
 from fusion_cluster.wire.codec import encode_msgpack
+from fusion_cluster.wire.spelling import canonical
 
 if TYPE_CHECKING:
     from fusion_cluster.commands.operation import Operation
@@ -78,8 +78,8 @@ def emitted(event: object, key: object = None, delay_s: float = 0.0) -> EmittedE
     delay_s = as_finite_delay("delay_s", delay_s)
     try:
         encoded_key = encode_msgpack(canonical(_first_field(event) if key is None else key))
-    except UsageError as error:
-        raise UsageError(f"the key of an event: {error.message}", field="key") from error
+    except (UsageError, ValueError) as error:
+        raise UsageError(f"the key of an event: {error}", field="key") from error
     if len(encoded_key) > MAX_KEY_BYTES:
         raise UsageError(
             f"the key of this {type(event).__name__} takes {len(encoded_key):,} bytes, more than {MAX_KEY_BYTES:,}: "

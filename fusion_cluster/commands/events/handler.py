@@ -54,6 +54,9 @@ class BoundEventHandler(BoundCommand[[Any], None]):
             "a method of its own"
         )
 
+    def _own(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return arguments  # the event, which was decoded for this attempt
+
     async def body(self, arguments: tuple[Any, ...]) -> None:
         """The method as written; what it returns is nobody's."""
         await super().body(arguments)

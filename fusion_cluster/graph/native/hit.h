@@ -60,8 +60,14 @@ are_canonical(Call *call, Wanted *wanted)
             if (overflow) /* it may be too large to be sent */
                 return 0;
         }
-        else if (PyUnicode_CheckExact(item) && PyUnicode_KIND(item) > PyUnicode_1BYTE_KIND)
-            return 0; /* it may have halves of characters in it, which cannot be sent */
+        else if (PyUnicode_CheckExact(item)) {
+            if (PyUnicode_KIND(item) > PyUnicode_1BYTE_KIND)
+                return 0; /* it may have halves of characters in it, which cannot be sent */
+            if (PyUnicode_GET_LENGTH(item) > MAX_SMALL)
+                return 0; /* it may be too long to be sent */
+        }
+        else if (PyBytes_CheckExact(item) && PyBytes_GET_SIZE(item) > MAX_SMALL)
+            return 0;
     }
     return 1;
 }
@@ -117,6 +123,8 @@ call_hit(Call *call, PyObject *const *args, Py_ssize_t count, PyObject *names)
     Table *table = call->table;
     if (table->registry->fence_ns != INT64_MAX && fence_check(table->registry) < 0)
         return NULL;
+    if (!call->is_raw)
+        return call_find(call, args, count, names);
     PyObject *sorted[MAX_PARAMETERS];
     Wanted wanted = {args, count, NULL};
     if (names != NULL || count != PyTuple_GET_SIZE(call->names)) {
@@ -157,12 +165,13 @@ static PyObject *
 Call_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"table",    "find",     "descriptor", "instance", "names",
-                               "defaults", "required", "positional", "types",    NULL};
+                               "defaults", "required", "positional", "types",    "is_raw",   NULL};
     PyObject *table, *find, *descriptor, *instance, *names, *defaults, *required, *types;
     Py_ssize_t positional;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOOO!O!OnO!", keywords, &Table_Type, &table, &find, &descriptor,
+    int is_raw;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOOO!O!OnO!p", keywords, &Table_Type, &table, &find, &descriptor,
                                      &instance, &PyTuple_Type, &names, &PyTuple_Type, &defaults, &required,
-                                     &positional, &PyTuple_Type, &types))
+                                     &positional, &PyTuple_Type, &types, &is_raw))
         return NULL;
     if (PyTuple_GET_SIZE(names) != PyTuple_GET_SIZE(defaults) || PyTuple_GET_SIZE(names) != PyTuple_GET_SIZE(types)) {
         PyErr_SetString(PyExc_ValueError, "there must be as many defaults and types as names");
@@ -181,6 +190,7 @@ Call_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->required = Py_NewRef(required);
     self->positional = positional;
     self->types = Py_NewRef(types);
+    self->is_raw = (char)is_raw;
     return (PyObject *)self;
 }
 

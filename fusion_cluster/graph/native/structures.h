@@ -2,6 +2,7 @@
 
 #define TRACKED 10000   /* registries up to this size are known to Python's garbage collector */
 #define SCANNED 16      /* edges that are searched one by one; beyond, by a hash set */
+#define MAX_SMALL 65536 /* characters or bytes of an argument whose size need not be looked at */
 #define MAX_PARAMETERS 8 /* of a call whose keywords are sorted here; others take the slow way */
 
 enum { COMPUTING, CONSISTENT, OUTDATED, INVALIDATED };
@@ -129,6 +130,7 @@ struct Call {
     PyObject *required;
     Py_ssize_t positional;
     PyObject *types;    /* as many: the type whose values are canonical as they are, or None */
+    char is_raw;        /* raw arguments may be looked up as they are */
     PyObject *dict;
     PyObject *weakrefs;
 };

@@ -46,11 +46,12 @@ items_hash(PyObject *const *items, Py_ssize_t count)
     return sum == (uint64_t)-1 ? 1546275796 : (Py_hash_t)sum;
 }
 
-/* The hash of a key: like that of a tuple where keys are tuples, so that it can be had without making one. */
+/* The hash of a key: like that of a tuple where keys are tuples, so that it can be had without making one. A key of a
+ * class derived from tuple says itself what it is equal to. */
 static Py_hash_t
 key_hash(Table *table, PyObject *key)
 {
-    if (table->is_keyed_by_argument)
+    if (table->is_keyed_by_argument || (PyTuple_Check(key) && !PyTuple_CheckExact(key)))
         return PyObject_Hash(key);
     if (!PyTuple_Check(key)) {
         PyErr_Format(PyExc_TypeError, "the keys of this table are tuples, not %.100s", Py_TYPE(key)->tp_name);
@@ -59,11 +60,14 @@ key_hash(Table *table, PyObject *key)
     return items_hash(((PyTupleObject *)key)->ob_item, PyTuple_GET_SIZE(key));
 }
 
+/* Arguments of different classes are never one: 1 and True, where they are the same argument, are made so first. */
 static inline int
 same_object(PyObject *a, PyObject *b)
 {
     if (a == b)
         return 1;
+    if (Py_TYPE(a) != Py_TYPE(b))
+        return 0;
     if (PyUnicode_CheckExact(a) && PyUnicode_CheckExact(b)) {
         Py_ssize_t length = PyUnicode_GET_LENGTH(a);
         int kind = (int)PyUnicode_KIND(a);
@@ -95,16 +99,7 @@ same_key(Table *table, Node *node, Wanted *wanted)
         }
         return 1;
     }
-    if (wanted->whole != NULL)
-        return PyObject_RichCompareBool(key, wanted->whole, Py_EQ);
-    PyObject *whole = PyTuple_New(wanted->count);
-    if (whole == NULL)
-        return -1;
-    for (Py_ssize_t i = 0; i < wanted->count; i++)
-        PyTuple_SET_ITEM(whole, i, Py_NewRef(wanted->items[i]));
-    int same = PyObject_RichCompareBool(key, whole, Py_EQ);
-    Py_DECREF(whole);
-    return same;
+    return wanted->whole == NULL ? 0 : PyObject_RichCompareBool(key, wanted->whole, Py_EQ);
 }
 
 /* Find a node: 1 with a borrowed node, 0, or -1 with an error. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_not
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.graph.pure.registry import Table
@@ -32,11 +33,12 @@ def Call(  # noqa: N802 - a class in C
     required: object,
     positional: int,
     types: tuple[type | None, ...],
+    is_raw: bool,
 ) -> Callable[..., Any]:
     """Return a bound compute method: arguments in, node out.
 
-    The raw arguments are looked up as they are. That is right because equal arguments are one key (`arguments`); all
-    else, defaults, keywords, wrong calls, is not found and takes the way through `find`.
+    The raw arguments are looked up as they are. That is right where canonical arguments of equal classes that Python
+    finds equal are one key; all else, defaults, keywords, wrong calls, is not found and takes the way through `find`.
 
     Args:
         table: where to look.
@@ -48,7 +50,10 @@ def Call(  # noqa: N802 - a class in C
         required: the mark in `defaults`.
         positional: how many arguments may be given by position.
         types: as many as names: the type whose values are canonical as they are; None if there is no such type.
+        is_raw: raw arguments may be looked up as they are; if not, each call takes the way through `find`.
     """
+    if not is_raw:
+        return lambda *args, **named: find(args, named)
     nodes = table.nodes_by_key
     registry = table.registry
 
@@ -63,6 +68,8 @@ def Call(  # noqa: N802 - a class in C
                 node = nodes[argument]
             except (KeyError, TypeError):
                 return find(() if argument is _MISSING else (argument,), named)
+            if type(node.table_key) is not type(argument):
+                return find((argument,), named)
             table.hits += 1
             node._was_hit = True
             return node
@@ -77,6 +84,8 @@ def Call(  # noqa: N802 - a class in C
         try:
             node = nodes[args]
         except (KeyError, TypeError):
+            return find(args, named)
+        if any(map(is_not, map(type, args), map(type, node.table_key))):
             return find(args, named)
         table.hits += 1
         node._was_hit = True

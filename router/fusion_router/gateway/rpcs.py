@@ -22,7 +22,6 @@ from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArg
 from fusion_cluster.graph.exits import in_words, reraise_outside
 from fusion_cluster.host import Host
 from fusion_cluster.v1 import gateway_pb2
-from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_router.gateway.descriptions import describe
 from fusion_router.gateway.executions import Executions
 from fusion_router.gateway.failures import failure_status, internal_status
@@ -51,7 +50,6 @@ class GatewayRpcs:
     def __init__(self, host: Host, limits: GatewayLimits) -> None:
         self._host = host
         self._limits = limits
-        self._codecs: dict[str, ArgumentsCodec] = {}
         self._reads = ReadCache(self._resolve, max_bytes=limits.max_cache_bytes)
         self._executions = Executions(max_in_flight=limits.max_commands_in_flight)
         self._watches: set[asyncio.Task[Any]] = set()
@@ -104,7 +102,7 @@ class GatewayRpcs:
                 )
             spec = self._method(message.service, message.method, "command")
             arguments, encoding = decode_arguments(
-                self._codec(spec), message.arguments, max_bytes=self._limits.max_arguments_bytes
+                spec.signature.codec, message.arguments, max_bytes=self._limits.max_arguments_bytes
             )
             command = self._host.command(spec.name)
             was_recorded = False
@@ -160,7 +158,7 @@ class GatewayRpcs:
     def _resolve(self, request: gateway_pb2.CallRequest) -> Read:
         spec = self._method(request.service, request.method, "compute")
         arguments, encoding = decode_arguments(
-            self._codec(spec), request.arguments, max_bytes=self._limits.max_arguments_bytes
+            spec.signature.codec, request.arguments, max_bytes=self._limits.max_arguments_bytes
         )
         return Read(self._host.function(spec.name), arguments, encoding)
 
@@ -170,12 +168,6 @@ class GatewayRpcs:
             hint = "a command: use Execute" if kind == "compute" else "no command: use Call or Watch"
             raise UnknownMethod(f"{spec.name} is {hint}", field="method")
         return spec
-
-    def _codec(self, spec: MethodSpec) -> ArgumentsCodec:
-        codec = self._codecs.get(spec.name)
-        if codec is None:
-            codec = self._codecs[spec.name] = ArgumentsCodec(spec.signature, is_key=spec.kind == "compute")
-        return codec
 
 
 async def _outcome(awaitable: Awaitable[T]) -> T:

@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any, assert_type
 
+import pytest
+
+from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import (
     BoundComputeMethod,
     Computed,
@@ -49,7 +52,8 @@ async def test_types_of_a_bound_compute_method(host: Host) -> None:
     await carts.total.invalidate("c1")
     assert_type(carts.total.why("c1", rounded=True), Explanation | None)
     assert_type(carts.total.story("c1"), list[StoryEntry])
-    carts.total.why(1)  # type: ignore[arg-type]  # the parameters are those of the method
+    with pytest.raises(InvalidArgument):
+        carts.total.why(1)  # type: ignore[arg-type]  # the parameters are those of the method
     assert_type(carts.total.function, ComputeFunction)
     assert_type(await carts.names(), tuple[str, ...])
     assert isinstance(Carts.names, ComputeMethod)

@@ -10,6 +10,7 @@ import pytest
 from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting, Signature
 from fusion_cluster.graph.cause import UNKNOWN
 from fusion_cluster.graph.pure.history import COMPUTED, OUT_OF_DATE
+from fusion_cluster.wire.codec import EncodedArguments
 
 
 async def body(self: object, key: object) -> int:
@@ -86,13 +87,17 @@ def test_a_history_is_as_long_as_it_is_told_to_be(capacity: int) -> None:
     assert numbers(history.events()) == ([60] if capacity else [])
 
 
-class Meddler:
+class Meddler(EncodedArguments):
     """A key that does something whenever it is compared."""
 
     meddle: Callable[[], object] | None = None
+    number: int
 
-    def __init__(self, number: int) -> None:
+    def __new__(cls, number: int) -> Meddler:
+        self = super().__new__(cls, (number,), b"")
+        assert isinstance(self, Meddler)
         self.number = number
+        return self
 
     def __hash__(self) -> int:
         return self.number
@@ -113,34 +118,34 @@ def noted(function: ComputeFunction, count: int) -> None:
 def test_keys_that_change_the_history_while_it_is_searched_do_no_harm(graph: Graph, events_meanwhile: int) -> None:
     function, other, history = function_in(graph), function_in(graph, "other"), graph.registry.history
     for number in range(8):
-        function.assign_value((Meddler(number),), number)
+        function.assign_value(Meddler(number), number)
     Meddler.meddle = lambda: noted(other, events_meanwhile)
-    found: list[Any] = history.events_of(function, function._table_key((Meddler(3),)))
+    found: list[Any] = history.events_of(function, function._table_key(Meddler(3)))
     assert Meddler.meddle is None, "keys were compared"
-    assert [event[2:4] for event in found] == [(function, function._table_key((Meddler(3),)))] * len(found)
+    assert [event[2:4] for event in found] == [(function, function._table_key(Meddler(3)))] * len(found)
     assert len(found) == 1 or events_meanwhile > 2, "it is displaced only by as many events as there is room for"
 
 
 def test_a_key_that_clears_the_history_while_it_is_searched_does_no_harm(graph: Graph) -> None:
     function, history = function_in(graph), graph.registry.history
     for number in range(8):
-        function.assign_value((Meddler(number),), number)
+        function.assign_value(Meddler(number), number)
     Meddler.meddle = history.clear
-    assert len(history.events_of(function, function._table_key((Meddler(3),)))) <= 1
+    assert len(history.events_of(function, function._table_key(Meddler(3)))) <= 1
     assert Meddler.meddle is None
     assert history.events() == []
 
 
 def test_a_comparison_that_fails_is_the_callers_error(graph: Graph) -> None:
     function, history = function_in(graph), graph.registry.history
-    function.assign_value((Meddler(1),), 1)
+    function.assign_value(Meddler(1), 1)
 
     def fail() -> None:
         raise RuntimeError("not comparable")
 
     Meddler.meddle = fail
     with pytest.raises(RuntimeError, match="not comparable"):
-        history.events_of(function, function._table_key((Meddler(1),)))
+        history.events_of(function, function._table_key(Meddler(1)))
 
 
 def test_what_happened_in_another_graph_is_told_by_what_stands_for_that(graph: Graph) -> None:

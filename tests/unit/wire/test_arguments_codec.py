@@ -49,7 +49,7 @@ async def nothing(self: object) -> None: ...
 
 
 def codec(function: Callable[..., Any]) -> ArgumentsCodec:
-    return ArgumentsCodec(signature_of(function))
+    return signature_of(function).codec
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def codec(function: Callable[..., Any]) -> ArgumentsCodec:
 )
 def test_arguments_come_back_as_they_were(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     its = codec(function)
-    assert its.decode_msgpack(its.encode(arguments)) == arguments
-    assert its.decode_json(its.encode_json(arguments)) == arguments
-    assert its.from_builtins(msgspec.json.decode(its.encode_json(arguments))) == arguments
+    assert tuple(its.decode_msgpack(its.encode(arguments))) == arguments
+    assert tuple(its.decode_json(its.encode_json(arguments))) == arguments
+    assert tuple(its.from_builtins(msgspec.json.decode(its.encode_json(arguments)))) == arguments
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,8 @@ def test_arguments_come_back_as_they_were(function: Callable[..., Any], argument
         ),
         (pay, (Money(amount=Decimal("1.0")),), (Money(amount=Decimal("1.00")),)),
         (between, (Range(1),), (Range(1.0, Decimal("1.0")),)),
-        (anything, (Decimal("1.0"), None), (Decimal("1.00"), None)),
         (anything, (frozenset({1, "a", None}), None), (frozenset({None, "a", 1}), None)),
-        (anything, ((Decimal("1.0"), Place(1)), None), ((Decimal("1.00"), Place(1.0)), None)),
+        (anything, ({"b": 1, "a": ({1, 2},)}, None), ({"a": ({2, 1},), "b": 1}, None)),
     ],
 )
 def test_equal_arguments_have_equal_bytes(
@@ -114,13 +113,12 @@ def test_equal_arguments_have_equal_bytes(
 
 
 def test_equal_dictionaries_have_equal_bytes_whatever_their_order_and_keys() -> None:
-    """They are no keys of the graph, but arguments of commands, whose retries are told by their bytes."""
     its = codec(anything)
-    one = {"y": Decimal("2.0"), (2, Decimal("3.0")): {"a": 1, "b": frozenset("pqr")}}
-    other = {(2, Decimal("3.00")): {"b": frozenset("rqp"), "a": 1}, "y": Decimal(2)}
+    one = {"y": 2.0, (2, b"3"): {"a": 1, "b": frozenset("pqr")}}
+    other = {(2, b"3"): {"b": frozenset("rqp"), "a": 1}, "y": 2.0}
     assert one == other
     assert its.encode((one, None)) == its.encode((other, None))
-    assert its.encode((one, None)) != its.encode((one | {"y": Decimal("2.5")}, None))
+    assert its.encode((one, None)) != its.encode((one | {"y": 2.5}, None))
 
 
 def test_numbers_of_different_types_have_different_bytes_where_the_type_lets_them_differ() -> None:
@@ -129,7 +127,7 @@ def test_numbers_of_different_types_have_different_bytes_where_the_type_lets_the
 
 
 def test_arguments_that_are_no_keys_travel_exactly_as_they_are() -> None:
-    its = ArgumentsCodec(signature_of(price), is_key=False)
+    its = ArgumentsCodec("Service.price", signature_of(price).parameters, is_key=False)
     (amount, _) = its.decode_msgpack(its.encode((Decimal("1.20"), None)))
     assert str(amount) == "1.20"
 
@@ -191,12 +189,6 @@ def test_wrong_arguments_are_refused_naming_the_parameter(
 def test_a_fault_inside_an_argument_is_located() -> None:
     with pytest.raises(InvalidArgument, match=r"place\.x"):
         codec(near).decode_json('[{"x": "a"}]')
-
-
-def test_arguments_that_cannot_be_keys_are_refused() -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        codec(anything).decode_json('[{"a": 1}]')
-    assert caught.value.field == "value"
 
 
 def test_an_argument_that_cannot_be_encoded_names_its_parameter() -> None:
