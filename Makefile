@@ -4,16 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SECONDS ?=
-TESTS ?= tests
-# What runs once more on the graph's pure Python path, after all the tests on the path in C.
-GRAPH_TESTS := tests/unit/graph tests/unit/state tests/property/test_graph_never_stale.py \
-	tests/property/test_consolidation_model.py tests/native/test_leaks.py tests/native/test_finalizers.py
+TESTS ?=
+PARTS ?=
+SEED ?=
+SEEDS ?= 3
 
 export RAY_AUTH_MODE ?= disabled
 export RAY_worker_niceness ?= 0
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help install native demo test lint bench load proto k8s clean
+.PHONY: help install native demo test shuffle lint bench load proto k8s clean
 help:            ## what can be made
 	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
@@ -32,11 +32,11 @@ native: $(STAMP)
 demo: native     ## replay a day of real flights through 2 shards and a gateway; SECONDS=20 stops by itself
 	@$(BIN)/python -m examples.flights.demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: native     ## all the tests, and those of the graph again without C; TESTS=tests/unit for some, once
-	@$(BIN)/python -m pytest $(TESTS)
-ifeq ($(TESTS),tests)
-	@FUSION_PURE_PYTHON=1 $(BIN)/python -m pytest $(GRAPH_TESTS)
-endif
+test: native     ## all the tests, in parts, 10 minutes; TESTS=tests/unit, PARTS=pure, SEED=7 for some or for an order
+	@$(BIN)/python -m tools.gate $(if $(PARTS),--parts $(PARTS)) $(if $(SEED),--seed $(SEED)) $(TESTS)
+
+shuffle: native  ## all the tests in other orders, which show whether one needs another; SEEDS=3
+	@for seed in $$(shuf -i 1-9999999 -n $(SEEDS)); do $(MAKE) --no-print-directory test PARTS=all SEED=$$seed || exit 1; done
 
 lint: $(STAMP)   ## format, style, types, import contracts, generated code
 	@PATH="$(abspath $(BIN)):$$PATH" tools/lint
@@ -56,4 +56,4 @@ k8s: $(STAMP)    ## render the Kubernetes manifests offline and validate them
 	@$(BIN)/python -m k8s.validate
 
 clean:           ## remove what the targets made, the virtual environment too
-	@rm -rf $(VENV) fusion_cluster/graph/*.so out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-3.* fusion_cluster/graph/*.so out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ import pytest
 import hatch_build
 from fusion_cluster.graph.core import IS_NATIVE
 
-pytest_plugins = ["tests.grouping", "tests.left_behind"]
+pytest_plugins = ["tests.grouping", "tests.left_behind", "tests.outcome"]
 
 # A machine that has much to do is slow, which is no fault.
 hypothesis.settings.register_profile("patient", deadline=None, print_blob=True)

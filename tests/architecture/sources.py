@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fusion_cluster", "router/fusion_router", "shards/fusion_shards")
-PROGRAMS = ("examples", "benchmarks", "loadtest", "k8s")
+PROGRAMS = ("examples", "benchmarks", "loadtest", "k8s", "tools")
 GENERATED = ROOT / "fusion_cluster" / "v1"
 
 

@@ -1,0 +1,44 @@
+"""Writes down what came of a run, for `make test`, which runs several; and makes Ctrl-C what it is elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tools.gate.outcome import FILE_VARIABLE
+
+FILE = pytest.StashKey[str | None]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Undo what a shell does to programs in the background: what tests start would not hear of Ctrl-C either."""
+    config.stash[FILE] = os.environ.pop(FILE_VARIABLE, None)  # not for the runs of pytest that tests start
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Only the one process that has seen all reports does it."""
+    file = config.stash[FILE]
+    if file is None:
+        return
+    stats = terminalreporter.stats
+    told = {
+        "passed": len(stats.get("passed", ())),
+        "failed": list(dict.fromkeys(report.nodeid for kind in ("failed", "error") for report in stats.get(kind, ()))),
+        "skipped": Counter(reason_of(report) for report in stats.get("skipped", ())),
+    }
+    Path(file).write_text(json.dumps(told))
+
+
+def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Why a test was skipped."""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return str(report.longrepr)

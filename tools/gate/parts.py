@@ -1,0 +1,53 @@
+"""The parts of the gate, as data: which tests run, on which Python, on which path of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GRAPH = (
+    "tests/unit/graph",
+    "tests/unit/state",
+    "tests/property/test_graph_never_stale.py",
+    "tests/property/test_graph_twins.py",
+    "tests/property/test_consolidation_model.py",
+    "tests/property/test_why_is_a_path.py",
+    "tests/native/test_finalizers.py",
+    "tests/native/test_reentrance.py",
+)
+"""What is said of the graph alone: it needs no database, no network and no Ray."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One run of pytest.
+
+    Attributes:
+        name: what a person types: `make test PARTS=name`.
+        title: what it shows.
+        tests: files and folders.
+        version: of Python; "": that of the virtual environment.
+        options: of the interpreter.
+        environment: variables it is given.
+    """
+
+    name: str
+    title: str
+    tests: tuple[str, ...]
+    version: str = ""
+    options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+PARTS = (
+    Part("all", "everything, the graph in C", ("tests",)),
+    Part(
+        "pure",
+        "the graph in pure Python, in development mode",
+        (*GRAPH, "tests/native/test_leaks.py"),
+        options=("-X", "dev"),
+        environment={"FUSION_PURE_PYTHON": "1"},
+    ),
+    Part("python3.12", "the graph on Python 3.12", GRAPH, version="3.12"),
+    Part("python3.13", "the graph on Python 3.13", GRAPH, version="3.13"),
+)
