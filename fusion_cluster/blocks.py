@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import wraps
 from types import TracebackType
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import Generic, NoReturn, ParamSpec, TypeVar, cast
 
+from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.exits import TRACEBACK
 
 P = ParamSpec("P")
@@ -23,16 +24,37 @@ def async_block(function: Callable[P, AsyncIterator[T]], /) -> Callable[P, Abstr
 
     @wraps(function)
     def make(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T]:
-        return _Block(cast("AsyncGenerator[T, None]", function(*args, **kwargs)))
+        return _Block(cast("AsyncGenerator[T, None]", function(*args, **kwargs)), function.__name__)
 
     return make
 
 
 class _Block(AbstractAsyncContextManager[T], Generic[T]):
-    def __init__(self, generator: AsyncGenerator[T, None]) -> None:
+    def __init__(self, generator: AsyncGenerator[T, None], name: str) -> None:
         self._generator = generator
+        self._name = name
+        self._was_entered = False
+
+    def __repr__(self) -> str:
+        return f"<{self._name}(...), for `async with`>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise UsageError(f"{self._name}() is not what {name} is read from: use `async with {self._name}(...) as host`")
+
+    def __enter__(self) -> NoReturn:
+        raise UsageError(f"{self._name}() is entered by `async with`, not by `with`; without a loop use blocking()")
+
+    def __exit__(self, *exit_info: object) -> None: ...
+
+    def __await__(self) -> NoReturn:
+        raise UsageError(f"{self._name}() is not awaited: use `async with {self._name}(...) as host`")
 
     async def __aenter__(self) -> T:
+        if self._was_entered:
+            raise UsageError(f"{self._name}() is entered once: call it again for another one")
+        self._was_entered = True
         return await anext(self._generator)
 
     async def __aexit__(

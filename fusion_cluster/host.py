@@ -225,6 +225,7 @@ class Host(ABC):
     ) -> Any:
         """Run a command on the shard that owns its key."""
         self.graph.require_usable()
+        self.graph.starter(command.name)  # says whether this is its event loop
         return (await self.carry_out(command, arguments, command_id)).value
 
     def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:

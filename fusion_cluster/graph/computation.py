@@ -87,7 +87,7 @@ class Computation(msgspec.Struct, eq=False):
         starter = graph.current_starter
         try:
             if starter is None or graph.thread_id != get_ident() or current_task(starter.loop) is None:
-                starter = graph.starter()  # else it is sure that its loop runs here
+                starter = graph.starter(self.node)  # else it is sure that its loop runs here
         except BaseException:
             self.abandon()
             raise

@@ -33,6 +33,7 @@ from fusion_cluster.graph.recall import explain, tell
 from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
 from fusion_cluster.graph.standing import Standing
 from fusion_cluster.graph.stats import GraphStats
+from fusion_cluster.graph.strays import watch_tasks
 from fusion_cluster.quantities import as_count, as_number
 
 DEFAULT_HISTORY: Final = 4096
@@ -152,7 +153,7 @@ class Graph(Standing):
         if state > CONSISTENT:
             return
         if self.thread_id != _get_thread_id():
-            self._require_thread()
+            self._require_thread(node)
         if node.table.is_delayed and postpone(node, cause):
             self.registry.history.record(DELAYED, node, -1, cause)
             return
@@ -166,7 +167,7 @@ class Graph(Standing):
         Raises:
             UsageError: this is not the graph's thread.
         """
-        self._require_thread()
+        self._require_thread(node)
         self._invalidate_now(node, cause)
 
     def outdate_user(self, user: Node[Any], used: Node[Any]) -> None:
@@ -253,16 +254,16 @@ class Graph(Standing):
         starter = self.current_starter
         return None if starter is None or starter.loop.is_closed() else starter.loop
 
-    def starter(self) -> EagerStarter:
+    def starter(self, used_for: object = "") -> EagerStarter:
         """Return what starts tasks in the running loop, which from the first call on is the loop of this graph.
 
         Raises:
-            UsageError: another loop runs.
+            UsageError: another loop runs; the message names `used_for`.
         """
         loop = asyncio.get_running_loop()
         starter = self.current_starter
         if starter is None or loop is not starter.loop:
-            starter = self._adopt(loop)
+            starter = self._adopt(loop, used_for)
         return starter
 
     def on_pending(self, computation: Computation, task: asyncio.Task[None]) -> None:
@@ -295,9 +296,12 @@ class Graph(Standing):
         self._weigh(node, is_awaited=self._is_awaited())
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _require_thread(self) -> None:
+    def _require_thread(self, used_for: object = "") -> None:
         if not self.is_in_own_thread():
-            raise UsageError("this graph belongs to another thread: use its loop's call_soon_threadsafe()")
+            raise UsageError(
+                f"{_before(used_for)}{self._name} belongs to another thread than {threading.current_thread().name}: "
+                "use it in its event loop (asyncio.run_coroutine_threadsafe), or by blocking(host)"
+            )
 
     def _invalidate_now(self, node: Node[Any], cause: Cause) -> None:
         touched = self._mark(node, cause)
@@ -363,9 +367,10 @@ class Graph(Standing):
     def _now_s(self) -> float:
         return 0.0 if self.current_starter is None else self.current_starter.loop.time()
 
-    def _adopt(self, loop: asyncio.AbstractEventLoop) -> EagerStarter:
+    def _adopt(self, loop: asyncio.AbstractEventLoop, used_for: object) -> EagerStarter:
         if self.current_starter is not None and not self.current_starter.loop.is_closed():
-            raise UsageError("this graph belongs to another event loop")
+            self._require_thread(used_for)
+            raise UsageError(f"{_before(used_for)}{self._name} belongs to another event loop than the one that runs")
         for computation in list(self._computations.values()):  # of a loop that is gone: they will never end
             computation.abandon(LOOP_GONE)
         self._computations.clear()
@@ -374,9 +379,15 @@ class Graph(Standing):
                 self._invalidate_now(node, LOOP_GONE)
         self.thread_id = threading.get_ident()
         self.current_starter = EagerStarter(loop)
+        watch_tasks(loop)
         return self.current_starter
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         computation = self._computations.pop(task, None)
         if computation is not None:
             computation.on_task_ended(task)
+
+
+def _before(used_for: object) -> str:
+    what = used_for.key if isinstance(used_for, Computed) else used_for
+    return f"{what}: " if what else ""

@@ -60,6 +60,7 @@ class GuardedComputed(Computed[T_co]):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, Any, T_co]:
+        self.function.graph.starter(self)  # says whether this is its event loop; hits of other nodes do not ask
         try:
             return (yield from self._use())
         finally:

@@ -95,7 +95,19 @@ class LocalCluster:
         self._links: dict[int, list[MemoryCarrier]] = {}
         # Shard id -> the shard, while it runs.
         self.shards: dict[int, LocalShard] = {}
-        self.host: ClusterHost
+        self._driver: ClusterHost | None = None
+        self._is_open = self._was_opened = False
+
+    @property
+    def host(self) -> ClusterHost:
+        """The driver: a member that owns nothing.
+
+        Raises:
+            UsageError: the cluster was not opened, or is closed.
+        """
+        self._require_open()
+        assert self._driver is not None
+        return self._driver
 
     def service(self, service: type[S]) -> S:
         """A service as a driver of the cluster sees it: every call goes to the shard that owns its key."""
@@ -115,6 +127,7 @@ class LocalCluster:
 
     def new_host(self, peer_id: str, *, shard_id: int | None = None, epoch: int = 0) -> ClusterHost:
         """One more member: a driver, or what a gateway serves from. Closed with the cluster."""
+        self._require_open()
         host = ClusterHost(
             self.app,
             dial=self._dial,
@@ -137,6 +150,9 @@ class LocalCluster:
 
     async def start_shard(self, shard_id: int) -> None:
         """Start a shard, or start it again after `kill_shard`: with a new epoch and an empty graph."""
+        self._require_open()
+        if shard_id not in self._epochs or shard_id in self.shards:
+            raise UsageError(f"shard {shard_id!r} {self._what_runs(shard_id)}", field="shard_id")
         self._epochs[shard_id] += 1
         shard = LocalShard(self, shard_id, self._epochs[shard_id])
         await shard.host.start()
@@ -145,6 +161,9 @@ class LocalCluster:
 
     async def kill_shard(self, shard_id: int) -> None:
         """Stop a shard as if its process had died: its sessions and its graph are gone."""
+        self._require_open()
+        if shard_id not in self.shards:
+            raise UsageError(f"shard {shard_id!r} {self._what_runs(shard_id)}", field="shard_id")
         shard = self.shards.pop(shard_id)
         self.cut_links(shard_id)
         self._hosts.remove(shard.host)
@@ -167,9 +186,12 @@ class LocalCluster:
             link.release()
 
     async def __aenter__(self) -> Self:
+        if self._was_opened:
+            raise UsageError(f"{self._name} was opened before: make another one")
+        self._is_open = self._was_opened = True
         for shard_id in range(self._shard_count):
             await self.start_shard(shard_id)
-        self.host = self.new_host("driver")
+        self._driver = self.new_host("driver")
         return self
 
     async def __aexit__(
@@ -185,6 +207,7 @@ class LocalCluster:
             await host.close()
         if self.app.database is not None:
             await self.app.database.dispose()
+        self._is_open = False
         if error is None:
             raise_findings(self._strict)
 
@@ -192,6 +215,22 @@ class LocalCluster:
         """Check the invariants of every member's graph."""
         for host in self._hosts:
             host.graph.validate()
+
+    @property
+    def _name(self) -> str:
+        return f"the LocalCluster of the app {self.app.name!r}"
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            text = (
+                "is closed" if self._was_opened else "is not open: use it in `async with LocalCluster(app) as cluster`"
+            )
+            raise UsageError(f"{self._name} {text}")
+
+    def _what_runs(self, shard_id: int) -> str:
+        running = ", ".join(map(str, sorted(self.shards))) or "none"
+        what = "runs" if shard_id in self.shards else "does not run" if shard_id in self._epochs else "is not there"
+        return f"{what}; of {len(self._epochs)} shards there run {running}"
 
     def _publish(self, slot_map: SlotMap) -> None:
         self.slot_map = slot_map

@@ -283,6 +283,17 @@ capture_edge(Node *dependent, Node *node)
     return result == NULL ? -1 : 0;
 }
 
+/* Record that the current computation has been given the output of `node`; or tell what stands for one (strays.py). */
+static inline int
+capture_as(PyObject *current, Node *node)
+{
+    if (PyObject_TypeCheck(current, &Node_Type))
+        return capture_edge((Node *)current, node);
+    PyObject *nothing = PyObject_CallOneArg(current, (PyObject *)node);
+    Py_XDECREF(nothing);
+    return nothing == NULL ? -1 : 0;
+}
+
 /* Make `node` a dependency of the current computation, if there is one.
  *
  * Python remembers the value of a context variable for as long as the context stays entered, but not that there is none.
@@ -309,8 +320,8 @@ capture_current(Node *node)
 #endif
         return 0; /* `gone` lives for ever: its reference need not be given back */
     }
-    if (current != Py_None && PyObject_TypeCheck(current, &Node_Type))
-        result = capture_edge((Node *)current, node);
+    if (current != Py_None)
+        result = capture_as(current, node);
     Py_DECREF(current);
     return result < 0 ? -1 : 0;
 }
