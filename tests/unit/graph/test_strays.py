@@ -44,7 +44,7 @@ async def in_an_empty_context(desk: Desk) -> int:
 async def later_in_an_empty_context(desk: Desk) -> int:
     task = asyncio.create_task(awaited(desk.leaf(1)), context=contextvars.Context())
     await asyncio.sleep(0)
-    return await task
+    return int(await task)
 
 
 async def by_the_loop(desk: Desk) -> int:
@@ -55,7 +55,7 @@ async def by_the_loop(desk: Desk) -> int:
 async def in_a_group(desk: Desk) -> int:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(awaited(desk.leaf(1)), context=contextvars.Context())
-    return task.result()
+    return int(task.result())
 
 
 async def in_a_task_of_a_task(desk: Desk) -> int:
@@ -169,7 +169,7 @@ async def test_under_isolated_it_is_no_dependency_because_somebody_said_so(desk:
     async def way(desk: Desk) -> int:
         with isolated():
             task = asyncio.create_task(awaited(desk.leaf(1)), context=contextvars.Context())
-        return await task
+        return int(await task)
 
     desk.way = way
     assert await desk.total(7) == 1
