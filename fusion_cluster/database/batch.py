@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.context import detached_context
 from fusion_cluster.graph.exits import body_exited
 from fusion_cluster.graph.failure import Failure
 
@@ -103,7 +103,7 @@ class Batch(Generic[K]):
         for place in [place for place in self.places if place.answer.cancelled()]:
             self.leave(place)  # its caller has been cancelled in this turn, and does not know it yet
         if self.places:
-            self.task = self.loop.create_task(self._answer(load_many, tuple(self.askers)), context=Context())
+            self.task = self.loop.create_task(self._answer(load_many, tuple(self.askers)), context=detached_context())
             self.task.add_done_callback(self._on_done)
 
     async def _answer(self, load_many: Callable[[Sequence[K]], Awaitable[Answers[K, Any]]], keys: Sequence[K]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,13 @@ current_computation: Final[ContextVar[Node[Any] | None]] = ContextVar(
 
 running_computation: Final[ContextVar[Node[Any] | None]] = ContextVar("fusion_cluster_running", default=None)
 """The computed whose body runs in this context, under `isolated()` too: who is held up by a wait."""
+
+
+def detached_context() -> Context:
+    """Return a context in which what is read is, on purpose, nobody's dependency (see `strays`)."""
+    context = Context()
+    context.run(current_computation.set, None)
+    return context
 
 
 class isolated:  # noqa: N801 - used like a function

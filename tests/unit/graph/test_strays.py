@@ -201,8 +201,8 @@ async def test_a_task_that_outlives_the_body_reads_as_anybody(desk: Desk) -> Non
 async def test_a_task_that_reads_nothing_may_have_any_context(desk: Desk) -> None:
     async def way(desk: Desk) -> int:
         loop = asyncio.get_running_loop()
-        one = await asyncio.create_task(asyncio.sleep(0, 3), context=contextvars.Context())
-        return one + await loop.run_in_executor(None, functools.partial(int, "4"))
+        await asyncio.create_task(asyncio.sleep(0), context=contextvars.Context())
+        return 3 + await loop.run_in_executor(None, functools.partial(int, "4"))
 
     desk.way = way
     assert await desk.total(7) == 7
