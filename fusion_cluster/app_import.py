@@ -16,6 +16,7 @@ from types import ModuleType, TracebackType
 
 from fusion_cluster.app import App
 from fusion_cluster.errors import FusionError, UsageError
+from fusion_cluster.graph.exits import reraise_outside
 
 DEFAULT_ATTRIBUTE = "app"
 
@@ -30,6 +31,7 @@ def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:
     Raises:
         UsageError: no such module or attribute, it is not an App, the module is another file than the one in the
             current folder, or it cannot be imported. The message says which.
+        BaseException: a signal has come in between, such as Ctrl-C.
     """
     module_name, _, attribute = path.partition(":")
     attribute = attribute or DEFAULT_ATTRIBUTE
@@ -42,6 +44,7 @@ def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:
     try:
         app = getattr(module, attribute, None)
     except BaseException as error:  # by the module's own __getattr__
+        reraise_outside(error)
         raise _failure(module_name, error) from error
     if not isinstance(app, App):
         raise UsageError(_says_what_is_there(module_name, module, attribute, app), field="app")
@@ -83,6 +86,7 @@ def _imported(module_name: str, here: Path | None) -> ModuleType:
             raise UsageError(_says_which(module_name, top, here), field="app") from error
         raise UsageError(f"no module {module_name!r} in {os.getcwd()} or on sys.path", field="app") from error
     except BaseException as error:  # sys.exit too: it would end this process as if all were well
+        reraise_outside(error)
         raise _failure(module_name, error) from error
 
 

@@ -30,6 +30,8 @@ APP = "examples.flights:app"
 FOLDER = Path("out") / "load"
 START_TIMEOUT_S = 180.0
 OPEN_LOOP_S = 5
+MAX_COUNT = 1_000_000
+MAX_RATE = 1e6
 WIDTH = 120
 
 
@@ -123,15 +125,24 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=_positive, default=30, help="how long (30)")
     parser.add_argument("--users", type=_positive, default=20, help="how many at the same time (20)")
     parser.add_argument("--shards", type=_positive, default=2, help="shards of the local cluster (2)")
-    parser.add_argument("--rate", type=float, default=100.0, help="calls/s of the open loop at the end, 0: none (100)")
+    parser.add_argument("--rate", type=_rate, default=100.0, help="calls/s of the open loop at the end, 0: none (100)")
     parser.add_argument("--address", help="a gateway that runs already, instead of a cluster of its own")
     return parser.parse_args()
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_COUNT:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_COUNT:,}, not {text!r}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= MAX_RATE:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {MAX_RATE:,.0f}, not {text!r}")
     return number
 
 

@@ -12,11 +12,11 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from rich.console import Console
@@ -40,9 +40,13 @@ from examples.flights.show.traffic import TrafficMeter
 from examples.flights.show.view import screen
 from examples.flights.truth import Truth, compare_day
 from examples.flights.values import Totals
+from fusion_cluster.addresses import MAX_PORT
 from fusion_cluster.client import Client, connect
-from fusion_cluster.errors import FusionError
+from fusion_cluster.errors import FusionError, InvalidArgument
+from fusion_cluster.quantities import as_count, as_finite_timeout
 from fusion_shards.launch import LaunchedApp
+
+T = TypeVar("T")
 
 DEFAULT_SECONDS = 120.0
 SCREEN_PERIOD_S = 0.25
@@ -85,12 +89,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m examples.flights.demo", description=__doc__)
-    parser.add_argument("--seconds", type=float, help="replay in so many seconds and end; else 120 and serve on")
-    parser.add_argument("--shards", type=int, default=2, help="how many shards (2)")
-    parser.add_argument("--port", type=int, default=50051, help="port of the gateway (50051); 0: any free one")
+    parser.add_argument("--seconds", type=_seconds, help="replay in so many seconds and end; else 120 and serve on")
+    parser.add_argument("--shards", type=_shards, default=2, help="how many shards (2)")
+    parser.add_argument("--port", type=_port, default=50051, help="port of the gateway (50051); 0: any free one")
     parser.add_argument("--day", type=date.fromisoformat, default=DEFAULT_DAY, help=f"of 2013 ({DEFAULT_DAY})")
     parser.add_argument("--airport", choices=("EWR", "JFK", "LGA"), default="JFK", help="whose board to show (JFK)")
     return Options(**vars(parser.parse_args(arguments)))
+
+
+def _seconds(text: str) -> float:
+    return _checked(lambda: as_finite_timeout("it", float(text)))
+
+
+def _shards(text: str) -> int:
+    return _checked(lambda: as_count("it", int(text), most=64))
+
+
+def _port(text: str) -> int:
+    return _checked(lambda: as_count("it", int(text), least=0, most=MAX_PORT))
+
+
+def _checked(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except InvalidArgument as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("it must be a number") from error
 
 
 async def demonstrate(options: Options, console: Console) -> int:

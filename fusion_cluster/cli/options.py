@@ -57,7 +57,6 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 10.0
-MAX_PORT = 65_535
 
 
 def payload(words: Sequence[str] | None) -> gateway_pb2.Payload:

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 from rich.console import Console, RenderableType
 
+from fusion_cluster.addresses import MAX_PORT
 from fusion_cluster.app_import import import_app
 from fusion_cluster.cli.deadline import has_unfinished_work, in_thread
-from fusion_cluster.cli.options import MAX_PORT, checked
+from fusion_cluster.cli.options import checked
 from fusion_cluster.cli.output import ReaderGone, console, progress
 from fusion_cluster.cli.status import require_ray, status_table
 from fusion_cluster.errors import DeadlineExceeded, InvalidArgument

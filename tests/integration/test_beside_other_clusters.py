@@ -28,6 +28,17 @@ APP = f"greetings-{os.getpid()}"
 CLI = [sys.executable, "-m", "fusion_cluster.cli"]
 WAIT_S = 120
 
+JOINING = """
+import asyncio
+from tests.greetings import Greetings, app
+
+async def main():
+    async with app.cluster() as cluster:
+        print(await cluster.service(Greetings).hello("driver"))
+
+asyncio.run(main())
+"""
+
 
 @pytest.fixture(scope="module")
 def remains() -> Iterator[dict[str, str]]:
@@ -73,10 +84,13 @@ async def test_an_app_is_served_found_and_stopped(
     served: tuple[Process, str], ray_cluster: str, remains: dict[str, str]
 ) -> None:
     process, address = served
-    code, out, err = await ended(remains, *CLI, "status", "--app", APP, "--timeout", "60")
+    (code, out, err), joined = await asyncio.gather(
+        ended(remains, *CLI, "status", "--app", APP, "--timeout", "60"), ended(remains, sys.executable, "-c", JOINING)
+    )
     assert (code, err) == (OK, "")
     assert APP in out
     assert address in out
+    assert joined == (OK, "hello, driver\n", "")
     assert (await ended(remains, *CLI, "call", "Greetings.hello", "you", "--address", address))[1] == '"hello, you"\n'
 
     # The foreign cluster is taken only by those who are told to; it does not have our app.

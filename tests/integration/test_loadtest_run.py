@@ -103,7 +103,7 @@ async def test_a_read_that_does_not_give_what_was_written_fails_the_run(tmp_path
     assert "StaleReadError" in (tmp_path / "out" / "load" / "locust_failures.csv").read_text()
 
 
-@pytest.mark.parametrize("wrong", [["--seconds", "0"], ["--seconds", "soon"], ["--users", "-1"]])
+@pytest.mark.parametrize("wrong", [["--seconds", "0"], ["--users", "soon"], ["--rate", "nan"]])
 async def test_wrong_options_are_refused(wrong: list[str], tmp_path: Path) -> None:
     command = (sys.executable, "-m", "loadtest", *wrong)
     async with running(*command, cwd=tmp_path, stdout=-1, stderr=asyncio.subprocess.STDOUT) as process:

@@ -145,7 +145,7 @@ async def test_a_task_does_not_outlive_its_host(ray_cluster: str, tmp_path: Path
         computed = host.service(Renderers).interrupted(str(started), str(ended))
         caller = asyncio.ensure_future(computed.update())
         await until(lambda: started.exists() and started.read_text(), timeout_s=WAIT_S)
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(UsageError, match="closed"):
         await caller
     await until(ended.exists, timeout_s=WAIT_S)
 

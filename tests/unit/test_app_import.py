@@ -67,6 +67,12 @@ def test_whatever_a_module_does_while_it_is_imported_is_an_error_that_names_it(
     assert "\n" not in str(error)
 
 
+def test_ctrl_c_during_the_import_is_not_the_modules_doing(folder: Path) -> None:
+    (folder / "made_here.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    with pytest.raises(KeyboardInterrupt):
+        import_app("made_here:app")
+
+
 def test_the_lines_that_led_to_an_error_are_told_from_the_module_on(folder: Path) -> None:
     (folder / "settings_here.py").write_text("import os\nDATABASE = os.environ['FUSION_TEST_NOT_SET']\n")
     (folder / "made_here.py").write_text("import settings_here\n")

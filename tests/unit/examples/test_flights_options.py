@@ -39,3 +39,20 @@ def test_the_folder_and_the_database_can_be_named(monkeypatch: pytest.MonkeyPatc
 def test_the_folder_is_that_of_the_checkout_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FUSION_FLIGHTS_DATA", raising=False)
     assert cache_folder() == Path(__file__).parents[3] / "data"
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--seconds", ("0", "-1", "nan", "inf", "1e12", "soon")),
+        ("--shards", ("0", "-1", "1000", "two", "1.5")),
+        ("--port", ("-1", "65536", "http")),
+    ],
+)
+def test_a_number_that_is_not_right_is_refused_by_the_name_of_its_option(
+    option: str, values: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in values:
+        with pytest.raises(SystemExit):
+            parse([f"{option}={value}"])
+        assert f"argument {option}: it must be" in capsys.readouterr().err
