@@ -51,7 +51,7 @@ def _show_version(is_asked: bool) -> None:
 
 
 @app.callback()
-def _common(
+def _options_of_all(
     show_version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
