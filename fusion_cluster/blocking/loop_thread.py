@@ -14,6 +14,7 @@ from fusion_cluster.blocking.portal import SLICE_S
 from fusion_cluster.forks import watch_forks
 from fusion_cluster.graph.crossing import Answer, Outcome
 from fusion_cluster.graph.exits import in_words
+from fusion_cluster.loop_watch import LoopWatch
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +125,12 @@ class LoopThread(Generic[H]):
             raise asyncio.CancelledError
         host = await self._context.__aenter__()
         self._opened.set_result(Outcome(host))
+        watch = LoopWatch("the blocking host")
+        watch.start()
         try:
             await self._told_to_stop.wait()
         finally:
+            watch.stop()
             self._is_suppressed = bool(await self._context.__aexit__(*self._exit_info))
 
     def _fail(self, error: BaseException) -> None:

@@ -20,6 +20,7 @@ from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_shards.configuration import AppConfiguration, ClusterStatus, MemberStatus, Role
 from fusion_shards.control import PAUSE_S, Actor
 from fusion_shards.gateway_actor import GatewayMember
+from fusion_shards.member import watch_loop
 from fusion_shards.names import gateway_name, shard_name
 from fusion_shards.shard_actor import Shard
 
@@ -48,6 +49,7 @@ class Coordinator:
 
     def __init__(self, configuration: AppConfiguration) -> None:
         self._configuration = configuration
+        self._watch = watch_loop("the coordinator", configuration)
         # Versions start at the clock, so that they rise over the coordinator's own restarts.
         self._slot_map = SlotMap.even(range(configuration.shards), version=time.time_ns() // 1_000_000)
         self._slot_map_changed = asyncio.Event()
@@ -104,6 +106,7 @@ class Coordinator:
 
     async def stop(self) -> None:
         """Stop every member, gateways first; the launcher then ends this actor."""
+        self._watch.stop()
         for supervision in self._supervisions:
             supervision.cancel()
         for role in ("gateway", "shard"):

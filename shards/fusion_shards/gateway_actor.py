@@ -14,7 +14,7 @@ from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus
 from fusion_shards.control import Actor, follow_slot_map, persist
-from fusion_shards.member import GRACE_S, import_configured_app, new_host, status_of
+from fusion_shards.member import GRACE_S, import_configured_app, new_host, status_of, watch_loop
 
 
 class GatewayMember:
@@ -35,6 +35,7 @@ class GatewayMember:
         self._serving: Serving
         self._gateway: Gateway
         self._following: asyncio.Task[None]
+        self._watch = watch_loop(f"gateway {gateway_id}", configuration)
         self._started = asyncio.get_running_loop().create_task(self._start())
 
     async def _start(self) -> None:
@@ -79,6 +80,7 @@ class GatewayMember:
     async def stop(self) -> None:
         """Leave: finish the calls in flight, end the streams, close the links."""
         await asyncio.shield(self._started)
+        self._watch.stop()
         self._following.cancel()
         await self._serving.drain(GRACE_S)
         await self._gateway.stop(GRACE_S)

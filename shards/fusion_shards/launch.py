@@ -21,6 +21,7 @@ from fusion_cluster.addresses import MAX_PORT, parse_host
 from fusion_cluster.app_import import import_app
 from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable, UsageError
 from fusion_cluster.graph.retention import NODE_BYTES
+from fusion_cluster.loop_watch import blocked_loop_s
 from fusion_cluster.protocol.slot_map import SLOT_COUNT
 from fusion_cluster.quantities import MOST, as_count, as_finite_timeout, as_number
 from fusion_router.gateway.listening import check_can_listen, check_host
@@ -132,6 +133,7 @@ async def launch(
     if is_running(app.name, namespace):
         raise UsageError(f"the app {app.name!r} runs already in this Ray cluster", field="app")
     passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ENVIRONMENT)}
+    blocked_loop_s({**passed, **(environment or {})})  # says what is wrong with it
     configuration = AppConfiguration(
         app_path=app_path,
         app_name=app.name,

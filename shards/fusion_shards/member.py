@@ -6,12 +6,14 @@ import gc
 import logging
 import os
 
+import ray
 from ray.util import get_node_ip_address
 
 from fusion_cluster.app import App
 from fusion_cluster.app_import import import_app
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.tcp import dial_tcp
+from fusion_cluster.loop_watch import LoopWatch, blocked_loop_s, leave_process
 from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
@@ -39,6 +41,21 @@ def import_configured_app(configuration: AppConfiguration) -> App:
     os.environ.update(configuration.environment)
     logging.basicConfig(level=os.environ.get("FUSION_LOG_LEVEL", "WARNING"))
     return import_app(configuration.app_path, configuration.sys_path)
+
+
+def watch_loop(name: str, configuration: AppConfiguration) -> LoopWatch:
+    """Watch the event loop of this actor; when it has ended the process ends, and Ray starts the actor again.
+
+    Where this is not a process of Ray's, nothing is watched.
+
+    Args:
+        name: of the actor, for the log.
+        configuration: the app's.
+    """
+    watch = LoopWatch(name, on_ended=leave_process, blocked_s=blocked_loop_s(configuration.environment))
+    if ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None:
+        watch.start()
+    return watch
 
 
 def new_host(

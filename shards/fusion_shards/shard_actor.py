@@ -15,7 +15,7 @@ from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus
 from fusion_shards.control import Actor, follow_slot_map, persist
-from fusion_shards.member import GRACE_S, import_configured_app, new_host, node_address, status_of
+from fusion_shards.member import GRACE_S, import_configured_app, new_host, node_address, status_of, watch_loop
 
 
 class Shard:
@@ -37,6 +37,7 @@ class Shard:
         self._acceptor: SessionAcceptor
         self._listener: TcpListener
         self._following: asyncio.Task[None]
+        self._watch = watch_loop(f"shard {shard_id}", configuration)
         self._started = asyncio.get_running_loop().create_task(self._start())
 
     async def _start(self) -> None:
@@ -81,6 +82,7 @@ class Shard:
     async def stop(self) -> None:
         """Leave: close the links and the database."""
         await asyncio.shield(self._started)
+        self._watch.stop()
         self._following.cancel()
         await self._listener.close()
         await self._serving.drain(GRACE_S)
