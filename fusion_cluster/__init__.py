@@ -1,5 +1,6 @@
 """Distributed reactive memoization: cached async methods that know what they were computed from."""
 
+from fusion_cluster import forks as forks
 from fusion_cluster.app import App
 from fusion_cluster.commands import Operation, command, event_handler
 from fusion_cluster.commands.events.options import EventOptions

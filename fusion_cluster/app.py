@@ -253,7 +253,7 @@ class App:
             timeout_s: how long one read or command may take; None: as long as it takes.
         """
         opens = self.local(max_nodes=max_nodes, max_bytes=max_bytes, history=history, strict=strict)
-        return BlockingHost(opens, timeout_s=timeout_s)
+        return BlockingHost(opens, timeout_s=timeout_s, name=f"the blocking host of the app {self.name!r}")
 
     def cluster(self, *, namespace: str = "fusion-cluster") -> AbstractAsyncContextManager[Host]:
         """Join the app's cluster from any process of the Ray cluster that runs it (driver, task, actor).

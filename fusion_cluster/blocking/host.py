@@ -52,7 +52,9 @@ class BlockingHost(Generic[H]):
         *,
         running: tuple[H, asyncio.AbstractEventLoop] | None = None,
         timeout_s: float | None = None,
+        name: str = "the blocking host",
     ) -> None:
+        self._name = name
         self.timeout_s = None if timeout_s is None else as_timeout("timeout_s", timeout_s)
         self._thread = None if opens is None else LoopThread(opens)
         self._portal: Portal | None = None
@@ -61,7 +63,7 @@ class BlockingHost(Generic[H]):
         self._was_opened = False
         if running is not None:
             self.host, loop = running
-            self._portal = Portal(loop)
+            self._portal = Portal(loop, self._name)
 
     def __enter__(self) -> Self:
         if self._thread is not None:
@@ -69,13 +71,17 @@ class BlockingHost(Generic[H]):
                 raise UsageError("a blocking host is opened once: make another one")
             self._was_opened = True
             self.host = self._thread.start()
-            self._portal = Portal(self._thread.loop)
+            self._portal = Portal(self._thread.loop, self._name)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        return self._thread is not None and self._thread.stop((kind, error, trace))
+        if self._thread is None:
+            return False
+        if self._portal is not None:
+            self._portal.close()
+        return self._thread.stop((kind, error, trace))
 
     def service(self, service: type[S], *, timeout_s: float | None = None) -> S:
         """The service of that class, all of whose methods block: `carts.total("c1")` is the value.

@@ -34,10 +34,13 @@ class Portal:
 
     Args:
         loop: the event loop; it runs, in another thread than the callers'.
+        name: what callers use it by, in words.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str = "the blocking host") -> None:
         self._loop = loop
+        self._name = name
+        self._is_closed = False
         self._is_forked = False
         watch_forks(self)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -65,15 +68,19 @@ class Portal:
         """
         deadline_s = math.inf if timeout_s is None else time.monotonic() + as_delay("timeout_s", timeout_s)
         if self._is_forked:
-            raise UsageError(copied_by_fork("the blocking host"))
+            raise UsageError(copied_by_fork(self._name))
+        if self._is_closed:
+            raise UsageError(f"{self._name} is closed")
         self._require_another_thread()
         answer: Answer = concurrent.futures.Future()
         request = Request(make, _context_of_caller(), answer, is_isolated=True)
         try:
             if not self.tell(partial(self._begin, request)):
-                raise ShardUnavailable("the host is closed: its event loop has ended")
+                raise ShardUnavailable(f"{self._name} is closed: its event loop has ended")
             return self._wait(answer, deadline_s)
         except concurrent.futures.CancelledError:
+            if self._is_closed:
+                raise UsageError(f"{self._name} was closed meanwhile") from None
             raise ShardUnavailable("what was waited for was cancelled", retry_after_s=0.05) from None
         finally:
             if not answer.done():
@@ -90,6 +97,10 @@ class Portal:
         except RuntimeError:  # it was closed at this moment
             return False
         return True
+
+    def close(self) -> None:
+        """Refuse further calls: the loop is about to end."""
+        self._is_closed = True
 
     def on_forked(self) -> None:
         """The thread of the event loop was not copied: nothing runs on it here."""
@@ -117,7 +128,7 @@ class Portal:
             if time.monotonic() >= deadline_s:
                 raise DeadlineExceeded("the call's time is up")
             if not self._loop.is_running():
-                raise ShardUnavailable("the host was closed, with its event loop, while it was called")
+                raise ShardUnavailable(f"{self._name} was closed, with its event loop, while it was called")
 
     # -- on the loop -------------------------------------------------------------------------------------------------
     def spawn(self, coroutine: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:

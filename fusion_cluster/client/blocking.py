@@ -17,6 +17,9 @@ class BlockingClient(BlockingHost[Client]):
     `service(Carts)` gives the typed services, with replicas; the methods here go by name, like those of `Client`.
     """
 
+    def __init__(self, client: Client) -> None:
+        super().__init__(client, name=f"the client of {client.address}")
+
     def call(self, name: str, *arguments: object) -> Any:
         """See `Client.call`."""
         return self.run(self.host.call, name, *arguments)

@@ -17,7 +17,7 @@ from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.client.proxies import ClientHost, new_command_id
 from fusion_cluster.client.rpcs import PlainRpcs, as_interval
 from fusion_cluster.errors import UsageError
-from fusion_cluster.forks import copied_by_fork, watch_forks
+from fusion_cluster.forks import copied_by_fork, lose_grpc, require_grpc, watch_forks
 from fusion_cluster.graph import ComputeService
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_timeout
@@ -88,6 +88,7 @@ class Client:
     async def __aenter__(self) -> Self:
         if self._is_open:
             raise UsageError(f"the client of {self.address} is open already")
+        require_grpc()
         self._channel = open_channel(self._addresses)
         self._contact = FirstContact(self._channel, self._addresses, timeout_s=self.connect_timeout_s)
         self._rpcs = PlainRpcs(self._channel, self._contact, timeout_s=self.timeout_s)
@@ -118,6 +119,8 @@ class Client:
     def on_forked(self) -> None:
         """This is a copy: the connection is the parent's."""
         self._is_forked = True
+        if self._is_open:
+            lose_grpc()
 
     @property
     def is_connected(self) -> bool:

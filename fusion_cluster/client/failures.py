@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from fusion_cluster.errors import (
+    CommandOutcomeUnknown,
     DeadlineExceeded,
     FusionError,
     InvalidArgument,
@@ -31,6 +32,11 @@ def call_error(error: grpc.aio.AioRpcError) -> Exception:
         return decode_error(status_to_error(status))
     kind = _PLAIN_CODES.get(error.code(), FusionError)
     return kind(f"{error.code().name}: {error.details() or 'no details'}")
+
+
+def in_doubt(name: str, command_id: str) -> CommandOutcomeUnknown:
+    """The error for a command that was sent, and whose answer was lost."""
+    return CommandOutcomeUnknown(f"{name} may or may not have been carried out; retry with the command id {command_id}")
 
 
 def is_connection_lost(error: grpc.aio.AioRpcError) -> bool:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
+from fusion_cluster.client.failures import in_doubt
 from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import (
@@ -147,8 +148,8 @@ class ClientHost:
                     timeout_s=deadline_s - loop.time(),
                     is_retry=doubt is not None,
                 )
-            except CommandOutcomeUnknown as error:
-                doubt = error
+            except CommandOutcomeUnknown:
+                doubt = in_doubt(name, command_id)
             except ClusterError as error:
                 raise doubt or self._explained(error, name) from None
             else:

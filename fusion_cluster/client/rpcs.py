@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from fusion_cluster.client.channel import SERVICE
-from fusion_cluster.client.failures import call_error, is_connection_lost
+from fusion_cluster.client.failures import call_error, in_doubt, is_connection_lost
 from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
@@ -129,7 +129,7 @@ class PlainRpcs:
 
     def _execute_error(self, error: grpc.aio.AioRpcError, name: str, command_id: str) -> Exception:
         if is_connection_lost(error) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return _in_doubt(name, command_id)
+            return in_doubt(name, command_id)
         return call_error(error)
 
     async def watch(
@@ -179,7 +179,7 @@ class PlainRpcs:
             if not self._is_closed or task is None or task.cancelling():
                 raise
             if command_id:
-                raise _in_doubt(name, command_id) from None
+                raise in_doubt(name, command_id) from None
             raise UsageError(f"{name}: the client of {self._contact.where} was closed meanwhile") from None
 
     async def _repeated(self, name: str, attempt: Callable[[float | None], Awaitable[T]]) -> T:
@@ -207,10 +207,6 @@ class PlainRpcs:
             except TimeoutError:
                 where = self._contact.where
                 raise ShardUnavailable(f"the gateway at {where} was away for {self._timeout_s:g} s") from None
-
-
-def _in_doubt(name: str, command_id: str) -> CommandOutcomeUnknown:
-    return CommandOutcomeUnknown(f"{name} may or may not have been carried out; retry with the command id {command_id}")
 
 
 def as_interval(field: str, interval_s: object) -> float:

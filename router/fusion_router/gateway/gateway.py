@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fusion_cluster.addresses import parse_address
 from fusion_cluster.errors import UsageError
+from fusion_cluster.forks import lose_grpc, require_grpc, watch_forks
 from fusion_cluster.host import Host
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.quantities import as_finite_delay
@@ -89,6 +90,7 @@ class Gateway:
         Raises:
             UsageError: the address is not free.
         """
+        require_grpc()
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(self._reuse_port)),
@@ -111,8 +113,14 @@ class Gateway:
         await server.start()
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         self._server = server
+        watch_forks(self)
         self.address = str(self._wanted if self._wanted.path else replace(self._wanted, port=port))
         return self.address
+
+    def on_forked(self) -> None:
+        """This is a copy: the clients are the parent's."""
+        if self._server is not None:
+            lose_grpc()
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Leave in good order: health says NOT_SERVING, streams end with UNAVAILABLE, calls in flight finish.

@@ -242,7 +242,7 @@ def test_a_host_is_used_while_it_is_open_and_opened_once() -> None:
     with host:
         till = host.service(Till)
         value_of(till.sum_of("a"))
-    with pytest.raises(ShardUnavailable, match="closed"):
+    with pytest.raises(UsageError, match="the blocking host of the app 'till' is closed"):
         till.sum_of("a")
     with pytest.raises(UsageError, match="once"), host:
         raise AssertionError("not reached")
