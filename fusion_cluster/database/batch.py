@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from datetime import date
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.context import detached_context
@@ -21,6 +23,43 @@ An exception in place of a value is raised to those who asked for that key.
 """
 
 
+_PLAIN: Final = frozenset((int, str, bytes, bool, UUID, date, type(None)))
+"""Types whose values a database cannot tell from one another if Python cannot."""
+
+
+class Wanted(Generic[K]):
+    """A key as its caller has spelled it: `1`, `1.0` and `True` are equal in Python, and the same to no database.
+
+    Attributes:
+        key: the key.
+
+    Raises:
+        TypeError: (when made) the key has no hash.
+    """
+
+    __slots__ = ("_hash", "_spelling", "key")
+
+    def __init__(self, key: K) -> None:
+        self.key = key
+        self._spelling = _spelling(key)
+        self._hash = hash(key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Wanted) and self._spelling == other._spelling
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def _spelling(key: object) -> Any:
+    kind = type(key)
+    if kind in _PLAIN:
+        return kind, key
+    if isinstance(key, tuple):
+        return kind, tuple([_spelling(part) for part in key])
+    return kind, key, repr(key)  # a time has a zone, a Decimal zeros
+
+
 class Place(Generic[K]):
     """What one caller wants of one batch.
 
@@ -32,12 +71,12 @@ class Place(Generic[K]):
 
     __slots__ = ("answer", "batch", "keys")
 
-    def __init__(self, batch: Batch[K], keys: Sequence[K]) -> None:
+    def __init__(self, batch: Batch[K], keys: Sequence[Wanted[K]]) -> None:
         self.batch = batch
         self.keys = keys
-        self.answer: asyncio.Future[Mapping[K, Any] | Failure] = batch.loop.create_future()
+        self.answer: asyncio.Future[Mapping[Wanted[K], Any] | Failure] = batch.loop.create_future()
 
-    async def found(self) -> Mapping[K, Any]:
+    async def found(self) -> Mapping[Wanted[K], Any]:
         """Return what the batch has found.
 
         Raises:
@@ -60,26 +99,33 @@ class Batch(Generic[K]):
         loop: the event loop of its callers.
         askers: the keys, in order of arrival, with the number of callers that want each.
         places: the callers that wait.
+        is_full: the next key belongs to another batch.
         task: looks the keys up, once they have left.
     """
 
-    __slots__ = ("askers", "loop", "places", "task")
+    __slots__ = ("_spelled", "askers", "is_full", "loop", "places", "task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.askers: dict[K, int] = {}
+        self.askers: dict[Wanted[K], int] = {}
+        # Of keys that are equal in Python a batch has one, or its answers could not be told apart.
+        self._spelled: dict[K, Wanted[K]] = {}
+        self.is_full = False
         self.places: dict[Place[K], None] = {}
         self.task: asyncio.Task[None] | None = None
 
-    def join(self, keys: Sequence[K], limit: int | None) -> Place[K]:
+    def join(self, keys: Sequence[Wanted[K]], limit: int | None) -> Place[K]:
         """Take a place for as many of the keys, from the first on, as there is room for."""
         askers = self.askers
         count = 0
         for key in keys:
-            if key not in askers and len(askers) == limit:
+            if key not in askers and (len(askers) == limit or key.key in self._spelled):
+                self.is_full = True
                 break
+            self._spelled[key.key] = key
             askers[key] = askers.get(key, 0) + 1
             count += 1
+        self.is_full = self.is_full or len(askers) == limit
         place = Place(self, keys[:count])
         self.places[place] = None
         return place
@@ -92,7 +138,7 @@ class Batch(Generic[K]):
         for key in place.keys:
             self.askers[key] -= 1
             if not self.askers[key]:
-                del self.askers[key]
+                del self.askers[key], self._spelled[key.key]
         if self.places or self.task is None:
             return None
         self.task.cancel()
@@ -106,9 +152,12 @@ class Batch(Generic[K]):
             self.task = self.loop.create_task(self._answer(load_many, tuple(self.askers)), context=detached_context())
             self.task.add_done_callback(self._on_done)
 
-    async def _answer(self, load_many: Callable[[Sequence[K]], Awaitable[Answers[K, Any]]], keys: Sequence[K]) -> None:
+    async def _answer(
+        self, load_many: Callable[[Sequence[K]], Awaitable[Answers[K, Any]]], keys: Sequence[Wanted[K]]
+    ) -> None:
+        found: Mapping[Wanted[K], Any] | Failure
         try:
-            found: Mapping[K, Any] | Failure = _by_key(keys, await load_many(keys))
+            found = by_key(keys, await load_many(tuple([wanted.key for wanted in keys])))
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -132,9 +181,10 @@ def _name_of(load_many: object) -> str:
     return str(getattr(load_many, "__qualname__", type(load_many).__qualname__))
 
 
-def _by_key(keys: Sequence[K], answers: Answers[K, Any]) -> Mapping[K, Any]:
+def by_key(keys: Sequence[Wanted[K]], answers: Answers[K, Any]) -> Mapping[Wanted[K], Any]:
+    """What a batch of keys was answered with, for each of them that has an answer."""
     if isinstance(answers, Mapping):
-        return answers
+        return {wanted: answers[wanted.key] for wanted in keys if wanted.key in answers}
     if not isinstance(answers, Sequence):
         raise UsageError(f"a batch is answered with a mapping or a sequence, not {type(answers).__name__}")
     if len(answers) != len(keys):

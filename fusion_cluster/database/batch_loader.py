@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from fusion_cluster.commands.operation import Operation, running_operation
-from fusion_cluster.database.batch import Answers, Batch, Place, until_done
+from fusion_cluster.database.batch import Answers, Batch, Place, Wanted, until_done
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.context import running_computation
 from fusion_cluster.graph.failure import Failure
@@ -43,7 +43,8 @@ class BatchLoader(Generic[K, T]):
     are refused. Those of the loaders that `Database` gives are answered from the operation's transaction.
 
     Args:
-        load_many: looks up all the keys it is given, each once. Returns a mapping, in which keys may be missing, or a
+        load_many: looks up all the keys it is given, each once, and of keys that are equal in Python (`1`, `1.0`) not
+            two together. Returns a mapping, in which keys may be missing, or a
             sequence with a value for each key, in order, None where there is none. An exception in place of a value is
             raised to those who asked for that key; one that is raised, to all.
         missing: what a key without a value gives: a function of the key that returns it, or raises. By default, None.
@@ -104,43 +105,43 @@ class BatchLoader(Generic[K, T]):
             UsageError: as for `load`.
             Exception: as for `load`; of several keys the first.
         """
-        asked = list(keys)
         try:
-            distinct = tuple(dict.fromkeys(asked))
+            asked = [Wanted(key) for key in keys]
         except TypeError as error:
             raise UsageError(f"a key that cannot be looked up: {error}", field="keys") from error
-        for key in distinct:
-            self._check(key)
+        distinct = tuple(dict.fromkeys(asked))
+        for wanted in distinct:
+            self._check(wanted.key)
         operation = operation_around()
         found = await (self._batched(distinct) if operation is None else self._found_within(operation, distinct))
-        return [self._value(found, key) for key in asked]
+        return [self._value(found, wanted) for wanted in asked]
 
     # -- what the database's loaders do in another way -----------------------------------------------------------------
     def _check(self, key: K) -> None:
         """Refuse a key that can be told to be wrong, before it joins others."""
 
-    async def _found_within(self, operation: Operation, keys: Sequence[K]) -> Mapping[K, Any]:
+    async def _found_within(self, operation: Operation, keys: Sequence[Wanted[K]]) -> Mapping[Wanted[K], Any]:
         """Look up for a caller who is in the block of an operation."""
         raise UsageError(
             "this look-up would not see what the operation around it has written: make it before the operation, or "
             "with database.loader(...)"
         )
 
-    def _value(self, found: Mapping[K, Any], key: K) -> T:
-        value = found.get(key)
+    def _value(self, found: Mapping[Wanted[K], Any], wanted: Wanted[K]) -> T:
+        value = found.get(wanted)
         if value is None:
-            return cast("T", None if self._missing is None else self._missing(key))
+            return cast("T", None if self._missing is None else self._missing(wanted.key))
         if isinstance(value, Exception):
             Failure(value).throw()
         return cast("T", value)
 
     # -- batches -------------------------------------------------------------------------------------------------------
-    async def _batched(self, keys: Sequence[K]) -> Mapping[K, Any]:
+    async def _batched(self, keys: Sequence[Wanted[K]]) -> Mapping[Wanted[K], Any]:
         places = self._join(keys)
         try:
             if len(places) == 1:
                 return await places[0].found()
-            found: dict[K, Any] = {}
+            found: dict[Wanted[K], Any] = {}
             for place in places:
                 answers = await place.found()
                 found.update({key: answers.get(key) for key in place.keys})
@@ -149,7 +150,7 @@ class BatchLoader(Generic[K, T]):
             raise
         return found
 
-    def _join(self, keys: Sequence[K]) -> list[Place[K]]:
+    def _join(self, keys: Sequence[Wanted[K]]) -> list[Place[K]]:
         """Take a place in the batch that is open, and in as many more as the keys need."""
         loop = asyncio.get_running_loop()
         places = []
@@ -158,7 +159,7 @@ class BatchLoader(Generic[K, T]):
             place = batch.join(keys, self._max_batch_size)
             places.append(place)
             keys = keys[len(place.keys) :]
-            if len(batch.askers) == self._max_batch_size:
+            if batch.is_full:
                 self._send(batch)
         return places
 

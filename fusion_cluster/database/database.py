@@ -117,7 +117,9 @@ class Database:
         All look-ups that are made in one turn of the event loop are one query, wherever they are made. Nothing is kept
         from one turn to the next. Several callers may be given the same row: it is there to be read. In the block of an
         operation the look-ups of its task see what the operation has written, and what they give belongs to its
-        session.
+        session. It is the database that says which row a key finds, by the rules of the column (letter case, spaces,
+        zones, numbers), whoever else asks at the same time; a key that it does not take is an error for those alone who
+        have asked for it.
 
         Args:
             entity: a mapped class, or a table, whose rows come as mappings.

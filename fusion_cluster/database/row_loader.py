@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ClauseElement, Table
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DataError, DBAPIError, MultipleResultsFound, StatementError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fusion_cluster.commands.operation import Operation
+from fusion_cluster.database.batch import Wanted, by_key
 from fusion_cluster.database.batch_loader import BatchLoader
 from fusion_cluster.database.row_query import RowQuery
-from fusion_cluster.errors import UsageError
+from fusion_cluster.errors import FusionError, UsageError
 
 if TYPE_CHECKING:
     from fusion_cluster.database.database import Database
@@ -55,15 +56,15 @@ class RowLoader(BatchLoader[Any, Any]):
         if width > 1 and not (isinstance(key, tuple) and len(key) == width):
             raise UsageError(f"{self._query!r}: a key is a tuple of {width} values, not {key!r}", field="key")
 
-    def _value(self, found: Mapping[Any, Any], key: Any) -> Any:
-        rows = super()._value(found, key)
+    def _value(self, found: Mapping[Wanted[Any], Any], wanted: Wanted[Any]) -> Any:
+        rows = super()._value(found, wanted)
         return list(rows or ()) if self._gives_lists else rows
 
-    async def _look_up(self, keys: Sequence[Any]) -> dict[Any, Any]:
+    async def _look_up(self, keys: Sequence[Any]) -> list[Any]:
         async with self._database.session() as session:
             return await self._each(session, keys)
 
-    async def _each(self, session: AsyncSession, keys: Sequence[Any]) -> dict[Any, Any]:
+    async def _each(self, session: AsyncSession, keys: Sequence[Any]) -> list[Any]:
         """Find the rows of each key; one that the database refuses gets the error, and keeps no other from its rows."""
         try:
             return await self._find(session, keys)
@@ -71,11 +72,11 @@ class RowLoader(BatchLoader[Any, Any]):
             if not _is_about_a_key(error):
                 raise
             if len(keys) == 1:
-                return {keys[0]: error}
+                return [error]
         half = len(keys) // 2
-        return await self._each(session, keys[:half]) | await self._each(session, keys[half:])
+        return [*await self._each(session, keys[:half]), *await self._each(session, keys[half:])]
 
-    async def _found_within(self, operation: Operation, keys: Sequence[Any]) -> Mapping[Any, Any]:
+    async def _found_within(self, operation: Operation, keys: Sequence[Wanted[Any]]) -> Mapping[Wanted[Any], Any]:
         own: Operation | None = operation
         while own is not None and not (own.is_open and self._database.began(own)):
             own = own.surrounding
@@ -86,10 +87,11 @@ class RowLoader(BatchLoader[Any, Any]):
                 "an operation's transaction belongs to the task that opened it: look up several keys with load_many "
                 "instead of in tasks"
             )
-        found: dict[Any, Any] = {}
+        found: list[Any] = []
         for start in range(0, len(keys), self._most):
-            found |= await self._find(own.session, keys[start : start + self._most])
-        return found
+            some = [wanted.key for wanted in keys[start : start + self._most]]
+            found += await self._find(own.session, some)
+        return by_key(keys, found)
 
 
 class RowLoaders:
@@ -121,7 +123,7 @@ class RowLoaders:
             if _are_same(columns, others) and _are_same(order, other_order):
                 return loader
         query = RowQuery(entity, columns, order, backend=self._backend)
-        most = self._most_parameters // query.width
+        most = self._most_parameters // query.parameters_each
         loader = RowLoader(self._database, query, gives_lists=gives_lists, max_batch_size=most)
         if len(known) == _MOST_LOADERS:
             del known[0]
@@ -146,10 +148,9 @@ def _are_same(ones: _Expressions, others: _Expressions) -> bool:
 
 
 def _is_about_a_key(error: Exception) -> bool:
-    """Whether a query failed because of what it was asked for, and would not have without that key."""
+    """Whether a query failed because of what it was asked for, and would perhaps not have without that key."""
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
-        return isinstance(error, DataError) or state.startswith(_DATA_EXCEPTION)
-    return isinstance(
-        error, StatementError | MultipleResultsFound | UsageError | OverflowError | ValueError | TypeError
-    )
+        is_not_taken = isinstance(error, InterfaceError | ProgrammingError) and not state  # by SQLite's driver
+        return isinstance(error, DataError) or is_not_taken or state.startswith(_DATA_EXCEPTION)
+    return not isinstance(error, FusionError)  # but one of a type, which converts keys and columns

@@ -1,17 +1,31 @@
 """Statements that find rows by their keys: built once, for any number of keys.
 
-PostgreSQL is given the keys as arrays: one statement, prepared once. Other databases are given them one by one (`IN`,
-which SQLAlchemy expands). SQLite would read the whole table for an `IN` over several columns; there the keys of several
-columns are rows to join with.
+The keys are a table to join with, numbered, and each row comes with the number of its key: it is the database that says
+which key finds which row, by its own rules for letter case, spaces, zones and numbers. So what a key finds does not
+depend on what other keys it is looked up with. PostgreSQL is given the keys as arrays: one statement, prepared once.
+SQLite is given them one by one, as rows (`VALUES`, which SQLAlchemy expands).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import eq, itemgetter
+from operator import eq
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, Select, Table, any_, bindparam, func, inspect, select, text, tuple_
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    func,
+    inspect,
+    select,
+    text,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy import column as sql_column
 from sqlalchemy.exc import ArgumentError, MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +35,9 @@ from fusion_cluster.errors import UsageError
 
 _KEYS = "fusion_keys"
 """What the keys are called in a statement."""
+
+_NUMBER = "fusion_number"
+"""What the number of a key is called."""
 
 
 class RowQuery:
@@ -34,6 +51,7 @@ class RowQuery:
 
     Attributes:
         width: how many columns make a key.
+        parameters_each: how many parameters of the statement a key takes, at most.
 
     Raises:
         UsageError: what is no mapped class or table, or no column of it; `field` says which.
@@ -43,9 +61,8 @@ class RowQuery:
         if isinstance(entity, Table):
             name, identity = entity.name, list[Any](entity.primary_key)
             columns = [_column_of(entity, column) for column in by] or identity
-            place_of = {column: place for place, column in enumerate(entity.columns)}
-            places = [place_of[column] for column in columns]
             statement: Select[*tuple[Any, ...]] = select(entity)
+            self._columns_of_row = len(entity.columns)
         else:
             mapper = inspect(entity, raiseerr=False)
             if not isinstance(mapper, Mapper):
@@ -53,67 +70,57 @@ class RowQuery:
             name = mapper.class_.__name__
             identity = [mapper.get_property_by_column(column).class_attribute for column in mapper.primary_key]
             columns = [_attribute_of(mapper, attribute) for attribute in by] or identity
-            places = list(range(1, len(columns) + 1))
-            statement = select(entity, *columns)  # a row is the instance, and behind it the key
+            statement = select(entity)
+            self._columns_of_row = 1
         if not columns:
             raise UsageError(f"{name} has no primary key: say by which columns to look its rows up", field="by")
         self.width = len(columns)
         self._name = f"{name} by {', '.join(column.key for column in columns)}"
         self._is_of_instances = not isinstance(entity, Table)
-        self._key_of = itemgetter(*places)
         self._takes_arrays = backend == "postgresql"
+        self.parameters_each = self.width if self._takes_arrays else self.width + 1
         try:
-            self._statement = _where_equal(statement, columns, backend).order_by(*(order_by or identity))
+            self._statement = _joined(statement, columns, backend).order_by(*(order_by or identity))
         except ArgumentError as error:
             raise UsageError(f"{name} cannot be put in that order: {error}", field="order_by") from error
 
     def __repr__(self) -> str:
         return self._name
 
-    async def one_each(self, session: AsyncSession, keys: Sequence[Any]) -> dict[Any, Any]:
-        """Find the one row of each key; keys without a row are not in what is returned.
-
-        Raises:
-            MultipleResultsFound: several rows have the same key.
-            UsageError: the database takes keys for equal that Python does not.
-        """
-        found: dict[Any, Any] = {}
-        for key, row in await self._rows(session, keys):
-            if key in found:
-                raise MultipleResultsFound(f"{self!r}: several rows have the key {key!r}")
-            found[key] = row
+    async def one_each(self, session: AsyncSession, keys: Sequence[Any]) -> list[Any]:
+        """Find the one row of each key, in their order; None: there is none; an error: there are several."""
+        found: list[Any] = [None] * len(keys)
+        for number, row in await self._rows(session, keys):
+            is_first = found[number] is None
+            found[number] = (
+                row if is_first else MultipleResultsFound(f"{self!r}: several rows have the key {keys[number]!r}")
+            )
         return found
 
-    async def all_each(self, session: AsyncSession, keys: Sequence[Any]) -> dict[Any, Any]:
-        """Find the rows of each key, in order; keys without a row are not in what is returned.
-
-        Raises:
-            UsageError: the database takes keys for equal that Python does not.
-        """
-        found: dict[Any, list[Any]] = {}
-        for key, row in await self._rows(session, keys):
-            found.setdefault(key, []).append(row)
+    async def all_each(self, session: AsyncSession, keys: Sequence[Any]) -> list[Any]:
+        """Find the rows of each key, in order."""
+        found: list[list[Any]] = [[] for _ in keys]
+        for number, row in await self._rows(session, keys):
+            found[number].append(row)
         return found
 
-    async def _rows(self, session: AsyncSession, keys: Sequence[Any]) -> list[tuple[Any, Any]]:
+    async def _rows(self, session: AsyncSession, keys: Sequence[Any]) -> list[tuple[int, Any]]:
+        """The rows, each with the place of its key."""
         result = await session.execute(self._statement, self._parameters(keys))
-        rows = (result.unique() if self._is_of_instances else result).all()
-        asked = set(keys)
-        found = []
-        for row in rows:
-            key = self._key_of(row)
-            if key not in asked:
-                raise UsageError(
-                    f"{self!r}: the database has found {key!r}, to which no key is equal in Python: look it up as it "
-                    "is stored",
-                    field="key",
-                )
-            found.append((key, row[0] if self._is_of_instances else row._mapping))
-        return found
+        first = 1 if self._takes_arrays else 0
+        if self._is_of_instances:
+            return [(number - first, row) for row, number in result.unique().all()]
+        rows = result.freeze()
+        numbers = rows().scalars(self._columns_of_row)
+        return [
+            (number - first, row)
+            for number, row in zip(numbers, rows().columns(*range(self._columns_of_row)).mappings(), strict=True)
+        ]
 
     def _parameters(self, keys: Sequence[Any]) -> dict[str, Any]:
         if not self._takes_arrays:
-            return {_KEYS: keys}
+            rows = keys if self.width > 1 else ((key,) for key in keys)
+            return {_KEYS: [(*row, number) for number, row in enumerate(rows)]}
         columns = zip(*keys, strict=True) if self.width > 1 else (keys,)
         return {f"{_KEYS}_{place}": list(values) for place, values in enumerate(columns)}
 
@@ -132,21 +139,20 @@ def _attribute_of(mapper: Mapper[Any], attribute: Any) -> Any:
     raise UsageError(f"{attribute!r} is not a column of {mapper.class_.__name__}", field="by")
 
 
-def _where_equal(statement: Select[*tuple[Any, ...]], columns: Sequence[Any], backend: str) -> Select[*tuple[Any, ...]]:
-    """The statement, for rows whose columns equal a key that it is given when it is executed."""
+def _joined(statement: Select[*tuple[Any, ...]], columns: Sequence[Any], backend: str) -> Select[*tuple[Any, ...]]:
+    """The statement, for rows whose columns equal a key that it is given; each comes with the number of its key."""
     if backend == "postgresql":
         arrays = [bindparam(f"{_KEYS}_{place}", type_=ARRAY(column.type)) for place, column in enumerate(columns)]
-        if len(columns) == 1:
-            return statement.where(columns[0] == any_(arrays[0]))
         names = [f"key_{place}" for place in range(len(columns))]
-        keys = func.unnest(*arrays).table_valued(*names).render_derived(name=_KEYS)
-        return statement.where(*map(eq, columns, (keys.columns[name] for name in names)))
-    if len(columns) == 1:
-        return statement.where(columns[0].in_(bindparam(_KEYS, expanding=True, type_=columns[0].type)))
-    wanted = bindparam(_KEYS, expanding=True, type_=tuple_(*columns).type)
-    if backend != "sqlite":
-        return statement.where(tuple_(*columns).in_(wanted))
-    # SQLAlchemy expands the keys to "(VALUES (?, ?), (?, ?))", whose columns SQLite calls column1 and column2.
+        keys = func.unnest(*arrays).table_valued(*names, with_ordinality=_NUMBER).render_derived(name=_KEYS)
+        return statement.where(*map(eq, columns, (keys.columns[name] for name in names))).add_columns(
+            keys.columns[_NUMBER]
+        )
+    # SQLAlchemy expands the keys to "(VALUES (?, ?), (?, ?))", whose columns SQLite calls column1 and column2. They
+    # have no type there, so that each value is compared as the table's column says.
+    wanted = bindparam(_KEYS, expanding=True, type_=tuple_(*columns, type_coerce(0, Integer)).type)
     values = [sql_column(f"column{number}", column.type) for number, column in enumerate(columns, start=1)]
-    rows = text(f"SELECT * FROM :{_KEYS}").bindparams(wanted).columns(*values).subquery(_KEYS)
-    return statement.where(*map(eq, columns, rows.columns))
+    number = sql_column(f"column{len(columns) + 1}", Integer())
+    rows = text(f"SELECT * FROM :{_KEYS}").bindparams(wanted).columns(*values, number).subquery(_KEYS)
+    *own, number_of_key = rows.columns
+    return statement.where(*map(eq, columns, own)).add_columns(number_of_key.label(_NUMBER))

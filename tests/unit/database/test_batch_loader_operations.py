@@ -99,7 +99,7 @@ async def test_more_keys_than_a_statement_can_take_are_several_in_an_operation_t
         with statements() as sent:
             rows = await catalogue.loader(ProductRow).load_many(range(40_000))
     assert [row.id for row in rows if row is not None] == list(range(1, 11))
-    assert len(sent) == 2
+    assert len(sent) == (2 if catalogue.url.startswith("postgresql") else 3)
 
 
 async def test_an_operation_within_an_operation_looks_up_in_the_same_transaction(catalogue: Database) -> None:
