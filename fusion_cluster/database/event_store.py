@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fusion_cluster.commands.events.event import EmittedEvent
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.database.schema import EVENTS
+from fusion_cluster.quantities import as_count
 
 if TYPE_CHECKING:
     from fusion_cluster.database.database import Database
@@ -146,7 +147,11 @@ class EventStore:
             type: only those of the class of this name.
             limit: how many at most.
             after: only those at higher positions: that of the last one shown, to see the next.
+
+        Raises:
+            InvalidArgument: `limit` or `after` is not a whole number, or negative.
         """
+        limit, after = as_count("limit", limit), as_count("after", after, least=0)
         await self._database.prepare()
         chosen = select(EVENTS).where(EVENTS.c.position > after, *_conditions(state, type))
         async with self._database.session() as session:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from fusion_cluster.errors import UsageError
 from fusion_cluster.middleware.call import Call, CallKind, Next
+from fusion_cluster.quantities import as_number
 
 BUCKETS_PER_DOUBLING: Final = 4
 FIRST_S: Final = 1e-6
@@ -64,8 +64,7 @@ class MethodTimes:
         Raises:
             UsageError: the share is not between 0 and 1.
         """
-        if not 0 <= share <= 1:
-            raise UsageError(f"a share is between 0 and 1, not {share!r}", field="share")
+        share = as_number("share", share, "a number from 0 to 1", most=1.0)
         remaining = max(1, math.ceil(share * self.count))
         for index, count in enumerate(self._buckets):
             remaining -= count

@@ -52,7 +52,7 @@ def status_to_error(status: status_pb2.Status) -> session_pb2.Error:
         elif detail.Unpack(bad_request) and bad_request.field_violations:
             error.field = bad_request.field_violations[0].field
         elif detail.Unpack(retry):
-            error.retry_after_ms = max(0, retry.retry_delay.ToMilliseconds())
+            error.retry_after_ms = min(max(0, retry.retry_delay.ToMilliseconds()), 2**32 - 1)
     return error
 
 

@@ -13,12 +13,13 @@ from typing import Self, TypeVar
 from fusion_cluster.app import App
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import DEFAULT_HISTORY, ComputeService
+from fusion_cluster.graph.retention import NODE_BYTES
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.memory import MemoryCarrier, memory_pair
 from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import SLOT_COUNT, ShardAddress, SlotMap
-from fusion_cluster.quantities import as_count, as_finite_timeout
+from fusion_cluster.quantities import as_count, as_finite_timeout, as_number
 from fusion_cluster.strict import Strictness, choose_strict, raise_findings
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
@@ -83,9 +84,9 @@ class LocalCluster:
         self.read_lease_s = as_read_lease(read_lease_s)
         self.slot_map = SlotMap.even(range(shards))
         self._call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
-        self._max_nodes = max_nodes
-        self._max_bytes = max_bytes
-        self._history = history
+        self._max_nodes = as_count("max_nodes", max_nodes)
+        self._max_bytes = as_number("max_bytes", max_bytes, least=NODE_BYTES)
+        self._history = as_count("history", history, least=0)
         self._is_strict = choose_strict(strict, default=True)
         self._strict: list[Strictness] = []
         """Of each member that there was."""
