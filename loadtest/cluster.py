@@ -15,6 +15,9 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from fusion_cluster.addresses import parse_addresses
+from fusion_cluster.client.channel import proxy_options
+
 STOP_TIMEOUT_S = 30.0
 
 
@@ -66,7 +69,7 @@ def served(
 def wait_until_serving(process: subprocess.Popen[bytes], address: str, log: Path, timeout_s: float) -> None:
     """Wait for grpc.health.v1 to say SERVING at `address`."""
     deadline = time.monotonic() + timeout_s
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=proxy_options(parse_addresses(address))) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         while time.monotonic() < deadline:
             if process.poll() is not None:

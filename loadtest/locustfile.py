@@ -16,6 +16,8 @@ import grpc.experimental.gevent as grpc_gevent
 from locust import User, constant_pacing, events, task
 from locust.env import Environment
 
+from fusion_cluster.addresses import parse_addresses
+from fusion_cluster.client.channel import proxy_options
 from fusion_cluster.v1 import gateway_pb2_grpc
 from loadtest.interceptor import Timing
 from loadtest.payloads import Json, call_request, execute_request, value_of, watch_request
@@ -38,7 +40,8 @@ class StaleReadError(Exception):
 def learn_population(environment: Environment, **_rest: object) -> None:
     """Ask the gateway once for the airports and flights, before the clock runs; it also fills the cache with boards."""
     assert environment.parsed_options is not None
-    with grpc.insecure_channel(str(environment.parsed_options.host)) as channel:
+    host = str(environment.parsed_options.host)
+    with grpc.insecure_channel(host, options=proxy_options(parse_addresses(host))) as channel:
         gateway = gateway_pb2_grpc.GatewayStub(channel)
 
         def read(method: str, *arguments: Json) -> Any:
@@ -58,7 +61,10 @@ class FlightsUser(User):
 
     def on_start(self) -> None:
         """Open the channel and decide what is liked."""
-        self._channel = grpc.insecure_channel(str(self.host), options=[("grpc.use_local_subchannel_pool", 1)])
+        self._channel = grpc.insecure_channel(
+            str(self.host),
+            options=(("grpc.use_local_subchannel_pool", 1), *proxy_options(parse_addresses(str(self.host)))),
+        )
         timed = grpc.intercept_channel(self._channel, Timing(self.environment.events.request.fire))
         self.gateway = gateway_pb2_grpc.GatewayStub(timed)
         seed = self.population.reader_seed()

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import grpc
 from rich.table import Table
 
+from fusion_cluster.addresses import parse_addresses
+from fusion_cluster.client.channel import proxy_options
 from fusion_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 from loadtest.histogram import LatencyHistogram
 from loadtest.payloads import call_request, value_of
@@ -54,7 +56,7 @@ async def measure(address: str, *, rate: float, seconds: float) -> Outcome:
         rate: calls per second.
         seconds: for how long calls begin.
     """
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, options=proxy_options(parse_addresses(address))) as channel:
         gateway = gateway_pb2_grpc.GatewayStub(channel)
         reply = await gateway.Call(call_request("Network.by_destination", DAY), timeout=60.0)
         by_destination = value_of(reply.value)

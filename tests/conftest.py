@@ -4,10 +4,13 @@ workers; that they leave nothing behind; and what Hypothesis may take its time f
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
 
 import hatch_build
+from fusion_cluster.client.strangers import PROXIES
 from fusion_cluster.graph.core import IS_NATIVE
 
 pytest_plugins = ["tests.grouping", "tests.left_behind", "tests.outcome"]
@@ -22,6 +25,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
+    for name in PROXIES:  # tests talk to this machine alone
+        for variable in (name, name.upper()):
+            os.environ.pop(variable, None)
     if (complaint := _wrong_path()) is not None:
         raise pytest.UsageError(complaint)
 

@@ -31,8 +31,12 @@ _NO_PROXY = (("grpc.enable_http_proxy", 0),)
 
 def open_channel(addresses: Sequence[Address]) -> grpc.aio.Channel:
     """A channel to any of these gateways, that connects when first used, and again by itself after each loss."""
-    options = _OPTIONS if uses_proxies(addresses) else _OPTIONS + _NO_PROXY
-    return grpc.aio.insecure_channel(target_of(addresses), options=options)
+    return grpc.aio.insecure_channel(target_of(addresses), options=_OPTIONS + proxy_options(addresses))
+
+
+def proxy_options(addresses: Sequence[Address]) -> tuple[tuple[str, int], ...]:
+    """The options of a channel that say whether a proxy of the environment may stand on the way."""
+    return () if uses_proxies(addresses) else _NO_PROXY
 
 
 def uses_proxies(addresses: Sequence[Address]) -> bool:
