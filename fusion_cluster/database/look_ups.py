@@ -20,6 +20,7 @@ from sqlalchemy import bindparam, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fusion_cluster.database.schema import COMMANDS, OPERATIONS
+from fusion_cluster.graph.failure import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class LookUps:
                         if failure is None:
                             answer.set_result(found.get(operation_id))
                         else:
-                            answer.set_exception(failure)
+                            answer.set_exception(Failure(failure).to_raise())  # its own, as each is raised
         finally:
             self._task = None
 

@@ -142,9 +142,13 @@ def is_transient(error: Exception) -> bool:
     Known are connections and time-outs, and what SQLAlchemy raises when a database was lost, busy, or gave up a
     transaction for another one's sake.
     """
-    says: Any = getattr(error, "is_transient", None)
-    if says is not None:
-        return bool(says() if callable(says) else says)
+    try:
+        says: Any = getattr(error, "is_transient", None)
+        if says is not None:
+            return bool(says() if callable(says) else says)
+    except BaseException as raised:
+        reraise_outside(raised)
+        return True  # a doubt, see `retry_rule`
     return isinstance(error, _TRANSIENT) or _is_of_database(error)
 
 

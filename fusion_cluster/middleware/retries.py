@@ -17,7 +17,7 @@ from fusion_cluster.commands.reruns import is_of_database
 from fusion_cluster.errors import ClusterError, CommandError
 from fusion_cluster.graph import TransientClassifier, current_computation
 from fusion_cluster.graph.core import dependencies_of
-from fusion_cluster.graph.exits import reraise_outside
+from fusion_cluster.graph.exits import in_words, reraise_outside
 from fusion_cluster.middleware.call import Call, Next
 from fusion_cluster.quantities import as_count, as_finite_delay
 
@@ -91,7 +91,7 @@ class Retries:
                 pause_s = self._pause_s(failures, error)
                 if pause_s > self._longest_pause_s or not self._may_end_better(call, command, error):
                     raise
-                logger.info("%s is tried again in %.0f ms: %r", call, 1000 * pause_s, error)
+                logger.info("%s is tried again in %.0f ms: %s", call, 1000 * pause_s, in_words(error))
             await self._sleep(pause_s)
             if command is not None:
                 command.outcome = recorded  # what the run that failed has recorded was rolled back
@@ -121,7 +121,7 @@ class Retries:
             return (self._is_transient or call.is_transient)(error)
         except BaseException as raised:
             reraise_outside(raised)
-            logger.exception("the classifier has failed; %r is taken for transient", error)
+            logger.exception("the classifier has failed; %s is taken for transient", in_words(error))
             return True
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.abridged import abridged
+from fusion_cluster.graph.exits import in_words
 from fusion_cluster.middleware.call import Call, Next
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
     from opentelemetry.util.types import AttributeValue
+
+logger = logging.getLogger(__name__)
 
 INSTRUMENTATION: Final = "fusion_cluster"
 """The name under which spans are made."""
@@ -60,22 +64,30 @@ class Tracing:
 
     async def __call__(self, call: Call, next: Next, /) -> Any:
         """Let the call through in a span of its own."""
+        failure: BaseException | None = None
         with self._tracer.start_as_current_span(
             call.name, attributes=self._attributes(call), record_exception=False, set_status_on_exception=False
         ) as span:
             try:
                 return await next(call)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 span.set_attribute(IS_CANCELLED, True)
-                raise
+                failure = error
             except BaseException as error:
                 self._record(span, error)
-                raise
+                failure = error
+        try:  # out here: the block of the span writes into the exceptions that pass, and not all can be written to
+            raise failure
+        finally:
+            del failure
 
     def _record(self, span: Span, error: BaseException) -> None:
         if span.is_recording():
-            span.record_exception(error)
-            span.set_status(self._error, f"{type(error).__name__}: {error}")
+            try:
+                span.record_exception(error)
+            except Exception:  # its text, or its traceback, cannot be made
+                logger.debug("an error of %s cannot be recorded", type(error).__name__)
+            span.set_status(self._error, in_words(error))
 
     def _attributes(self, call: Call) -> dict[str, AttributeValue]:
         attributes: dict[str, AttributeValue] = {

@@ -22,6 +22,7 @@ from fusion_cluster.commands.events.options import Backoff
 from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.event_store import EventState
 from fusion_cluster.host import LocalHost
+from tests.odd_errors import EXITS
 from tests.unit.events.orders import (
     Base,
     EntryRow,
@@ -269,6 +270,26 @@ async def test_a_handler_that_is_cancelled_from_within_has_failed(
     await until_delivered(database)
     (dead,) = await database.events.list()
     assert (dead.state, dead.attempts) == (EventState.DEAD, 3)
+
+
+@pytest.mark.parametrize("kind", EXITS)
+async def test_a_handler_that_exits_has_failed_and_others_are_delivered(
+    orders: Orders, ledger: Ledger, database: Database, kind: str
+) -> None:
+    async def exits(event: Event) -> None:
+        raise EXITS[kind]()
+
+    ledger.before = exits
+    await orders.place(1, [1])
+    await until_delivered(database)
+    (dead,) = await database.events.list()
+    assert (dead.state, dead.attempts) == (EventState.DEAD, 3)
+    assert dead.error is not None
+    assert f"BodyExited: Ledger.on_order raised {kind}" in dead.error
+    ledger.before = None
+    await orders.place(2, [2])
+    await until_delivered(database)
+    assert await entries(database) == [2]
 
 
 # -- delays ------------------------------------------------------------------------------------------------------------
