@@ -39,6 +39,7 @@ from fusion_cluster.host import Host, LocalHost
 from fusion_cluster.middleware import Middleware
 from fusion_cluster.middleware.stack import MiddlewareStack
 from fusion_cluster.strict import Strictness, raise_findings
+from fusion_cluster.wire.codec import value_codec
 
 if TYPE_CHECKING:
     from fusion_cluster.database import Database
@@ -147,7 +148,7 @@ class App:
             signature = method.signature(service)
             if isinstance(method, EventHandler):
                 continue  # called with events alone, never by those who call methods
-            _ = signature.codec  # arguments that could not travel are refused here, not at each call
+            _check_types(signature)
             if isinstance(method, Command):
                 self.methods[full_name] = MethodSpec(full_name, "command", signature, service, method.shard_by)
             elif isinstance(method, ComputeMethod):
@@ -271,6 +272,15 @@ class App:
         from fusion_shards.cluster import join  # the composition seam, see docs/adr/0003-nested-packages.md
 
         return join(self, namespace=namespace)
+
+
+def _check_types(signature: Signature) -> None:
+    """Refuse here, not at each call, what could not travel."""
+    _ = signature.codec
+    try:
+        value_codec(signature.result_type)
+    except UsageError as error:
+        raise UsageError(f"{signature.name}: its result: {error.message}", field="return") from error
 
 
 def _local_task_runner() -> TaskRunner | None:

@@ -56,6 +56,10 @@ class ResultChanged(UsageError):
     is_memoized = False
 
 
+class ResourceExhausted(UsageError):
+    """What a method returns is larger than what may leave the process; trying again does not help."""
+
+
 class UnknownService(UsageError):
     """No service of this name in the app."""
 

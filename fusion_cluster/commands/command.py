@@ -15,7 +15,6 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.exits import as_body_exited, body_exited
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.graph.signature import Signature
-from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
     from typing import Self
@@ -121,7 +120,7 @@ class BoundCommand(Generic[P, T]):
 
     def fingerprint(self, arguments: tuple[Any, ...]) -> bytes:
         """A digest of name and canonical arguments: equal for each retry, whichever process it reaches."""
-        return xxhash.xxh3_128_digest(self.name.encode() + b"\0" + self._key_codec.encode(arguments))
+        return xxhash.xxh3_128_digest(self.name.encode() + b"\0" + self.signature.codec.encode_as_key(arguments))
 
     @property
     def returns_nothing(self) -> bool:
@@ -132,11 +131,7 @@ class BoundCommand(Generic[P, T]):
         """What commands have in common that do not interleave: the shard group and the encoded shard key."""
         if self._shard_index is None:
             return self._shard_group, b""
-        return self._shard_group, self._key_codec.encode_one(self._shard_index, arguments)
-
-    @cached_property
-    def _key_codec(self) -> ArgumentsCodec:
-        return ArgumentsCodec(self.name, self.signature.parameters)  # which gives sets an order
+        return self._shard_group, self.signature.codec.encode_one(self._shard_index, arguments)
 
     @cached_property
     def _shard_index(self) -> int | None:

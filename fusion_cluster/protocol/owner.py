@@ -127,7 +127,7 @@ class OwnerSession:
         """
         if len(value) > MAX_PAYLOAD_SIZE:
             message = f"a value of {len(value)} bytes, {MAX_PAYLOAD_SIZE} are allowed"
-            error = Error(code=RESOURCE_EXHAUSTED, type="Overloaded", message=message)
+            error = Error(code=RESOURCE_EXHAUSTED, type="ResourceExhausted", message=message)
             self.send_error(call_id, version, error, subscribed=subscribed)
             return
         state = self._calls.get(call_id)

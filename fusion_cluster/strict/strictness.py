@@ -30,7 +30,7 @@ from fusion_cluster.graph.offload import AsyncBody, BodyWrapper
 from fusion_cluster.strict.agreement import disagreement, says_nothing
 from fusion_cluster.strict.difference import difference
 from fusion_cluster.wire.description import type_name
-from fusion_cluster.wire.values import encode_msgpack, value_codec
+from fusion_cluster.wire.values import check_result_size, encode_msgpack, value_codec
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +212,7 @@ def travelled(signature: Signature, value: Any) -> Travelled:
         encoded = encode_msgpack(value)
     except UsageError as error:
         raise InvalidResult(f"{name}: its result cannot leave the process: {error.message}", field="return") from error
+    check_result_size(name, len(encoded))
     if says_nothing(hint):
         return Travelled(value, encoded)
     try:

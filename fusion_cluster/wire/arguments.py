@@ -22,7 +22,9 @@ import msgspec
 from fusion_cluster.errors import FusionError, InvalidArgument, UsageError
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.wire import hooks
-from fusion_cluster.wire.hints import decodable
+from fusion_cluster.wire.arrow import library_of
+from fusion_cluster.wire.description import type_name
+from fusion_cluster.wire.hints import custom_classes, decodable
 from fusion_cluster.wire.scalars import NAN_DECIMAL, Spelling
 from fusion_cluster.wire.spelling import Speller
 from fusion_cluster.wire.traits import is_changeable, is_told_apart_by_python, may_hold_nan
@@ -92,6 +94,8 @@ class ArgumentCodec:
         self._method = method
         try:
             self.decodable = decodable(hint)
+            if is_key:
+                _refuse_arrays(self.decodable)
             self._decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
                 self.decodable, dec_hook=hooks.from_msgpack
             ).decode
@@ -107,18 +111,18 @@ class ArgumentCodec:
         self.is_always_canonical = plain is not None
         self._plain: frozenset[type] = plain or frozenset()
 
-    def canonical(self, value: Any) -> Any:
-        """The canonical value.
+    def canonical(self, value: Any) -> tuple[Any, int]:
+        """The canonical value, and how many bytes it takes; 0 where they are few.
 
         Raises:
             InvalidArgument: it is not of the parameter's type, would arrive as another value, or is too large.
         """
         if self.takes(value):
-            return value
-        settled = self.settle(value)[0]
-        if settled != settled and isinstance(settled, float | Decimal):
-            return math.nan if isinstance(settled, float) else NAN_DECIMAL  # NaN equals only itself: there is one of it
-        return settled
+            return value, 0
+        settled, encoded = self.settle(value)
+        if self._is_key and isinstance(settled, float | Decimal) and settled != settled:
+            settled = math.nan if isinstance(settled, float) else NAN_DECIMAL  # it equals only itself: there is one
+        return settled, len(encoded)
 
     def holds_nan(self, encoded: bytes) -> bool:
         """Whether the bytes are those of a canonical value with NaN in it, as far as that is seen at once."""
@@ -201,6 +205,15 @@ class ArgumentCodec:
         if place is not None:
             reason = f"{reason[: place.start()]} (at {self.name}{place['rest']})"
         return InvalidArgument(f"{self._method}: {self.name}: {reason}", field=self.name)
+
+
+def _refuse_arrays(hint: Any) -> None:
+    for kind in custom_classes(hint):
+        if library_of(kind) is not None:
+            raise UsageError(
+                f"a {type_name(kind)} cannot be an argument of a compute method, for equal ones may have other bytes: "
+                "take what it is made from, or a tuple of its values"
+            )
 
 
 def _plain_classes(hint: Any) -> frozenset[type] | None:

@@ -69,6 +69,7 @@ class ArgumentsCodec:
             as they are (`Decimal("1.20")` stays so), as those of commands may.
 
     Attributes:
+        name: the method's full name.
         are_told_apart_by_python: canonical arguments that Python finds equal, and of equal classes, are the same, so
             that they are a plain tuple; if not they are `EncodedArguments`.
         may_hold_nan: something in one of the arguments may be NaN; such ones are `EncodedArguments` in any case.
@@ -79,9 +80,9 @@ class ArgumentsCodec:
     """
 
     def __init__(self, name: str, parameters: Sequence[Parameter], *, is_key: bool = True) -> None:
-        self._name = name
+        self.name = name
         self._parameters = parameters
-        self._each = tuple(ArgumentCodec(self._name, p.name, p.type, is_key=is_key) for p in self._parameters)
+        self._each = tuple(ArgumentCodec(self.name, p.name, p.type, is_key=is_key) for p in self._parameters)
         self._is_key = is_key
         self.are_told_apart_by_python = all(one.is_told_apart_by_python for one in self._each)
         self.may_hold_nan = self.are_told_apart_by_python and any(one.may_hold_nan for one in self._each)
@@ -104,7 +105,9 @@ class ArgumentsCodec:
             if held or not self.are_told_apart_by_python:
                 parts = [encoded for _, encoded in settled]
                 return EncodedArguments([value for value, _ in settled], self._join(parts))
-        return tuple([one.canonical(value) for one, value in zip(self._each, values, strict=True)])
+        measured = [one.canonical(value) for one, value in zip(self._each, values, strict=True)]
+        self._check_sizes([size for _, size in measured])
+        return tuple([value for value, _ in measured])
 
     def probe(self, values: Sequence[Any]) -> EncodedArguments:
         """What finds the canonical arguments for values in a dictionary, if they are there (not told apart by Python).
@@ -122,11 +125,13 @@ class ArgumentsCodec:
         return values
 
     def _join(self, parts: list[bytes]) -> bytes:
-        encoded = self._head + b"".join(parts)
-        if len(encoded) > MAX_ARGUMENTS_BYTES:
-            largest = max(range(len(parts)), key=lambda index: len(parts[index]))
-            raise self._too_large(len(encoded), self._parameters[largest].name)
-        return encoded
+        self._check_sizes([len(part) for part in parts])
+        return self._head + b"".join(parts)
+
+    def _check_sizes(self, sizes: list[int]) -> None:
+        total = sum(sizes)
+        if total > MAX_ARGUMENTS_BYTES - len(self._head):
+            raise self._too_large(total, self._parameters[sizes.index(max(sizes))].name)
 
     # -- encoding
     def encode(self, arguments: tuple[Any, ...]) -> bytes:
@@ -138,6 +143,14 @@ class ArgumentsCodec:
         if isinstance(arguments, EncodedArguments):
             return arguments.encoded
         return self._join([one.encode(value) for one, value in zip(self._each, arguments, strict=True)])
+
+    def encode_as_key(self, arguments: tuple[Any, ...]) -> bytes:
+        """The same bytes for equal arguments, whether or not they are a key.
+
+        Raises:
+            InvalidArgument: as in `encode`.
+        """
+        return self._join([one.encode_key(value) for one, value in zip(self._each, arguments, strict=True)])
 
     def encode_one(self, index: int, arguments: tuple[Any, ...]) -> bytes:
         """One of the arguments, equal ones in one way: what shard keys are made of."""
@@ -156,7 +169,7 @@ class ArgumentsCodec:
         except (FusionError, *ENCODING_ERRORS) as error:
             for one, argument in zip(self._each, arguments, strict=False):
                 one.encode(argument)
-            raise InvalidArgument(f"{self._name}: the arguments cannot be encoded: {error}") from error
+            raise InvalidArgument(f"{self.name}: the arguments cannot be encoded: {error}") from error
 
     # -- decoding
     def decode_msgpack(self, encoded: bytes) -> tuple[Any, ...]:
@@ -236,7 +249,7 @@ class ArgumentsCodec:
 
     def _too_large(self, length: int, field: str) -> InvalidArgument:
         return InvalidArgument(
-            f"{self._name}: the arguments are {length:,} bytes long, more than {MAX_ARGUMENTS_BYTES:,}"
+            f"{self.name}: the arguments are {length:,} bytes long, more than {MAX_ARGUMENTS_BYTES:,}"
             + (f"; the longest is {field!r}" if field != "arguments" else ""),
             field=field,
         )
@@ -246,19 +259,19 @@ class ArgumentsCodec:
         if count > len(parameters):
             names = ", ".join(parameter.name for parameter in parameters)
             raise InvalidArgument(
-                f"{self._name} takes {len(parameters)} arguments ({names}), {count} are given",
+                f"{self.name} takes {len(parameters)} arguments ({names}), {count} are given",
                 field="arguments",
             )
         for parameter in parameters[count:]:
             if parameter.is_required:
-                raise InvalidArgument(f"{self._name}: the argument {parameter.name!r} is missing", field=parameter.name)
+                raise InvalidArgument(f"{self.name}: the argument {parameter.name!r} is missing", field=parameter.name)
 
     def _unfit(self, error: BaseException) -> InvalidArgument:
         """Which parameter the error is about: msgspec says `at $[1].price`."""
         reason = reason_of(error)
         place = _PLACE.search(reason)
         if place is None:
-            return InvalidArgument(f"{self._name}: the arguments: {reason}", field="arguments")
+            return InvalidArgument(f"{self.name}: the arguments: {reason}", field="arguments")
         one = self._each[int(place["index"])]
         return one.refusal(reason[: place.start()] + (f" - at `${place['rest']}`" if place["rest"] else ""))
 

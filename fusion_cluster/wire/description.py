@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 
 from fusion_cluster.wire import hooks
+from fusion_cluster.wire.arrow import ARROW_MEDIA_TYPE, library_of
 
 
 def type_name(hint: Any) -> str:
@@ -42,8 +43,8 @@ def json_schema(hint: Any) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
 
     def of_custom_type(custom: type) -> dict[str, Any]:
-        if hooks.is_arrow_type(custom):
-            return {"type": "string", "contentEncoding": "base64", "contentMediaType": hooks.ARROW_MEDIA_TYPE}
+        if library_of(custom) is not None:
+            return {"type": "string", "contentEncoding": "base64", "contentMediaType": ARROW_MEDIA_TYPE}
         if hooks.is_pydantic_model(custom):
             schema: dict[str, Any] = custom.model_json_schema(ref_template="#/$defs/{model}")  # type: ignore[attr-defined]
             definitions.update(schema.pop("$defs", {}))

@@ -44,6 +44,7 @@ CODES: Mapping[type[FusionError], int] = MappingProxyType(
         errors.InvalidArgument: code_pb2.INVALID_ARGUMENT,
         errors.InvalidResult: code_pb2.FAILED_PRECONDITION,
         errors.ResultChanged: code_pb2.FAILED_PRECONDITION,
+        errors.ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
         errors.UnknownService: code_pb2.NOT_FOUND,
         errors.UnknownMethod: code_pb2.NOT_FOUND,
         errors.PermissionDenied: code_pb2.PERMISSION_DENIED,

@@ -18,12 +18,14 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.description import type_name
 
+_NO_TYPES = frozenset({"cls", "default", "default_factory", "name", "encode_name", "required"})
+
 
 def decodable(hint: Any) -> Any:
     """The hint, or one that msgspec decodes to the same values with the hooks of `wire.hooks`.
 
     Raises:
-        UsageError: values of the hint cannot be told apart in an encoding.
+        UsageError: values of the hint cannot be told apart in an encoding, or cannot travel.
     """
     if hint is None or hint is typing.Any or hint is object:
         return hint
@@ -31,7 +33,30 @@ def decodable(hint: Any) -> Any:
         msgspec.msgpack.Decoder(hint)
     except (TypeError, NotImplementedError, RecursionError) as error:
         return _replaced(hint, error)
+    for kind in custom_classes(hint):
+        if not hooks.can_travel(kind):
+            raise UsageError(
+                f"values of the type {type_name(kind)} cannot travel to another process: use dataclasses, msgspec "
+                "Structs, pydantic models, arrays, frames or plain types"
+            )
     return hint
+
+
+def custom_classes(hint: Any) -> set[type]:
+    """The classes in a hint, at any depth, that msgspec leaves to the hooks."""
+    found: set[type] = set()
+    seen: set[int] = set()
+    waiting: list[Any] = [msgspec.inspect.type_info(hint)]
+    while waiting:
+        info = waiting.pop()
+        if isinstance(info, tuple):
+            waiting.extend(info)
+        elif isinstance(info, msgspec.inspect.CustomType):
+            found.add(info.cls)
+        elif isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field) and id(info) not in seen:
+            seen.add(id(info))
+            waiting.extend(getattr(info, name) for name in info.__struct_fields__ if name not in _NO_TYPES)
+    return found
 
 
 def _replaced(hint: Any, reason: BaseException) -> Any:

@@ -1,6 +1,6 @@
-"""What msgspec does not know by itself: pydantic models, Arrow data, and subclasses of plain types.
+"""What msgspec does not know by itself: pydantic models, arrays and frames, and subclasses of plain types.
 
-pydantic and pyarrow are never imported for their own sake: a value or a type of theirs can only be here if the user's
+pydantic is never imported for its own sake: a value or a type of theirs can only be here if the user's
 code has imported them.
 """
 
@@ -15,23 +15,13 @@ from typing import Any, get_args, get_origin
 import msgspec
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.wire.arrow import from_stream, library_of, to_stream
 from fusion_cluster.wire.scalars import FOREIGN
-
-ARROW_MEDIA_TYPE = "application/vnd.apache.arrow.stream"
-"""What Arrow tables, record batches and arrays become: an IPC stream (base64 in JSON)."""
 
 
 def is_pydantic_model(hint: object) -> bool:
     """Whether it is a pydantic model class."""
     return isinstance(hint, type) and hasattr(hint, "__pydantic_core_schema__") and hasattr(hint, "model_validate")
-
-
-def is_arrow_type(hint: object) -> bool:
-    """Whether it is one of the Arrow classes that travel: Table, RecordBatch, Array, ChunkedArray."""
-    arrow = sys.modules.get("pyarrow")
-    if arrow is None or not isinstance(hint, type):
-        return False
-    return issubclass(hint, arrow.Table | arrow.RecordBatch | arrow.Array | arrow.ChunkedArray)
 
 
 _PLAIN: tuple[type[Any], ...] = (int, float, str, bytes)
@@ -67,8 +57,8 @@ def _to_plain(value: Any) -> Any:
     foreign = FOREIGN.get(type(value))
     if foreign is not None:
         return foreign[0](value)
-    if is_arrow_type(type(value)):
-        return _arrow_to_bytes(value)
+    if library_of(type(value)) is not None:
+        return to_stream(value)
     if isinstance(value, MappingProxyType):
         return dict(value)
     if isinstance(value, str):
@@ -82,21 +72,8 @@ def _to_plain(value: Any) -> Any:
         return value.item()
     raise UsageError(
         f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot leave the process: use "
-        "dataclasses, msgspec Structs, pydantic models, Arrow data or plain types"
+        "dataclasses, msgspec Structs, pydantic models, arrays, frames or plain types"
     )
-
-
-def _arrow_to_bytes(value: Any) -> bytes:
-    import pyarrow as pa
-
-    if isinstance(value, pa.Array):
-        value = pa.record_batch([value], names=["value"])
-    elif isinstance(value, pa.ChunkedArray):
-        value = pa.table([value], names=["value"])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, value.schema) as writer:
-        writer.write(value)
-    return bytes(sink.getvalue())
 
 
 # -- decoding ----------------------------------------------------------------------------------------------------------
@@ -105,6 +82,18 @@ def from_msgpack(hint: type, value: Any) -> Any:
     if _is_proxy(hint):
         return _proxy_from_plain(hint, value, from_msgpack)
     return _from_plain(hint, value, from_json=False)
+
+
+def can_travel(kind: type) -> bool:
+    """Whether values of a class that msgspec does not know can come from another process."""
+    return (
+        isinstance(kind, Alternatives)
+        or kind in (object, MappingProxyType)
+        or kind in FOREIGN
+        or is_pydantic_model(kind)
+        or library_of(kind) is not None
+        or issubclass(kind, _PLAIN)
+    )
 
 
 def from_json(hint: type, value: Any) -> Any:
@@ -132,14 +121,14 @@ def _from_plain(hint: type, value: Any, *, from_json: bool) -> Any:
         return FOREIGN[hint][1](value)
     if is_pydantic_model(hint):
         return _pydantic_from_plain(hint, value, from_json=from_json)
-    if is_arrow_type(hint):
+    if library_of(hint) is not None:
         return _arrow_from_plain(hint, value)
     for plain in _PLAIN:
         if issubclass(hint, plain):
             return hint(msgspec.convert(value, plain))
     raise UsageError(
         f"a value of type {hint.__module__}.{hint.__qualname__} cannot come from another process: use "
-        "dataclasses, msgspec Structs, pydantic models, Arrow data or plain types"
+        "dataclasses, msgspec Structs, pydantic models, arrays, frames or plain types"
     )
 
 
@@ -156,27 +145,9 @@ def _pydantic_from_plain(model: Any, value: Any, *, from_json: bool) -> Any:
         raise ValueError(f"{first['msg']} (at {model.__name__}{place})") from error
 
 
-def _arrow_from_plain(hint: Any, value: Any) -> Any:
-    import pyarrow as pa
-
+def _arrow_from_plain(hint: type, value: Any) -> Any:
     if isinstance(value, str):
         value = base64.b64decode(value, validate=True)
     if not isinstance(value, bytes):
         raise ValueError(f"Expected the bytes of an Arrow IPC stream, got `{type(value).__name__}`")
-    try:
-        table = pa.ipc.open_stream(value).read_all()
-        table.validate()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"not an Arrow IPC stream: {error}") from error
-    if issubclass(hint, pa.Table):
-        return table
-    if issubclass(hint, pa.RecordBatch):
-        batches = table.combine_chunks().to_batches()
-        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
-    if table.num_columns != 1:
-        raise ValueError(f"Expected one column, got {table.num_columns}")
-    column = table.column(0)
-    array = column if issubclass(hint, pa.ChunkedArray) else column.combine_chunks()
-    if not isinstance(array, hint):
-        raise ValueError(f"Expected `{hint.__name__}`, got `{type(array).__name__}`")
-    return array
+    return from_stream(hint, value)

@@ -20,8 +20,8 @@ from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.graph.exits import body_exited
 from fusion_cluster.link.acceptor import ServedSession
 from fusion_cluster.v1 import session_pb2
-from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.errors import encode_error
+from fusion_cluster.wire.values import encode_result
 from fusion_router.barrier import Barriers, Confirmations
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Subscription:
             error = node.error
         if error is None:
             try:
-                value = encode_msgpack(node.value)
+                value = encode_result(node.function.name, node.value)
             except Exception as encoding_error:  # also what code of users has raised, in a model of pydantic say
                 error = encoding_error
             except BaseException as raised:
@@ -252,9 +252,8 @@ class Serving:
         async def run() -> None:
             try:
                 result = await self._host.carry_out(command, arguments, call.command_id or None, is_retry=call.is_retry)
-                subscriber.session.send_result(
-                    call.id, 0, encode_msgpack(result.value), subscribed=False, replayed=result.is_replayed
-                )
+                value = encode_result(call.method, result.value)
+                subscriber.session.send_result(call.id, 0, value, subscribed=False, replayed=result.is_replayed)
             except asyncio.CancelledError:
                 # By its caller, who has left, or because this process ends: it may have committed.
                 doubt = CommandOutcomeUnknown(f"{call.method} was cut off", retry_after_s=0.1)

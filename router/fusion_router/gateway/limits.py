@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from fusion_cluster.link.grpc_stream import MAX_MESSAGE_BYTES
 from fusion_cluster.quantities import as_count
+from fusion_cluster.wire.codec import MAX_ARGUMENTS_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class GatewayLimits:
     """
 
     max_message_bytes: int = MAX_MESSAGE_BYTES
-    max_arguments_bytes: int = 4 * 2**20
+    max_arguments_bytes: int = MAX_ARGUMENTS_BYTES
     max_command_id_characters: int = 200
     max_commands_in_flight: int = 1_000
     max_cache_bytes: int = 64 * 2**20

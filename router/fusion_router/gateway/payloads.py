@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.v1 import gateway_pb2
-from fusion_cluster.wire.codec import ArgumentsCodec, encode_json, encode_msgpack
+from fusion_cluster.wire.codec import ArgumentsCodec, encode_json
+from fusion_cluster.wire.values import check_result_size, encode_result
 
 Encoding = Literal["json", "msgpack"]
 
@@ -25,7 +26,9 @@ def decode_arguments(
     encoding = payload.WhichOneof("encoding")
     size_bytes = payload.ByteSize()
     if size_bytes > max_bytes:
-        raise InvalidArgument(f"the arguments take {size_bytes} bytes, the limit is {max_bytes}", field="arguments")
+        raise InvalidArgument(
+            f"{codec.name}: the arguments take {size_bytes:,} bytes, more than {max_bytes:,}", field="arguments"
+        )
     if encoding == "msgpack":
         return codec.decode_msgpack(payload.msgpack), "msgpack"
     if encoding == "arrow":
@@ -33,12 +36,15 @@ def decode_arguments(
     return codec.decode_json(payload.json if encoding == "json" else "[]"), "json"
 
 
-def encode_payload(value: object, encoding: Encoding) -> gateway_pb2.Payload:
-    """A value in the encoding of its request.
+def encode_payload(method: str, value: object, encoding: Encoding) -> gateway_pb2.Payload:
+    """What a method returns, in the encoding of its request.
 
     Raises:
         UsageError: the value's type cannot be encoded.
+        ResourceExhausted: it is too large.
     """
     if encoding == "msgpack":
-        return gateway_pb2.Payload(msgpack=encode_msgpack(value))
-    return gateway_pb2.Payload(json=encode_json(value))
+        return gateway_pb2.Payload(msgpack=encode_result(method, value))
+    encoded = encode_json(value)
+    check_result_size(method, len(encoded.encode()))
+    return gateway_pb2.Payload(json=encoded)

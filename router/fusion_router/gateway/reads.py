@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from fusion_cluster.errors import InvalidArgument
+from fusion_cluster.errors import InvalidArgument, ResourceExhausted
 from fusion_cluster.graph import Computed, ComputeFunction
 from fusion_cluster.graph.exits import in_words, reraise_outside
 from fusion_cluster.v1 import gateway_pb2
@@ -65,7 +65,9 @@ class Read:
         if version == self._version:
             return self._reply
         try:
-            payload = encode_payload(node.value, self.encoding)
+            payload = encode_payload(node.function.name, node.value, self.encoding)
+        except ResourceExhausted:
+            raise
         except BaseException as error:
             reraise_outside(error)
             raise ResultEncodingError(f"{node.key} gave a value that cannot be sent: {in_words(error)}") from error

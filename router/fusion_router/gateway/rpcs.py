@@ -18,7 +18,14 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from fusion_cluster.app import MethodSpec
-from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument, ShardUnavailable, UnknownMethod
+from fusion_cluster.errors import (
+    CommandOutcomeUnknown,
+    FusionError,
+    InvalidArgument,
+    ResourceExhausted,
+    ShardUnavailable,
+    UnknownMethod,
+)
 from fusion_cluster.graph.exits import in_words, reraise_outside
 from fusion_cluster.host import Host
 from fusion_cluster.v1 import gateway_pb2
@@ -112,7 +119,9 @@ class GatewayRpcs:
                 result = await _outcome(self._host.carry_out(command, arguments, command_id, is_retry=message.is_retry))
                 was_recorded = result.is_replayed
                 try:
-                    return encode_payload(result.value, encoding).SerializeToString()
+                    return encode_payload(spec.name, result.value, encoding).SerializeToString()
+                except ResourceExhausted:
+                    raise
                 except BaseException as error:
                     reraise_outside(error)
                     words = in_words(error)

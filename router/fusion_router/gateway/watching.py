@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fusion_cluster.errors import ClusterError, FusionError, ShardUnavailable
+from fusion_cluster.errors import ClusterError, FusionError, ResourceExhausted, ShardUnavailable
 from fusion_cluster.graph import Computed
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.failures import failure_status, internal_status
@@ -86,6 +86,8 @@ class Watch:
     def _read_update(self, node: Computed[Any]) -> bytes:
         try:
             return self._read.reply(node)
+        except ResourceExhausted as error:
+            return self._error_update(error)
         except ResultEncodingError as error:
             return gateway_pb2.Update(error=internal_status(error, self._method)).SerializeToString()
 

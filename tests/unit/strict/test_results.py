@@ -136,7 +136,6 @@ WRONG: list[tuple[Any, Any, str]] = [
 
 UNSENDABLE: list[tuple[Any, Any]] = [
     (Any, Handle()),
-    (Handle, Handle()),
     (list[Any], [1, Handle()]),
     (dict[str, object], {"a": {"b": Handle()}}),
     (object, 2**64),
