@@ -31,10 +31,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     stats = terminalreporter.stats
     told = {
         "passed": len(stats.get("passed", ())),
-        "failed": list(dict.fromkeys(report.nodeid for kind in ("failed", "error") for report in stats.get(kind, ()))),
+        "failed": sorted({name_of(report) for kind in ("failed", "error") for report in stats.get(kind, ())}),
         "skipped": Counter(reason_of(report) for report in stats.get("skipped", ())),
     }
     Path(file).write_text(json.dumps(told))
+
+
+def name_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """What failed; of a file that cannot be imported, each worker says so under its own name."""
+    return report.nodeid.partition(" gw")[0]
 
 
 def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -13,7 +13,19 @@ import pytest
 import hatch_build
 
 TIMEOUT_S = 900
-GRAPH_TESTS = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=200", "tests/unit/graph")
+GRAPH_TESTS = (
+    *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--timeout=200"),
+    "tests/property/test_graph_never_stale.py",
+    "tests/property/test_graph_twins.py",
+    "tests/property/test_consolidation_model.py",
+    "tests/property/test_why_is_a_path.py",
+    "tests/native/test_reentrance.py",
+    "tests/native/test_finalizers.py",
+)
+"""What goes furthest into the path in C: it runs under checks that make it several times as slow."""
+
+WORKLOAD = ("-m", "tests.native.workload", "--seeds", "6")
+FEWER_STEPS = {"GRAPH_STEPS": "5000"}
 SANITIZE = (
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.native.processes import GRAPH_TESTS, passes, python
+from tests.native.processes import FEWER_STEPS, GRAPH_TESTS, WORKLOAD, passes, python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+DEBUGGING = {"PYTHONMALLOC": "debug"}
 
-def test_the_tests_of_the_graph_pass_in_development_mode() -> None:
-    assert passes(python(["-X", "dev", *GRAPH_TESTS], environment={"PYTHONMALLOC": "debug"}))
+
+def test_the_property_tests_of_the_graph_pass_in_development_mode() -> None:
+    assert passes(python(["-X", "dev", *GRAPH_TESTS], environment={**DEBUGGING, **FEWER_STEPS}))
 
 
 def test_a_graphs_life_at_random_passes_in_development_mode() -> None:
-    workload = ["-X", "dev", "-m", "tests.native.workload", "--seeds", "12"]
-    assert passes(python(workload, environment={"PYTHONMALLOC": "debug"}))
+    assert passes(python(["-X", "dev", *WORKLOAD], environment=DEBUGGING))

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.native import substituted
-from tests.native.processes import GRAPH_TESTS, SANITIZE, compiled, passes, python, sanitizer_environment
+from tests.native.processes import (
+    FEWER_STEPS,
+    GRAPH_TESTS,
+    SANITIZE,
+    WORKLOAD,
+    compiled,
+    passes,
+    python,
+    sanitizer_environment,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -59,10 +68,9 @@ def test_a_run_that_does_not_use_the_extension_it_is_given_fails(tmp_path: Path)
     assert run.returncode == substituted.NOT_USED
 
 
-def test_the_tests_of_the_graph_find_no_fault(sanitized: Path, environment: dict[str, str]) -> None:
-    assert passes(python([SUBSTITUTED, str(sanitized), *GRAPH_TESTS], environment=environment))
+def test_the_property_tests_of_the_graph_find_no_fault(sanitized: Path, environment: dict[str, str]) -> None:
+    assert passes(python([SUBSTITUTED, str(sanitized), *GRAPH_TESTS], environment={**environment, **FEWER_STEPS}))
 
 
 def test_a_graphs_life_at_random_finds_no_fault(sanitized: Path, environment: dict[str, str]) -> None:
-    workload = ["-m", "tests.native.workload", "--seeds", "12"]
-    assert passes(python([SUBSTITUTED, str(sanitized), *workload], environment=environment))
+    assert passes(python([SUBSTITUTED, str(sanitized), *WORKLOAD], environment=environment))

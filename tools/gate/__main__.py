@@ -110,7 +110,8 @@ class Gate:
 
     def _options(self, part: Part) -> list[str]:
         is_worth_sharing = self._workers > 1 and not all("::" in test for test in part.tests)
-        return ["-q", f"--randomly-seed={self._seed}", *([f"-n{self._workers}"] if is_worth_sharing else [])]
+        always = ["-q", "--continue-on-collection-errors"]
+        return [*always, f"--randomly-seed={self._seed}", *([f"-n{self._workers}"] if is_worth_sharing else [])]
 
     def _conclude(self, seconds: float) -> int:
         failures = {part: outcome for part, outcome in self._outcomes.items() if not outcome.is_good}
