@@ -30,6 +30,7 @@ from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, value_codec
 from fusion_cluster.wire.errors import decode_error
+from fusion_cluster.wire.results import decode_result
 
 S = TypeVar("S", bound=ComputeService)
 
@@ -98,7 +99,7 @@ class ClientHost:
             raise self._explained(error, node.function.name) from None
         node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
         node.version = result.version
-        return _value(result, value)
+        return _value(node.function.name, result, value)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Never: a replica expires when its owner says so."""
@@ -132,7 +133,7 @@ class ClientHost:
             )
         encoded = codecs[0].encode(arguments)
         result = await self._until_answered(command.name, encoded, command_id or new_command_id())
-        return _value(result, codecs[1])
+        return _value(command.name, result, codecs[1])
 
     async def _until_answered(self, name: str, arguments: bytes, command_id: str) -> session_pb2.Result:
         if not self._contact.is_made:
@@ -190,7 +191,7 @@ def new_command_id() -> str:
     return uuid.uuid4().hex
 
 
-def _value(result: session_pb2.Result, codec: ValueCodec[Any]) -> Any:
+def _value(name: str, result: session_pb2.Result, codec: ValueCodec[Any]) -> Any:
     if result.WhichOneof("outcome") == "error":
         raise decode_error(result.error)
-    return codec.decode_msgpack(result.value)
+    return decode_result(name, codec, result.value)

@@ -69,6 +69,11 @@ async def _read(source: ComputeFunction, /, *args: Any, **kwargs: Any) -> Any:
     return await source.find(args, kwargs)
 
 
+def is_source(node: Node[Any]) -> bool:
+    """Tell whether `node` runs the body for a target."""
+    return node.function.method_name.endswith(SOURCE)
+
+
 def is_consolidated(node: Node[Any]) -> bool:
     """Tell whether it is being found out now if `node` is up to date; its value must not be let go of meanwhile."""
     return isinstance(node._expiry, Consolidation)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
+from weakref import ref
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.context import current_computation, running_computation
@@ -60,30 +62,30 @@ class Stray:
 
 
 def watch_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Have the contexts marked that bodies give to `loop.create_task`."""
-    make_task, run = loop.create_task, loop.run_in_executor
-    if hasattr(make_task, "marks_strays"):
+    """Have the contexts marked that bodies give to tasks and threads, from now on."""
+    if hasattr(loop.create_task, "marks_strays"):
         return
+    kind: Any = type(loop)
+    running = ref(loop)  # the loop holds what is put into it here, which must not hold the loop
 
     def create_task(coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         context = options.get("context")
         if context is not None:
             _mark(context)
-        return make_task(coroutine, **options)
+        task: asyncio.Task[Any] = kind.create_task(running(), coroutine, **options)
+        return task
 
     def run_in_executor(executor: Any, function: Callable[..., Any], *args: Any) -> Any:
         if _maker() is not None and (executor is None or isinstance(executor, ThreadPoolExecutor)):
             context = Context()
             _mark(context)
             function = partial(context.run, function)
-        return run(executor, function, *args)
+        return kind.run_in_executor(running(), executor, function, *args)
 
     create_task.marks_strays = True  # type: ignore[attr-defined]
-    try:
+    with suppress(AttributeError):  # a loop that cannot be told
         loop.create_task = create_task  # type: ignore[method-assign,assignment]
         loop.run_in_executor = run_in_executor  # type: ignore[method-assign,assignment]
-    except AttributeError:  # a loop that cannot be told
-        return
 
 
 def _mark(context: Context) -> None:

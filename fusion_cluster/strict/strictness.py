@@ -24,13 +24,15 @@ from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import InvalidResult, ResultChanged, UsageError
 from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, Signature
 from fusion_cluster.graph.cause import Cause, call_site
+from fusion_cluster.graph.consolidation import SOURCE, is_source
 from fusion_cluster.graph.core import CONSISTENT, Node, dependencies_of, dependents_of
 from fusion_cluster.graph.freezing import freeze_result, is_frozen
 from fusion_cluster.graph.offload import AsyncBody, BodyWrapper
 from fusion_cluster.strict.agreement import disagreement, says_nothing
 from fusion_cluster.strict.difference import difference
 from fusion_cluster.wire.description import type_name
-from fusion_cluster.wire.values import check_result_size, encode_msgpack, value_codec
+from fusion_cluster.wire.results import decode_result, encode_result
+from fusion_cluster.wire.values import encode_msgpack, value_codec
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +123,8 @@ class Strictness:
             # What the service itself has changed, it is about to say by this very invalidation.
             if kept is not None and kept.came is not _value_of(marked):
                 self._note(marked, kept, _value_of(marked))
+            if kept is not None and is_source(marked):  # its new value would be compared with the same object
+                self._note(marked, kept, kept.came)
             for dependent in dependents_of(marked):
                 is_delayed = dependent.table.is_delayed and dependent._state == CONSISTENT
                 if dependent not in seen and dependent._state <= CONSISTENT and not is_delayed:
@@ -208,21 +212,10 @@ def travelled(signature: Signature, value: Any) -> Travelled:
         InvalidResult: it cannot leave this one, or is not what the annotation says.
     """
     hint, name = signature.result_type, signature.name
-    try:
-        encoded = encode_msgpack(value)
-    except UsageError as error:
-        raise InvalidResult(f"{name}: its result cannot leave the process: {error.message}", field="return") from error
-    check_result_size(name, len(encoded))
+    encoded = encode_result(name, value)
     if says_nothing(hint):
         return Travelled(value, encoded)
-    try:
-        arrived = value_codec(hint).decode_msgpack(encoded)
-    except UsageError as error:
-        raise InvalidResult(
-            f"{name} says that it returns {type_name(hint)}, and has returned a {type(value).__qualname__}: "
-            f"{error.message}",
-            field="return",
-        ) from error
+    arrived = decode_result(name, value_codec(hint), encoded)
     if wrong := disagreement(hint, arrived, value):
         raise InvalidResult(f"{name} says that it returns {type_name(hint)}, but {wrong}", field="return")
     return Travelled(arrived, encoded)
@@ -253,5 +246,6 @@ def _changed(node: Any, kept: _Kept, value: Any, suspicion: str = "") -> ResultC
     who = "the service holds what it returned, and " if is_returned and value is not _value_of(node) else ""
     place = kept.read_at and kept.read_at.place
     hints = [suspicion] if suspicion else [f"it was last read at {place}"] if place else []
-    text = f"{node.key}: {who}its result was changed after it had been cached: {what}"
+    key = str(node.key).replace(SOURCE, "")
+    text = f"{key}: {who}its result was changed after it had been cached: {what}"
     return ResultChanged(f"{'; '.join([text, *hints])}. {ADVICE}", field="return")

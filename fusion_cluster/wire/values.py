@@ -6,12 +6,11 @@ Encoders and decoders are made once per type; a call allocates nothing but its r
 from __future__ import annotations
 
 import functools
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from fusion_cluster.errors import ResourceExhausted, UsageError
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
+from fusion_cluster.errors import UsageError
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.description import type_name
 from fusion_cluster.wire.hints import decodable
@@ -20,9 +19,6 @@ T = TypeVar("T")
 
 _msgpack = msgspec.msgpack.Encoder(enc_hook=hooks.to_msgpack)
 _json = msgspec.json.Encoder(enc_hook=hooks.to_json)
-
-MAX_RESULT_BYTES: Final = MAX_PAYLOAD_SIZE
-"""The most bytes that a result may take, encoded: as msgpack and as JSON, wherever it leaves its process."""
 
 # What encoding can raise, and what decoding can: hooks and users' __post_init__ may raise anything of the second kind.
 ENCODING_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
@@ -51,31 +47,6 @@ def encode_json(value: object) -> str:
         return _json.encode(value).decode()
     except ENCODING_ERRORS as error:
         raise _not_encodable(value, error) from error
-
-
-def check_result_size(method: str, size_bytes: int) -> None:
-    """Refuse a result that is too large to leave the process, in whichever encoding.
-
-    Raises:
-        ResourceExhausted: it takes more than `MAX_RESULT_BYTES`.
-    """
-    if size_bytes > MAX_RESULT_BYTES:
-        raise ResourceExhausted(
-            f"{method}: the result takes {size_bytes:,} bytes, more than {MAX_RESULT_BYTES:,}: return it in parts",
-            field="return",
-        )
-
-
-def encode_result(method: str, value: object) -> bytes:
-    """What a method returns as msgpack.
-
-    Raises:
-        UsageError: it is of a type that cannot leave the process.
-        ResourceExhausted: it is too large.
-    """
-    encoded = encode_msgpack(value)
-    check_result_size(method, len(encoded))
-    return encoded
 
 
 def _not_encodable(value: object, error: BaseException) -> UsageError:

@@ -33,6 +33,7 @@ from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
+from fusion_cluster.wire.results import decode_result
 from fusion_router.barrier import Barriers
 from fusion_router.invalidations import Invalidations
 from fusion_router.links import Dial, Links
@@ -189,7 +190,7 @@ class ClusterHost(Host):
         node.version = result.version
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
-        return route.result.decode_msgpack(result.value)
+        return decode_result(route.name, route.result, result.value)
 
     # -- commands ----------------------------------------------------------------------
     async def carry_out(
@@ -238,7 +239,7 @@ class ClusterHost(Host):
             raise
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
-        return CommandResult(route.result.decode_msgpack(result.value), is_replayed=result.replayed)
+        return CommandResult(decode_result(route.name, route.result, result.value), is_replayed=result.replayed)
 
     # -- invalidations ----------------------------------------------------------------------
     def key_codec(self, method: str) -> ArgumentsCodec:

@@ -21,7 +21,7 @@ from fusion_cluster.graph.exits import body_exited
 from fusion_cluster.link.acceptor import ServedSession
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
-from fusion_cluster.wire.values import encode_result
+from fusion_cluster.wire.results import encode_result
 from fusion_router.barrier import Barriers, Confirmations
 
 if TYPE_CHECKING:
@@ -252,8 +252,9 @@ class Serving:
         async def run() -> None:
             try:
                 result = await self._host.carry_out(command, arguments, call.command_id or None, is_retry=call.is_retry)
-                value = encode_result(call.method, result.value)
-                subscriber.session.send_result(call.id, 0, value, subscribed=False, replayed=result.is_replayed)
+                subscriber.session.send_result(
+                    call.id, 0, encode_result(route.name, result.value), subscribed=False, replayed=result.is_replayed
+                )
             except asyncio.CancelledError:
                 # By its caller, who has left, or because this process ends: it may have committed.
                 doubt = CommandOutcomeUnknown(f"{call.method} was cut off", retry_after_s=0.1)

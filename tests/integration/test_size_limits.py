@@ -12,7 +12,7 @@ from fusion_cluster.client import connect
 from fusion_cluster.errors import InvalidArgument, ResourceExhausted
 from fusion_cluster.testing import LocalCluster
 from fusion_cluster.wire.codec import MAX_ARGUMENTS_BYTES
-from fusion_cluster.wire.values import MAX_RESULT_BYTES
+from fusion_cluster.wire.results import MAX_RESULT_BYTES
 from tests.clients import fronted
 from tests.gateways import field_of, serving
 

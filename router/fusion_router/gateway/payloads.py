@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec, encode_json
-from fusion_cluster.wire.values import check_result_size, encode_result
+from fusion_cluster.wire.results import check_result_size, encode_result
 
 Encoding = Literal["json", "msgpack"]
 

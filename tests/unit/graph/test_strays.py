@@ -4,7 +4,9 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from fusion_cluster import App, ComputeService, compute_method, gather, isolated
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.strays import watch_tasks
 from fusion_cluster.host import LocalHost
 
 Read = Callable[[Any], Coroutine[Any, Any, Any]]
@@ -262,3 +265,19 @@ def test_another_thread_is_refused_by_name(elsewhere: Desk, number: int) -> None
         told = executor.submit(lambda: asyncio.run(awaited(elsewhere.leaf(number)))).exception()
     assert isinstance(told, UsageError)
     assert told.message.startswith(f"Desk.leaf({number}): the host of the app 'desk' belongs to another thread than ")
+
+
+def test_a_loop_is_not_kept_alive_by_its_watch() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        loop = asyncio.new_event_loop()
+        watch_tasks(loop)
+        watch_tasks(loop)
+        loop.run_until_complete(loop.create_task(asyncio.sleep(0)))
+        loop.close()
+        kept = weakref.ref(loop)
+        del loop
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -12,6 +12,7 @@ from fusion_cluster.blocking import blocking
 from fusion_cluster.errors import ResultChanged
 from fusion_cluster.host import LocalHost
 from fusion_cluster.testing import LocalCluster
+from tests.waiting import until
 
 
 @dataclass
@@ -283,6 +284,35 @@ async def test_reading_again_and_again_changes_nothing() -> None:
         for _ in range(3):
             assert await shop.order(7) is first
         await asyncio.gather(shop.names(7), shop.names(7))
+
+
+class Consolidated(ComputeService):
+    def __init__(self) -> None:
+        self.held = [1]
+
+    @compute_method(consolidation_delay=0)
+    async def items(self) -> list[int]:
+        return self.held
+
+    @compute_method
+    async def count(self) -> int:
+        return len(await self.items())
+
+
+async def test_a_change_and_an_invalidation_is_found_where_the_value_is_compared_with_the_one_before() -> None:
+    async def change() -> None:
+        async with App("consolidated", [Consolidated]).local(strict=True) as host:
+            service = host.service(Consolidated)
+            assert await service.count() == 1
+            service.held.append(2)
+            service.items.invalidate()
+            await until(lambda: service.count.peek() is None)
+            assert await service.count() == 2
+
+    with pytest.raises(
+        ResultChanged, match=r"^Consolidated.items\(\): the service holds what it returned, .*is new: 2"
+    ):
+        await change()
 
 
 class Odd(ComputeService):

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pydantic
 import pytest
 
-from fusion_cluster import App, ComputeOptions, ComputeService, compute_method
+from fusion_cluster import App, ComputeOptions, ComputeService, command, compute_method
+from fusion_cluster.client import connect
 from fusion_cluster.errors import InvalidResult, UsageError
 from fusion_cluster.graph.freezing import frozen, is_frozen
 from fusion_cluster.testing import LocalCluster
+from tests.clients import fronted
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,38 @@ async def test_results_are_frozen_where_they_are_computed_and_where_they_are_rea
         assert value == expected
         assert type(value) is type(expected)
         assert repr(value) == repr(expected)
+
+
+async def test_clients_are_given_the_same() -> None:
+    async with fronted(App("shop", [Shop])) as front, connect(front.address) as client:
+        for method, expected in FROZEN:
+            value = await getattr(client.service(Shop), method)(7)
+            assert value == expected
+            assert repr(value) == repr(expected)
+
+
+class Taker(ComputeService):
+    @compute_method(freeze=True)
+    async def prices(self) -> dict[str, list[int]]:
+        return {"a": [1, 2]}
+
+    @command
+    async def take(self, prices: dict[str, list[int]], *, more: Mapping[str, Sequence[int]]) -> str:
+        return f"{prices} {more}"
+
+    @compute_method
+    async def of(self, prices: Mapping[str, Sequence[int]]) -> int:
+        return sum(map(sum, prices.values()))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+async def test_frozen_results_are_arguments_as_others_are(strict: bool) -> None:
+    app = App("taker", [Taker])
+    async with app.local(strict=strict) as host, LocalCluster(app, shards=2, strict=strict) as cluster:
+        for taker in (host.service(Taker), cluster.service(Taker)):
+            prices: Any = await taker.prices()
+            assert "'a'" in await taker.take(prices, more=prices)
+            assert await taker.of(prices) == 3
 
 
 async def test_what_cannot_be_frozen_is_an_error_that_says_how_it_can() -> None:

@@ -114,7 +114,7 @@ WRONG: list[tuple[Any, Any, str]] = [
     (int, True, "Expected `int`, got `bool`"),
     (int, 2.5, "Expected `int`, got `float`"),
     (int, None, "Expected `int`, got `None`"),
-    (None, 3, "and has returned a int: .*Expected `null`, got `int`"),
+    (None, 3, "and has returned something else: .*Expected `null`, got `int`"),
     (str, b"x", "Expected `str`, got `bytes`"),
     (Decimal, "1.5", "it is a str where Decimal is said"),
     (uuid.UUID, str(uuid.UUID(int=1)), "it is a str where UUID is said"),
@@ -204,6 +204,20 @@ async def test_a_host_that_is_not_strict_gives_whatever_the_body_returned() -> N
     service: Any = service_of(int, handle)
     async with App("shelves", [service]).local(strict=False) as host:
         assert await host.service(service).item(7) is handle
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "message"),
+    [
+        (int, "3", "^Shelf.item says that it returns int, and has returned something else: .*got `str`"),
+        (Any, Handle(), "^Shelf.item: its result cannot leave the process: "),
+    ],
+)
+async def test_a_cluster_that_is_not_strict_names_the_method_too(hint: Any, value: Any, message: str) -> None:
+    service: Any = service_of(hint, value)
+    async with LocalCluster(App("shelves", [service]), shards=1, strict=False) as cluster:
+        with pytest.raises(InvalidResult, match=message):
+            await cluster.service(service).item(7)
 
 
 class Places(ComputeService):
