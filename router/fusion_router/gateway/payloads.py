@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fusion_cluster.errors import InvalidArgument
+from fusion_cluster.graph.exits import body_exited
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec, encode_json
 from fusion_cluster.wire.results import check_result_size, encode_result
@@ -29,11 +30,16 @@ def decode_arguments(
         raise InvalidArgument(
             f"{codec.name}: the arguments take {size_bytes:,} bytes, more than {max_bytes:,}", field="arguments"
         )
-    if encoding == "msgpack":
-        return codec.decode_msgpack(payload.msgpack), "msgpack"
     if encoding == "arrow":
         raise InvalidArgument("arguments come as json or msgpack; arrow is not supported", field="arguments")
-    return codec.decode_json(payload.json if encoding == "json" else "[]"), "json"
+    try:
+        if encoding == "msgpack":
+            return codec.decode_msgpack(payload.msgpack), "msgpack"
+        return codec.decode_json(payload.json if encoding == "json" else "[]"), "json"
+    except Exception:
+        raise
+    except BaseException as error:  # of a class of theirs, when they were made
+        raise body_exited(f"{codec.name}: the class of an argument", error) from error
 
 
 def encode_payload(method: str, value: object, encoding: Encoding) -> gateway_pb2.Payload:

@@ -26,7 +26,7 @@ from fusion_cluster.errors import (
     ShardUnavailable,
     UnknownMethod,
 )
-from fusion_cluster.graph.exits import in_words, reraise_outside
+from fusion_cluster.graph.exits import body_exited, in_words, reraise_outside
 from fusion_cluster.host import Host
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.descriptions import describe
@@ -191,6 +191,8 @@ async def _outcome(awaitable: Awaitable[T]) -> T:
         )
     except Exception as error:
         raise MethodError from error
+    except BaseException as error:  # of a class of its result, when that was made
+        raise MethodError from body_exited("what came of it", error)
 
 
 def _parse(message: type[M], request: bytes) -> M:
