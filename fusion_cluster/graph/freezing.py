@@ -32,8 +32,6 @@ _UNCHANGEABLE: Final = (
     *(bool, int, float, complex, str, bytes, NoneType, Decimal, uuid.UUID, enum.Enum, fractions.Fraction),
     *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo),
 )
-_UNCHANGEABLE_MODULES: Final = frozenset({"pyarrow", "polars"})
-"""Their values are never changed in place: to change one is to make another."""
 
 
 def freeze_result(node: Computed[Any], value: Any) -> Any:
@@ -112,9 +110,8 @@ def _frozen_other(value: Any, kind: type[Any]) -> Any:
     if hasattr(kind, "__pydantic_core_schema__") and hasattr(kind, "model_fields"):
         is_fixed = bool(kind.model_config.get("frozen"))
         return _frozen_record(value, list(kind.model_fields), is_fixed, 'give it model_config = {"frozen": True}')
-    module = kind.__module__.partition(".")[0]
-    if module in _UNCHANGEABLE_MODULES:
-        return value
+    if kind.__module__.partition(".")[0] == "pyarrow":
+        return value  # to change one is to make another
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
         return value

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.wire.values import encode_msgpack
+
+MAX_SHOWN_BYTES: Final = 16
+"""Longer ones, of arrays and frames, tell nobody anything."""
 
 
 def difference(encoded: bytes, value: Any) -> str:
@@ -44,6 +47,8 @@ def _first_difference(before: Any, after: Any, place: str) -> str:
             if before[key] != after[key] or type(before[key]) is not type(after[key]):
                 return _first_difference(before[key], after[key], where)
         return f"{place or 'it'} has its keys in another order"
+    if isinstance(before, bytes) and isinstance(after, bytes) and max(len(before), len(after)) > MAX_SHOWN_BYTES:
+        return f"{place or 'it'} has another content"
     return f"{place or 'it'} was {reprlib.repr(before)} and is {reprlib.repr(after)}"
 
 

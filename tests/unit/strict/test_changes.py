@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from fusion_cluster import App, ComputeService, compute_method, gather, value_of
@@ -37,6 +39,18 @@ class Shop(ComputeService):
     @compute_method
     async def names(self, number: int) -> set[str]:
         return {"a", "b"}
+
+    @compute_method
+    async def array(self, number: int) -> np.ndarray:
+        return np.arange(3)
+
+    @compute_method
+    async def frame(self, number: int) -> pd.DataFrame:
+        return pd.DataFrame({"a": [1, 2]})
+
+    @compute_method
+    async def arrays(self, number: int) -> dict[str, np.ndarray]:
+        return {"a": np.arange(3)}
 
     @compute_method
     async def anything(self, number: int):  # type: ignore[no-untyped-def]
@@ -91,6 +105,9 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("order", lambda order: order.prices.clear(), r"\['prices'\]\['a'\] is gone: 1.0"),
     ("names", lambda names: names.add("c"), ""),
     ("names", lambda names: names.discard("a"), ""),
+    ("array", lambda array: array.__setitem__(0, 9), "it has another content"),
+    ("frame", lambda frame: frame.__setitem__("b", 3), "it has another content"),
+    ("arrays", lambda arrays: arrays["a"].__setitem__(0, 9), r"\['a'\] has another content"),
     ("anything", lambda value: value["a"].append(2), r"\['a'\]\[1\] is new: 2"),
 ]
 
