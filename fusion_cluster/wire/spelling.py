@@ -140,7 +140,7 @@ class Speller:
 
         def spell(value: Any) -> Any:
             if not isinstance(value, tuple | list) or len(value) != len(each):
-                return value
+                return _ordered(value)
             return [one(item) for one, item in zip(each, value, strict=True)]
 
         return spell
@@ -261,7 +261,7 @@ class _Record:
                     "name its class in the type hint"
                 )
             if not (isinstance(value, tuple | list) and issubclass(self._kind, tuple)):
-                return value  # decoding makes a record of a dictionary, or says what does not fit
+                return _ordered(value)  # decoding makes a record of a dictionary, or says what does not fit
             if len(value) > len(self._fields):
                 return value
             return [one(item) for (_, _, one), item in zip(self._fields, value, strict=False)]
@@ -319,8 +319,14 @@ def _sequence(each: Spelling, value: Any) -> Any:
     if not isinstance(value, tuple | list):
         is_sequence = isinstance(value, collections.abc.Sequence | collections.deque)
         if not is_sequence or isinstance(value, str | bytes | bytearray | memoryview):
-            return value
+            return _ordered(value)
     return [each(item) for item in value]
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, collections.abc.Set):
+        raise ValueError(f"Expected values in an order, got a `{type(value).__name__}`")
+    return value
 
 
 def _hashable(value: Any) -> Any:
