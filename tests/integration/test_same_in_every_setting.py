@@ -199,3 +199,28 @@ async def test_an_error_of_the_plain_text_is_not_what_a_member_of_the_enumeratio
         paints: Any = host.service(Paints)
         assert await paints.name_of("red") == "RED"
         assert paints.name_of("red") is paints.name_of(Color.RED)
+
+
+async def test_a_body_that_changes_its_arguments_changes_them_for_nobody_else() -> None:
+    class Lists(ComputeService):
+        @compute_method
+        async def read(self, items: list[int]) -> int:
+            items.append(0)
+            return len(items)
+
+        @command
+        async def write(self, items: list[int]) -> int:
+            items.append(0)
+            return len(items)
+
+    async with App("lists", [Lists]).local() as host:
+        mine = [1, 2]
+        node = host.service(Lists).read(mine)
+        mine.append(3)
+        assert await node == 3
+        node.invalidate()
+        assert (await node.update()).value == 3, "the key is what it was, and so is what the body is given"
+        write = host.command("Lists.write")
+        arguments = write.signature.bind((mine,), {})
+        assert [await write.body(arguments) for _ in range(2)] == [4, 4], "a rerun is given what the first run was"
+        assert mine == [1, 2, 3]

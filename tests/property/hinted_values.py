@@ -287,7 +287,8 @@ def _records(hint: Any) -> st.SearchStrategy[Any]:
     if hint is Frozen:
         return st.builds(Frozen, at=DATETIMES, side=st.sampled_from(Side))
     if hint is Options:
-        return st.fixed_dictionaries({}, optional={"limit": values(int), "names": values(frozenset[str])})
+        named = {"limit": values(int), "names": values(frozenset[str]), "unknown": st.just(1)}
+        return st.fixed_dictionaries({}, optional=named)
     by_record: dict[Any, tuple[st.SearchStrategy[Any], ...]] = {
         Place: (values(float), values(frozenset[str]), values(int)),
         Range: (values(float), values(Decimal)),
@@ -297,6 +298,8 @@ def _records(hint: Any) -> st.SearchStrategy[Any]:
     }
     fields = by_record[hint]
     made = st.builds(hint, *fields)
+    if hint is Place:
+        return made | st.fixed_dictionaries({"x": values(float)}, optional={"unknown": st.just(1)})
     return made | st.tuples(*fields) if hint is Corner else made
 
 
