@@ -1,4 +1,4 @@
-"""Import the app that `module:attribute` names, from the current folder first.
+"""Import the app that `module:attribute` names, from the current folder rather than from what is installed.
 
 Invariant: whatever the app's own code does while it is imported ends here as an error that names the module, and an
 app is never taken from another file than the one of that name in the current folder.
@@ -26,7 +26,7 @@ def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:
 
     Args:
         path: "examples.shop:app"; the attribute may be left out if it is "app".
-        extra_sys_path: folders to look in after `sys.path`; the current folder comes before all others.
+        extra_sys_path: folders to look in after `sys.path`; the current folder comes before what is installed.
 
     Raises:
         UsageError: no such module or attribute, it is not an App, the module is another file than the one in the
@@ -36,7 +36,7 @@ def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:
     module_name, _, attribute = path.partition(":")
     attribute = attribute or DEFAULT_ATTRIBUTE
     _check_name(path, module_name)
-    _look_here_first(extra_sys_path)
+    _look_here(extra_sys_path)
     here = _file_here(module_name)
     module = _imported(module_name, here)
     if here is not None and not _is_of_file(module, here):
@@ -62,14 +62,19 @@ def _check_name(path: str, module_name: str) -> None:
     raise UsageError(f"{path!r} is not of the form module:attribute{hint}", field="app")
 
 
-def _look_here_first(extra_sys_path: Sequence[str]) -> None:
-    """Put the current folder before all others, as `python -m` does, and the extra ones after them."""
+def put_on_path(folder: str) -> None:
+    """Let the modules of a folder be found: after Python's own, which libraries need, and before what is installed."""
+    installed = (i for i, path in enumerate(sys.path) if os.path.basename(path) in ("site-packages", "dist-packages"))
+    place = next(installed, len(sys.path))
+    if folder not in sys.path[:place]:
+        sys.path[place:] = [folder, *(path for path in sys.path[place:] if path != folder)]
+
+
+def _look_here(extra_sys_path: Sequence[str]) -> None:
     try:
-        here = os.getcwd()
+        put_on_path(os.getcwd())
     except OSError as error:
         raise UsageError(f"the current folder cannot be read: {error.strerror}", field="app") from error
-    if sys.path[:1] != [here]:
-        sys.path[:] = [here, *(folder for folder in sys.path if folder != here)]
     sys.path.extend(folder for folder in extra_sys_path if folder not in sys.path)
     importlib.invalidate_caches()  # a file that has just been written is found
 

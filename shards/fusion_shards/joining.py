@@ -12,6 +12,7 @@ from fusion_cluster.errors import ShardUnavailable, UsageError
 from fusion_shards.names import NAMESPACE
 from fusion_shards.ray_clusters import (
     ADDRESS_VARIABLE,
+    CREDENTIALS,
     LOCAL,
     ask,
     named_address,
@@ -63,7 +64,7 @@ def join_ray(address: str | None = None) -> None:
 
     Raises:
         ShardUnavailable: it does not answer.
-        UsageError: that is not an address, or there are several clusters.
+        UsageError: that is not an address, there are several clusters, or it wants credentials.
     """
     if ray.is_initialized():
         return
@@ -71,8 +72,8 @@ def join_ray(address: str | None = None) -> None:
     where = named_address(address)
     if where is None:
         where = only_cluster_here()
-    else:
-        ask(where)
+    if ask(where).apps is None:
+        raise UsageError(f"the Ray cluster at {where!r} wants its credentials: set {CREDENTIALS}")
     try:
         _init(address=where)
     except (ConnectionError, RuntimeError) as error:  # it is of another version, or this machine is not a part of it

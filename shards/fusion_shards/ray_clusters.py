@@ -28,6 +28,8 @@ AUTO: Final = "auto"
 LOCAL: Final = "local"
 ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
 
+CREDENTIALS: Final = "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+
 _SAY_WHICH: Final = f"say which with --ray-address or {ADDRESS_VARIABLE}"
 
 
@@ -207,9 +209,6 @@ def find_app(name: str | None = None, address: str | None = None, *, namespace: 
     if len(running) == 1:
         return running[0]
     if not running:
-        silent = [cluster for cluster in found if cluster.apps is None]
-        if name is not None and len(silent) == 1:
-            return silent[0].address, name
         raise ShardUnavailable(_not_running(name, found))
     if name is None and len({app for _, app in running}) == len(running):
         names = ", ".join(sorted(app for _, app in running))
@@ -226,7 +225,7 @@ def _not_running(name: str | None, found: Sequence[RayCluster]) -> str:
     silent = [cluster for cluster in found if cluster.apps is None]
     ends = [f"running: {running}"] if running else []
     if silent:
-        ends.append(f"not told without credentials (RAY_AUTH_MODE, RAY_AUTH_TOKEN): {_addresses(silent)}")
+        ends.append(f"not told without its credentials ({CREDENTIALS}): {_addresses(silent)}")
     clusters = "the Ray cluster" if len(found) == 1 else "any of the Ray clusters"
     return "; ".join([f"{what} in {clusters} at {_addresses(found)}", *ends])
 

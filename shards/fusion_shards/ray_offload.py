@@ -20,6 +20,7 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
+from fusion_cluster.app_import import put_on_path
 from fusion_cluster.errors import UsageError, WorkerLost
 from fusion_cluster.graph import RayTask, TaskBody
 from fusion_cluster.graph.exits import as_body_exited, in_words, reraise_outside
@@ -66,8 +67,7 @@ class WorkerPreparation(msgspec.Struct, frozen=True):
         """Prepare this process: what it imports comes from the same files as in the app's members."""
         if os.path.isdir(self.folder):
             os.chdir(self.folder)
-            if sys.path[:1] != [self.folder]:
-                sys.path.insert(0, self.folder)
+            put_on_path(self.folder)
         os.environ.update(self.environment)
         sys.path.extend(path for path in self.sys_path if path not in sys.path)
 

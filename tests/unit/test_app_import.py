@@ -101,16 +101,39 @@ def test_a_folder_that_is_hidden_is_named(folder: Path) -> None:
     assert str(folder / "test" / "shop_here.py") in error
 
 
-def test_the_current_folder_comes_before_all_others(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (elsewhere / "in_two_places.py").write_text("from fusion_cluster import App\napp = App('elsewhere')\n")
+def test_the_current_folder_comes_before_what_is_installed(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    installed = tmp_path_factory.mktemp("installed") / "site-packages"
+    installed.mkdir()
+    (installed / "in_two_places.py").write_text("from fusion_cluster import App\napp = App('installed')\n")
+    (installed / "only_there.py").write_text("from fusion_cluster import App\napp = App('installed')\n")
     (folder / "in_two_places.py").write_text(APP)
-    sys.path.insert(0, str(elsewhere))
+    sys.path.insert(0, str(installed))
     assert import_app("in_two_places:app").name == "here"
-    (elsewhere / "only_there.py").write_text(APP)
-    assert import_app("only_there").name == "here"
-    assert import_app("in_two_places", [str(elsewhere)]).name == "here"
+    assert import_app("in_two_places", [str(installed)]).name == "here"
+    assert import_app("only_there").name == "installed"
     assert sys.path.count(str(folder)) == 1
+
+
+def test_a_file_with_the_name_of_one_of_pythons_own_breaks_nobody_elses_import(folder: Path) -> None:
+    (folder / "quopri.py").write_text("raise SystemExit('this is not the one')\n")
+    (folder / "made_here.py").write_text(f"import quopri\n{APP}")
+    sys.path[:] = [path for path in sys.path if path != ""]
+    sys.modules.pop("quopri", None)
+    assert import_app("made_here").name == "here"
+
+
+def test_a_folder_that_is_told_to_come_first_does_so_and_is_named(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    first = tmp_path_factory.mktemp("first")
+    for each in (first, folder):
+        (each / "in_two_places.py").write_text(APP)
+    sys.path.insert(0, str(first))  # as PYTHONPATH does
+    error = str(refusal("in_two_places"))
+    assert str(first / "in_two_places.py") in error
+    assert str(folder / "in_two_places.py") in error
 
 
 def test_packages_with_and_without_init_are_found(folder: Path) -> None:

@@ -6,6 +6,7 @@ from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
 from fusion_shards import joining
 from fusion_shards.joining import join_ray, joins_ray, start_ray
 from fusion_shards.launch import launch
+from fusion_shards.ray_clusters import RayCluster
 
 
 @pytest.mark.parametrize(("grpc_port", "gateways"), [(99_999, 1), (65_535, 2), (-1, 1)])
@@ -42,7 +43,7 @@ def test_a_ray_cluster_that_cannot_be_joined_is_named(
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", fail)
-    monkeypatch.setattr(joining, "ask", lambda _address: None)
+    monkeypatch.setattr(joining, "ask", lambda address: RayCluster(address, b"", ()))
     with pytest.raises(told, match="'somewhere:1'"):
         start_ray(address="somewhere:1")
 
@@ -51,7 +52,7 @@ def test_a_cluster_is_our_own_unless_one_is_named(monkeypatch: pytest.MonkeyPatc
     began: list[object] = []
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", lambda **options: began.append(options["address"]))
-    monkeypatch.setattr(joining, "ask", lambda _address: None)
+    monkeypatch.setattr(joining, "ask", lambda address: RayCluster(address, b"", ()))
     monkeypatch.setattr(joining, "only_cluster_here", lambda: "here:1")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     start_ray()

@@ -15,6 +15,7 @@ from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from fusion_cluster.errors import ShardUnavailable, UsageError
 from fusion_shards import ray_clusters
+from fusion_shards.joining import join_ray
 from fusion_shards.names import NAMESPACE
 from fusion_shards.ray_clusters import ask, clusters_here, find_app, named_address, only_cluster_here
 
@@ -200,16 +201,20 @@ def test_one_cluster_under_two_addresses_counts_once(started: Started) -> None:
     assert len(clusters_here()) == 1
 
 
-def test_that_no_app_runs_says_where_it_was_looked_for(started: Started, remains: str) -> None:
+def test_that_no_app_runs_says_where_it_was_looked_for(
+    started: Started, remains: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(ShardUnavailable, match="no app runs on this machine: no Ray cluster does"):
         find_app()
     foreign = started()
     with pytest.raises(ShardUnavailable, match=f"no app runs in the Ray cluster at {foreign}"):
         find_app()
     silent = started(refusal=grpc.StatusCode.UNAUTHENTICATED)
-    with pytest.raises(ShardUnavailable, match=f"without credentials .*{silent}"):
-        find_app()
-    assert find_app("shop") == (silent, "shop"), "it may run there, and nowhere else"
+    with pytest.raises(ShardUnavailable, match=f"without its credentials .*RAY_AUTH_TOKEN.*{silent}"):
+        find_app("shop")
+    with pytest.raises(UsageError, match="RAY_AUTH_TOKEN"):
+        join_ray(silent)
 
 
 def test_only_a_cluster_that_is_the_only_one_is_joined_unnamed(started: Started, remains: str) -> None:

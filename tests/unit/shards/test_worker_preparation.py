@@ -17,7 +17,7 @@ from tests.renderers import Renderers
 
 
 def test_a_worker_imports_from_where_the_members_of_the_app_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["/first"])
+    monkeypatch.setattr(sys, "path", ["/first", "/python/site-packages"])
     monkeypatch.setenv("FUSION_TEST_KEPT", "old")
     monkeypatch.setenv("FUSION_TEST_SET", "old")
     monkeypatch.chdir("/")
@@ -34,7 +34,7 @@ def test_a_worker_imports_from_where_the_members_of_the_app_do(tmp_path: Path, m
     assert "secret" not in repr(preparation)
     for _ in range(2):  # a worker runs one body after the other
         preparation.apply()
-    assert sys.path == [str(tmp_path), "/first", "/libraries"]
+    assert sys.path == ["/first", str(tmp_path), "/python/site-packages", "/libraries"]
     assert Path.cwd() == tmp_path
     assert (os.environ["FUSION_TEST_KEPT"], os.environ["FUSION_TEST_SET"]) == ("old", "new")
 
