@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.commands.events.options import EventOptions, exponential_backoff
 from fusion_cluster.commands.events.subscriptions import Subscription
-from fusion_cluster.errors import CommandResultLost, FusionError, UnknownMethod
+from fusion_cluster.errors import CommandResultLost, UnknownMethod
 from fusion_cluster.graph.exits import as_body_exited, body_exited, reraise_outside
+from fusion_cluster.quantities import as_finite_delay
 
 if TYPE_CHECKING:
     from fusion_cluster.commands.events.handler import BoundEventHandler
@@ -135,7 +136,10 @@ def _backoff_s(options: EventOptions, failed: int) -> float:
 
 
 def _own_pause_s(error: Exception) -> float:
-    return (isinstance(error, FusionError) and error.retry_after_s) or 0.0
+    try:
+        return as_finite_delay("retry_after_s", getattr(error, "retry_after_s", None))
+    except Exception:  # it says nothing, or no time that passes
+        return 0.0
 
 
 def _in_words(error: Exception) -> str:

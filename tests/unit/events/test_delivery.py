@@ -207,6 +207,22 @@ async def test_an_error_may_say_when_to_try_again(orders: Orders, ledger: Ledger
     await until_so(is_put_off)
 
 
+@pytest.mark.parametrize("no_time", [math.inf, math.nan, "soon", -5, 10**400], ids=lambda no_time: repr(no_time)[:8])
+async def test_an_error_that_says_no_time_that_passes_is_tried_again_after_the_backoff(
+    orders: Orders, ledger: Ledger, no_time: Any
+) -> None:
+    attempts: list[Event] = []
+
+    async def refuse_once(event: Event) -> None:
+        attempts.append(event)
+        if len(attempts) == 1:
+            raise Overloaded("later", retry_after_s=no_time)
+
+    ledger.before = refuse_once
+    await orders.place(1, [1])
+    await until(lambda: len(attempts) == 2)
+
+
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise LookupError("no words")
