@@ -7,7 +7,9 @@ by the fixture it uses (or by the mark `ray`). The long groups begin first, so t
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +22,8 @@ GROUP_OF_FIXTURE = {"ray_cluster": "ray", "zygote": "processes"}
 
 GROUP_OF_MARK = {"ray": "ray"}
 
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+SEEN = pytest.StashKey[set[str]]()
 HASH_SEED = "PYTHONHASHSEED"
 
 GROUPS = tuple(dict.fromkeys((*GROUP_OF_FIXTURE.values(), *GROUP_OF_MARK.values())))
@@ -40,6 +44,30 @@ class _SameHashes:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput[HASH_SEED] = True
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Take addresses out of names (`<object object at 0x7f…>`): the workers must agree on what a test is called."""
+    if " at 0x" not in item.nodeid:
+        return
+    seen = item.session.stash.setdefault(SEEN, set())
+    node_id = name = ADDRESS.sub("", item.nodeid)
+    for number in itertools.count(1):
+        if node_id not in seen:
+            break
+        node_id = f"{name.removesuffix(']')}-{number}]"
+    seen.add(node_id)
+    rename(item, node_id)
+
+
+def rename(item: pytest.Item, node_id: str) -> None:
+    """Give a test another name; there is no public way, and pytest 9.2 has changed the other."""
+    private: Any = item
+    if hasattr(item, "_id"):
+        private._id = type(private._id).parse(node_id)
+    else:
+        private._nodeid = node_id
+    assert item.nodeid == node_id
 
 
 def group_of(item: pytest.Item) -> str | None:
@@ -78,7 +106,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if group == "ray":
             item.add_marker("ray")
         if group is not None and hasattr(config, "workerinput"):
-            item._nodeid = f"{item.nodeid}@{group}"  # type: ignore[attr-defined]  # as pytest-xdist itself does it
+            rename(item, f"{item.nodeid}@{group}")
 
 
 @pytest.hookimpl(optionalhook=True)

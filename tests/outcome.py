@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -39,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def name_of(report: pytest.TestReport | pytest.CollectReport) -> str:
     """What failed; of a file that cannot be imported, each worker says so under its own name."""
-    return report.nodeid.partition(" gw")[0]
+    return re.sub(r" ?\bgw\d+$", "", report.nodeid) or "a worker"
 
 
 def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -154,7 +154,7 @@ async def chaos_in(database_url: str, seed: int) -> AsyncIterator[Chaos]:
 
 async def trim_all(database_url: str) -> None:
     """Let all entries of the log go, as after an hour."""
-    database = Database(database_url, log=LogOptions(retention_s=0.0))
+    database = Database(database_url, log=LogOptions(retention_s=1e-6))
     while await LogTrimmer(database).trim():
         pass
     await database.dispose()

@@ -68,7 +68,7 @@ async def test_calls_within_the_process_are_each_meant(hosts: list[LocalHost], d
 
 
 async def test_an_id_stays_known_when_its_entry_is_trimmed(database_url: str) -> None:
-    async with counters_hosts(database_url, log=LogOptions(retention_s=0.0)) as hosts:
+    async with counters_hosts(database_url, log=LogOptions(retention_s=1e-6)) as hosts:
         database = hosts[0].service(Counters).database
         for method in ("bump", "think"):
             first = await run(hosts[0], method, "a", command_id=method)
@@ -82,7 +82,7 @@ async def test_an_id_stays_known_when_its_entry_is_trimmed(database_url: str) ->
 
 
 async def test_an_id_is_forgotten_in_the_end(database_url: str) -> None:
-    async with counters_hosts(database_url, log=LogOptions(retention_s=0.0, command_retention_s=0.0)) as hosts:
+    async with counters_hosts(database_url, log=LogOptions(retention_s=1e-6, command_retention_s=1e-6)) as hosts:
         database = hosts[0].service(Counters).database
         await run(hosts[0], "bump", "a", command_id=ID)
         await LogTrimmer(database).trim()

@@ -18,7 +18,7 @@ from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
 
-BRIEFLY = LogOptions(period_s=0.05, retention_s=0.0)
+BRIEFLY = LogOptions(period_s=0.05, retention_s=1e-6)
 
 
 class Deaf:
