@@ -49,14 +49,14 @@ async def test_call_prints_the_value(served: Served, stock: Stock) -> None:
     stock.counts["nut"] = 3
     code, out, _ = await cli(served, "call", "Shelf.item", "nut", "2.50")
     assert code == 0
-    assert json.loads(out) == {"name": "nut", "count": 3, "price": "2.50"}
+    assert json.loads(out) == {"name": "nut", "count": 3, "price": "2.5"}
 
 
 async def test_call_prints_the_value_for_machines(served: Served, stock: Stock) -> None:
     stock.counts["nut"] = 3
     assert await cli(served, "call", "Shelf.item", "nut", "--json") == (
         0,
-        '{"name":"nut","count":3,"price":"1.50"}\n',
+        '{"name":"nut","count":3,"price":"1.5"}\n',
         "",
     )
 
