@@ -95,7 +95,15 @@ class Accounts(ComputeService):
 
     @command
     async def deposit_without_a_word(self, account: int, amount: int, number: str) -> int:
-        """The same, but its result is not recorded with the commit."""
+        """The same, but its result is made after the commit, by a call."""
+        async with self.database.operation() as operation:
+            balance = await self._change(operation, account, amount, deposits=1)
+            await self._note(operation.session, number, amount)
+        return int(balance)
+
+    @command
+    async def deposit_as_one_does(self, account: int, amount: int, number: str) -> int:
+        """The same, in the natural way: it is recorded with the commit by itself."""
         async with self.database.operation() as operation:
             balance = await self._change(operation, account, amount, deposits=1)
             await self._note(operation.session, number, amount)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from functools import cached_property
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 import xxhash
 
-from fusion_cluster.commands.context import is_computing, is_nested, running_command
+from fusion_cluster.commands.context import WaitsForResult, is_computing, is_nested, running_command
 from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.exits import as_body_exited, body_exited
@@ -40,6 +42,7 @@ class BoundCommand(Generic[P, T]):
         signature: its parameters and its result.
         barrier: its return waits until no replica serves a value that depended on the old data.
         hosting: where the service lives.
+        written: its body, as it is written; None: that is not known.
         call_kind: what middleware is told that it is.
     """
 
@@ -56,8 +59,10 @@ class BoundCommand(Generic[P, T]):
         self._shard_group = type(instance).shard_group
         self._shard_by = method.shard_by
         self._body: Callable[..., Coroutine[Any, Any, T]] = bodies_of(instance).wrap(
-            method.body.__get__(instance), self.call_kind, instance, service_name, self.signature
+            _ending_with_result(method.body.__get__(instance)),
+            *(self.call_kind, instance, service_name, self.signature),
         )
+        self.written: FunctionType | None = method.body if isinstance(method.body, FunctionType) else None
 
     def __repr__(self) -> str:
         return f"<command {self.name}>"
@@ -137,6 +142,32 @@ class BoundCommand(Generic[P, T]):
     def _shard_index(self) -> int | None:
         names = self.signature.parameter_names
         return names.index(self._shard_by) if self._shard_by is not None else 0 if names else None
+
+
+def _ending_with_result(body: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
+    """The body, and after it the commit of an operation that waits for the result."""
+
+    @functools.wraps(body)
+    async def run(*args: Any, **kwargs: Any) -> T:
+        try:
+            result = await body(*args, **kwargs)
+        except BaseException:
+            if (waiting := _waiting()) is not None:  # the expression behind the block has failed
+                await waiting.end()
+            raise
+        if (waiting := _waiting()) is not None:
+            await waiting.end_with(result)
+        return result
+
+    return run
+
+
+def _waiting() -> WaitsForResult | None:
+    command = running_command()
+    if command is None or command.waiting is None:
+        return None
+    waiting, command.waiting = command.waiting, None
+    return waiting
 
 
 class Command(ServiceMethod, Generic[P, T]):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
 from functools import cached_property
+from types import FunctionType
 from typing import Any, Final, Protocol
 
 from fusion_cluster.commands.records import CommandLog, LoggedKey
@@ -48,6 +49,18 @@ class Publisher(Protocol):
         ...
 
 
+class WaitsForResult(Protocol):
+    """An operation that is committed together with the command's result."""
+
+    async def end_with(self, result: object) -> None:
+        """Commit it, with the result."""
+        ...
+
+    async def end(self) -> None:
+        """Commit it; there is no result."""
+        ...
+
+
 class CommandContext:
     """One run of a command.
 
@@ -64,6 +77,8 @@ class CommandContext:
         operations: those of them in which one is open, or committed.
         committed: those in which an operation of it is committed, or may be; with the outcome that was recorded then.
         is_in_doubt: nobody can tell whether that is so.
+        waiting: its operation, whose block has ended and which is committed with the result, which comes next.
+        function: its body, as it is written; None: that is not known.
         is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
     """
 
@@ -78,6 +93,7 @@ class CommandContext:
         arguments: tuple[Any, ...] = (),
         fingerprint: bytes | None = None,
         outcome: bytes | None = None,
+        function: FunctionType | None = None,
     ) -> None:
         self.name = name
         self.command_id = command_id
@@ -89,6 +105,8 @@ class CommandContext:
         self.logs: set[CommandLog] = set()
         self.operations: set[CommandLog] = set()
         self.committed: dict[CommandLog, bytes | None] = {}
+        self.waiting: WaitsForResult | None = None
+        self.function = function
         self.is_in_doubt = False
         self.is_open = True
         self._arguments = arguments

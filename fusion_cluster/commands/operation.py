@@ -46,6 +46,7 @@ class Operation:
         task: the task that opened it.
         outcome: what the command will return, if `result` was told; recorded with the commit.
         is_logged: its entry is written in its transaction.
+        is_commands_own: it was opened by its command itself, not by one that the command has called.
     """
 
     def __init__(self, session: AsyncSession, *, savepoint_in: Operation | None = None) -> None:
@@ -65,7 +66,7 @@ class Operation:
         self._late: dict[Publisher, dict[Key, Cause]] = {}
         self._emitted: list[EmittedEvent] = []
         self._is_sealed = False
-        self._is_commands_own = self.command is not None and not is_nested.get()
+        self.is_commands_own = self.command is not None and not is_nested.get()
         self.outcome: bytes | None = None
         self.is_logged = False
 
@@ -129,10 +130,11 @@ class Operation:
     def result(self, value: T) -> T:
         """Record what the command will return, with the commit: `return operation.result(row.id)`.
 
-        A retry of the command under the same id is given it, whatever happens after the commit. A result that is not
-        recorded so is recorded when the command has returned; it is lost if the process ends in between, and a retry
-        then raises `CommandResultLost`. A command that is declared to return None needs neither. In a command that
-        another has called it records nothing: retries are those of the other.
+        A retry of the command under the same id is given it, whatever happens after the commit. That is done by itself
+        for a `return` in the block, or right behind it where it calls nothing, and for a command that is declared to
+        return None. Any other result is recorded when the command has returned; it is lost if the process ends in
+        between, and a retry then raises `CommandResultLost`: the warning `UnrecordedResult` says so when the command
+        runs. In a command that another has called it records nothing: retries are those of the other.
 
         Raises:
             UsageError: the operation has ended, is no command's, or the value cannot leave the process.
@@ -141,7 +143,7 @@ class Operation:
             raise UsageError("a result is told in the block of an operation, before it commits")
         if self.command is None:
             raise UsageError("only a command has a result to record")
-        if self._is_commands_own:
+        if self.is_commands_own:
             self.outcome = outcome_of(value)
         return value
 

@@ -104,6 +104,7 @@ async def run_command(
         arguments=arguments,
         fingerprint=command.fingerprint(arguments) if command_id else None,
         outcome=NONE_OUTCOME if command.returns_nothing else None,
+        function=command.written,
     )
     tokens = current_command.set(context), is_nested.set(False)
     try:

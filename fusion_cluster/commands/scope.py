@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, suppress
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
@@ -29,6 +30,8 @@ from fusion_cluster.commands.operation import (
     current_operation,
     running_operation,
 )
+from fusion_cluster.commands.records import outcome_of
+from fusion_cluster.commands.returning import returns_next, warn_of_unrecorded_result
 from fusion_cluster.commands.transactions import (
     IN_PART,
     OperationalDatabase,
@@ -90,7 +93,17 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         current_operation.set(self._previous)
         if self._outer is not None:
             await (self._release(self._outer) if error is None else self._roll_back_to_savepoint(self._outer))
-            return
+        elif error is not None or not await self._waits_for_result(sys._getframe(1)):
+            await self.end(error)
+
+    async def end_with(self, result: object) -> None:
+        """Commit, with the result that the command has given right after the block."""
+        with suppress(UsageError):  # it cannot leave the process: whoever runs the command says so
+            self._operation.outcome = outcome_of(result)
+        await self.end()
+
+    async def end(self, error: BaseException | None = None) -> None:
+        """Commit, or roll back for an error."""
         try:
             await (self._commit() if error is None else self._roll_back())
         finally:
@@ -105,6 +118,36 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             await complete(_quietly(self._database.log.write_keys(self._operation, late)))
         for publication in self._publications:
             await publication
+
+    async def _waits_for_result(self, frame: FrameType) -> bool:
+        """Let the commit wait for the command's result if that comes next; warn if it may be lost.
+
+        What the block has left to write is written before, for the result may be made of what the database gives.
+
+        Args:
+            frame: that which awaits the end of the block.
+
+        Returns:
+            Whether it waits.
+        """
+        command, operation = self._command, self._operation
+        if command is None or command.outcome is not None or operation.outcome is not None or not command.function:
+            return False
+        is_its_body = operation.is_commands_own and frame.f_code is command.function.__code__
+        is_next = is_its_body and operation.task is asyncio.current_task() and returns_next(frame)
+        try:
+            if is_next:
+                operation.transaction.check()
+                await operation.session.flush()
+                command.waiting = self
+            else:
+                warn_of_unrecorded_result(command.name, command.function, frame)
+        except BaseException as error:
+            await self.end(error)
+            if isinstance(error, Exception):
+                self._note(error)
+            raise
+        return is_next
 
     # -- a transaction of its own --------------------------------------------------------------------------------------
     def _enter(self) -> None:

@@ -118,6 +118,22 @@ async def test_an_owner_that_dies_when_it_is_told_has_a_successor_that_is_told(
     await cluster.check(await read_books(database_url))
 
 
+@pytest.mark.parametrize("point", ["in the commit", "committed", "before the outcome is recorded", "before the answer"])
+async def test_the_result_of_natural_code_survives_its_process(
+    cluster: ProcessCluster, database_url: str, point: str
+) -> None:
+    await cluster.read_all()
+    await cluster.shard(cluster.owner("Accounts.balance", 3)).ask("arm", point)
+    async with through_a_gateway(cluster) as client:
+        balance = await client.execute("Accounts.deposit_as_one_does", 3, 5, "natural", command_id="natural")
+        assert balance == OPENING_BALANCE + 5
+    books = await read_books(database_url)
+    books.check()
+    assert books.times == {"natural": 1}
+    assert cluster.deaths == (0 if point == "before the outcome is recorded" else 1), "it is recorded only once"
+    await cluster.check(books)
+
+
 async def test_a_result_that_was_not_recorded_with_the_commit_is_lost_with_the_process(
     cluster: ProcessCluster, database_url: str
 ) -> None:

@@ -1,0 +1,98 @@
+"""Whether a body returns next: after the block of its operation it has nothing left to do but to give its result.
+
+`return row.id`, in the block or right behind it, is how one ends a command. The result of such a body can be recorded
+with its commit, for nothing can be observed between the end of the block and the return: so the commit waits for it.
+That is read from the compiled function, of which the instructions between the two must only load, build and return.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import itertools
+import warnings
+from types import CodeType, FrameType, FunctionType
+from typing import Any, Final
+
+from fusion_cluster.errors import UnrecordedResult
+
+_HARMLESS: Final = frozenset(
+    (
+        *("NOP", "RESUME", "EXTENDED_ARG", "POP_TOP", "END_SEND", "SWAP", "COPY", "NOT_TAKEN", "TO_BOOL", "UNARY_NOT"),
+        *("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_FAST_LOAD_FAST", "LOAD_CONST", "LOAD_SMALL_INT"),
+        *("LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_CONST_IMMORTAL", "LOAD_CONST_MORTAL", "LOAD_DEREF"),
+        *("LOAD_GLOBAL", "LOAD_ATTR", "BINARY_SUBSCR", "BINARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP"),
+        *("UNARY_NEGATIVE", "BUILD_TUPLE", "BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_CONST_KEY_MAP"),
+        *("BUILD_STRING", "FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC", "CONVERT_VALUE"),
+    )
+)
+_RETURNS: Final = ("RETURN_VALUE", "RETURN_CONST")
+_OWN_HANDLERS: Final = ("CLEANUP_THROW", "CALL_INTRINSIC_1")
+"""What the compiler guards an `await`, and a whole coroutine, with."""
+
+
+def returns_next(frame: FrameType) -> bool:
+    """Whether the body that runs in a frame, and awaits the end of a block, gives its result next, whatever comes.
+
+    Not if the block stands in a `try` or in another `with`, which would see an error of its end.
+    """
+    return _returns_next(frame.f_code, frame.f_lasti)
+
+
+def warn_of_unrecorded_result(name: str, function: FunctionType, frame: FrameType | None) -> None:
+    """Warn that the result of a command is made too late to be recorded with the commit; once for each line.
+
+    Args:
+        name: of the command.
+        function: its body, as it is written.
+        frame: what ends the operation's block, in the body or below it.
+
+    Raises:
+        UnrecordedResult: warnings are errors.
+    """
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    warnings.warn_explicit(
+        f"{name} gives a result that is not recorded with its commit: if the process ends right after that, a retry of "
+        "the command gets CommandResultLost. Write `return operation.result(...)` in the block of an operation of its "
+        "own, or a `return` there, or one right behind it that calls nothing; or declare that it returns None",
+        UnrecordedResult,
+        function.__code__.co_filename,
+        function.__code__.co_firstlineno if frame is None else frame.f_lineno,
+        registry=function.__globals__.setdefault("__warningregistry__", {}),
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _returns_next(code: CodeType, awaiting: int) -> bool:
+    read: Any = dis.Bytecode(code)
+    instructions = {instruction.offset: instruction for instruction in read}
+    offsets = sorted(instructions)
+    following = dict(itertools.pairwise(offsets))
+    send = max(
+        (offset for offset in offsets if offset <= awaiting and instructions[offset].opname == "SEND"), default=-1
+    )
+    if send < 0 or any(
+        entry.start <= send < entry.end and instructions[entry.target].opname not in _OWN_HANDLERS
+        for entry in read.exception_entries
+    ):
+        return False
+    ahead, seen = [int(instructions[send].argval)], set[int]()
+    while ahead:
+        offset = ahead.pop()
+        if offset in seen:
+            continue
+        seen.add(offset)
+        instruction = instructions[offset]
+        name = instruction.opname
+        if name in _RETURNS:
+            continue
+        if name == "JUMP_FORWARD":
+            ahead.append(int(instruction.argval))
+        elif name.startswith(("POP_JUMP_", "JUMP_IF_")) and "BACKWARD" not in name:
+            ahead += (int(instruction.argval), following[offset])
+        elif name in _HARMLESS and offset in following:
+            ahead.append(following[offset])
+        else:
+            return False
+    return True
