@@ -17,6 +17,7 @@ memory; the operation removes it when it commits.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -27,6 +28,7 @@ import aiosqlite
 from aiosqlite.context import contextmanager
 
 from fusion_cluster.database.transaction_watch import TransactionWatch
+from fusion_cluster.errors import UsageError
 
 FIRST_ROWS: Final = 1_000
 """How many rows come with the statement itself; whoever wants more asks again."""
@@ -53,10 +55,29 @@ _REMOVE_MARK: Final = "DELETE FROM temp.fusion_transaction WHERE number = ?"
 
 def connect(database: str, **options: Any) -> Connection:
     """As `aiosqlite.connect`, for SQLAlchemy's `async_creator_fn`."""
-    connection = Connection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
+    connection = Connection(lambda: _open(database, options), iter_chunk_size=64)
     thread: Any = connection if isinstance(connection, Thread) else connection._thread  # before 0.22 it was one itself
     thread.daemon = True  # as SQLAlchemy has it
     return connection
+
+
+def _open(database: str, options: dict[str, Any]) -> sqlite3.Connection:
+    try:
+        opened: sqlite3.Connection = sqlite3.connect(database, **options)
+    except sqlite3.OperationalError as error:
+        folder = os.path.dirname(database)
+        if os.path.isdir(database):
+            raise UsageError(
+                f"the database cannot be opened: {database} is a folder, not a file", field="url"
+            ) from error
+        if not database.startswith("file:") and not os.path.isdir(folder):
+            raise UsageError(
+                f"the database {database} cannot be opened: there is no folder {folder}; make it, or name another file",
+                field="url",
+            ) from error
+        error.args = (f"{error}: {database}",)
+        raise
+    return opened
 
 
 async def close_cursors(connection: Connection) -> None:

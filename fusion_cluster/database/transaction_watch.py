@@ -31,6 +31,9 @@ INSTEAD: Final = {  # of what is refused
     "roll back": f"an operation is rolled back by an exception that leaves its block; {IN_PART}",
     "begin": f"an operation is one transaction, which has begun: leave this out; {IN_PART}",
 }
+_AFTERWARDS: Final = (
+    "the operation has ended, and its session with it: read with `database.session()`, change data in another operation"
+)
 _MEANS: Final = {
     **dict.fromkeys(("commit", "end", "prepare"), "commit"),
     **dict.fromkeys(("rollback", "abort"), "roll back"),
@@ -198,6 +201,8 @@ def watch_transactions(engine: AsyncEngine, begin: Callable[[Connection, Transac
     def on_begin(connection: Connection) -> None:
         watch = watch_of(connection)
         if watch is not None and watch.stands is not None:
+            if watch.is_ending:
+                raise UsageError(_AFTERWARDS)
             watch.check()
             raise UsageError(INSTEAD["begin"])
         begin(connection, watch)

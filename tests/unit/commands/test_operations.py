@@ -294,6 +294,15 @@ async def test_the_operation_ends_only_by_its_block(database: Database) -> None:
             await operation.session.rollback()
 
 
+async def test_its_session_is_not_used_after_its_block(database: Database) -> None:
+    async with database.operation() as operation:
+        await operation.session.get(ShelfRow, 1)
+    with pytest.raises(UsageError, match="has ended"):
+        await operation.session.get(ShelfRow, 1)
+    async with database.operation() as another:
+        assert await another.session.get(ShelfRow, 1) is None
+
+
 async def test_a_recorded_invalidation_after_the_end_is_a_usage_error(shelves: Shelves, host: LocalHost) -> None:
     async with shelves.database.operation() as operation:
         pass

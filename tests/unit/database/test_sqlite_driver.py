@@ -11,11 +11,11 @@ from typing import Any
 
 import aiosqlite
 import pytest
-from sqlalchemy import text
+from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
-from fusion_cluster import Database
+from fusion_cluster import Database, UsageError
 from fusion_cluster.database import sqlite_driver
 from tests.waiting import until
 
@@ -236,3 +236,15 @@ async def test_a_connection_of_which_a_call_was_cancelled_is_not_used_again(numb
     await busy
     async with numbers.session() as session:
         assert await driver_of(session) is not driver
+
+
+@pytest.mark.parametrize(("path", "said"), [("sub/none.db", "no folder"), ("folder", "is a folder")])
+async def test_a_file_that_cannot_be_is_named(tmp_path: Path, path: str, said: str) -> None:
+    (tmp_path / "folder").mkdir()
+    database = Database(f"sqlite:///{tmp_path}/{path}")
+    for use in (database.prepare, lambda: database.create_tables(MetaData()), database.operation().__aenter__):
+        with pytest.raises(UsageError, match=said) as caught:
+            await use()
+        assert str(tmp_path / path) in str(caught.value)
+        assert caught.value.field == "url"
+    await database.dispose()
