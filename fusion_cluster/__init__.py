@@ -2,7 +2,7 @@
 
 from fusion_cluster import forks as forks
 from fusion_cluster.app import App
-from fusion_cluster.commands import Operation, command, event_handler
+from fusion_cluster.commands import Operation, UnrecordedResult, command, event_handler
 from fusion_cluster.commands.events.options import EventOptions
 from fusion_cluster.database import BatchLoader, Database, LogOptions
 from fusion_cluster.errors import (
@@ -117,6 +117,7 @@ __all__ = [
     "Transiency",
     "UnknownMethod",
     "UnknownService",
+    "UnrecordedResult",
     "UpdateDelayer",
     "UsageError",
     "UserActions",

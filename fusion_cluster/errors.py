@@ -195,14 +195,6 @@ class DatabaseNotWritable(CommandError):
     """The database refuses to write: its disk is full, or it is read-only. Nothing was committed."""
 
 
-class UnrecordedResult(UserWarning):
-    """A command's result is made in a way in which it cannot be recorded with the commit: a crash may lose it.
-
-    It is given when the command runs, once for each place, before the commit. To be told by an error instead, which
-    rolls the command back: `warnings.filterwarnings("error", category=UnrecordedResult)`.
-    """
-
-
 # -- ours -----------------------------------------------------------------------------------------
 class InvariantViolation(FusionError):
     """An invariant of fusion-cluster itself does not hold: a bug of ours, please report it."""

@@ -6,6 +6,7 @@ from fusion_cluster.commands.events.handler import BoundEventHandler, EventHandl
 from fusion_cluster.commands.operation import Operation, record_invalidation, running_operation
 from fusion_cluster.commands.pipeline import run_command
 from fusion_cluster.commands.records import CommandResult, LoggedKey
+from fusion_cluster.commands.returning import UnrecordedResult
 from fusion_cluster.commands.turns import Turns
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Operation",
     "Publisher",
     "Turns",
+    "UnrecordedResult",
     "collect_publication",
     "command",
     "event_handler",

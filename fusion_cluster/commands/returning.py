@@ -14,8 +14,6 @@ import warnings
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
-from fusion_cluster.errors import UnrecordedResult
-
 _HARMLESS: Final = frozenset(
     (
         *("NOP", "RESUME", "EXTENDED_ARG", "POP_TOP", "END_SEND", "SWAP", "COPY", "NOT_TAKEN", "TO_BOOL", "UNARY_NOT"),
@@ -29,6 +27,14 @@ _HARMLESS: Final = frozenset(
 _RETURNS: Final = ("RETURN_VALUE", "RETURN_CONST")
 _OWN_HANDLERS: Final = ("CLEANUP_THROW", "CALL_INTRINSIC_1")
 """What the compiler guards an `await`, and a whole coroutine, with."""
+
+
+class UnrecordedResult(UserWarning):
+    """A command's result is made in a way in which it cannot be recorded with the commit: a crash may lose it.
+
+    It is given when the command runs, once for each place, before the commit. To be told by an error instead, which
+    rolls the command back: `warnings.filterwarnings("error", category=UnrecordedResult)`.
+    """
 
 
 def returns_next(frame: FrameType) -> bool:

@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from fusion_cluster import App, ComputeService, Database, UsageError, command
+from fusion_cluster import App, ComputeService, Database, UnrecordedResult, UsageError, command
 from fusion_cluster.commands.records import outcome_of
 from fusion_cluster.database.operation_log import OperationLog
-from fusion_cluster.errors import UnrecordedResult
 from fusion_cluster.host import LocalHost
 from tests.log_entries import logged
 from tests.shelves import Base, ShelfRow
