@@ -18,6 +18,7 @@ from fusion_cluster.graph.exact_copies import (
     surroundings_of,
 )
 from fusion_cluster.graph.exits import TRACEBACK, reraise_outside
+from fusion_cluster.graph.tracebacks import let_go_of_frames
 
 TransientClassifier = Callable[[Exception], bool]
 """Tells whether computing again soon may end better."""
@@ -52,7 +53,7 @@ class Failure:
 
     @classmethod
     def caught(cls, error: Exception, ambient: BaseException | None = None) -> Failure:
-        """Keep an error without the frame that caught it: that knows the node, which an error must not hold.
+        """Keep an error without the frame that caught it, and without what the others hold (see `tracebacks`).
 
         Args:
             error: what was caught.
@@ -63,6 +64,7 @@ class Failure:
             TRACEBACK.__set__(error, traceback.tb_next)
         if ambient is not None:
             _cut_off(error, ambient)
+        let_go_of_frames(error)
         return cls(error)
 
     @property

@@ -1,0 +1,108 @@
+"""What is kept of a cached error's traceback: all that it shows, and nothing that its frames hold."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.graph.tracebacks import detached, let_go_of_frames
+
+
+class Thing:
+    """Something of the caller's."""
+
+
+def fail(depth: int = 3) -> None:
+    thing = Thing()
+    if depth:
+        (lambda: fail(depth - 1))()
+    raise ValueError(str(depth)) if not depth else KeyError(thing)
+
+
+def failure() -> ValueError:
+    with pytest.raises(ValueError, match="0") as caught:
+        fail()
+    return caught.value
+
+
+@pytest.fixture
+def without_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_it_shows_files_functions_lines_and_columns_as_before() -> None:
+    error = failure()
+    before = traceback.format_exception(error)
+    let_go_of_frames(error)
+    assert traceback.format_exception(error) == before
+    assert "(lambda: fail(depth - 1))()" in "".join(before)
+
+
+def test_causes_contexts_and_members_of_groups_are_let_go_of_too() -> None:
+    def nested() -> ExceptionGroup[Exception]:
+        try:
+            try:
+                fail()
+            except ValueError as error:
+                raise KeyError("a") from error
+        except KeyError as error:
+            return ExceptionGroup("several", [error, failure()])
+
+    group = nested()
+    before = traceback.format_exception(group)
+    let_go_of_frames(group)
+    assert traceback.format_exception(group) == before
+    for error in (group.exceptions[0].__cause__, *group.exceptions):
+        assert error is not None
+        assert all(not frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def test_an_end_that_is_detached_already_stays_the_same_object() -> None:
+    error = failure()
+    let_go_of_frames(error)
+    kept = error.__traceback__
+    assert detached(kept) is kept
+    with pytest.raises(ValueError, match="0") as caught:
+        raise error
+    assert caught.tb is not kept
+    let_go_of_frames(error)
+    link = error.__traceback__
+    while link is not kept:
+        assert link is not None
+        link = link.tb_next
+
+
+@pytest.mark.usefixtures("without_collection")
+async def test_a_cached_error_keeps_nothing_of_who_called_first(graph: Graph) -> None:
+    class Failing(ComputeService):
+        @compute_method
+        async def get(self) -> int:
+            things.append(weakref.ref(thing := Thing()))
+            raise ValueError(id(thing))
+
+        @compute_method
+        def plain(self) -> int:
+            things.append(weakref.ref(thing := Thing()))
+            raise ValueError(id(thing))
+
+    async def call(*, plain: bool) -> None:
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        with pytest.raises(ValueError, match=r"\d"):
+            await (failing.plain() if plain else failing.get())
+
+    things: list[weakref.ref[Thing]] = []
+    failing = Failing()
+    attach(failing, GraphHosting(graph))
+    for plain in (False, True):
+        await call(plain=plain)
+        assert failing.get().error is not None
+    assert [thing() for thing in things] == [None] * 4
