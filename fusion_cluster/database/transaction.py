@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from sqlalchemy import select
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -37,9 +38,8 @@ class OperationTransaction:
     async def begin(self) -> None:
         """Connect and begin."""
         await self.connection.start()
-        await self.connection.execution_options(**{WATCH: self.watch})
         self.session = OperationSession(self.connection, self.watch, finishes_calls=self._finishes_calls)
-        await self.connection.begin()
+        await self.connection.run_sync(self._begin)
 
     @property
     def may_be_committed(self) -> bool:
@@ -78,11 +78,18 @@ class OperationTransaction:
             await self._look_back()
         watch.is_ending = True
         try:
-            await AsyncSession.run_sync(self.session, Session.close)
+            if self.session.in_nested_transaction():
+                await AsyncSession.run_sync(self.session, Session.close)
+            else:  # it has nothing to tell the database
+                Session.close(self.session.sync_session)
         finally:
             if watch.is_forgotten and not self.connection.closed:
                 await self.connection.invalidate()
             await self.connection.close()
+
+    def _begin(self, connection: Connection) -> None:
+        connection.execution_options(**{WATCH: self.watch})
+        connection.begin()
 
     def note_lost(self) -> None:
         """It is not the one any more that has begun."""
