@@ -87,6 +87,13 @@ class Signature:
     def __repr__(self) -> str:
         return f"<Signature {self.name}({', '.join(p.name for p in self._declared)})>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it is made of: a service sent to a worker takes no codecs along, which cannot be pickled."""
+        derived = {
+            name for kind in type(self).__mro__ for name, of in vars(kind).items() if isinstance(of, cached_property)
+        }
+        return {name: value for name, value in vars(self).items() if name not in derived}
+
     def renamed(self, name: str) -> Signature:
         """Return the same signature under another name."""
         return Signature(self._function, name)

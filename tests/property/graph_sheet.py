@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -116,7 +117,8 @@ class Sheet(ComputeService):
 
     @compute_method
     async def loose(self, key: Any) -> Value:
-        return self.model.read(next(name for name, value in LOOSE.items() if repr(value) == repr(key)))
+        spelled = json.dumps(key)  # without a hint a tuple arrives as a list, and 1, 1.0 and True stay apart
+        return self.model.read(next(name for name, value in LOOSE.items() if json.dumps(value) == spelled))
 
     @compute_method
     async def pair(self, first: str, second: int = 3) -> Value:
