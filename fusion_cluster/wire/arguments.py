@@ -104,7 +104,7 @@ class ArgumentCodec:
             self.is_told_apart_by_python = is_told_apart_by_python(hint)
             self.may_hold_nan = self.is_told_apart_by_python and may_hold_nan(hint)
             self.is_changeable = is_changeable(hint)
-        except (UsageError, TypeError, NameError) as error:
+        except (UsageError, TypeError, NameError, RecursionError) as error:
             raise UsageError(f"{method}: {name}: {reason_of(error)}", field=name) from error
         self._is_key = is_key
         plain = _plain_classes(hint)

@@ -30,33 +30,46 @@ def is_told_apart_by_python(hint: Any) -> bool:
     They are not where numbers of several kinds meet (`1 == True`), in records that say themselves what they are equal
     to, in lists and dictionaries (no hash), for times with an offset (two that are equal are not the same time of day).
     """
+    return _is_told_apart(hint, frozenset())
+
+
+def _is_told_apart(hint: Any, within: frozenset[Any]) -> bool:
+    """The same inside of the records `within`, which may contain each other."""
     hint = plain_hint(hint)
     if isinstance(hint, type) and (hint in _SCALARS or issubclass(hint, enum.Enum)):
         return True
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         members = [plain_hint(member) for member in arguments]
-        return len(_number_kinds(members)) < 2 and all(map(is_told_apart_by_python, members))
+        return len(_number_kinds(members)) < 2 and all(_is_told_apart(member, within) for member in members)
     if origin is typing.Literal:
         return len(_number_kinds([type(value) for value in arguments])) < 2
     if origin in (tuple, frozenset):
-        return all(is_told_apart_by_python(item) for item in arguments if item is not Ellipsis)
+        return all(_is_told_apart(item, within) for item in arguments if item is not Ellipsis)
     fields = _compared_fields(origin or hint, arguments)
-    return fields is not None and all(map(is_told_apart_by_python, fields))
+    if fields is None or hint in within:
+        return fields is not None
+    return all(_is_told_apart(field, within | {hint}) for field in fields)
 
 
-def may_hold_nan(hint: Any, *, is_inside: bool = False) -> bool:
+def may_hold_nan(hint: Any) -> bool:
     """Whether something in a value that Python tells apart from others may be NaN, which is not equal to itself."""
+    return _may_hold_nan(hint, frozenset(), is_inside=False)
+
+
+def _may_hold_nan(hint: Any, within: frozenset[Any], *, is_inside: bool = True) -> bool:
     hint = plain_hint(hint)
     if hint in (float, Decimal):
         return is_inside
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return any(may_hold_nan(member, is_inside=is_inside) for member in arguments)
+        return any(_may_hold_nan(member, within, is_inside=is_inside) for member in arguments)
     if origin in (tuple, frozenset):
-        return any(may_hold_nan(item, is_inside=True) for item in arguments if item is not Ellipsis)
+        return any(_may_hold_nan(item, within) for item in arguments if item is not Ellipsis)
     fields = _compared_fields(origin or hint, arguments)
-    return fields is not None and any(may_hold_nan(field, is_inside=True) for field in fields)
+    if fields is None or hint in within:
+        return False
+    return any(_may_hold_nan(field, within | {hint}) for field in fields)
 
 
 def _compared_fields(kind: Any, arguments: tuple[Any, ...]) -> list[Any] | None:

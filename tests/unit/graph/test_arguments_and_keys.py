@@ -37,6 +37,12 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Chain:
+    length: float
+    rest: Chain | None = None
+
+
+@dataclass(frozen=True)
 class Sample:
     x: float
     note: str = field(default="", compare=False)
@@ -242,6 +248,7 @@ async def test_the_owner_finds_a_key_by_plain_canonical_arguments(echo: Echo, gr
         (tuple[Decimal], False),
         (Point, False),
         (Sample, True),
+        (Chain, False),
         (datetime.datetime, False),
         (datetime.time, True),
         (list[int], True),
@@ -260,6 +267,18 @@ async def test_the_owner_finds_a_key_by_plain_canonical_arguments(echo: Echo, gr
 )
 def test_arguments_are_compared_by_bytes_where_equal_values_may_differ(hint: Any, are_compared_by_bytes: bool) -> None:
     assert is_told_apart_by_python(hint) is not are_compared_by_bytes
+
+
+async def test_a_frozen_record_may_contain_records_of_its_own_kind(host: Host) -> None:
+    class Chains(ComputeService):
+        @compute_method
+        async def length(self, chain: Chain) -> float:
+            return chain.length + (0.0 if chain.rest is None else await self.length(chain.rest))
+
+    chains = host(Chains())
+    assert await chains.length(Chain(1.0, Chain(2.0))) == 3.0
+    assert chains.length(Chain(1, Chain(2))) is chains.length(Chain(1.0, Chain(2.0)))
+    assert chains.length(Chain(math.nan)) is chains.length(Chain(math.nan))
 
 
 def test_encoded_arguments_are_equal_when_their_bytes_are() -> None:
