@@ -1,7 +1,8 @@
 """Watches an event loop from a thread: tells what blocks it, and hears of its end.
 
 A process whose event loop is blocked serves nobody, and cannot say so itself; one whose loop has ended (`loop.stop()`,
-`sys.exit()` in a task or a callback of users) never serves again, and whoever has started it sees it alive.
+`sys.exit()` in a callback of users, or in a task that no body has made) never serves again, and
+whoever has started it sees it alive.
 """
 
 from __future__ import annotations

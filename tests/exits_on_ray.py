@@ -29,5 +29,9 @@ class Exits(ComputeService):
 
         await asyncio.create_task(leave())
 
+    @command
+    async def exit_in_a_callback(self, key: str) -> None:
+        asyncio.get_running_loop().call_soon(sys.exit, 3)
+
 
 app = App("exits", [Exits])

@@ -14,6 +14,7 @@ import xxhash
 from fusion_cluster.commands.context import WaitsForResult, is_computing, is_nested, running_command
 from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.context import running_command_name
 from fusion_cluster.graph.exits import as_body_exited, body_exited
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.graph.signature import Signature
@@ -100,6 +101,7 @@ class BoundCommand(Generic[P, T]):
             BodyExited: it has raised what is not an `Exception`, or was cancelled by nobody else than itself.
             Exception: what it has raised.
         """
+        token = running_command_name.set(self.name)
         try:
             result: T = await self.signature.call(self._body, self._own(arguments))
         except Exception:
@@ -111,6 +113,8 @@ class BoundCommand(Generic[P, T]):
             raise as_body_exited(self.name, error) from error
         except BaseException as error:
             raise body_exited(self.name, error) from error
+        finally:
+            running_command_name.reset(token)
         return result
 
     def _own(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -18,6 +18,15 @@ current_computation: Final[ContextVar[Node[Any] | None]] = ContextVar(
 running_computation: Final[ContextVar[Node[Any] | None]] = ContextVar("fusion_cluster_running", default=None)
 """The computed whose body runs in this context, under `isolated()` too: who is held up by a wait."""
 
+running_command_name: Final[ContextVar[str | None]] = ContextVar("fusion_cluster_command_name", default=None)
+"""The name of the command or event handler whose body runs in this context."""
+
+
+def running_name() -> str | None:
+    """Return the name of the user's code that runs in this context, or has made the task that does; None: of none."""
+    node: Any = running_computation.get()
+    return running_command_name.get() if node is None else node.function.name
+
 
 def detached_context() -> Context:
     """Return a context in which what is read is, on purpose, nobody's dependency (see `strays`)."""

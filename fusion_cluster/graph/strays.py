@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from weakref import ref
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.graph.child_tasks import guarded
 from fusion_cluster.graph.context import current_computation, running_computation
 from fusion_cluster.graph.pure.states import COMPUTING, INVALIDATED, OUTDATED
 
@@ -62,7 +63,7 @@ class Stray:
 
 
 def watch_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Have the contexts marked that bodies give to tasks and threads, from now on."""
+    """Have the contexts marked that bodies give to tasks and threads, and their tasks guarded, from now on."""
     if hasattr(loop.create_task, "marks_strays"):
         return
     kind: Any = type(loop)
@@ -72,7 +73,7 @@ def watch_tasks(loop: asyncio.AbstractEventLoop) -> None:
         context = options.get("context")
         if context is not None:
             _mark(context)
-        task: asyncio.Task[Any] = kind.create_task(running(), coroutine, **options)
+        task: asyncio.Task[Any] = kind.create_task(running(), guarded(coroutine), **options)
         return task
 
     def run_in_executor(executor: Any, function: Callable[..., Any], *args: Any) -> Any:

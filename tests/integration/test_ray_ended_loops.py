@@ -31,10 +31,12 @@ async def test_a_body_that_exits_ends_no_shard(launched: LaunchedApp) -> None:
             with pytest.raises(BodyExited, match=r"Exits.exits raised SystemExit: 3") as caught:
                 await exits.exits("a")
             assert any("sys.exit(3)" in note for note in caught.value.__notes__)
+        with pytest.raises(BodyExited, match=r"Exits.exit_in_a_task raised SystemExit: 3"):
+            await exits.exit_in_a_task("a")
         assert await exits.pid("b") == before
 
 
-@pytest.mark.parametrize("method", ["stop_loop", "exit_in_a_task"])
+@pytest.mark.parametrize("method", ["stop_loop", "exit_in_a_callback"])
 async def test_a_shard_whose_loop_has_ended_leaves_its_process_and_is_started_again(
     method: str, launched: LaunchedApp
 ) -> None:
