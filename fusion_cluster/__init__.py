@@ -6,6 +6,7 @@ from fusion_cluster.commands import Operation, UnrecordedResult, command, event_
 from fusion_cluster.commands.events.options import EventOptions
 from fusion_cluster.database import BatchLoader, Database, LogOptions
 from fusion_cluster.errors import (
+    BodyCancelled,
     BodyExited,
     CircularDependencyError,
     ClusterError,
@@ -69,6 +70,7 @@ __all__ = [
     "App",
     "BackoffDelayer",
     "BatchLoader",
+    "BodyCancelled",
     "BodyExited",
     "Call",
     "Cause",

@@ -88,6 +88,15 @@ class BodyExited(ComputeError):
     """
 
 
+class BodyCancelled(BodyExited):
+    """User code raised `CancelledError` though nobody had cancelled it: it awaited something that was, say.
+
+    What callers of commands, and of other processes, get. Never memoized.
+    """
+
+    is_memoized = False
+
+
 class WorkerLost(ComputeError):
     """The process to which a body was offloaded is gone: it was killed, or ran out of memory. Computed anew later."""
 

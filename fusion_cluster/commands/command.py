@@ -15,7 +15,7 @@ from fusion_cluster.commands.context import WaitsForResult, is_computing, is_nes
 from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.context import running_command_name
-from fusion_cluster.graph.exits import as_body_exited, body_exited
+from fusion_cluster.graph.exits import body_cancelled, body_exited
 from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.graph.signature import Signature
 
@@ -98,7 +98,8 @@ class BoundCommand(Generic[P, T]):
         It has a copy of its own of those that it could change, for each time that it is run.
 
         Raises:
-            BodyExited: it has raised what is not an `Exception`, or was cancelled by nobody else than itself.
+            BodyExited: it has raised what is not an `Exception`.
+            BodyCancelled: it was cancelled by nobody else than itself.
             Exception: what it has raised.
         """
         token = running_command_name.set(self.name)
@@ -110,7 +111,7 @@ class BoundCommand(Generic[P, T]):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise as_body_exited(self.name, error) from error
+            raise body_cancelled(self.name, error) from error
         except BaseException as error:
             raise body_exited(self.name, error) from error
         finally:

@@ -17,7 +17,7 @@ from functools import partial
 from types import CodeType, TracebackType
 from typing import Any, Final
 
-from fusion_cluster.errors import BodyExited
+from fusion_cluster.errors import BodyCancelled, BodyExited
 
 MAX_TEXT_CHARS: Final = 500
 """Of what was raised, in the message."""
@@ -52,6 +52,21 @@ def as_body_exited(name: str, error: BaseException) -> BodyExited:
     )
     exited.__cause__ = error
     return exited.with_traceback(TRACEBACK.__get__(error))
+
+
+def body_cancelled(name: str, error: BaseException | None = None) -> BodyCancelled:
+    """Return what callers get in place of a `CancelledError` of the code's own.
+
+    Args:
+        name: of the code, for the message: "Products.price".
+        error: it, where it is known.
+    """
+    cancelled = BodyCancelled(
+        f"{name} raised CancelledError though nobody had cancelled it, as it does when it awaits something that was "
+        "cancelled: catch that, and raise an Exception instead"
+    )
+    cancelled.__cause__ = error
+    return cancelled if error is None else cancelled.with_traceback(TRACEBACK.__get__(error))
 
 
 def reraise_outside(error: BaseException) -> None:

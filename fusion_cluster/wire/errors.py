@@ -51,6 +51,7 @@ CODES: Mapping[type[FusionError], int] = MappingProxyType(
         errors.ComputeError: code_pb2.UNKNOWN,
         errors.CircularDependencyError: code_pb2.FAILED_PRECONDITION,
         errors.BodyExited: code_pb2.UNKNOWN,
+        errors.BodyCancelled: code_pb2.UNKNOWN,
         errors.WorkerLost: code_pb2.UNAVAILABLE,
         errors.RemoteError: code_pb2.UNKNOWN,
         errors.ClusterError: code_pb2.UNAVAILABLE,
@@ -224,7 +225,7 @@ def _message(error: BaseException) -> str:
 def _has_traceback(error: BaseException) -> bool:
     """Tell whether it is worth something to know where it was raised: not of what the library itself tells a caller."""
     cls = original_class(error)
-    return cls not in CODES or cls in (errors.BodyExited, errors.InvariantViolation)
+    return cls not in CODES or cls in (errors.BodyExited, errors.BodyCancelled, errors.InvariantViolation)
 
 
 def _traceback(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, PermissionDenied, ShardUnavailable
 from fusion_cluster.graph import Computed, Waiter
-from fusion_cluster.graph.exits import body_exited
+from fusion_cluster.graph.exits import body_cancelled, body_exited
 from fusion_cluster.link.acceptor import ServedSession
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
@@ -69,7 +69,7 @@ class Subscription:
             subscriber.subscriptions.pop(self.id, None)
         is_subscribed = not self.is_outdated
         if not node.has_output:
-            error: BaseException | None = ShardUnavailable("the computation was cancelled", retry_after_s=0.05)
+            error: BaseException | None = _without_output(node)
         else:
             error = node.error
         if error is None:
@@ -84,6 +84,13 @@ class Subscription:
                 return
         encoded = encode_error(error, for_member=subscriber.is_member)
         subscriber.session.send_error(self.id, node.version, encoded, subscribed=is_subscribed)
+
+
+def _without_output(node: Computed[Any]) -> FusionError:
+    """Return what the caller is told of a computation that was cancelled: by its body, unless the graph was closed."""
+    if node.function.graph.is_closed:
+        return ShardUnavailable(f"{node.function.name} was given up, as its process ends", retry_after_s=0.05)
+    return body_cancelled(node.function.name)
 
 
 class Subscriber:

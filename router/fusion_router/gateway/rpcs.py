@@ -26,7 +26,7 @@ from fusion_cluster.errors import (
     ShardUnavailable,
     UnknownMethod,
 )
-from fusion_cluster.graph.exits import body_exited, in_words, reraise_outside
+from fusion_cluster.graph.exits import body_cancelled, body_exited, in_words, reraise_outside
 from fusion_cluster.host import Host
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.descriptions import describe
@@ -69,7 +69,7 @@ class GatewayRpcs:
             read = self._reads.read(request)
             node = read.lookup()
             if not node.is_consistent or node.error is not None:
-                await _outcome(node)
+                await _outcome(read.function.name, node)
             return self._reads.reply(request, read, node)
         except Exception as error:
             return await _abort(context, _status(error, "Call"))
@@ -116,7 +116,9 @@ class GatewayRpcs:
 
             async def run() -> bytes:
                 nonlocal was_recorded
-                result = await _outcome(self._host.carry_out(command, arguments, command_id, is_retry=message.is_retry))
+                result = await _outcome(
+                    spec.name, self._host.carry_out(command, arguments, command_id, is_retry=message.is_retry)
+                )
                 was_recorded = result.is_replayed
                 try:
                     return encode_payload(spec.name, result.value, encoding).SerializeToString()
@@ -179,20 +181,18 @@ class GatewayRpcs:
         return spec
 
 
-async def _outcome(awaitable: Awaitable[T]) -> T:
+async def _outcome(name: str, awaitable: Awaitable[T]) -> T:
     """What a computation or command gives; what it raises comes as `MethodError`."""
     try:
         return await awaitable
     except asyncio.CancelledError as error:
         if is_cancelled_from_outside():
             raise
-        raise MethodError from ShardUnavailable("it was cancelled where it ran", retry_after_s=0.05).with_traceback(
-            error.__traceback__
-        )
+        raise MethodError from body_cancelled(name, error)
     except Exception as error:
         raise MethodError from error
     except BaseException as error:  # of a class of its result, when that was made
-        raise MethodError from body_exited("what came of it", error)
+        raise MethodError from body_exited(f"the result of {name}", error)
 
 
 def _parse(message: type[M], request: bytes) -> M:

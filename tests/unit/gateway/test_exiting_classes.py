@@ -45,5 +45,5 @@ async def test_so_is_what_exits_when_a_result_is_made() -> None:
         return Exiting(0)
 
     with pytest.raises(MethodError) as caught:
-        await _outcome(result())
+        await _outcome("Things.get", result())
     assert isinstance(caught.value.__cause__, BodyExited)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fusion_cluster import App, BatchLoader, ComputeService, command, compute_method
-from fusion_cluster.errors import BodyExited, RemoteError
+from fusion_cluster.errors import BodyCancelled, BodyExited, RemoteError
 from fusion_cluster.graph import gather
 from fusion_cluster.host import LocalHost
 from fusion_cluster.middleware import Call, Next
@@ -100,7 +100,7 @@ def is_as_raised(error: BaseException, kind: str, *, is_computed: bool) -> bool:
         return state_of(error)[0].__name__ == type(make(kind)).__name__ and state_of(error) == state_of(make(kind))
     if kind == "CancelledError" and is_computed:
         return type(error) is asyncio.CancelledError
-    return type(error) is BodyExited and f"raised {kind}" in str(error)
+    return type(error) is (BodyCancelled if kind == "CancelledError" else BodyExited) and f"raised {kind}" in str(error)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("unpicklable", "local class", "pydantic")])
@@ -130,13 +130,13 @@ async def test_across_shards_and_all_serve_on() -> None:
             for method in METHODS:
                 error = await caught(getattr(shaky, method)(kind))
                 name = type(make(kind)).__name__
-                if kind in EXITS or (kind == "CancelledError" and method in ("change", "nested")):
-                    assert type(error) is BodyExited
-                    assert f"raised {name}" in str(error)
+                if kind in EXITS or kind == "CancelledError":
+                    assert type(error) is (BodyExited if kind in EXITS else BodyCancelled)
+                    assert f" raised {name}" in str(error)
                 elif kind in TYPELESS:
                     assert isinstance(error, RemoteError)
                     assert error.error_type == name
-                elif kind != "CancelledError":
+                else:
                     assert isinstance(error, type(make(kind))), (kind, method)
                     notes = BaseException.__dict__["__dict__"].__get__(error).get("__notes__", [])
                     told = "".join(note for note in notes if isinstance(note, RemoteTraceback))
