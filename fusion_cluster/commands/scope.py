@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from types import FrameType, TracebackType
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, PendingRollbackError, ResourceClosedError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSessionTransaction
 
 from fusion_cluster.commands.completion import complete
@@ -104,6 +104,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
 
     async def end(self, error: BaseException | None = None) -> None:
         """Commit, or roll back for an error."""
+        ended = self._ended_before(error)
         try:
             await (self._commit() if error is None else self._roll_back())
         finally:
@@ -112,6 +113,8 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
                 self._leave()
             if self._operation.transaction.may_be_committed:
                 await self._publish_what_was_ended()
+        if ended is not None:
+            raise ended from error
         if isinstance(error, Exception) and self._operation.transaction.may_be_committed:
             self._raise_ended(error)
         if late := self._operation.late_keys:
@@ -262,6 +265,17 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             await complete(_quietly(self._database.log.write_keys(self._operation, keys)))
         for publication in publications:
             await _quietly(publication)
+
+    def _ended_before(self, error: BaseException | None) -> TransactionEnded | None:
+        """What to say instead of an error by which SQLAlchemy says that its transaction or connection is not there."""
+        is_of_session = isinstance(error, PendingRollbackError | ResourceClosedError)
+        is_of_connection = isinstance(error, StatementError) and isinstance(error.orig, AssertionError)
+        if is_of_session or is_of_connection:
+            try:
+                self._operation.transaction.check()
+            except TransactionEnded as ended:
+                return ended
+        return None
 
     def _raise_ended(self, error: Exception) -> None:
         if isinstance(error, TransactionEnded):

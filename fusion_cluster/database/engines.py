@@ -162,6 +162,7 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
     if is_postgresql:
         pings_when_idle(writing)
         watch_transactions(writing, _begin_on_postgresql)
+        event.listen(writing.sync_engine, "checkin", _on_postgresql_checkin)
         event.listen(reading.sync_engine, "connect", _on_postgresql_reading_connection)
     return Engines(
         reading,
@@ -191,6 +192,15 @@ def _begin_on_postgresql(connection: Connection, watch: TransactionWatch | None)
         execute_directly(connection, set_mark(watch))
         watch.is_marked = True
         watch.stands = lambda: True
+
+
+def _on_postgresql_checkin(connection: Any, record: ConnectionPoolEntry) -> None:
+    """Give no connection to the next operation that SQLAlchemy takes for free, and that is still in a transaction."""
+    if connection is None:
+        return
+    is_in_transaction = getattr(connection.driver_connection, "is_in_transaction", None)
+    if is_in_transaction is not None and is_in_transaction():
+        record.invalidate()
 
 
 def _on_postgresql_reading_connection(connection: Any, record: object) -> None:

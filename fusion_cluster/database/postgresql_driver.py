@@ -13,9 +13,13 @@ from typing import Any, Final
 import asyncpg
 
 from fusion_cluster.database.transaction_watch import TransactionWatch, set_mark
+from fusion_cluster.errors import UsageError
 
 _WITH_SQL: Final = ("executemany", "prepare", "fetch", "fetchval", "fetchrow", "fetchmany", "cursor")
 """The methods, besides `execute`, whose first argument is a statement."""
+
+_OWN_ENDS: Final = ("COMMIT;", "ROLLBACK;")
+"""How asyncpg's own `Transaction` ends, which takes itself for ended even if that is refused."""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[type-arg, misc, unused-ignore]
@@ -30,9 +34,17 @@ class Connection(asyncpg.Connection):  # type: ignore[type-arg, misc, unused-ign
             query = f"{query} {set_mark(watch)}"
             watch.is_marked = True
         elif watch is not None:
-            watch.check_statement(query)
+            self._check_end(watch, query)
         status: str = await super().execute(query, *args, **options)
         return status
+
+    def _check_end(self, watch: TransactionWatch, query: str) -> None:
+        try:
+            watch.check_statement(query)
+        except UsageError:
+            if query in _OWN_ENDS:
+                watch.note("a commit or rollback of the driver, which was refused")
+            raise
 
     def fusion_begins(self, watch: TransactionWatch | None) -> None:
         """The transaction that begins with the next statement is that of an operation; None: it is not."""

@@ -29,10 +29,9 @@ class OperationTransaction:
     """
 
     def __init__(self, engine: AsyncEngine, *, finishes_calls: bool) -> None:
-        self.watch = TransactionWatch()
+        self.watch = TransactionWatch(is_postgresql=engine.dialect.name == "postgresql")
         self.connection: AsyncConnection = engine.connect()
         self._finishes_calls = finishes_calls
-        self._is_postgresql = engine.dialect.name == "postgresql"
         self.session: OperationSession
 
     async def begin(self) -> None:
@@ -52,7 +51,7 @@ class OperationTransaction:
         Raises:
             TransactionEnded: it has ended already.
         """
-        if self.connection.closed or self.connection.invalidated:
+        if not self._is_connected:
             self.watch.note("the end of its connection: it was closed, invalidated or lost")
         self.watch.check()
 
@@ -65,7 +64,7 @@ class OperationTransaction:
         watch = self.watch
         self.check()
         watch.is_ending = True
-        if self._is_postgresql and not watch.is_mark_seen and not await self._is_marked():
+        if watch.is_postgresql and not watch.is_mark_seen and not await self._is_marked():
             raise watch.note_lost()
         await self.connection.commit()
 
@@ -95,12 +94,19 @@ class OperationTransaction:
         """It is not the one any more that has begun."""
         self.watch.note_lost()
 
+    @property
+    def _is_connected(self) -> bool:
+        connection = self.connection.sync_connection
+        if connection is None or connection.closed or connection.invalidated:
+            return False
+        return connection.connection.is_valid
+
     async def _look_back(self) -> None:
         """Note before it is rolled back if it is another one than that which has begun."""
         watch = self.watch
         if watch.stands is not None and not watch.stands():
             watch.note_lost()
-        elif self._is_postgresql:
+        elif watch.is_postgresql:
             with suppress(Exception):  # a statement has failed: the server says nothing before the rollback
                 if not await self._is_marked():
                     watch.note_lost()

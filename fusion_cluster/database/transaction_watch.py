@@ -48,11 +48,21 @@ _CONTROL: Final = re.compile(
 )
 """A statement that begins or ends a transaction."""
 
-_PIECE: Final = re.compile(
-    r"\be'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|\"[^\"]*\"|\[[^\]]*\]|`[^`]*`|(\$\w*\$).*?\1"
-    r"|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|(;)",
-    re.DOTALL | re.IGNORECASE,
+_BODY: Final = re.compile(
+    rf"^{_BLANK}*create{_BLANK}+(?:temp(?:orary)?{_BLANK}+)?trigger\b|\bbegin{_BLANK}+atomic\b", re.IGNORECASE
 )
+"""What has statements in it, and an END: a trigger of SQLite, a function of PostgreSQL."""
+
+
+def _pieces(quoted: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"\be'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|\"[^\"]*\"|{quoted}|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|(?P<end>;)",
+        re.DOTALL | re.IGNORECASE,
+    )
+
+
+_PIECE: Final = _pieces(r"\[[^\]]*\]|`[^`]*`")
+_PIECE_OF_POSTGRESQL: Final = _pieces(r"(?<![\w$])(\$\w*\$).*?\1")
 """What may hold a semicolon that ends no statement; or one that does."""
 
 _INNERMOST: Final = re.compile(r"/\*(?:(?!/\*|\*/).)*\*/", re.DOTALL)
@@ -64,6 +74,9 @@ _numbers = itertools.count(1)
 class TransactionWatch:
     """What is known of the transaction of one operation.
 
+    Args:
+        is_postgresql: its statements are read as PostgreSQL reads them.
+
     Attributes:
         number: names it in this process.
         mark: what the database is given with its BEGIN.
@@ -71,6 +84,7 @@ class TransactionWatch:
         is_ending: the operation itself ends it.
         is_forgotten: SQLAlchemy takes it for ended, and the database does not.
         is_marked: it has been given its mark.
+        is_postgresql: see there.
         is_mark_seen: the mark was there when something was written last.
         stands: whether the driver's connection is in a transaction; None until it has begun.
         may_be_committed: it has ended in a way that may have made rows durable, or let later statements do so.
@@ -82,13 +96,15 @@ class TransactionWatch:
         "is_forgotten",
         "is_mark_seen",
         "is_marked",
+        "is_postgresql",
         "mark",
         "may_be_committed",
         "number",
         "stands",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_postgresql: bool) -> None:
+        self.is_postgresql = is_postgresql
         self.number = next(_numbers)
         self.mark = str(self.number)
         self.ended_by = ""
@@ -152,30 +168,40 @@ class TransactionWatch:
         Raises:
             UsageError: it does.
         """
-        if self.is_open and (found := control(sql)):
+        if self.is_open and (found := control(sql, is_postgresql=self.is_postgresql)):
             raise UsageError(f"{found.upper()}: {INSTEAD[_MEANS[found]]}")
 
 
-def control(sql: str) -> str:
+def control(sql: str, *, is_postgresql: bool) -> str:
     """The word by which one of the statements of a text begins or ends a transaction; "": none does.
 
-    A ROLLBACK TO a savepoint does not.
+    A ROLLBACK TO a savepoint does not, nor does the END of a trigger's or a function's body.
     """
-    found = _control(sql)
+    found = _control(sql, _PIECE_OF_POSTGRESQL if is_postgresql else _PIECE)
     if not found and "/*" in sql:
         while (without := _INNERMOST.sub(" ", sql)) != sql:
             sql = without
-        found = _control(sql)
+        found = _control(sql, _PIECE_OF_POSTGRESQL if is_postgresql else _PIECE)
     return found
 
 
-def _control(sql: str) -> str:
-    found = _CONTROL.match(sql)
-    if found is None and ";" in sql:
-        for piece in _PIECE.finditer(sql):
-            if piece[2] and (found := _CONTROL.match(sql, piece.end())):
-                break
-    return next(word for word in found.groups() if word).lower() if found else ""
+def _control(sql: str, pieces: re.Pattern[str]) -> str:
+    if found := _CONTROL.match(sql):
+        return _word(found)
+    if ";" not in sql:
+        return ""
+    bodies = len(_BODY.findall(sql))
+    for piece in pieces.finditer(sql):
+        if piece["end"] and (found := _CONTROL.match(sql, piece.end())):
+            word = _word(found)
+            if word != "end" or not bodies:
+                return word
+            bodies -= 1
+    return ""
+
+
+def _word(found: re.Match[str]) -> str:
+    return next(word for word in found.groups() if word).lower()
 
 
 def set_mark(watch: TransactionWatch) -> str:

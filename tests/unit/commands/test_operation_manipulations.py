@@ -12,6 +12,7 @@ from sqlalchemy import delete
 from fusion_cluster import App, ComputeService, Database, UsageError, command
 from fusion_cluster.database.transaction_watch import control
 from fusion_cluster.host import LocalHost
+from tests.driver_manipulations import FUNCTIONS, HIDDEN, TRIGGERS
 from tests.log_entries import logged
 from tests.manipulation import MANIPULATIONS, Kind, Manipulation
 from tests.manipulations import POSTGRESQL_STATEMENTS, STATEMENTS
@@ -136,9 +137,11 @@ async def _amount(database: Database, shelf_id: int) -> int:
         return row.amount if row else 0
 
 
-@pytest.mark.parametrize("sql", [*STATEMENTS, *POSTGRESQL_STATEMENTS])
+@pytest.mark.parametrize("sql", [*STATEMENTS, *POSTGRESQL_STATEMENTS, *HIDDEN])
 def test_a_statement_that_begins_or_ends_a_transaction_is_recognised(sql: str) -> None:
-    assert control(sql)
+    assert control(sql, is_postgresql=True)
+    if sql in STATEMENTS:
+        assert control(sql, is_postgresql=False)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +149,7 @@ def test_a_statement_that_begins_or_ends_a_transaction_is_recognised(sql: str) -
     [
         "SELECT 1",
         "SELECT 'a; COMMIT'",
-        'SELECT "; COMMIT" FROM [; COMMIT], `; COMMIT`',
         "UPDATE t SET a = 'it''s; COMMIT'",
-        "SELECT $x$; COMMIT; $$ $x$, E'\\'; COMMIT'",
         "SELECT 1 -- ; COMMIT",
         "SELECT 1 /* ; COMMIT */",
         "ROLLBACK TO a",
@@ -163,5 +164,14 @@ def test_a_statement_that_begins_or_ends_a_transaction_is_recognised(sql: str) -
         "",
     ],
 )
-def test_any_other_statement_is_let_through(sql: str) -> None:
-    assert control(sql) == ""
+@pytest.mark.parametrize("is_postgresql", [False, True])
+def test_any_other_statement_is_let_through(sql: str, is_postgresql: bool) -> None:
+    assert control(sql, is_postgresql=is_postgresql) == ""
+
+
+def test_each_database_has_its_own_quotes_and_bodies() -> None:
+    for sql in ('SELECT "; COMMIT" FROM [; COMMIT], `; COMMIT`', *TRIGGERS):
+        assert control(sql, is_postgresql=False) == ""
+    for sql in ("SELECT $x$; COMMIT; $$ $x$, E'\\'; COMMIT'", *FUNCTIONS):
+        assert control(sql, is_postgresql=True) == ""
+    assert control(f"{TRIGGERS[0]}; END", is_postgresql=False) == "end"
