@@ -70,10 +70,14 @@ def watch_tasks(loop: asyncio.AbstractEventLoop) -> None:
     running = ref(loop)  # the loop holds what is put into it here, which must not hold the loop
 
     def create_task(coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any]
+        if not options:  # as nearly always: every task of the program comes by here
+            task = kind.create_task(running(), guarded(coroutine))
+            return task
         context = options.get("context")
         if context is not None:
             _mark(context)
-        task: asyncio.Task[Any] = kind.create_task(running(), guarded(coroutine), **options)
+        task = kind.create_task(running(), guarded(coroutine), **options)
         return task
 
     def run_in_executor(executor: Any, function: Callable[..., Any], *args: Any) -> Any:
