@@ -1,15 +1,17 @@
 """Type hints that msgspec cannot decode, made decodable.
 
-msgspec refuses unions with more than one record type (dataclass, pydantic model, ...). Here each part of a hint that it
-refuses is replaced by a stand-in class whose values are converted by us: a record by the names of its fields.
+msgspec refuses unions with more than one record type (dataclass, pydantic model, ...), enumerations of other values
+than texts or ints, and what contains such. Here each part of a hint that it refuses is replaced by a stand-in class
+whose values are converted by us: a record by the names of its fields, a member of an enumeration by its encoded value.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
@@ -18,6 +20,13 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.description import type_name
 
+_msgpack = msgspec.msgpack.Encoder(enc_hook=hooks.to_msgpack)
+_json = msgspec.json.Encoder(enc_hook=hooks.to_json)
+_DICTIONARIES = (
+    *(msgspec.inspect.DictType, msgspec.inspect.DataclassType, msgspec.inspect.StructType),
+    msgspec.inspect.TypedDictType,
+)
+_INIT_VARIABLE = dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]
 _NO_TYPES = frozenset({"cls", "default", "default_factory", "name", "encode_name", "required"})
 
 
@@ -27,55 +36,113 @@ def decodable(hint: Any) -> Any:
     Raises:
         UsageError: values of the hint cannot be told apart in an encoding, or cannot travel.
     """
+    return _decodable(hint, {})
+
+
+_Known = dict[Any, Any]
+"""The stand-ins of the records around a hint, which may contain records of their own kind."""
+
+
+def _decodable(hint: Any, known: _Known) -> Any:
     if hint is None or hint is typing.Any or hint is object:
         return hint
     try:
         msgspec.msgpack.Decoder(hint)
     except (TypeError, NotImplementedError, RecursionError) as error:
-        return _replaced(hint, error)
-    for kind in custom_classes(hint):
-        if not hooks.can_travel(kind):
-            raise UsageError(
-                f"values of the type {type_name(kind)} cannot travel to another process: use dataclasses, msgspec "
-                "Structs, pydantic models, arrays, frames or plain types"
-            )
+        return _replaced(hint, error, known)
+    for part in _parts(hint):
+        _refuse_what_never_arrives(part)
     return hint
+
+
+def _refuse_what_never_arrives(part: Any) -> None:
+    if isinstance(part, msgspec.inspect.CustomType) and not hooks.can_travel(part.cls):
+        raise UsageError(
+            f"values of the type {type_name(part.cls)} cannot travel to another process: use dataclasses, msgspec "
+            "Structs, pydantic models, arrays, frames or plain types"
+        )
+    if isinstance(part, msgspec.inspect.DictType) and isinstance(part.key_type, _DICTIONARIES):
+        raise UsageError("records and dictionaries cannot be keys of a dictionary that travels: use tuples")
+    if isinstance(part, msgspec.inspect.DataclassType):
+        _refuse_lost_fields(part.cls)
+
+
+def _refuse_lost_fields(record: Any) -> None:
+    """Refuse a class that must be given something that is not encoded: `InitVar`s, and private fields of attrs."""
+    lost = [field.name for field in getattr(record, "__attrs_attrs__", ()) if field.name.startswith("_")]
+    for name, field in getattr(record, "__dataclass_fields__", {}).items():
+        if field._field_type is _INIT_VARIABLE and field.default is dataclasses.MISSING:
+            lost.append(name)
+    if lost:
+        raise UsageError(
+            f"objects of the class {type_name(record)} cannot be made again in another process, for {lost[0]!r} does "
+            "not travel: make it an ordinary field with a public name"
+        )
 
 
 def custom_classes(hint: Any) -> set[type]:
     """The classes in a hint, at any depth, that msgspec leaves to the hooks."""
-    found: set[type] = set()
+    return {part.cls for part in _parts(hint) if isinstance(part, msgspec.inspect.CustomType)}
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """What msgspec says of a hint and of the types in it, at any depth."""
     seen: set[int] = set()
     waiting: list[Any] = [msgspec.inspect.type_info(hint)]
     while waiting:
         info = waiting.pop()
         if isinstance(info, tuple):
             waiting.extend(info)
-        elif isinstance(info, msgspec.inspect.CustomType):
-            found.add(info.cls)
         elif isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field) and id(info) not in seen:
             seen.add(id(info))
+            yield info
             waiting.extend(getattr(info, name) for name in info.__struct_fields__ if name not in _NO_TYPES)
-    return found
 
 
-def _replaced(hint: Any, reason: BaseException) -> Any:
+def _replaced(hint: Any, reason: BaseException, known: _Known) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return _union(hint, arguments, reason)
+        return _union(hint, arguments, reason, known)
     if origin is typing.Annotated:
-        return decodable(arguments[0])
+        return _decodable(arguments[0], known)
+    if origin is typing.Literal:
+        return _one_of(hint, arguments)
     if origin is not None and arguments:
         try:
-            replaced = origin[tuple(a if a is Ellipsis else decodable(a) for a in arguments)]
+            replaced = origin[tuple(a if a is Ellipsis else _decodable(a, known) for a in arguments)]
             msgspec.msgpack.Decoder(replaced)
         except TypeError:
             pass
         else:
             return replaced
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _dataclass(hint)
+    if isinstance(hint, enum.EnumMeta):
+        return _one_of(hint, hint)
+    if isinstance(hint, type) and (_is_named_by_fields(hint) or typing.is_typeddict(hint)):
+        return known[hint] if hint in known else _fields_replaced(hint, known)
     raise UsageError(f"values of the type {type_name(hint)} cannot be told apart when encoded: {reason}") from reason
+
+
+# -- one of some values ------------------------------------------------------------------------------------------------
+def _one_of(hint: Any, allowed: Iterable[Any]) -> Any:
+    """A stand-in for an enumeration or a Literal, whose values are found by what they are when encoded."""
+    values = tuple(allowed)
+    if any(isinstance(getattr(value, "value", value), set | frozenset) for value in values):
+        raise UsageError(f"a value of {type_name(hint)} is a set, which is encoded in no order: use a tuple")
+    try:
+        in_msgpack = {_msgpack.encode(value): value for value in values}
+        in_json = {_msgpack.encode(msgspec.json.decode(_json.encode(value))): value for value in values}
+    except (UsageError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(f"a value of {type_name(hint)} cannot travel: {error}") from error
+    if len(in_json) < len(values):
+        raise UsageError(f"two values of {type_name(hint)} are the same when encoded")
+
+    def convert(value: Any, *, from_json: bool) -> Any:
+        try:
+            return (in_json if from_json else in_msgpack)[_msgpack.encode(value)]
+        except KeyError:
+            raise ValueError(f"Invalid value {value!r}: it is not one of {type_name(hint)}") from None
+
+    return _stand_in(hint, convert)
 
 
 # -- unions of records -------------------------------------------------------------------------------------------------
@@ -91,17 +158,27 @@ class _Record:
         return self.required <= names <= self.names
 
 
-def _union(hint: Any, members: tuple[Any, ...], reason: BaseException) -> Any:
+def _union(hint: Any, members: tuple[Any, ...], reason: BaseException, known: _Known) -> Any:
+    try:
+        replaced = Union[tuple(_decodable(member, known) for member in members)]  # type: ignore[valid-type]  # noqa: UP007
+        msgspec.msgpack.Decoder(replaced)
+    except TypeError:
+        pass
+    else:
+        return replaced
     records = [record for member in members if (record := _record(member)) is not None]
     others = tuple(member for member in members if _record(member) is None)
     shapes = {record.names for record in records}
     if len(records) < 1 or len(shapes) < len(records):
-        raise UsageError(
-            f"the members of {type_name(hint)} cannot be told apart when encoded: use records with different fields, "
-            f"or msgspec Structs with tags ({reason})"
-        ) from reason
-    rest = decodable(Union[others]) if others else None  # noqa: UP007
-    choices = [dataclasses.replace(record, hint=decodable(record.hint)) for record in records]
+        advice = "use records with different fields, or msgspec Structs with tags"
+        if not records:
+            advice = (
+                "at most one of them may be a text in JSON (str, bytes, Decimal, a time, UUID, ...), one a number of a "
+                "kind, one an array, one a dictionary: use one of them, or a record with an optional field for each"
+            )
+        raise UsageError(f"the members of {type_name(hint)} cannot be told apart when encoded: {advice}") from reason
+    rest = _decodable(Union[others], known) if others else None  # noqa: UP007
+    choices = [dataclasses.replace(record, hint=_decodable(record.hint, known)) for record in records]
 
     def convert(value: Any, *, from_json: bool) -> Any:
         hook = hooks.from_json if from_json else hooks.from_msgpack
@@ -142,11 +219,21 @@ def _required(record: Any) -> Iterator[str]:
             yield field.name
 
 
-# -- dataclasses with a field that msgspec refuses ---------------------------------------------------------------------
-def _dataclass(record: type) -> Any:
-    hints = typing.get_type_hints(record)
-    fields = {field.name: decodable(hints[field.name]) for field in dataclasses.fields(record)}
-    required = frozenset(_required(record))
+# -- records with a field that msgspec refuses -------------------------------------------------------------------------
+def _is_named_by_fields(kind: type) -> bool:
+    """Whether it is a class of records that are encoded as dictionaries."""
+    if issubclass(kind, msgspec.Struct):
+        return not kind.__struct_config__.array_like
+    return dataclasses.is_dataclass(kind)
+
+
+def _fields_replaced(kind: Any, known: _Known) -> Any:
+    """A stand-in for a class of records, whose fields are converted one by one."""
+    _refuse_lost_fields(kind)
+    hints = typing.get_type_hints(kind)
+    names, required = _names_of(kind, hints)
+    tag = kind.__struct_config__ if issubclass(kind, msgspec.Struct) else None
+    fields: dict[str, Any] = {}
 
     def convert(value: Any, *, from_json: bool) -> Any:
         hook = hooks.from_json if from_json else hooks.from_msgpack
@@ -155,9 +242,25 @@ def _dataclass(record: type) -> Any:
         missing = required - value.keys()
         if missing:
             raise ValueError(f"Object missing required field `{min(missing)}`")
-        return record(**{n: msgspec.convert(value[n], fields[n], dec_hook=hook) for n in fields if n in value})
+        if tag is not None and tag.tag is not None and value.get(tag.tag_field) != tag.tag:
+            raise ValueError(f"Invalid value {value.get(tag.tag_field)!r} - at `$.{tag.tag_field}`")
+        given = {encoded: value[encoded] for encoded in names if encoded in value}
+        return kind(**{names[n]: msgspec.convert(item, fields[n], dec_hook=hook) for n, item in given.items()})
 
-    return _stand_in(record, convert)
+    stand_in = known[kind] = _stand_in(kind, convert)
+    fields |= {encoded: _decodable(hints[name], known) for encoded, name in names.items()}
+    return stand_in
+
+
+def _names_of(kind: Any, hints: dict[str, Any]) -> tuple[dict[str, str], frozenset[str]]:
+    """The names of fields by their names when encoded, and which of these must be there."""
+    if typing.is_typeddict(kind):
+        return {name: name for name in hints}, frozenset(kind.__required_keys__)
+    record = _record(kind)
+    assert record is not None
+    if issubclass(kind, msgspec.Struct):
+        return {field.encode_name: field.name for field in msgspec.structs.fields(kind)}, record.required
+    return {field.name: field.name for field in dataclasses.fields(kind)}, record.required
 
 
 class _Convert(typing.Protocol):

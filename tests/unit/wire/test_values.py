@@ -4,9 +4,9 @@ import datetime
 import enum
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, NewType, Optional
+from typing import Any, Literal, NamedTuple, NewType, Optional, TypedDict
 
 import msgspec
 import numpy as np
@@ -41,6 +41,53 @@ class Twin:
 class Shelf:
     content: Product | Customer | None
     more: tuple[Product | Customer, ...] = ()
+
+
+class Planet(enum.Enum):
+    PAIR = (1, 2)
+    HALF = 0.5
+    ONE = 1
+    DAY = datetime.date(2024, 1, 1)
+    RAW = b"x"
+    NOTHING = None
+
+
+class Suit(enum.Enum):
+    HEARTS = "hearts"
+
+
+class Unencodable(enum.Enum):
+    THING = object()
+
+
+class Alike(enum.Enum):
+    DAY = datetime.date(2024, 1, 1)
+    TEXT = "2024-01-01"
+
+
+class SetOf(enum.Enum):
+    BOTH = frozenset({"a", "b"})
+
+
+@dataclass
+class NeedsMore:
+    id: int
+    more: InitVar[int]
+
+
+@dataclass
+class Tree:
+    content: Product | Customer
+    branches: list[Tree] = field(default_factory=list)
+
+
+class Slot(msgspec.Struct, rename="camel", tag="slot"):
+    shelf_content: Product | Customer
+    planet: Planet = Planet.ONE
+
+
+class Shelving(TypedDict, total=False):
+    content: Product | Customer
 
 
 class Board(msgspec.Struct, frozen=True):
@@ -231,6 +278,54 @@ def test_a_type_that_cannot_be_decoded_is_named() -> None:
 def test_a_union_whose_members_look_alike_when_encoded_is_refused(hint: Any) -> None:
     with pytest.raises(UsageError, match="told apart"):
         value_codec(hint)
+
+
+@pytest.mark.parametrize(
+    ("hint", "word"),
+    [
+        (Decimal | str, "optional field"),
+        (list[int] | tuple[str, ...], "optional field"),
+        (Unencodable, "cannot travel"),
+        (Alike, "the same when encoded"),
+        (SetOf, "in no order"),
+        (dict[Customer, int], "keys of a dictionary"),
+        (dict[frozenset[Customer], dict[Customer, int]], "keys of a dictionary"),
+        (NeedsMore, "'more' does not travel"),
+    ],
+)
+def test_what_would_never_arrive_is_refused_when_its_type_is_seen(hint: Any, word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        value_codec(hint)
+
+
+def test_a_private_field_of_attrs_which_would_be_lost_is_refused() -> None:
+    attrs: Any = pytest.importorskip("attrs")
+    with pytest.raises(UsageError, match="'_hidden' does not travel"):
+        value_codec(list[attrs.make_class("Secretive", ["_hidden"])])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        *((Planet, member) for member in Planet),
+        (Planet | None, None),
+        (list[Planet], [Planet.HALF]),
+        (dict[Planet, int], {Planet.DAY: 1}),
+        (Literal[Suit.HEARTS, 1], Suit.HEARTS),
+        (list[Customer | Product] | None, [Customer(1, "a@b")]),
+        (Tree, Tree(Product(1, "p", Decimal(1)), [Tree(Customer(1, "a@b"))])),
+        (Slot, Slot(Customer(1, "a@b"), Planet.PAIR)),
+        (Shelving, {"content": Customer(1, "a@b")}),
+    ],
+)
+def test_what_msgspec_does_not_decode_arrives_as_what_it_is(hint: Any, value: Any) -> None:
+    codec: Any = value_codec(hint)
+    for arrived in (codec.decode_msgpack(encode_msgpack(value)), codec.decode_json(encode_json(value))):
+        assert arrived == value
+        assert type(arrived) is type(value)
+    for wrong in ('"nothing"', '{"content": 1}', "[7.5]"):
+        with pytest.raises(UsageError):
+            codec.decode_json(wrong)
 
 
 def test_a_record_of_a_union_may_leave_out_defaults() -> None:
