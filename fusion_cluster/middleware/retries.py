@@ -18,6 +18,7 @@ from fusion_cluster.errors import ClusterError, CommandError
 from fusion_cluster.graph import TransientClassifier, current_computation
 from fusion_cluster.graph.core import dependencies_of
 from fusion_cluster.graph.exits import in_words, reraise_outside
+from fusion_cluster.graph.printing import printable
 from fusion_cluster.middleware.call import Call, Next
 from fusion_cluster.quantities import as_count, as_finite_delay
 
@@ -121,7 +122,8 @@ class Retries:
             return (self._is_transient or call.is_transient)(error)
         except BaseException as raised:
             reraise_outside(raised)
-            logger.exception("the classifier has failed; %s is taken for transient", in_words(error))
+            told = printable(raised)
+            logger.error("the classifier has failed; %s is taken for transient", in_words(error), exc_info=told)
             return True
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fusion_cluster.errors import FusionError
 from fusion_cluster.graph import ComputeOptions
 from fusion_cluster.graph.exits import in_words, reraise_outside
+from fusion_cluster.graph.printing import printable
 from fusion_cluster.state.pause import Pause
 from fusion_cluster.state.snapshot import StateSnapshot
 from fusion_cluster.state.update_delayer import UpdateDelayer
@@ -50,7 +51,8 @@ class Pacing:
             return self.is_transient(error)
         except BaseException as raised:
             reraise_outside(raised)
-            log.exception("%s takes %s for transient: the classifier failed", self.name, in_words(error))
+            told = printable(raised)
+            log.error("%s takes %s for transient: the classifier failed", self.name, in_words(error), exc_info=told)
             return True
 
     async def until_due(self, snapshot: StateSnapshot[Any], is_shown: Callable[[StateSnapshot[Any]], bool]) -> None:

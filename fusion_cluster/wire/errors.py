@@ -23,7 +23,8 @@ from google.rpc import code_pb2
 from fusion_cluster import errors
 from fusion_cluster.errors import FusionError, RemoteError
 from fusion_cluster.graph.exact_copies import ARGS, MEMBERS, MESSAGE
-from fusion_cluster.graph.exits import TRACEBACK, in_words, reraise_outside
+from fusion_cluster.graph.exits import TRACEBACK, reraise_outside
+from fusion_cluster.graph.printing import printable
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.error_classes import (
     attributes_of,
@@ -229,9 +230,8 @@ def _has_traceback(error: BaseException) -> bool:
 
 
 def _traceback(error: BaseException) -> str:
-    trace = TRACEBACK.__get__(error)
-    lines = _asked(lambda: traceback.format_exception(type(error), error, trace))
-    text = "".join(lines or [*traceback.format_tb(trace), in_words(error)]).rstrip()
+    shown = printable(error)
+    text = "".join(traceback.format_exception(type(shown), shown, TRACEBACK.__get__(shown))).rstrip()
     if len(text) > MAX_TRACEBACK_CHARS:
         text = "…" + text[1 - MAX_TRACEBACK_CHARS :]
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -15,14 +15,21 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, PermissionDenied, ShardUnavailable
+from fusion_cluster.errors import (
+    CommandOutcomeUnknown,
+    FusionError,
+    InvariantViolation,
+    PermissionDenied,
+    ShardUnavailable,
+)
 from fusion_cluster.graph import Computed, Waiter
-from fusion_cluster.graph.exits import body_cancelled, body_exited
+from fusion_cluster.graph.exits import body_cancelled, body_exited, in_words
 from fusion_cluster.link.acceptor import ServedSession
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
 from fusion_cluster.wire.results import encode_result
 from fusion_router.barrier import Barriers, Confirmations
+from fusion_router.faults import client_error
 
 if TYPE_CHECKING:
     from fusion_router.host import ClusterHost
@@ -82,7 +89,7 @@ class Subscription:
             else:
                 subscriber.session.send_result(self.id, node.version, value, subscribed=is_subscribed)
                 return
-        encoded = encode_error(error, for_member=subscriber.is_member)
+        encoded = subscriber.encoded(error, node.function.name)
         subscriber.session.send_error(self.id, node.version, encoded, subscribed=is_subscribed)
 
 
@@ -111,6 +118,10 @@ class Subscriber:
         self.subscriptions: dict[int, Subscription] = {}
         # Call id -> a command that runs.
         self.commands: dict[int, asyncio.Task[None]] = {}
+
+    def encoded(self, error: BaseException, method: str) -> session_pb2.Error:
+        """What it is told of an error: a client, of a fault of ours, only the id under which the log has it."""
+        return encode_error(error, for_member=True) if self.is_member else client_error(error, method)
 
 
 class Serving:
@@ -228,14 +239,15 @@ class Serving:
                 self._send_error(subscriber, call, error)
             except Exception as error:
                 logger.exception("a call of %s cannot be started", call.method)
-                self._send_error(subscriber, call, error)
+                fault = InvariantViolation(f"a call of {call.method} cannot be started: {in_words(error)}")
+                fault.__cause__ = error
+                self._send_error(subscriber, call, fault)
             except BaseException as error:  # of a class of its arguments, when they were made
                 self._send_error(subscriber, call, body_exited(call.method, error))
 
     @staticmethod
     def _send_error(subscriber: Subscriber, call: session_pb2.Call, error: Exception) -> None:
-        encoded = encode_error(error, for_member=subscriber.is_member)
-        subscriber.session.send_error(call.id, 0, encoded, subscribed=False)
+        subscriber.session.send_error(call.id, 0, subscriber.encoded(error, call.method), subscribed=False)
 
     def _read(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
         function = self._host.function(call.method)

@@ -13,6 +13,7 @@ from fusion_cluster.commands.events.options import EventOptions, exponential_bac
 from fusion_cluster.commands.events.subscriptions import Subscription
 from fusion_cluster.errors import CommandResultLost, UnknownMethod
 from fusion_cluster.graph.exits import as_body_exited, body_exited, reraise_outside
+from fusion_cluster.graph.printing import printable
 from fusion_cluster.quantities import as_finite_delay
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def judged(
     verdict = _verdict(event, error, options, now, own_s, tuple(failures) if has_succeeded else event.remaining)
     level = logging.ERROR if verdict.is_dead else logging.WARNING
     for name, failure in failures.items():
-        logger.log(level, "%s", _told(event, verdict, name), exc_info=failure)
+        logger.log(level, "%s", _told(event, verdict, name), exc_info=printable(failure))
     return verdict
 
 

@@ -6,16 +6,10 @@ ours: the client gets an id, and the log has the error under the same id.
 
 from __future__ import annotations
 
-import logging
-import secrets
+from google.rpc import status_pb2
 
-from google.rpc import code_pb2, status_pb2
-
-from fusion_cluster.v1 import session_pb2
-from fusion_cluster.wire.errors import encode_error
 from fusion_cluster.wire.status import error_to_status
-
-logger = logging.getLogger(__name__)
+from fusion_router.faults import client_error, internal_error
 
 MAX_MESSAGE_BYTES = 700
 """Longer messages are cut: a status travels twice in the trailers, and clients take 8 KiB of them."""
@@ -31,9 +25,7 @@ def failure_status(error: BaseException, method: str) -> status_pb2.Status:
         error: what was raised.
         method: what the client called, for the log.
     """
-    wire = encode_error(error)
-    if wire.code == code_pb2.INTERNAL:
-        return internal_status(error, method)
+    wire = client_error(error, method)
     if wire.members:
         wire.message += f" ({'; '.join(f'{member.type}: {member.message}' for member in wire.members)})"
     wire.message = _cut(wire.message)
@@ -44,10 +36,7 @@ def failure_status(error: BaseException, method: str) -> status_pb2.Status:
 
 def internal_status(error: BaseException, method: str) -> status_pb2.Status:
     """The status for a fault of ours: it names an id, and the log has the error under that id."""
-    error_id = secrets.token_hex(6)
-    logger.error("internal error %s in %s", error_id, method, exc_info=error)
-    message = f"internal error {error_id}; the gateway's log has more"
-    return error_to_status(session_pb2.Error(code=code_pb2.INTERNAL, type="InternalError", message=message))
+    return error_to_status(internal_error(error, method))
 
 
 def _cut(message: str) -> str:

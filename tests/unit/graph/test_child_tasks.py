@@ -25,7 +25,7 @@ async def leaves_at_once() -> None:
 
 async def leaves_when_cancelled() -> None:
     try:
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
     finally:
         sys.exit(4)
 

@@ -1,0 +1,33 @@
+"""Faults of ours, as clients are told of them: an id, under which the log has the error."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+from google.rpc import code_pb2
+
+from fusion_cluster.graph.printing import printable
+from fusion_cluster.v1 import session_pb2
+from fusion_cluster.wire.errors import encode_error
+
+logger = logging.getLogger(__name__)
+
+
+def client_error(error: BaseException, method: str) -> session_pb2.Error:
+    """Return what a client is told of an error: never a traceback, and of a fault of ours only its id.
+
+    Args:
+        error: what was raised.
+        method: what the client called, for the log.
+    """
+    wire = encode_error(error)
+    return internal_error(error, method) if wire.code == code_pb2.INTERNAL else wire
+
+
+def internal_error(error: BaseException, method: str) -> session_pb2.Error:
+    """Log a fault of ours under a new id, and return what a client is told: that id."""
+    error_id = secrets.token_hex(6)
+    logger.error("internal error %s in %s", error_id, method, exc_info=printable(error))
+    message = f"internal error {error_id}; the gateway's log has more"
+    return session_pb2.Error(code=code_pb2.INTERNAL, type="InternalError", message=message)
