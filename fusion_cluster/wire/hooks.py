@@ -7,8 +7,10 @@ code has imported them.
 from __future__ import annotations
 
 import base64
+import datetime
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
@@ -16,7 +18,7 @@ import msgspec
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.wire.arrow import from_stream, library_of, to_stream
-from fusion_cluster.wire.scalars import FOREIGN
+from fusion_cluster.wire.scalars import EXACT_SCALARS, FOREIGN
 
 
 def is_pydantic_model(hint: object) -> bool:
@@ -25,6 +27,8 @@ def is_pydantic_model(hint: object) -> bool:
 
 
 _PLAIN: tuple[type[Any], ...] = (int, float, str, bytes)
+_KNOWN_BY_CLASS: tuple[type[Any], ...] = (Decimal, datetime.datetime, datetime.date, datetime.timedelta)
+"""Types whose subclasses msgspec does not know: those of pandas, for example."""
 
 
 class Alternatives(type):
@@ -67,6 +71,9 @@ def _to_plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, int | bytes):
         return int(value) if isinstance(value, int) else bytes(value)
+    for kind in _KNOWN_BY_CLASS:
+        if isinstance(value, kind):
+            return EXACT_SCALARS[kind](value)
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
         return value.item()

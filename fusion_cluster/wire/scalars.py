@@ -164,8 +164,10 @@ def spell_datetime(value: Any) -> Any:
     """An instant is in UTC, whichever zone it was given in; a time without a zone has no `fold`."""
     if not isinstance(value, datetime.datetime):
         return value
+    if value != value:  # pandas' NaT
+        raise ValueError(f"Expected `datetime`, got `{type(value).__name__}`")
     if getattr(value, "nanosecond", 0):
-        raise ValueError("a time with nanoseconds cannot be an argument: a datetime has microseconds")
+        raise ValueError("a time with nanoseconds cannot travel: a datetime has microseconds")
     if value.utcoffset() is not None:
         value = value.astimezone(datetime.UTC)
         zone: datetime.tzinfo | None = datetime.UTC
@@ -205,7 +207,7 @@ def spell_timedelta(value: Any) -> Any:
     if type(value) is datetime.timedelta or not isinstance(value, datetime.timedelta):
         return value
     if getattr(value, "nanoseconds", 0):
-        raise ValueError("a duration with nanoseconds cannot be an argument: a timedelta has microseconds")
+        raise ValueError("a duration with nanoseconds cannot travel: a timedelta has microseconds")
     return datetime.timedelta(value.days, value.seconds, value.microseconds)
 
 

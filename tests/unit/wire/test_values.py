@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, NewType, Optional, TypedDict
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pydantic
 import pytest
@@ -296,6 +297,28 @@ def test_a_union_whose_members_look_alike_when_encoded_is_refused(hint: Any) -> 
 def test_what_would_never_arrive_is_refused_when_its_type_is_seen(hint: Any, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         value_codec(hint)
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (datetime.datetime, pd.Timestamp("2024-01-01 12:00", tz="Europe/Berlin")),
+        (list[datetime.datetime], [pd.Timestamp("2024-01-01")]),
+        (datetime.timedelta, pd.Timedelta("1s")),
+        (Decimal, type("Price", (Decimal,), {})("1.50")),
+        (datetime.date, type("Day", (datetime.date,), {})(2024, 1, 1)),
+    ],
+)
+def test_objects_of_derived_classes_arrive_as_what_the_type_says(hint: Any, value: Any) -> None:
+    codec: Any = value_codec(hint)
+    assert codec.decode_msgpack(encode_msgpack(value)) == value
+    assert codec.decode_json(encode_json(value)) == value
+
+
+def test_what_would_lose_its_nanoseconds_and_what_is_not_a_time_is_refused() -> None:
+    for value in (pd.Timestamp(1), pd.Timedelta(1), pd.NaT):
+        with pytest.raises(UsageError, match=r"nanoseconds|NaTType"):
+            encode_msgpack(value)
 
 
 def test_a_private_field_of_attrs_which_would_be_lost_is_refused() -> None:
