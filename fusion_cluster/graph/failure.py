@@ -115,8 +115,14 @@ class Failure:
         if last is None or traceback is not self.traceback:
             return False
         return traceback is not None or (  # what was never raised, but set
-            last.tb_frame.f_code is Failure.throw.__code__ and ARGS.__get__(error) is ARGS.__get__(self.error)
+            _is_of_throw(last) and ARGS.__get__(error) is ARGS.__get__(self.error)
         )
+
+
+def _is_of_throw(traceback: TracebackType) -> bool:
+    """Tell whether a traceback's frame is, or is detached from, one of `Failure.throw`."""
+    code, throw = traceback.tb_frame.f_code, Failure.throw.__code__
+    return (code.co_qualname, code.co_filename) == (throw.co_qualname, throw.co_filename)
 
 
 def _cut_off(error: BaseException, ambient: BaseException) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from fusion_cluster import Database, UsageError
 from fusion_cluster.database import preparation
@@ -156,7 +155,7 @@ async def test_a_server_that_is_not_there_is_a_transient_error() -> None:
 async def test_a_folder_that_is_not_there_is_told_by_sqlite() -> None:
     threads = set(threading.enumerate())
     database = Database("sqlite:////nowhere/shop.db")
-    with pytest.raises(DBAPIError, match="unable to open database file"):
+    with pytest.raises(UsageError, match="there is no folder /nowhere"):
         await database.prepare()
     await database.dispose()
     # The driver's thread still has to say so to the loop.

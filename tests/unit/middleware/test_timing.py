@@ -122,7 +122,7 @@ async def test_it_begins_anew_when_it_is_told_to() -> None:
 
 async def test_a_share_is_between_0_and_1() -> None:
     times = (await timed(0.5)).methods["Bakery.order"]
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match="share must be a number from 0 to 1"):
         times.quantile_s(99)
 
 
