@@ -16,6 +16,7 @@ import typer
 
 from fusion_cluster.cli import describe, events, execute, reads, serve, status, upgrade_database
 from fusion_cluster.cli.deadline import has_unfinished_work
+from fusion_cluster.cli.options import check_text
 from fusion_cluster.cli.output import (
     ReaderGone,
     complain,
@@ -99,8 +100,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        code: object = app(args=arguments, standalone_mode=False)
+        for word in words:
+            check_text("the command line's", word, word)
+        code: object = app(args=words, standalone_mode=False)
         flush_output()
     except SystemExit as end:
         code = end.code

@@ -10,14 +10,22 @@ import typer
 
 from fusion_cluster.addresses import parse_addresses
 from fusion_cluster.errors import InvalidArgument
-from fusion_cluster.quantities import as_finite_timeout
+from fusion_cluster.quantities import as_finite_timeout, shown
 from fusion_cluster.v1 import gateway_pb2
+from fusion_cluster.wire.spelling import MAX_DEPTH
 
 T = TypeVar("T")
 
 ADDRESS_VARIABLE = "FUSION_CLUSTER_ADDRESS"
 
-Name = Annotated[str, typer.Argument(help="The method, as Service.method.", show_default=False)]
+
+def _method(value: str) -> str:
+    if value.startswith("-"):  # what is unknown counts as an argument here, for the sake of negative numbers
+        raise InvalidArgument(f"no such option: {value}")
+    return value
+
+
+Name = Annotated[str, typer.Argument(help="The method, as Service.method.", show_default=False, callback=_method)]
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(
@@ -63,7 +71,7 @@ def payload(words: Sequence[str] | None) -> gateway_pb2.Payload:
     """The arguments of a command line as a JSON payload.
 
     Raises:
-        InvalidArgument: a word looks like an option that does not exist.
+        InvalidArgument: a word looks like an option that does not exist, or is JSON that cannot be sent.
     """
     return gateway_pb2.Payload(json=f"[{','.join(map(_json_value, words or ()))}]")
 
@@ -71,11 +79,29 @@ def payload(words: Sequence[str] | None) -> gateway_pb2.Payload:
 def _json_value(word: str) -> str:
     if word.startswith("--"):
         raise InvalidArgument(f"no such option: {word} (if it is meant as a string, write it as '\"{word}\"')")
-    try:
-        json.loads(word, parse_constant=_no_constant)
+    try:  # numbers are not made: they are the gateway's to judge, of whatever length
+        value = json.loads(word, parse_constant=_no_constant, parse_int=str, parse_float=str)
     except ValueError:
         return json.dumps(word)
+    except RecursionError as error:
+        raise InvalidArgument(f"the argument {shown(word)} is nested deeper than {MAX_DEPTH}") from error
+    if "\\u" in word:
+        check_text("the argument", word, json.dumps(value, ensure_ascii=False))
     return word
+
+
+def check_text(what: str, word: str, text: str) -> None:
+    """Check that a text can be sent.
+
+    Raises:
+        InvalidArgument: it holds half of a surrogate pair, as bytes become that are not in the terminal's encoding.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"{what} {shown(word)} holds half of a surrogate pair, which is not a character"
+        ) from error
 
 
 def _no_constant(name: str) -> None:

@@ -21,6 +21,8 @@ PLAIN_WIDTH: Final = 140
 
 _ESCAPED: Final = "fusion_cluster.escaped"
 
+_SHOWN: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
 _OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
@@ -73,9 +75,12 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a line on standard error; where that cannot be written to either, nobody is left to tell."""
+    """Print a line on standard error; where that cannot be written to either, nobody is left to tell.
+
+    Control characters, which others may have put into an error, are shown and do nothing to the terminal.
+    """
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print(text.translate(_SHOWN), file=sys.stderr, flush=True)
 
 
 def flush_output() -> None:

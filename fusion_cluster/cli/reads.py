@@ -24,7 +24,7 @@ from fusion_cluster.cli.options import (
 )
 from fusion_cluster.cli.output import console, say
 from fusion_cluster.client.rpcs import PlainRpcs, as_interval
-from fusion_cluster.quantities import MOST
+from fusion_cluster.quantities import MOST, as_finite_timeout
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.status import status_to_error
 
@@ -49,7 +49,9 @@ def watch(
     method: Name,
     arguments: Arguments = None,
     address: Address = DEFAULT_ADDRESS,
-    timeout: Timeout = DEFAULT_TIMEOUT_S,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that reaching a gateway may take.", callback=checked(as_finite_timeout))
+    ] = DEFAULT_TIMEOUT_S,
     min_interval: Annotated[
         float, typer.Option(help="Shortest time between two updates, in seconds.", callback=checked(as_interval))
     ] = 0.0,

@@ -102,6 +102,24 @@ class Connection(aiosqlite.Connection):
         self.watch: TransactionWatch | None = None
         self.open_cursors: set[Cursor] = set()
         self.is_adrift = False
+        self._stopping: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Have the thread end, and remember what it says then."""
+        self._stopping = super().stop()
+        return self._stopping
+
+    async def _connect(self) -> Any:
+        """Open the file. Where that fails, the thread has ended before the error is raised: it speaks to the event
+        loop once more, which may be closed right after.
+        """
+        connect: Any = super()._connect
+        try:
+            return await connect()
+        except Exception:
+            if self._stopping is not None:
+                await self._stopping
+            raise
 
     async def _execute(self, *arguments: Any, **options: Any) -> Any:
         execute: Any = super()._execute

@@ -259,7 +259,7 @@ class ArgumentsCodec:
         if count > len(parameters):
             names = ", ".join(parameter.name for parameter in parameters)
             raise InvalidArgument(
-                f"{self.name} takes {len(parameters)} arguments ({names}), {count} are given",
+                f"{self.name} takes {len(parameters)} argument{'s' * (len(parameters) != 1)} ({names}), not {count}",
                 field="arguments",
             )
         for parameter in parameters[count:]:

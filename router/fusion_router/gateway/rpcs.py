@@ -176,7 +176,7 @@ class GatewayRpcs:
     def _method(self, service: str, method: str, kind: str) -> MethodSpec:
         spec = self._host.app.method(service, method)
         if spec.kind != kind:
-            hint = "a command: use Execute" if kind == "compute" else "no command: use Call or Watch"
+            hint = "a command: use Execute" if kind == "compute" else "not a command: use Call or Watch"
             raise UnknownMethod(f"{spec.name} is {hint}", field="method")
         return spec
 

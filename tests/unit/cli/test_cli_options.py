@@ -34,6 +34,48 @@ def test_a_mistyped_option_is_no_argument() -> None:
     assert json.loads(payload(['"--adress"']).json) == ["--adress"]
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "nested deeper than 64"),
+        ('["\\ud800"]', "surrogate"),
+        ('{"\\udfff": 1}', "surrogate"),
+    ],
+)
+def test_json_that_cannot_be_sent_is_told(word: str, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        payload([word])
+
+
+@pytest.mark.parametrize("word", ["1" * 5000, "-" + "1" * 5000, "1e999", '["\\ud83d\\ude00", "\\\\ud800"]'])
+def test_a_json_value_of_any_length_goes_as_it_is(word: str) -> None:
+    assert payload([word]).json == f"[{word}]"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["call", "\udcff.x"],
+        ["call", "Shelf.item", "\udcff"],
+        ["execute", "Shelf.put", "1", "--command-id", "\udcff"],
+        ["describe", "\udcff"],
+        ["events", "list", "sqlite:///none.db", "--type", "\udcff"],
+        ["events", "discard", "sqlite:///none.db", "\udcff"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_bytes_that_are_no_text_are_told(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == MISUSED
+    assert "'\\udcff" in (told := capsys.readouterr().err)
+    assert "surrogate" in told
+
+
+@pytest.mark.parametrize("command", ["call", "watch", "execute"])
+def test_a_mistyped_option_before_the_method_is_no_method(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--addres", "localhost:1", "Shelf.item"]) == MISUSED
+    assert capsys.readouterr().err == "error: no such option: --addres\n"
+
+
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("serve", "status", "call", "watch", "execute", "describe", "upgrade-database", "events"):
         assert run([name, "--help"]) == OK

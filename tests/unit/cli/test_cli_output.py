@@ -17,7 +17,7 @@ import pytest
 
 from fusion_cluster.cli import describe, reads
 from fusion_cluster.cli.main import FAILED, OK, READER_GONE, run
-from fusion_cluster.cli.output import discard_output, prepare_streams
+from fusion_cluster.cli.output import complain, discard_output, prepare_streams
 from fusion_cluster.v1 import gateway_pb2
 from fusion_shards.configuration import ClusterStatus, MemberStatus
 
@@ -138,3 +138,8 @@ def test_a_process_leaves_no_word_of_pythons_own_farewell(into: str, tmp_path: P
         assert (ended.returncode, ended.stderr.count("\n")) == (FAILED, 1)
     else:
         assert (ended.returncode, ended.stderr) == (READER_GONE, "")
+
+
+def test_an_error_does_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("error: \x1b[31mred\x07 \x9b2J é\n\tat line 3")
+    assert capsys.readouterr().err == "error: \\x1b[31mred\\x07 \\x9b2J é\n\tat line 3\n"

@@ -248,3 +248,29 @@ async def test_a_file_that_cannot_be_is_named(tmp_path: Path, path: str, said: s
         assert str(tmp_path / path) in str(caught.value)
         assert caught.value.field == "url"
     await database.dispose()
+
+
+def test_the_thread_of_a_file_that_cannot_be_opened_has_ended_with_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def started(thread: threading.Thread) -> None:
+        threads.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    stop = aiosqlite.Connection.stop
+
+    def slow_stop(self: aiosqlite.Connection) -> object:
+        self._tx.put_nowait((None, lambda: threading.Event().wait(0.05)))  # the loop would be closed by then
+        return stop(self)
+
+    monkeypatch.setattr(aiosqlite.Connection, "stop", slow_stop)
+    with pytest.raises(UsageError, match="no folder"):
+        asyncio.run(Database(f"sqlite:///{tmp_path}/sub/none.db").prepare())
+    assert threads
+    for thread in threads:
+        thread.join(10)  # what it raises, pytest makes an error of
+        assert not thread.is_alive()
