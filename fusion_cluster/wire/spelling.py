@@ -200,8 +200,10 @@ class Speller:
         if isinstance(value, Mapping):
             return self._dict(inside, inside, value)
         if is_checked and not _arrives_as_it_is(value):
+            name = type_name(type(value))
             raise ValueError(
-                f"a {type_name(type(value))} cannot travel without a type hint that names its class: declare the type"
+                f"values of the class {name} cannot travel without a type hint: declare the type of the parameter, "
+                f"as {name} or list[{name}]"
             )
         if hooks.is_pydantic_model(type(value)):
             return inside(value.model_dump(mode="python", round_trip=True))

@@ -114,7 +114,7 @@ def value_codec(hint: Any) -> ValueCodec[Any]:
 def reason_of(error: BaseException) -> str:
     """What a decoder's error says, in words for the caller."""
     if isinstance(error, RecursionError):
-        return "nested too deeply"
+        return "nested too deeply, or it contains itself"
     if isinstance(error, UnicodeError):
         return "not valid UTF-8"
     return str(error) or type(error).__name__

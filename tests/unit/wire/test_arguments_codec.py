@@ -45,6 +45,7 @@ async def anything(self: object, value: Any, other=None) -> None: ...  # type: i
 async def pay(self: object, money: Money) -> None: ...
 async def between(self: object, range: Range) -> None: ...
 async def corner(self: object, corner: Corner) -> None: ...
+async def listed(self: object, items: list[int]) -> None: ...
 async def nothing(self: object) -> None: ...
 
 
@@ -257,3 +258,17 @@ def test_what_is_nested_too_deeply_to_be_sent_names_its_parameter() -> None:
         deep = (deep,)
     with pytest.raises(InvalidArgument):
         codec(anything).encode((deep, None))
+
+
+@pytest.mark.parametrize("value", [Decimal(1), [Decimal(1)], {"a": (Decimal(1),)}])
+def test_what_needs_a_type_hint_is_refused_with_what_to_write(value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"anything: value: .* as Decimal or list\[Decimal\]") as caught:
+        codec(anything).canonical((value, None))
+    assert caught.value.field == "value"
+
+
+def test_what_contains_itself_is_refused_as_that() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(InvalidArgument, match="items: .*contains itself"):
+        codec(listed).canonical((loop,))
