@@ -81,7 +81,7 @@ class Reruns:
 
 def is_of_database(error: Exception) -> bool:
     """Whether a database, or the lack of one, is what failed."""
-    return isinstance(error, DBAPIError | DatabaseUnavailable)
+    return issubclass(type(error), DBAPIError | DatabaseUnavailable)  # what is not may raise in `__class__`
 
 
 def is_not_writable(error: Exception) -> bool:

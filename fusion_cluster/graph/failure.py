@@ -75,9 +75,15 @@ class Failure:
     def to_raise(self) -> Exception:
         """Return what one caller is given, to raise it."""
         copy = exact_copy(self.error)
-        given = self.error if copy is None else copy
-        set_surroundings(given, *self._surroundings)
-        return given
+        if copy is None:
+            set_surroundings(self.error, *self._surroundings)
+            return self.error
+        traceback, context, cause, suppresses_context = self._surroundings
+        if context is None and cause is None and not suppresses_context:  # most often, and a copy is like that
+            TRACEBACK.__set__(copy, traceback)
+        else:
+            set_surroundings(copy, *self._surroundings)
+        return copy
 
     def throw(self) -> NoReturn:
         """Raise what one caller is given.

@@ -12,6 +12,7 @@ from functools import lru_cache
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Final
 
+from fusion_cluster.graph.exact_copies import CAUSE, CONTEXT, MEMBERS
 from fusion_cluster.graph.exits import TRACEBACK
 
 _MARK: Final = "a frame that has never run"
@@ -31,13 +32,9 @@ def let_go_of_frames(error: BaseException) -> None:
             continue
         seen.add(id(current))
         TRACEBACK.__set__(current, detached(TRACEBACK.__get__(current)))
-        pending += (_CAUSE.__get__(current), _CONTEXT.__get__(current))
-        if isinstance(current, BaseExceptionGroup):
-            pending += current.exceptions
-
-
-_CAUSE: Final[Any] = BaseException.__dict__["__cause__"]
-_CONTEXT: Final[Any] = BaseException.__dict__["__context__"]
+        pending += (CAUSE.__get__(current), CONTEXT.__get__(current))
+        if issubclass(type(current), BaseExceptionGroup):  # whatever it says of its class
+            pending += MEMBERS.__get__(current)
 
 
 def detached(traceback: TracebackType | None) -> TracebackType | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster import App, MutableState
+from fusion_cluster import App, MutableState, command
 from fusion_cluster.errors import BodyExited
 from fusion_cluster.graph import ComputeMethod, ComputeService, Graph, compute_method, gather, isolated, value_of
 from tests.odd_errors import EXCEPTIONS, EXITS, Frozen, Odd, state_of
@@ -395,3 +395,37 @@ async def test_frozen_errors_pass_through_the_blocks_of_the_library() -> None:
     with pytest.raises(Odd):
         async with App("shop", []).local():
             raise Odd
+
+
+class Classless(Exception):
+    """Does not say what it is an instance of."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no")
+
+    @__class__.setter
+    def __class__(self, cls: Any) -> None:
+        raise RuntimeError("no")
+
+
+class Shelves(ComputeService):
+    @compute_method
+    async def read(self) -> int:
+        raise Classless
+
+    @command
+    async def change(self) -> int:
+        raise Classless
+
+
+@pytest.mark.parametrize("method", ["read", "change"])
+async def test_an_error_that_does_not_tell_its_class_arrives(method: str) -> None:
+    async with App("shelves", [Shelves]).local() as host:
+        for _ in range(2):
+            caught: BaseException | None = None
+            try:
+                await getattr(host.service(Shelves), method)()
+            except Exception as error:
+                caught = error
+            assert type(caught) is Classless
