@@ -270,5 +270,5 @@ def test_what_needs_a_type_hint_is_refused_with_what_to_write(value: Any) -> Non
 def test_what_contains_itself_is_refused_as_that() -> None:
     loop: list[Any] = []
     loop.append(loop)
-    with pytest.raises(InvalidArgument, match="items: .*contains itself"):
+    with pytest.raises(InvalidArgument, match=r"items: .*contains itself"):
         codec(listed).canonical((loop,))
