@@ -2,7 +2,8 @@
 
 `return row.id`, in the block or right behind it, is how one ends a command. The result of such a body can be recorded
 with its commit, for nothing can be observed between the end of the block and the return: so the commit waits for it.
-That is read from the compiled function, of which the instructions between the two must only load, build and return.
+That is read from the compiled function, of which the instructions between the two must only load, build, name and
+return.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _HARMLESS: Final = frozenset(
         *("LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_CONST_IMMORTAL", "LOAD_CONST_MORTAL", "LOAD_DEREF"),
         *("LOAD_GLOBAL", "LOAD_ATTR", "BINARY_SUBSCR", "BINARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP"),
         *("UNARY_NEGATIVE", "BUILD_TUPLE", "BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_CONST_KEY_MAP"),
+        *("STORE_FAST", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST"),
         *("BUILD_STRING", "FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC", "CONVERT_VALUE"),
     )
 )
@@ -97,8 +99,13 @@ def _returns_next(code: CodeType, awaiting: int) -> bool:
             ahead.append(int(instruction.argval))
         elif name.startswith(("POP_JUMP_", "JUMP_IF_")) and "BACKWARD" not in name:
             ahead += (int(instruction.argval), following[offset])
-        elif name in _HARMLESS and offset in following:
+        elif name in _HARMLESS and offset in following and not _changes_in_place(instruction):
             ahead.append(following[offset])
         else:
             return False
     return True
+
+
+def _changes_in_place(instruction: dis.Instruction) -> bool:
+    """Whether it is a `+=` or one like it, which changes lists and sets that others may have, too."""
+    return instruction.opname == "BINARY_OP" and instruction.argrepr.endswith("=")

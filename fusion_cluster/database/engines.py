@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from sqlite3 import OperationalError
+from sqlite3 import DatabaseError, OperationalError
 from typing import Any
 
 from sqlalchemy import event
@@ -229,6 +230,7 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
 
     busy_timeout_ms = min(int(busy_timeout_s * 1000), _MAX_BUSY_TIMEOUT_MS)
 
+    @_naming_the_file(url)
     def set_up(connection: Any, *pragmas: str) -> None:
         connection.isolation_level = None  # BEGIN is ours, see below
         cursor = connection.cursor()
@@ -283,6 +285,16 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         finishes_calls=True,
         preparation=Preparation(reading, writing),
     )
+
+
+@contextmanager
+def _naming_the_file(url: URL) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "") != "SQLITE_NOTADB":
+            raise
+        raise UsageError(f"{url.database} is not a database of SQLite", field="url") from error
 
 
 def _switch_to_wal(connection: Any, busy_timeout_s: float) -> None:

@@ -25,10 +25,12 @@ def parse_url(url: str) -> URL:
     Raises:
         UsageError: it is no URL, or names an in-memory database.
     """
+    if not isinstance(url, str | URL):
+        raise UsageError(f"not a database URL: {url!r}; it is a text such as sqlite:///shop.db", field="url")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise UsageError(f"not a database URL: {masked(url)!r}; such as sqlite:///shop.db", field="url") from error
+        raise UsageError(f"not a database URL: {masked(str(url))!r}; such as sqlite:///shop.db", field="url") from error
     parsed = parsed.set(drivername=_ASYNC_DRIVERS.get(parsed.drivername, parsed.drivername))
     return _file_url(parsed) if parsed.get_backend_name() == "sqlite" else parsed
 

@@ -52,6 +52,13 @@ class Natural(ComputeService):
         return row.amount
 
     @command
+    async def by_a_name(self, number: int) -> int:
+        async with self.database.operation() as operation:
+            operation.session.add(row := self._shelf(number))
+        amount = row.amount
+        return amount  # noqa: RET504
+
+    @command
     async def in_a_branch(self, number: int) -> int | None:
         async with self.database.operation() as operation:
             operation.session.add(row := self._shelf(number))
@@ -85,6 +92,15 @@ class Natural(ComputeService):
             operation.session.add(row := self._shelf(number))
         amount = await self._amount(number)
         return amount + row.amount - row.amount
+
+    @command
+    async def a_list_that_grows(self, number: int) -> int:
+        lists = [[number]]
+        async with self.database.operation() as operation:
+            operation.session.add(row := self._shelf(number))
+        mine = lists[0]
+        mine += [row.amount]
+        return mine[-1]
 
     @command
     async def in_a_method(self, number: int) -> int:
@@ -125,9 +141,9 @@ class Natural(ComputeService):
             return (await session.get_one(ShelfRow, number)).amount
 
 
-RECORDED = ["in_the_block", "a_call_in_the_block", "behind_the_block", "in_a_branch", "told"]
+RECORDED = ["in_the_block", "a_call_in_the_block", "behind_the_block", "by_a_name", "in_a_branch", "told"]
 NOT_RECORDED = [
-    *("a_call_behind_the_block", "more_behind_the_block", "in_a_method", "by_another_command"),
+    *("a_call_behind_the_block", "more_behind_the_block", "a_list_that_grows", "in_a_method", "by_another_command"),
     "with_an_error_caught",
 ]
 

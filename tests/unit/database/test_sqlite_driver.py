@@ -238,15 +238,22 @@ async def test_a_connection_of_which_a_call_was_cancelled_is_not_used_again(numb
         assert await driver_of(session) is not driver
 
 
-@pytest.mark.parametrize(("path", "said"), [("sub/none.db", "no folder"), ("folder", "is a folder")])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("sub/none.db", "no folder"), ("folder", "is a folder"), ("text.db", "is not a database of SQLite")],
+)
 async def test_a_file_that_cannot_be_is_named(tmp_path: Path, path: str, said: str) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "text.db").write_text("a text, and not a database at all\n" * 100)
     database = Database(f"sqlite:///{tmp_path}/{path}")
     for use in (database.prepare, lambda: database.create_tables(MetaData()), database.operation().__aenter__):
         with pytest.raises(UsageError, match=said) as caught:
             await use()
         assert str(tmp_path / path) in str(caught.value)
         assert caught.value.field == "url"
+    with pytest.raises(UsageError, match=said):
+        async with database.session() as session:
+            await session.execute(text("SELECT 1"))
     await database.dispose()
 
 
@@ -274,3 +281,10 @@ def test_the_thread_of_a_file_that_cannot_be_opened_has_ended_with_the_error(
     for thread in threads:
         thread.join(10)  # what it raises, pytest makes an error of
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("url", [None, 5, b"sqlite:///shop.db", Path("shop.db")])
+def test_what_is_not_a_url_is_named(url: Any) -> None:
+    with pytest.raises(UsageError, match="not a database URL") as caught:
+        Database(url)
+    assert repr(url) in str(caught.value)
