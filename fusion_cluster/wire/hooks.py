@@ -77,6 +77,8 @@ def _to_plain(value: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
         return value.item()
+    if any(kind.__module__ == "pydantic.networks" for kind in type(value).__mro__):
+        return str(value)  # a URL in a pydantic model
     raise UsageError(
         f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot leave the process: use "
         "dataclasses, msgspec Structs, pydantic models, arrays, frames or plain types"

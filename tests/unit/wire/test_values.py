@@ -110,6 +110,11 @@ class StrictOrder(pydantic.BaseModel):
     at: datetime.datetime
 
 
+class Link(pydantic.BaseModel):
+    page: pydantic.HttpUrl
+    database: pydantic.PostgresDsn | None = None
+
+
 class Aliased(pydantic.BaseModel):
     inner_name: int = pydantic.Field(alias="innerName")
 
@@ -313,6 +318,13 @@ def test_objects_of_derived_classes_arrive_as_what_the_type_says(hint: Any, valu
     codec: Any = value_codec(hint)
     assert codec.decode_msgpack(encode_msgpack(value)) == value
     assert codec.decode_json(encode_json(value)) == value
+
+
+def test_urls_in_pydantic_models_travel() -> None:
+    link = Link.model_validate({"page": "https://a.b/c?d=1", "database": "postgresql://u@h1,h2/d"})
+    codec = value_codec(Link)
+    assert codec.decode_msgpack(encode_msgpack(link)) == link
+    assert codec.decode_json(encode_json(link)) == link
 
 
 def test_what_would_lose_its_nanoseconds_and_what_is_not_a_time_is_refused() -> None:
