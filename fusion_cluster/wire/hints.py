@@ -215,7 +215,7 @@ def _record(hint: Any) -> _Record | None:
 
 def _required(record: Any) -> Iterator[str]:
     for field in dataclasses.fields(record):
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             yield field.name
 
 
@@ -234,6 +234,7 @@ def _fields_replaced(kind: Any, known: _Known) -> Any:
     names, required = _names_of(kind, hints)
     tag = kind.__struct_config__ if issubclass(kind, msgspec.Struct) else None
     fields: dict[str, Any] = {}
+    set_later = {name for name, field in getattr(kind, "__dataclass_fields__", {}).items() if not field.init}
 
     def convert(value: Any, *, from_json: bool) -> Any:
         hook = hooks.from_json if from_json else hooks.from_msgpack
@@ -244,8 +245,11 @@ def _fields_replaced(kind: Any, known: _Known) -> Any:
             raise ValueError(f"Object missing required field `{min(missing)}`")
         if tag is not None and tag.tag is not None and value.get(tag.tag_field) != tag.tag:
             raise ValueError(f"Invalid value {value.get(tag.tag_field)!r} - at `$.{tag.tag_field}`")
-        given = {encoded: value[encoded] for encoded in names if encoded in value}
-        return kind(**{names[n]: msgspec.convert(item, fields[n], dec_hook=hook) for n, item in given.items()})
+        given = {names[n]: msgspec.convert(value[n], fields[n], dec_hook=hook) for n in names if n in value}
+        made = kind(**{name: item for name, item in given.items() if name not in set_later})
+        for name in set_later & given.keys():
+            object.__setattr__(made, name, given[name])
+        return made
 
     stand_in = known[kind] = _stand_in(kind, convert)
     fields |= {encoded: _decodable(hints[name], known) for encoded, name in names.items()}

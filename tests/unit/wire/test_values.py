@@ -82,6 +82,19 @@ class Tree:
     branches: list[Tree] = field(default_factory=list)
 
 
+@dataclass
+class Counted:
+    content: Product | Customer
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.count = 1
+
+
+COUNTED = Counted(Customer(1, "a@b"))
+COUNTED.count = 7
+
+
 class Slot(msgspec.Struct, rename="camel", tag="slot"):
     shelf_content: Product | Customer
     planet: Planet = Planet.ONE
@@ -349,6 +362,7 @@ def test_a_private_field_of_attrs_which_would_be_lost_is_refused() -> None:
         (Literal[Suit.HEARTS, 1], Suit.HEARTS),
         (list[Customer | Product] | None, [Customer(1, "a@b")]),
         (Tree, Tree(Product(1, "p", Decimal(1)), [Tree(Customer(1, "a@b"))])),
+        (Counted, COUNTED),
         (Slot, Slot(Customer(1, "a@b"), Planet.PAIR)),
         (Shelving, {"content": Customer(1, "a@b")}),
     ],
