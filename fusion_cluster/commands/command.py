@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import cached_property
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
@@ -115,7 +116,8 @@ class BoundCommand(Generic[P, T]):
         except BaseException as error:
             raise body_exited(self.name, error) from error
         finally:
-            running_command_name.reset(token)
+            with suppress(ValueError):  # it is closed by the garbage collector, in some other context
+                running_command_name.reset(token)
         return result
 
     def _own(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
