@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import plot, tables
 from benchmarks.discovery import benchmark_names
+from benchmarks.path import on_path
 from benchmarks.report import Results, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,7 @@ async def test_all_benchmarks_run_and_what_they_measure_is_written_and_drawn(tmp
     results = read_json(file)
     assert {row.benchmark for row in results.rows} == set(benchmark_names())
     assert_measured(results)
+    assert_caching_gains(results)
     page = tables.with_tables((ROOT / "docs" / "performance.md").read_text(), results)
     assert all(row.case in page for row in results.rows)
     assert len(plot.draw(results, tmp_path)) == 3
@@ -39,3 +41,15 @@ def assert_measured(results: Results) -> None:
         assert row.value is not None, row
         assert is_in_words or row.reference_value is not None, row
         assert row.goal is None or row.met is not None, row
+
+
+def assert_caching_gains(results: Results) -> None:
+    """That benchmark fails where something is stale; here it gains everywhere."""
+    rows = [row for row in results.rows if row.benchmark == "caching"]
+    assert [row.case for row in rows] == [
+        f"{on_path(setting)}, {case}"
+        for setting in ("local, SQLite", "local, PostgreSQL", "through a gateway")
+        for case in ("no writer", "a writer", "the writer's commands meanwhile")
+    ]
+    assert all(row.ratio is not None and row.ratio > 2 for row in rows if row.unit == "calls/s")
+    assert all(row.value for row in rows)

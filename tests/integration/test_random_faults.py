@@ -30,7 +30,7 @@ from tests.process_cluster import ProcessCluster
 pytest_plugins = ["tests.databases", "tests.zygotes"]
 
 SEED = int(os.environ.get("FUSION_FAULT_SEED", "0")) or secrets.randbits(32)
-COUNT = int(os.environ.get("FUSION_FAULT_COUNT", "0")) or 1_000
+COUNT = int(os.environ.get("FUSION_FAULT_COUNT", "0")) or 500
 CLIENTS = 20
 SHARDS = 3
 

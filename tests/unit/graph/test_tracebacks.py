@@ -47,16 +47,12 @@ def test_it_shows_files_functions_lines_and_columns_as_before() -> None:
 
 
 def test_causes_contexts_and_members_of_groups_are_let_go_of_too() -> None:
-    def nested() -> ExceptionGroup[Exception]:
+    with pytest.raises(KeyError) as caught:
         try:
-            try:
-                fail()
-            except ValueError as error:
-                raise KeyError("a") from error
-        except KeyError as error:
-            return ExceptionGroup("several", [error, failure()])
-
-    group = nested()
+            fail()
+        except ValueError as error:
+            raise KeyError("a") from error
+    group = ExceptionGroup("several", [caught.value, failure()])
     before = traceback.format_exception(group)
     let_go_of_frames(group)
     assert traceback.format_exception(group) == before
