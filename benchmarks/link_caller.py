@@ -19,6 +19,8 @@ import msgspec
 import uvloop
 
 from benchmarks.link_owner import ECHO_METHOD, KEYS, SECRET
+from fusion_cluster.addresses import parse_addresses
+from fusion_cluster.client.channel import proxy_options
 from fusion_cluster.link import Peer, dial_tcp
 
 Operation = Callable[[int], Awaitable[object]]
@@ -45,7 +47,8 @@ async def link_call(port: int) -> AsyncIterator[Operation]:
 @asynccontextmanager
 async def grpc_call(port: int) -> AsyncIterator[Operation]:
     """Unary calls on one channel."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    address = f"127.0.0.1:{port}"
+    async with grpc.aio.insecure_channel(address, options=proxy_options(parse_addresses(address))) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ECHO_METHOD)
         yield lambda _: call(b"\x91\x2a")
 

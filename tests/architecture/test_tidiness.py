@@ -134,3 +134,14 @@ def test_no_test_sleeps(module: str) -> None:
         if isinstance(node, ast.Call) and sleeps(node)
     ]
     assert not sleepy, "wait for an event, or with tests.waiting.until"
+
+
+def test_every_channel_goes_past_proxies_to_this_machine() -> None:
+    opened = [
+        (source.name, ast.unparse(node))
+        for source in sources("fusion_cluster", "router", "shards", "benchmarks", "loadtest", "examples")
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("insecure_channel")
+    ]
+    assert any(name.startswith("benchmarks/") for name, _ in opened)
+    assert [(name, call) for name, call in opened if "proxy_options" not in call] == []
