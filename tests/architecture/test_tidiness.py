@@ -18,6 +18,7 @@ LONG_FILES = {
     "tests/unit/commands/test_commands.py": "the cases of one subject",
     "tests/unit/commands/test_operations.py": "the cases of one subject",
     "tests/unit/graph/test_eager_start.py": "the cases of one subject",
+    "tests/unit/graph/test_odd_errors.py": "the cases of one subject",
     "tests/unit/link/test_peer_over_memory.py": "the cases of one subject",
 }
 
