@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from fusion_cluster.commands import Operation
+from fusion_cluster.database import log_follower
 from fusion_cluster.database.operation_log import OperationLog
 from tests.following import OFTEN, SELDOM, follower_of, has_read
 from tests.shelves import Gate, ShelfRow, Shelves, shelves_host, shelves_hosts
@@ -66,7 +67,8 @@ async def test_slow_readers_do_not_keep_the_log_from_being_read(database_url: st
             await asyncio.wait_for(shown.when_invalidated(), 5)
 
 
-async def test_a_stream_of_commits_is_not_read_one_by_one(database_url: str) -> None:
+async def test_a_stream_of_commits_is_not_read_one_by_one(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_follower, "SHORTEST_PAUSE_S", 0.2)  # long beside a commit, on a busy machine, too
     async with shelves_hosts(database_url, log=OFTEN) as (here, there):
         for amount in range(100):
             await here.service(Shelves).put(amount, amount)
