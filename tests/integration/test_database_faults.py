@@ -278,7 +278,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
+        pytest.skip("no file system can be mounted here: that needs root, and the right to mount")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
@@ -289,7 +289,14 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("kind", "fault", "disk"), [(kind, fault, fault) for kind, fault in FAULTS], indirect=["disk"])
+@pytest.mark.parametrize(
+    ("kind", "fault", "disk"),
+    [
+        pytest.param(kind, fault, fault, marks=[pytest.mark.root] if fault is a_full_disk else [])
+        for kind, fault in FAULTS
+    ],
+    indirect=["disk"],
+)
 async def test_a_database_that_cannot_be_written_is_said_to_be_so_and_nothing_is_half_done(
     request: pytest.FixtureRequest, zygote: subprocess.Popen[bytes], kind: str, fault: Fault, disk: Path
 ) -> None:

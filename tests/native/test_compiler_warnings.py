@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import hatch_build
 from tests.native.processes import needs_compiler, python
+from tools.gate.interpreters import find
 
-VERSIONS = ("3.11", "3.12", "3.13")
-
-
-def interpreters(version: str) -> Iterator[str]:
-    """The Pythons of this version: this one, and those that are installed beside it."""
-    if version == "{}.{}".format(*sys.version_info):
-        yield sys.executable
-    yield from map(str, Path(sys.base_prefix).parent.glob(f"*{version}*/bin/python{version}"))
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 @needs_compiler
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_source_compiles_without_a_warning(version: str) -> None:
-    interpreter = next(interpreters(version), None)
+    interpreter = find(version)
     if interpreter is None:
         pytest.skip(f"there is no Python {version} here")
-    found = python(["-c", "import sysconfig; print(sysconfig.get_path('include'), end='')"], interpreter=interpreter)
+    where = "import sysconfig; print(sysconfig.get_path('include'), end='')"
+    found = python(["-c", where], interpreter=str(interpreter))
     headers = Path(found.stdout)
     if not (headers / "Python.h").exists():
         pytest.skip(f"the Python {version} here has no headers")
