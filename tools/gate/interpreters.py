@@ -7,39 +7,35 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-NEEDED = (
-    "msgspec>=0.19",
-    "xxhash>=3.4",
-    "SQLAlchemy[asyncio]>=2.0.36,<3",
-    "aiosqlite>=0.20",
-    "hatchling>=1.27",
-    "setuptools>=77",
-    "psutil>=6",
-    "rich>=13.9",
-    "numpy>=1.26,<3",
-    "pydantic>=2.10",
-    "hypothesis>=6.130",
-    "pytest>=8.3",
-    "pytest-asyncio>=1.0",
-    "pytest-timeout>=2.3",
-    "pytest-xdist>=3.6",
-    "pytest-randomly>=3.16",
+TOOLS = frozenset(
+    {"hatchling", "setuptools", "psutil", "numpy", "pyarrow", "pydantic", "hypothesis"}
+    | {"pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "pytest-randomly"}
 )
-"""What the tests of the graph import, and nothing more."""
+"""Of what is installed for development, all that the tests of the graph import."""
 
 WHERE = "on PATH, in ~/.pyenv, from uv, or beside the Python of this environment"
 
 
 class NoEnvironment(Exception):
     """There is no environment of that version; the message says why."""
+
+
+def needed() -> list[str]:
+    """Return what the library itself needs, and `TOOLS`, with the bounds of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = (requirement for extra in project["optional-dependencies"].values() for requirement in extra)
+    tools = {requirement for requirement in extras if re.split(r"[^\w-]", requirement)[0] in TOOLS}
+    return sorted({*project["dependencies"], *tools})
 
 
 def find(version: str) -> Path | None:
@@ -61,13 +57,14 @@ def environment(version: str) -> Path:
         raise NoEnvironment(f"there is no Python {version} here ({WHERE})")
     folder = ROOT / f".venv-{version}"
     python, stamp = folder / "bin" / "python", folder / "made-of"
-    made_of = hashlib.sha256("\n".join((str(interpreter), *NEEDED)).encode()).hexdigest()
+    requirements = needed()
+    made_of = hashlib.sha256("\n".join((str(interpreter), *requirements)).encode()).hexdigest()
     if python.exists() and stamp.exists() and stamp.read_text() == made_of:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     print(f"installing into {folder.name}", flush=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary", *NEEDED]
-    for command in ([str(interpreter), "-m", "venv", str(folder)], pip):
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary"]
+    for command in ([str(interpreter), "-m", "venv", str(folder)], [*pip, *requirements]):
         run = subprocess.run(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
