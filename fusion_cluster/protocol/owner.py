@@ -296,11 +296,12 @@ class OwnerSession:
 
     def _on_invalidations(self, requests: Iterable[Invalidate], events: list[OwnerEvent]) -> None:
         requested: list[OwnerEvent] = []
+        called = {call.id for event in events if type(event) is Called for call in event.calls}
         for request in requests:
             if request.id in self._calls:
                 continue
-            if not request.id:
-                raise RemoteProtocolError("an invalidation request without an id")
+            if not request.id or request.id in called:  # called, and cancelled in the same frame
+                raise RemoteProtocolError("an invalidation request without an id of its own")
             if self._in_flight >= self._limits.max_calls:
                 self._refuse(request.id, is_read=False)
             else:
