@@ -101,7 +101,7 @@ async def test_users_who_stay_present_cost_their_count_nothing_for_each(
     sessions: Sessions, moving_time: MovingTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty of them, each always close to the end of their presence: counted once in a step, not for each."""
-    monkeypatch.setattr(Sessions, "presence_timeout_s", 6.0)
+    monkeypatch.setattr(Sessions, "presence_timeout_s", 8.0)  # of the real time, a busy machine takes its share
     monkeypatch.setattr(Sessions, "touch_interval_s", 2.0)
     users = [f"user {number:02}" for number in range(20)]
     ids = []
