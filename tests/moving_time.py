@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -17,10 +19,25 @@ class MovingTime:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._ahead_s = 0.0
+        self._stands_at_s: float | None = None
         loop = asyncio.get_running_loop()
-        loop_time, wall_time = loop.time, time.time
-        monkeypatch.setattr(loop, "time", lambda: loop_time() + self._ahead_s)
-        monkeypatch.setattr(time, "time", lambda: wall_time() + self._ahead_s)
+        self._real_time = loop.time
+        behind_s = time.time() - loop.time()
+        monkeypatch.setattr(loop, "time", self._time)
+        monkeypatch.setattr(time, "time", lambda: self._time() + behind_s)
+
+    def _time(self) -> float:
+        return (self._real_time() if self._stands_at_s is None else self._stands_at_s) + self._ahead_s
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """In this block only `advance` moves it, however long things take; nothing in it may sleep."""
+        stands_at_s = self._stands_at_s = self._real_time()
+        try:
+            yield
+        finally:
+            self._stands_at_s = None
+            self._ahead_s -= self._real_time() - stands_at_s
 
     def advance(self, by_s: float) -> None:
         """Let that much time pass at once: timers that end meanwhile do so in the next turn of the loop."""

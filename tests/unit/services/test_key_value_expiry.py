@@ -93,8 +93,8 @@ async def test_nothing_is_computed_again_before_something_expires(
 
 
 async def test_in_a_second_it_is_gone_without_anybodys_doing(store: KeyValueStore) -> None:
-    """In real time, with timers as they are."""
-    await store.set("a", b"1", 0.3)
+    """In real time, with timers as they are; of which a busy machine takes some for the first reads."""
+    await store.set("a", b"1", 1)
     computeds = await read(store.get("a"), store.count(""), store.list(""))
     assert [computed.value for computed in computeds] == [b"1", 1, ("a",)]
     await until_out_of_date(computeds)
@@ -171,21 +171,22 @@ async def test_keys_that_are_kept_alive_cost_their_count_nothing_for_each(
     store: KeyValueStore, moving_time: MovingTime
 ) -> None:
     """Twenty of them, each always close to its end: the count is computed once in a step, not for each."""
-    keys = [f"alive/{number:02}" for number in range(20)]
-    for key in keys:
-        await store.set(key, b"", 6)
-        moving_time.advance(0.2)
-    start_s = time.time()
-    with statements() as sent:
-        for key in keys * 2:
-            await store.set(key, b"again", 6)
-            assert await store.count("alive/") == len(keys)
-            assert await store.list("alive/") == tuple(keys)
+    with moving_time.standing_still():
+        keys = [f"alive/{number:02}" for number in range(20)]
+        for key in keys:
+            await store.set(key, b"", 6)
             moving_time.advance(0.2)
-    steps = (time.time() - start_s) / STEP_S
-    assert 0 < len([statement for statement in sent if "count(*)" in statement.text]) <= 2 * steps + 2
-    pages = [text for text in map(repr, sent) if "LIMIT" in text and "FROM fusion_key_values" in text]
-    assert 0 < len(pages) <= 2 * steps + 2
+        start_s = time.time()
+        with statements() as sent:
+            for key in keys * 2:
+                await store.set(key, b"again", 6)
+                assert await store.count("alive/") == len(keys)
+                assert await store.list("alive/") == tuple(keys)
+                moving_time.advance(0.2)
+        steps = (time.time() - start_s) / STEP_S
+        assert 0 < len([statement for statement in sent if "count(*)" in statement.text]) <= 2 * steps + 2
+        pages = [text for text in map(repr, sent) if "LIMIT" in text and "FROM fusion_key_values" in text]
+        assert 0 < len(pages) <= 2 * steps + 2
 
 
 async def test_ends_that_come_one_after_the_other_are_seen_together_and_a_step_later_at_most(

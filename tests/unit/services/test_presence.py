@@ -84,42 +84,51 @@ async def test_who_is_heard_of_stays_present(sessions: Sessions, host: Host, mov
 
 
 async def test_who_stays_present_concerns_nobody(sessions: Sessions, host: Host, moving_time: MovingTime) -> None:
-    panel = host.service(Panel)
-    (session_id,) = await signed_in(sessions, "ann")
-    computeds = [panel.light("ann"), sessions.present_users(), sessions.present_count(), sessions.user_of(session_id)]
-    for computed in computeds:
-        await computed
-    moving_time.advance(INTERVAL_S + 1)
-    seen_at = await sessions.seen_at(session_id)
-    await sessions.touch(session_id)
-    assert seen_at is not None
-    await sessions.seen_at(session_id).when(lambda seen_again_at: seen_again_at is not None and seen_at < seen_again_at)
-    assert all(computed.is_consistent for computed in computeds)
+    with moving_time.standing_still():
+        panel = host.service(Panel)
+        (session_id,) = await signed_in(sessions, "ann")
+        computeds = [
+            panel.light("ann"),
+            sessions.present_users(),
+            sessions.present_count(),
+            sessions.user_of(session_id),
+        ]
+        for computed in computeds:
+            await computed
+        moving_time.advance(INTERVAL_S + 1)
+        seen_at = await sessions.seen_at(session_id)
+        await sessions.touch(session_id)
+        assert seen_at is not None
+        await sessions.seen_at(session_id).when(
+            lambda seen_again_at: seen_again_at is not None and seen_at < seen_again_at
+        )
+        assert all(computed.is_consistent for computed in computeds)
 
 
 async def test_users_who_stay_present_cost_their_count_nothing_for_each(
     sessions: Sessions, moving_time: MovingTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty of them, each always close to the end of their presence: counted once in a step, not for each."""
-    monkeypatch.setattr(Sessions, "presence_timeout_s", 8.0)  # of the real time, a busy machine takes its share
-    monkeypatch.setattr(Sessions, "touch_interval_s", 2.0)
-    users = [f"user {number:02}" for number in range(20)]
-    ids = []
-    for user in users:
-        ids += await signed_in(sessions, user)
-        moving_time.advance(0.2)
-    start_s = time.time()
-    with statements() as sent:
-        for session_id in ids * 2:
-            await sessions.touch(session_id)
-            assert await sessions.present_count() == len(users)
-            assert await sessions.present_users() == tuple(users)
+    with moving_time.standing_still():
+        monkeypatch.setattr(Sessions, "presence_timeout_s", 6.0)
+        monkeypatch.setattr(Sessions, "touch_interval_s", 2.0)
+        users = [f"user {number:02}" for number in range(20)]
+        ids = []
+        for user in users:
+            ids += await signed_in(sessions, user)
             moving_time.advance(0.2)
-    steps = (time.time() - start_s) / STEP_S
-    assert 0 < len([statement for statement in sent if "count(*)" in statement.text]) <= 2 * steps + 2
-    pages = [text for text in map(repr, sent) if "LIMIT" in text and "FROM fusion_sessions" in text]
-    assert 0 < len(pages) <= 2 * steps + 2
-    assert len([statement for statement in writes(sent) if statement.text.startswith("UPDATE")]) == 2 * len(users)
+        start_s = time.time()
+        with statements() as sent:
+            for session_id in ids * 2:
+                await sessions.touch(session_id)
+                assert await sessions.present_count() == len(users)
+                assert await sessions.present_users() == tuple(users)
+                moving_time.advance(0.2)
+        steps = (time.time() - start_s) / STEP_S
+        assert 0 < len([statement for statement in sent if "count(*)" in statement.text]) <= 2 * steps + 2
+        pages = [text for text in map(repr, sent) if "LIMIT" in text and "FROM fusion_sessions" in text]
+        assert 0 < len(pages) <= 2 * steps + 2
+        assert len([statement for statement in writes(sent) if statement.text.startswith("UPDATE")]) == 2 * len(users)
 
 
 async def test_presences_that_end_one_after_the_other_are_seen_to_end_together(
