@@ -1,4 +1,4 @@
-"""Writes down what came of a run, for `make test`, which runs several; and makes Ctrl-C what it is elsewhere."""
+"""Writes down what came of a run, for `make test`, which runs several; programs that tests start hear Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,25 @@ FILE = pytest.StashKey[str | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Undo what a shell does to programs in the background: what tests start would not hear of Ctrl-C either."""
+    """Undo a part of what a shell does to programs in the background.
+
+    They ignore Ctrl-C, and so would the programs that tests start: that is inherited, a handler is not.
+    """
     config.stash[FILE] = os.environ.pop(FILE_VARIABLE, None)  # not for the runs of pytest that tests start
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _go_on)
+
+
+def _go_on(_number: int, _frame: object) -> None:
+    """Ignore a signal."""
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """In the test, Ctrl-C is `KeyboardInterrupt`, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.hookimpl(trylast=True)

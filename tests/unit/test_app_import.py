@@ -67,6 +67,7 @@ def test_whatever_a_module_does_while_it_is_imported_is_an_error_that_names_it(
     assert "\n" not in str(error)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_during_the_import_is_not_the_modules_doing(folder: Path) -> None:
     (folder / "made_here.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     with pytest.raises(KeyboardInterrupt):

@@ -297,6 +297,7 @@ async def test_an_error_that_cannot_be_copied_is_given_as_it_was(host: Host) -> 
 
 
 # -- from outside ------------------------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_midst_of_a_body_ends_the_program(number: signal.Signals) -> None:
     class Interrupted(ComputeService):
