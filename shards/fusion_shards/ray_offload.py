@@ -135,13 +135,20 @@ class RayTasks:
 
 
 async def _cancel(reference: Any) -> None:
-    """Interrupt a task; kill its worker if that does not help, or if there is no time to see."""
+    """Interrupt a task; kill its worker if that does not help.
+
+    It is given its time also where this event loop ends: Ray 2.60 ends the whole process (a failed check, "Tried to
+    complete task that was not pending") when a worker is to be killed at the moment in which its task has ended.
+    """
     if not ray.is_initialized():
         return
     ray.cancel(reference, force=False)
     has_ended = False
     try:
         has_ended = await _ends(reference)
+    except asyncio.CancelledError:
+        has_ended = bool(ray.is_initialized() and ray.wait([reference], timeout=CANCEL_GRACE_S)[0])
+        raise
     finally:
         if not has_ended and ray.is_initialized():
             ray.cancel(reference, force=True)
