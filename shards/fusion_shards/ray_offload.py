@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 CANCEL_GRACE_S: Final = 2.0
 """How long a task may take to end by itself when it is cancelled; then its worker process is killed."""
 
+REPLY_GRACE_S: Final = 0.2
+"""How long a reply that may be on its way is waited for where there is no time for that."""
+
 PASSED_ENVIRONMENT: Final = "FUSION_"
 
 
@@ -150,13 +153,18 @@ async def _cancel(reference: Any) -> None:
         has_ended = bool(ray.is_initialized() and ray.wait([reference], timeout=CANCEL_GRACE_S)[0])
         raise
     finally:
-        if not has_ended and ray.is_initialized():
-            ray.cancel(reference, force=True)
+        # Ray ends this process if a task is cancelled just as its reply arrives (the race of Ray's pull request 54798):
+        # a reply that is on its way, as that of a task that was just interrupted, is let in first.
+        try:
+            has_ended = has_ended or await _ends(reference, REPLY_GRACE_S)
+        finally:
+            if not has_ended and ray.is_initialized():
+                ray.cancel(reference, force=True)
 
 
-async def _ends(reference: Awaitable[Any]) -> bool:
+async def _ends(reference: Awaitable[Any], within_s: float = CANCEL_GRACE_S) -> bool:
     try:
-        await asyncio.wait_for(reference, CANCEL_GRACE_S)
+        await asyncio.wait_for(reference, within_s)
     except TimeoutError:
         return False
     except Exception as error:
