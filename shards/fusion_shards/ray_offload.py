@@ -34,9 +34,6 @@ logger = logging.getLogger(__name__)
 CANCEL_GRACE_S: Final = 2.0
 """How long a task may take to end by itself when it is cancelled; then its worker process is killed."""
 
-REPLY_GRACE_S: Final = 0.2
-"""How long a reply that may be on its way is waited for where there is no time for that."""
-
 PASSED_ENVIRONMENT: Final = "FUSION_"
 
 
@@ -153,18 +150,13 @@ async def _cancel(reference: Any) -> None:
         has_ended = bool(ray.is_initialized() and ray.wait([reference], timeout=CANCEL_GRACE_S)[0])
         raise
     finally:
-        # Ray ends this process if a task is cancelled just as its reply arrives (the race of Ray's pull request 54798):
-        # a reply that is on its way, as that of a task that was just interrupted, is let in first.
-        try:
-            has_ended = has_ended or await _ends(reference, REPLY_GRACE_S)
-        finally:
-            if not has_ended and ray.is_initialized():
-                ray.cancel(reference, force=True)
+        if not has_ended and ray.is_initialized():
+            ray.cancel(reference, force=True)
 
 
-async def _ends(reference: Awaitable[Any], within_s: float = CANCEL_GRACE_S) -> bool:
+async def _ends(reference: Awaitable[Any]) -> bool:
     try:
-        await asyncio.wait_for(reference, within_s)
+        await asyncio.wait_for(reference, CANCEL_GRACE_S)
     except TimeoutError:
         return False
     except Exception as error:
