@@ -12,6 +12,9 @@ from fusion_cluster.link.grpc_stream import MAX_MESSAGE_BYTES, UNMERGED_FROM_CAL
 
 SERVICE = "fusion_cluster.v1.Gateway"
 
+LAST_FRAME_S = 0.5
+"""How long a stream that is closed may take to be read to its end."""
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -78,6 +81,9 @@ class SessionStreams:
             await carrier.write_to(call.write)
             if not reading.done():
                 await call.done_writing()
+                # The gateway ends the stream when it has read all of it. A cancellation could overtake the last frame, in
+                # which this client says that it leaves: commands would wait for its read lease.
+                await asyncio.wait([reading], timeout=LAST_FRAME_S)
         finally:
             # Ends the pending read: it is not cancelled itself, which would leak in grpc.
             call.cancel()
