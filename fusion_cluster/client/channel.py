@@ -81,8 +81,8 @@ class SessionStreams:
             await carrier.write_to(call.write)
             if not reading.done():
                 await call.done_writing()
-                # The gateway ends the stream when it has read all of it. A cancellation could overtake the last frame, in
-                # which this client says that it leaves: commands would wait for its read lease.
+                # The gateway ends the stream when it has read all of it. A cancellation could overtake the last frame,
+                # in which this client says that it leaves: commands would wait for its read lease.
                 await asyncio.wait([reading], timeout=LAST_FRAME_S)
         finally:
             # Ends the pending read: it is not cancelled itself, which would leak in grpc.
