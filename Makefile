@@ -56,4 +56,4 @@ k8s: $(STAMP)    ## render the Kubernetes manifests offline and validate them
 	@$(BIN)/python -m k8s.validate
 
 clean:           ## remove what the targets made, the virtual environment too
-	@rm -rf $(VENV) .venv-3.* fusion_cluster/graph/*.so out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-3.* fusion_cluster/graph/core/*.so out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Builds the graph's hit path in C, `fusion_cluster.graph._speed`, into wheels and editable installs.
+"""Builds the graph's hit path in C, `fusion_cluster.graph.core._speed`, into wheels and editable installs.
 
 hatchling calls `SpeedBuildHook`; `python hatch_build.py` builds in place what is not up to date (`make` does so before
 every target that runs the code). The compiler runs under setuptools, in a process of its own.
@@ -24,8 +24,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.builders.wheel import WheelBuilderConfig
 
 ROOT = Path(__file__).resolve().parent
-MODULE = "fusion_cluster.graph._speed"
-SOURCE = ROOT / "fusion_cluster" / "graph" / "_speed.c"
+MODULE = "fusion_cluster.graph.core._speed"
+SOURCE = ROOT / "fusion_cluster" / "graph" / "core" / "_speed.c"
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 EXTENSION = SOURCE.with_suffix(SUFFIX)
 """Where this Python finds the extension of an editable install."""

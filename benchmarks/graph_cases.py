@@ -12,7 +12,8 @@ from async_lru import alru_cache
 
 from benchmarks.fresh_process import Figures
 from benchmarks.rounds import Batch, best_of
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 
 
 class Numbers(ComputeService):

@@ -2,6 +2,10 @@
 
 from fusion_cluster import forks as forks
 from fusion_cluster.app import App
+from fusion_cluster.bodies.expiry import expire_after, expire_at
+from fusion_cluster.bodies.facade import value_of
+from fusion_cluster.catalogue.options import ComputeOptions, RayTask
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands import Operation, UnrecordedResult, command, event_handler
 from fusion_cluster.commands.events.options import EventOptions
 from fusion_cluster.database import BatchLoader, Database, LogOptions
@@ -38,22 +42,8 @@ from fusion_cluster.errors import (
     UsageError,
     WorkerLost,
 )
-from fusion_cluster.graph import (
-    Cause,
-    Computed,
-    ComputeOptions,
-    ComputeService,
-    Explanation,
-    RayTask,
-    StoryEntry,
-    Transiency,
-    compute_method,
-    expire_after,
-    expire_at,
-    gather,
-    isolated,
-    value_of,
-)
+from fusion_cluster.failures.failure import Transiency
+from fusion_cluster.graph import Cause, Computed, Explanation, StoryEntry, compute_method, gather, isolated
 from fusion_cluster.middleware import Call, Middleware, Next
 from fusion_cluster.state import (
     BackoffDelayer,

@@ -15,26 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fusion_cluster.blocking import BlockingHost
 from fusion_cluster.blocks import async_block
+from fusion_cluster.bodies.offload import Bodies, TaskRunner
+from fusion_cluster.catalogue.definition import abstract_methods, require_class
+from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, RayTask
+from fusion_cluster.catalogue.service import ComputeService, service_methods
+from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands import Command, EventHandler
 from fusion_cluster.commands.events.options import DEFAULT_EVENT_OPTIONS, EventOptions
 from fusion_cluster.commands.events.subscriptions import add_event_classes
 from fusion_cluster.errors import UnknownMethod, UnknownService, UsageError
-from fusion_cluster.graph import (
-    DEFAULT_HISTORY,
-    DEFAULT_OPTIONS,
-    Bodies,
-    ComputeMethod,
-    ComputeOptions,
-    ComputeService,
-    RayTask,
-    Signature,
-    TaskRunner,
-    TransientClassifier,
-    is_transient,
-    service_methods,
-)
-from fusion_cluster.graph.definition import abstract_methods, require_class
-from fusion_cluster.graph.retention import SizeOf, estimate_bytes
+from fusion_cluster.failures.failure import TransientClassifier, is_transient
+from fusion_cluster.graph import DEFAULT_HISTORY, ComputeMethod
+from fusion_cluster.graph.computing.retention import SizeOf, estimate_bytes
 from fusion_cluster.host import Host, LocalHost
 from fusion_cluster.middleware import Middleware
 from fusion_cluster.middleware.stack import MiddlewareStack

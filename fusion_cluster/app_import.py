@@ -16,7 +16,7 @@ from types import ModuleType, TracebackType
 
 from fusion_cluster.app import App
 from fusion_cluster.errors import FusionError, UsageError
-from fusion_cluster.graph.exits import reraise_outside
+from fusion_cluster.failures.exits import reraise_outside
 
 DEFAULT_ATTRIBUTE = "app"
 

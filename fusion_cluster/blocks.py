@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Generic, NoReturn, ParamSpec, TypeVar, cast
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.exits import TRACEBACK
+from fusion_cluster.failures.exits import TRACEBACK
 
 P = ParamSpec("P")
 T = TypeVar("T")

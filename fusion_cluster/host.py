@@ -15,6 +15,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from fusion_cluster.catalogue.injection import inject, new_instance
+from fusion_cluster.catalogue.service import ComputeService, attach, service_methods
 from fusion_cluster.commands import (
     BoundCommand,
     BoundEventHandler,
@@ -41,17 +43,13 @@ from fusion_cluster.graph import (
     Cause,
     Computed,
     ComputeFunction,
-    ComputeService,
     Explanation,
     Graph,
     Key,
     StoryEntry,
-    attach,
-    service_methods,
 )
-from fusion_cluster.graph.cause import MISSED, call_site
 from fusion_cluster.graph.hosting import run_body
-from fusion_cluster.injection import inject, new_instance
+from fusion_cluster.graph.why.cause import MISSED, call_site
 from fusion_cluster.logged_keys import keys_of, logged_keys
 from fusion_cluster.strict import Strictness, choose_strict
 from fusion_cluster.wire.codec import ArgumentsCodec

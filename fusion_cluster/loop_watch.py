@@ -22,8 +22,8 @@ from types import FrameType
 from typing import Any, Final
 
 from fusion_cluster.commands.command import BoundCommand
-from fusion_cluster.graph.abridged import abridged_arguments
-from fusion_cluster.graph.computation import Computation
+from fusion_cluster.graph.computing.computation import Computation
+from fusion_cluster.graph.why.abridged import abridged_arguments
 from fusion_cluster.quantities import as_delay
 
 logger = logging.getLogger(__name__)

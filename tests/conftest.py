@@ -11,7 +11,7 @@ import pytest
 
 import hatch_build
 from fusion_cluster.client.strangers import PROXIES
-from fusion_cluster.graph.core import IS_NATIVE
+from fusion_cluster.graph.core.hot_path import IS_NATIVE
 
 pytest_plugins = ["tests.grouping", "tests.left_behind", "tests.outcome"]
 

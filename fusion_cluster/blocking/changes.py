@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from fusion_cluster.blocking.portal import Portal
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.graph import Computed, Key, isolated
-from fusion_cluster.graph.cause import from_here
+from fusion_cluster.graph.why.cause import from_here
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

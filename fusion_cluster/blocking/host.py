@@ -13,9 +13,10 @@ from fusion_cluster.blocking.changes import BlockingIterator, ComputedView
 from fusion_cluster.blocking.loop_thread import LoopThread
 from fusion_cluster.blocking.portal import Portal
 from fusion_cluster.blocking.services import BlockingMethod, CallerPort
+from fusion_cluster.bodies.facade import FacadeClasses
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import BoundComputeMethod, ComputeService
-from fusion_cluster.graph.facade import FacadeClasses
+from fusion_cluster.graph import BoundComputeMethod
 from fusion_cluster.host import Host
 from fusion_cluster.quantities import as_timeout
 

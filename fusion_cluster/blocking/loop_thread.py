@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from fusion_cluster.blocking.portal import SLICE_S
+from fusion_cluster.bodies.crossing import Answer, Outcome
+from fusion_cluster.failures.exits import in_words
 from fusion_cluster.forks import watch_forks
-from fusion_cluster.graph.crossing import Answer, Outcome
-from fusion_cluster.graph.exits import in_words
 from fusion_cluster.loop_watch import LoopWatch
 
 logger = logging.getLogger(__name__)

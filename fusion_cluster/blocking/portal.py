@@ -15,12 +15,12 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, TypeVar, overload
 
+from fusion_cluster.bodies.crossing import Answer, Request, outcome_of
 from fusion_cluster.commands.context import current_command
 from fusion_cluster.commands.operation import current_operation
 from fusion_cluster.errors import DeadlineExceeded, ShardUnavailable, UsageError
 from fusion_cluster.forks import copied_by_fork, watch_forks
 from fusion_cluster.graph import current_computation
-from fusion_cluster.graph.crossing import Answer, Request, outcome_of
 from fusion_cluster.quantities import as_delay
 
 T = TypeVar("T")

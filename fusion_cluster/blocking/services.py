@@ -9,10 +9,10 @@ from typing import Any
 
 from fusion_cluster.blocking.changes import BlockingIterator, ComputedView, changes_of
 from fusion_cluster.blocking.portal import Portal
+from fusion_cluster.bodies.facade import FacadeClasses, Port, Unreachable
 from fusion_cluster.errors import CommandOutcomeUnknown, DeadlineExceeded
 from fusion_cluster.graph import Explanation, StoryEntry
-from fusion_cluster.graph.cause import from_here
-from fusion_cluster.graph.facade import FacadeClasses, Port, Unreachable
+from fusion_cluster.graph.why.cause import from_here
 
 
 class CallerPort(Port):

@@ -19,7 +19,7 @@ from fusion_cluster.cli.options import checked
 from fusion_cluster.cli.output import ReaderGone, console, progress
 from fusion_cluster.cli.status import require_ray, status_table
 from fusion_cluster.errors import DeadlineExceeded, InvalidArgument
-from fusion_cluster.graph.retention import NODE_BYTES
+from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.protocol.slot_map import SLOT_COUNT
 from fusion_cluster.quantities import MOST, as_finite_timeout, as_number
 

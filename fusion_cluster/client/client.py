@@ -12,13 +12,13 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from fusion_cluster.addresses import parse_addresses
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.client.channel import SessionStreams, open_channel
 from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.client.proxies import ClientHost, new_command_id
 from fusion_cluster.client.rpcs import PlainRpcs, as_interval
 from fusion_cluster.errors import UsageError
 from fusion_cluster.forks import copied_by_fork, lose_grpc, require_grpc, watch_forks
-from fusion_cluster.graph import ComputeService
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_timeout
 from fusion_cluster.v1 import gateway_pb2

@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
+from fusion_cluster.catalogue.injection import service_annotations
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.client.failures import in_doubt
 from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.commands import BoundCommand
@@ -23,8 +25,7 @@ from fusion_cluster.errors import (
     UsageError,
 )
 from fusion_cluster.forks import watch_forks
-from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, attach
-from fusion_cluster.injection import service_annotations
+from fusion_cluster.graph import Computed, ComputeFunction, Graph
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.v1 import session_pb2

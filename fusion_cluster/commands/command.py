@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, 
 
 import xxhash
 
+from fusion_cluster.catalogue.service import ComputeService, Hosting, ServiceMethod, bodies_of
+from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands.context import WaitsForResult, is_computing, is_nested, running_command
 from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.context import running_command_name
-from fusion_cluster.graph.exits import body_cancelled, body_exited
-from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
-from fusion_cluster.graph.signature import Signature
+from fusion_cluster.failures.exits import body_cancelled, body_exited
+from fusion_cluster.graph.core.context import running_command_name
 
 if TYPE_CHECKING:
     from typing import Self

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from fusion_cluster.graph.crossing import Outcome, outcome_of
+from fusion_cluster.bodies.crossing import Outcome, outcome_of
 
 T = TypeVar("T")
 

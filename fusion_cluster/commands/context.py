@@ -9,12 +9,12 @@ from functools import cached_property
 from types import FunctionType
 from typing import Any, Final, Protocol
 
+from fusion_cluster.catalogue.service import Hosting
 from fusion_cluster.commands.records import CommandLog, LoggedKey
-from fusion_cluster.graph.abridged import abridged_arguments
-from fusion_cluster.graph.cause import Cause, CommandRun
-from fusion_cluster.graph.context import running_computation
-from fusion_cluster.graph.key import Key
-from fusion_cluster.graph.service import Hosting
+from fusion_cluster.graph.core.context import running_computation
+from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.why.abridged import abridged_arguments
+from fusion_cluster.graph.why.cause import Cause, CommandRun
 
 
 class Publisher(Protocol):

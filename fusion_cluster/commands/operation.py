@@ -19,8 +19,8 @@ from fusion_cluster.commands.context import Publisher, is_computing, is_nested, 
 from fusion_cluster.commands.events.event import EmittedEvent, emitted
 from fusion_cluster.commands.records import LoggedKey, outcome_of
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.cause import Cause
-from fusion_cluster.graph.key import Key
+from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.why.cause import Cause
 
 T = TypeVar("T")
 

@@ -37,7 +37,7 @@ from fusion_cluster.errors import (
     InvariantViolation,
     UsageError,
 )
-from fusion_cluster.graph.context import isolated
+from fusion_cluster.graph.core.context import isolated
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.context import detached_context
-from fusion_cluster.graph.exits import body_exited
-from fusion_cluster.graph.failure import Failure
+from fusion_cluster.failures.exits import body_exited
+from fusion_cluster.failures.failure import Failure
+from fusion_cluster.graph.core.context import detached_context
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

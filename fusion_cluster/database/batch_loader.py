@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from fusion_cluster.commands.operation import Operation, running_operation
 from fusion_cluster.database.batch import Answers, Batch, Place, Wanted, until_done
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.context import running_computation
-from fusion_cluster.graph.failure import Failure
+from fusion_cluster.failures.failure import Failure
+from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.quantities import as_count
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from sqlalchemy import bindparam, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fusion_cluster.database.schema import COMMANDS, OPERATIONS
-from fusion_cluster.graph.failure import Failure
+from fusion_cluster.failures.failure import Failure
 
 logger = logging.getLogger(__name__)
 

@@ -7,17 +7,17 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
+from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, Offload
+from fusion_cluster.catalogue.service import ComputeService, Hosting, ServiceMethod, bodies_of
+from fusion_cluster.catalogue.signature import REQUIRED
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.consolidation import give_source
-from fusion_cluster.graph.core import Call, ServiceMethodHit, adopt_descriptor
-from fusion_cluster.graph.explanation import Explanation, StoryEntry
+from fusion_cluster.graph.computing.consolidation import give_source
+from fusion_cluster.graph.core.hot_path import Call, ServiceMethodHit, adopt_descriptor
+from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.hosting import GraphHosting
-from fusion_cluster.graph.key import Key
-from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions, Offload
-from fusion_cluster.graph.service import ComputeService, Hosting, ServiceMethod, bodies_of
-from fusion_cluster.graph.signature import REQUIRED
+from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
 
 P = ParamSpec("P")
 S = TypeVar("S")

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, Final, TypeVar
 
 from fusion_cluster.errors import InvariantViolation, UsageError
-from fusion_cluster.graph.cause import call_site
-from fusion_cluster.graph.computation import Waiter
-from fusion_cluster.graph.context import current_computation, isolated
-from fusion_cluster.graph.core import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, adopt_node, capture
-from fusion_cluster.graph.failure import is_memoized
-from fusion_cluster.graph.key import Key
-from fusion_cluster.graph.waiting import enter
+from fusion_cluster.failures.failure import is_memoized
+from fusion_cluster.graph.computing.computation import Waiter
+from fusion_cluster.graph.computing.waiting import enter
+from fusion_cluster.graph.core.context import current_computation, isolated
+from fusion_cluster.graph.core.hot_path import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, adopt_node, capture
+from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.why.cause import call_site
 
 T_co = TypeVar("T_co", covariant=True)
 

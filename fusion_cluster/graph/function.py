@@ -6,18 +6,18 @@ import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fusion_cluster.graph.cause import REPLACED, UNKNOWN, Cause
+from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions
+from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.failures.failure import Failure, retry_delay_s
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.core import Node, Table
-from fusion_cluster.graph.failure import Failure, retry_delay_s
-from fusion_cluster.graph.freezing import freeze_result
-from fusion_cluster.graph.options import DEFAULT_OPTIONS, ComputeOptions
-from fusion_cluster.graph.signature import Signature
+from fusion_cluster.graph.computing.freezing import freeze_result
+from fusion_cluster.graph.core.hot_path import Node, Table
+from fusion_cluster.graph.why.cause import REPLACED, UNKNOWN, Cause
 from fusion_cluster.wire.codec import EncodedArguments
 
 if TYPE_CHECKING:
+    from fusion_cluster.catalogue.service import Hosting
     from fusion_cluster.graph.graph import Graph
-    from fusion_cluster.graph.service import Hosting
 
 
 class ComputeFunction:

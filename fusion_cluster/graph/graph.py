@@ -14,26 +14,26 @@ from functools import partial
 from typing import Any, Final
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.cause import CLOSED, LONG_OLD, LOOP_GONE, REPLACED, UNKNOWN, Cause, evicted_by
-from fusion_cluster.graph.computation import Computation
+from fusion_cluster.failures.failure import TransientClassifier, error_name, is_transient
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.core import CONSISTENT, OUTDATED, Node, Registry, mark
-from fusion_cluster.graph.delay import postpone
-from fusion_cluster.graph.eager import EagerStarter
-from fusion_cluster.graph.explanation import Explanation, StoryEntry
-from fusion_cluster.graph.failure import TransientClassifier, error_name, is_transient
-from fusion_cluster.graph.fence import Fence
+from fusion_cluster.graph.computing.computation import Computation
+from fusion_cluster.graph.computing.delay import postpone
+from fusion_cluster.graph.computing.eager import EagerStarter
+from fusion_cluster.graph.computing.guarded import Guard, GuardedComputed, Marking, marking
+from fusion_cluster.graph.computing.lifetime import end_after, lifetime_of, note_brief_output
+from fusion_cluster.graph.computing.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
+from fusion_cluster.graph.computing.strays import watch_tasks
+from fusion_cluster.graph.core.fence import Fence
+from fusion_cluster.graph.core.hot_path import CONSISTENT, OUTDATED, Node, Registry, mark
+from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.core.observers import Observers
+from fusion_cluster.graph.core.pure.history import COMPUTED, DELAYED
+from fusion_cluster.graph.core.standing import Standing
+from fusion_cluster.graph.core.stats import GraphStats
 from fusion_cluster.graph.function import ComputeFunction
-from fusion_cluster.graph.guarded import Guard, GuardedComputed, Marking, marking
-from fusion_cluster.graph.key import Key
-from fusion_cluster.graph.lifetime import end_after, lifetime_of, note_brief_output
-from fusion_cluster.graph.observers import Observers
-from fusion_cluster.graph.pure.history import COMPUTED, DELAYED
-from fusion_cluster.graph.recall import explain, tell
-from fusion_cluster.graph.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
-from fusion_cluster.graph.standing import Standing
-from fusion_cluster.graph.stats import GraphStats
-from fusion_cluster.graph.strays import watch_tasks
+from fusion_cluster.graph.why.cause import CLOSED, LONG_OLD, LOOP_GONE, REPLACED, UNKNOWN, Cause, evicted_by
+from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
+from fusion_cluster.graph.why.recall import explain, tell
 from fusion_cluster.quantities import as_count, as_number
 
 DEFAULT_HISTORY: Final = 4096

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.cause import call_site
 from fusion_cluster.graph.graph import Graph
+from fusion_cluster.graph.why.cause import call_site
 
 if TYPE_CHECKING:
     from fusion_cluster.commands.command import BoundCommand

@@ -6,8 +6,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.errors import InvariantViolation
-from fusion_cluster.graph.consolidation import is_consolidated
-from fusion_cluster.graph.core import COMPUTING, CONSISTENT, OUTDATED, Node, Registry, dependencies_of, dependents_of
+from fusion_cluster.graph.computing.consolidation import is_consolidated
+from fusion_cluster.graph.core.hot_path import (
+    COMPUTING,
+    CONSISTENT,
+    OUTDATED,
+    Node,
+    Registry,
+    dependencies_of,
+    dependents_of,
+)
 
 if TYPE_CHECKING:
     from fusion_cluster.graph.function import ComputeFunction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from fusion_cluster.graph.cause import Cause
+from fusion_cluster.graph.why.cause import Cause
 from fusion_cluster.link.peer_call import PeerCall
 from fusion_cluster.protocol.call import OutdatedBy
 

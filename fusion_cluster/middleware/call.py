@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from fusion_cluster.graph import ComputeService, TransientClassifier, is_transient
-from fusion_cluster.graph.abridged import abridged_arguments
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.failures.failure import TransientClassifier, is_transient
+from fusion_cluster.graph.why.abridged import abridged_arguments
 
 CallKind = Literal["command", "compute", "event"]
 

@@ -15,10 +15,11 @@ from typing import Any
 from fusion_cluster.commands.context import CommandContext, running_command
 from fusion_cluster.commands.reruns import is_of_database
 from fusion_cluster.errors import ClusterError, CommandError
-from fusion_cluster.graph import TransientClassifier, current_computation
-from fusion_cluster.graph.core import dependencies_of
-from fusion_cluster.graph.exits import in_words, reraise_outside
-from fusion_cluster.graph.printing import printable
+from fusion_cluster.failures.exits import in_words, reraise_outside
+from fusion_cluster.failures.failure import TransientClassifier
+from fusion_cluster.failures.printing import printable
+from fusion_cluster.graph import current_computation
+from fusion_cluster.graph.core.hot_path import dependencies_of
 from fusion_cluster.middleware.call import Call, Next
 from fusion_cluster.quantities import as_count, as_finite_delay
 

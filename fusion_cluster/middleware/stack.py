@@ -12,10 +12,12 @@ from functools import partial
 from types import CoroutineType
 from typing import Any
 
+from fusion_cluster.bodies.offload import AsyncBody
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands.context import current_command, is_nested
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import ComputeService, Signature, TransientClassifier
-from fusion_cluster.graph.offload import AsyncBody
+from fusion_cluster.failures.failure import TransientClassifier
 from fusion_cluster.middleware.call import Call, CallKind, Middleware
 
 

@@ -7,8 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.abridged import abridged
-from fusion_cluster.graph.exits import in_words
+from fusion_cluster.failures.exits import in_words
+from fusion_cluster.graph.why.abridged import abridged
 from fusion_cluster.middleware.call import Call, Next
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
+from fusion_cluster.bodies.expiry import expire_at
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import InvalidArgument
-from fusion_cluster.graph import ComputeService, compute_method, expire_at
+from fusion_cluster.graph import compute_method
 from fusion_cluster.quantities import LONGEST_S, as_number
 
 FINEST_GRANULARITY_S: Final = 0.01

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fusion_cluster.graph import expire_at
+from fusion_cluster.bodies.expiry import expire_at
 
 STEP_S: Final = 1.0
 """By how much an end may show later in what is counted, and how often at most that is computed again for ends."""

@@ -18,12 +18,14 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
+from fusion_cluster.bodies.expiry import expire_at
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands import Operation, command
 from fusion_cluster.database import Database
 from fusion_cluster.database.schema import KEY_VALUES, MAX_ID_CHARACTERS
 from fusion_cluster.database.upsert import upsert
 from fusion_cluster.errors import InvalidArgument
-from fusion_cluster.graph import ComputeService, compute_method, expire_at
+from fusion_cluster.graph import compute_method
 from fusion_cluster.quantities import as_count, as_finite_timeout
 from fusion_cluster.services.checks import require_text
 from fusion_cluster.services.ends import STEP_S, expire_after_end

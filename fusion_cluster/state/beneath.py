@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fusion_cluster.graph.core import COMPUTING, dependencies_of
+from fusion_cluster.graph.core.hot_path import COMPUTING, dependencies_of
 
 if TYPE_CHECKING:
     from fusion_cluster.graph import ComputeFunction
-    from fusion_cluster.graph.core import Registry
+    from fusion_cluster.graph.core.hot_path import Registry
 
 
 class GraphsBeneath:

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, isolated
-from fusion_cluster.graph.cause import Cause, call_site
+from fusion_cluster.graph.why.cause import Cause, call_site
 from fusion_cluster.state.beneath import GraphsBeneath
 from fusion_cluster.state.pacing import Pacing, is_being_cancelled
 from fusion_cluster.state.single_key import single_key_function

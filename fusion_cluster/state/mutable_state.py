@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.failures.failure import Failure
 from fusion_cluster.graph import Computed, isolated
-from fusion_cluster.graph.cause import REPLACED, Cause, call_site
-from fusion_cluster.graph.equality import is_equal
-from fusion_cluster.graph.failure import Failure
+from fusion_cluster.graph.computing.equality import is_equal
+from fusion_cluster.graph.why.cause import REPLACED, Cause, call_site
 from fusion_cluster.state.single_key import single_key_function
 from fusion_cluster.state.snapshot import StateSnapshot
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from fusion_cluster.catalogue.options import ComputeOptions
 from fusion_cluster.errors import FusionError
-from fusion_cluster.graph import ComputeOptions
-from fusion_cluster.graph.exits import in_words, reraise_outside
-from fusion_cluster.graph.printing import printable
+from fusion_cluster.failures.exits import in_words, reraise_outside
+from fusion_cluster.failures.printing import printable
 from fusion_cluster.state.pause import Pause
 from fusion_cluster.state.snapshot import StateSnapshot
 from fusion_cluster.state.update_delayer import UpdateDelayer

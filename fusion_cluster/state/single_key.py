@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting, Signature
+from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting
 
 _HISTORY: Final = 64
 """How many events a state remembers: there may be many states."""

@@ -20,14 +20,16 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from fusion_cluster.bodies.offload import AsyncBody, BodyWrapper
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import InvalidResult, ResultChanged, UsageError
-from fusion_cluster.graph import Computed, ComputeFunction, ComputeService, Graph, Signature
-from fusion_cluster.graph.cause import Cause, call_site
-from fusion_cluster.graph.consolidation import SOURCE, is_source
-from fusion_cluster.graph.core import CONSISTENT, Node, dependencies_of, dependents_of
-from fusion_cluster.graph.freezing import freeze_result, is_frozen
-from fusion_cluster.graph.offload import AsyncBody, BodyWrapper
+from fusion_cluster.graph import Computed, ComputeFunction, Graph
+from fusion_cluster.graph.computing.consolidation import SOURCE, is_source
+from fusion_cluster.graph.computing.freezing import freeze_result, is_frozen
+from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, dependencies_of, dependents_of
+from fusion_cluster.graph.why.cause import Cause, call_site
 from fusion_cluster.strict.agreement import disagreement, says_nothing
 from fusion_cluster.strict.difference import difference
 from fusion_cluster.wire.description import type_name

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from fusion_cluster import errors
 from fusion_cluster.errors import FusionError, RemoteError
-from fusion_cluster.graph.exact_copies import ATTRIBUTES, filled, parts_of
+from fusion_cluster.failures.exact_copies import ATTRIBUTES, filled, parts_of
 from fusion_cluster.wire.tagged import NotPlainError, decode_tagged, encode_tagged
 
 NEVER_MADE: Final = (StopIteration, StopAsyncIteration)

@@ -22,9 +22,9 @@ from google.rpc import code_pb2
 
 from fusion_cluster import errors
 from fusion_cluster.errors import FusionError, RemoteError
-from fusion_cluster.graph.exact_copies import ARGS, MEMBERS, MESSAGE
-from fusion_cluster.graph.exits import TRACEBACK, reraise_outside
-from fusion_cluster.graph.printing import printable
+from fusion_cluster.failures.exact_copies import ARGS, MEMBERS, MESSAGE
+from fusion_cluster.failures.exits import TRACEBACK, reraise_outside
+from fusion_cluster.failures.printing import printable
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.error_classes import (
     attributes_of,

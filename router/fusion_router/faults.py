@@ -7,7 +7,7 @@ import secrets
 
 from google.rpc import code_pb2
 
-from fusion_cluster.graph.printing import printable
+from fusion_cluster.failures.printing import printable
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
 

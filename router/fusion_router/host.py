@@ -23,7 +23,7 @@ from fusion_cluster.errors import (
     ShardUnavailable,
 )
 from fusion_cluster.graph import DEFAULT_HISTORY, Cause, Computed, Key
-from fusion_cluster.graph.cause import MOVED
+from fusion_cluster.graph.why.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause

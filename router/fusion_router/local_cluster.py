@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from fusion_cluster.app import App
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import DEFAULT_HISTORY, ComputeService
-from fusion_cluster.graph.retention import NODE_BYTES
+from fusion_cluster.graph import DEFAULT_HISTORY
+from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.memory import MemoryCarrier, memory_pair

@@ -22,8 +22,8 @@ from fusion_cluster.errors import (
     PermissionDenied,
     ShardUnavailable,
 )
+from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words
 from fusion_cluster.graph import Computed, Waiter
-from fusion_cluster.graph.exits import body_cancelled, body_exited, in_words
 from fusion_cluster.link.acceptor import ServedSession
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error

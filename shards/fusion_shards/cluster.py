@@ -11,7 +11,7 @@ import ray
 
 from fusion_cluster.app import App
 from fusion_cluster.blocks import async_block
-from fusion_cluster.graph import TaskRunner
+from fusion_cluster.bodies.offload import TaskRunner
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.host import ClusterHost
 from fusion_shards.control import follow_slot_map, persist

@@ -20,7 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 from fusion_cluster.addresses import MAX_PORT, parse_host
 from fusion_cluster.app_import import import_app
 from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable, UsageError
-from fusion_cluster.graph.retention import NODE_BYTES
+from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.loop_watch import blocked_loop_s
 from fusion_cluster.protocol.slot_map import SLOT_COUNT
 from fusion_cluster.quantities import MOST, as_count, as_finite_timeout, as_number

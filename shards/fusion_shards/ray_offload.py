@@ -21,9 +21,10 @@ from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from fusion_cluster.app_import import put_on_path
+from fusion_cluster.bodies.offload import TaskBody
+from fusion_cluster.catalogue.options import RayTask
 from fusion_cluster.errors import UsageError, WorkerLost
-from fusion_cluster.graph import RayTask, TaskBody
-from fusion_cluster.graph.exits import as_body_exited, in_words, reraise_outside
+from fusion_cluster.failures.exits import as_body_exited, in_words, reraise_outside
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.error_classes import attributes_of
 from fusion_cluster.wire.errors import RemoteTraceback, decode_error, encode_error

@@ -37,7 +37,7 @@ SLEEPERS = {
     "tests/left_behind.py": "what is about to end does so without a word, in its own time",
     "tests/simulation/": "readers, writers and disruptions at random times; nothing is waited for by it",
     "tests/integration/test_ray_cluster.py": "a caller that tries again when the error says that it may",
-    "tests/customers.py": "clients that try again when the error says that they may",
+    "tests/apps/customers.py": "clients that try again when the error says that they may",
     "tests/integration/test_random_faults.py": "faults at random moments; nothing is waited for by it",
     "tests/integration/test_database_faults.py": "faults while others work; nothing is waited for by it",
     "tests/property/test_commands_exactly_once.py": "commands and what disturbs them, at random times",

@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from fusion_cluster.client import connect
+from tests.apps.shelf import Shelf, app, fresh_stock
 from tests.clients import fronted
 from tests.gateways import Served, call_request, execute_request, json_payload, serving_locally, status_of
-from tests.shelf import Shelf, app, fresh_stock
 
 
 @pytest.mark.parametrize("timeout_s", [None, math.inf, 1e12, 10**400])

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from fusion_cluster.cli.main import FAILED, MISUSED, OK
-from tests.greetings import NAME_VARIABLE
-from tests.processes import running
+from tests.apps.greetings import NAME_VARIABLE
+from tests.processes.started import running
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -30,7 +30,7 @@ WAIT_S = 120
 
 JOINING = """
 import asyncio
-from tests.greetings import Greetings, app
+from tests.apps.greetings import Greetings, app
 
 async def main():
     async with app.cluster() as cluster:
@@ -71,7 +71,7 @@ async def ended(environment: dict[str, str], *command: str) -> tuple[int | None,
 @pytest.fixture
 async def served(ray_cluster: str, remains: dict[str, str]) -> AsyncIterator[tuple[Process, str]]:
     """`fusion-cluster serve`, and the address of its gateway."""
-    command = [*CLI, "serve", "tests.greetings:app", "--shards", "1", "--grpc-port", "0"]
+    command = [*CLI, "serve", "tests.apps.greetings:app", "--shards", "1", "--grpc-port", "0"]
     async with running(*command, env=remains, stdout=PIPE, stderr=PIPE) as process:
         line = await line_with(process, f"serving {APP}")
         yield process, line.split()[-1]
@@ -99,7 +99,7 @@ async def test_an_app_is_served_found_and_stopped(
     assert code == FAILED
     assert f"{APP!r} does not run in the Ray cluster at {ray_cluster}" in err
     # Which of the two is joined, nobody guesses.
-    code, _, err = await ended(remains, *CLI, "serve", "tests.greetings:app", "--ray-address", "auto")
+    code, _, err = await ended(remains, *CLI, "serve", "tests.apps.greetings:app", "--ray-address", "auto")
     assert code == MISUSED
     assert ray_cluster in err
 

@@ -16,7 +16,7 @@ import pytest
 
 from fusion_cluster import InvalidArgument, ShardUnavailable, UnknownMethod, value_of
 from fusion_cluster.client import BlockingClient, connect_blocking
-from tests.shelf import Shelf
+from tests.apps.shelf import Shelf
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 20.0
@@ -24,7 +24,7 @@ TIMEOUT_S = 20.0
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    command = [sys.executable, "-W", "error", "-m", "tests.shelf_process"]
+    command = [sys.executable, "-W", "error", "-m", "tests.processes.shelf_process"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None

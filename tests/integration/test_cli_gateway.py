@@ -12,9 +12,9 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from tests.apps.shelf import Stock, app, fresh_stock
 from tests.gateways import Served, serving_locally
-from tests.processes import running
-from tests.shelf import Stock, app, fresh_stock
+from tests.processes.started import running
 
 
 @pytest.fixture

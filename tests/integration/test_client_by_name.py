@@ -18,8 +18,8 @@ from fusion_cluster.errors import (
     UnknownMethod,
     UnknownService,
 )
+from tests.apps.shelf import Stock, app, fresh_stock
 from tests.clients import Front, fronted
-from tests.shelf import Stock, app, fresh_stock
 from tests.waiting import until
 
 

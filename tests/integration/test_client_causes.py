@@ -6,8 +6,8 @@ import asyncio
 
 from fusion_cluster.client import connect
 from fusion_cluster.graph import Happening
+from tests.apps.shelf import Shelf, app, fresh_stock
 from tests.clients import fronted
-from tests.shelf import Shelf, app, fresh_stock
 
 
 async def test_a_replica_says_that_the_gateway_has_invalidated_it_or_that_it_was_lost() -> None:

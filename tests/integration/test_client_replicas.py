@@ -13,8 +13,8 @@ import pytest
 
 from fusion_cluster.client import Client, connect
 from fusion_cluster.errors import CommandOutcomeUnknown, InvalidArgument, ShardUnavailable, UsageError
+from tests.apps.shelf import Item, Query, Scales, Shelf, Stock, app, fresh_stock
 from tests.clients import Front, fronted
-from tests.shelf import Item, Query, Scales, Shelf, Stock, app, fresh_stock
 from tests.waiting import until
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from fusion_cluster.client import Client, connect
 from fusion_cluster.errors import CommandNotRecorded
+from tests.apps.tills import Base, Gates, Jars, Tills, fresh_gates, jars_app, tills_app
 from tests.clients import Front, fronted
-from tests.tills import Base, Gates, Jars, Tills, fresh_gates, jars_app, tills_app
 
 
 @pytest.fixture

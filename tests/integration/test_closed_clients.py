@@ -11,8 +11,8 @@ import pytest
 
 from fusion_cluster.client import Client, connect, connect_blocking
 from fusion_cluster.errors import CommandOutcomeUnknown, UsageError
+from tests.apps.shelf import Shelf, Stock, app, fresh_stock
 from tests.clients import fronted
-from tests.shelf import Shelf, Stock, app, fresh_stock
 from tests.waiting import until
 
 LIMIT_S = 20.0

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from fusion_cluster import Database
 from fusion_cluster.client import Client, connect
 from fusion_cluster.errors import CommandResultLost
-from tests.bank import (
+from tests.apps.bank import (
     ACCOUNTS,
     LOG_PERIOD_S,
     OPENING_BALANCE,
@@ -25,9 +25,9 @@ from tests.bank import (
     open_bank,
     read_books,
 )
-from tests.crash_points import POINTS
+from tests.faults.crash_points import POINTS
 from tests.gateways import serving
-from tests.process_cluster import ProcessCluster
+from tests.processes.process_cluster import ProcessCluster
 from tests.waiting import until
 
 SLOW_COMMITS = (
@@ -37,7 +37,7 @@ SLOW_COMMITS = (
     " FOR EACH ROW EXECUTE FUNCTION take_your_time()",
 )
 
-pytest_plugins = ["tests.databases", "tests.zygotes"]
+pytest_plugins = ["tests.databases", "tests.processes.zygotes"]
 
 
 @pytest.fixture

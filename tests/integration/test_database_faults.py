@@ -22,10 +22,10 @@ from fusion_cluster import Database
 from fusion_cluster.database.log_readers import new_reader
 from fusion_cluster.database.schema import OPERATIONS
 from fusion_cluster.errors import CommandOutcomeUnknown, DatabaseNotWritable, DatabaseUnavailable
-from tests.bank import ACCOUNTS, LOG_PERIOD_S, OPENING_BALANCE, Accounts, Receipts, bank_app, open_bank, read_books
-from tests.customers import Customer, Ledger, by_name
+from tests.apps.bank import ACCOUNTS, LOG_PERIOD_S, OPENING_BALANCE, Accounts, Receipts, bank_app, open_bank, read_books
+from tests.apps.customers import Customer, Ledger, by_name
 from tests.gateways import serving
-from tests.process_cluster import ProcessCluster
+from tests.processes.process_cluster import ProcessCluster
 from tests.waiting import until_so
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-pytest_plugins = ["tests.databases", "tests.zygotes"]
+pytest_plugins = ["tests.databases", "tests.processes.zygotes"]
 
 
 # -- PostgreSQL restarts -----------------------------------------------------------------------------------------------

@@ -16,10 +16,10 @@ import pytest
 from fusion_cluster.cli.main import FAILED, MISUSED, run
 from fusion_cluster.client import Client, connect, connect_blocking
 from fusion_cluster.errors import ShardUnavailable
+from tests.apps.shelf import Shelf, app, fresh_stock
 from tests.certificates import write_certificate
 from tests.clients import Front, fronted
 from tests.gateways import serving_locally
-from tests.shelf import Shelf, app, fresh_stock
 from tests.waiting import until
 
 CONNECT_S = 1.0

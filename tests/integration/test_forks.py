@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.apps.shelf import app, fresh_stock
 from tests.clients import fronted
-from tests.processes import running
-from tests.shelf import app, fresh_stock
+from tests.processes.started import running
 
 COPIES = "was opened before this process was forked: fork first, then open one in each process"
 
@@ -21,7 +21,7 @@ COPIES = "was opened before this process was forked: fork first, then open one i
 async def test_copies_in_a_child_refuse_at_once_and_the_parent_goes_on(way: str) -> None:
     fresh_stock()
     async with fronted(app) as front:
-        command = [sys.executable, "-m", "tests.forking_process", way, front.address]
+        command = [sys.executable, "-m", "tests.processes.forking_process", way, front.address]
         async with running(*command, stdout=PIPE, stderr=PIPE) as process:
             out, err = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, err.decode()

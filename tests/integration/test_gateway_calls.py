@@ -15,8 +15,8 @@ from google.rpc import error_details_pb2
 
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway import GatewayLimits
+from tests.apps.shelf import Stock, app, fresh_stock
 from tests.gateways import Served, call_request, field_of, json_payload, msgpack_payload, serving_locally, status_of
-from tests.shelf import Stock, app, fresh_stock
 from tests.waiting import until
 
 

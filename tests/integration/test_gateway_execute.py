@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from fusion_router.gateway import GatewayLimits
+from tests.apps.shelf import Stock, app, fresh_stock
 from tests.gateways import Served, execute_request, field_of, serving_locally
-from tests.shelf import Stock, app, fresh_stock
 from tests.waiting import until
 
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusion_cluster.v1 import gateway_pb2
+from tests.apps.shelf import app, fresh_stock
 from tests.gateways import Served, serving_locally, status_of
-from tests.shelf import app, fresh_stock
 
 GATEWAY = "/fusion_cluster.v1.Gateway/"
 SAFE_METHODS = ["count", "item", "search", "anything", "nothing", "put"]

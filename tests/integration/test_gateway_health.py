@@ -14,8 +14,8 @@ from fusion_cluster.client import connect
 from fusion_cluster.errors import UsageError
 from fusion_cluster.host import LocalHost
 from fusion_router.gateway import Gateway
+from tests.apps.shelf import app, fresh_stock
 from tests.gateways import Served, serving
-from tests.shelf import app, fresh_stock
 
 GATEWAY = "fusion_cluster.v1.Gateway"
 

@@ -12,9 +12,9 @@ import pytest
 
 from fusion_cluster.client import connect
 from fusion_cluster.v1 import gateway_pb2, gateway_pb2_grpc
+from tests.apps.shelf import Shelf, Stock, app, fresh_stock
 from tests.clients import Front, fronted
 from tests.gateways import call_request, execute_request
-from tests.shelf import Shelf, Stock, app, fresh_stock
 from tests.waiting import until
 
 

@@ -18,8 +18,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from tests.apps.shelf import app, fresh_stock
 from tests.gateways import Served, serving_locally
-from tests.shelf import app, fresh_stock
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusion_cluster.v1 import session_pb2
+from tests.apps.shelf import app, fresh_stock
 from tests.clients import Front, fronted
-from tests.shelf import app, fresh_stock
 
 hellos = st.builds(
     session_pb2.Hello,

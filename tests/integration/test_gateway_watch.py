@@ -12,8 +12,8 @@ import pytest
 
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.reads import VERSION_BYTES, update_content
+from tests.apps.shelf import UNREACHABLE, Shelf, Stock, app, fresh_stock
 from tests.gateways import Served, field_of, msgpack_payload, serving_locally
-from tests.shelf import UNREACHABLE, Shelf, Stock, app, fresh_stock
 from tests.waiting import until
 
 WatchCall = grpc.aio.UnaryStreamCall[gateway_pb2.WatchRequest, gateway_pb2.Update]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from fusion_cluster.client import connect
+from tests.apps.sheet import Cells, app, fresh_store
 from tests.clients import fronted
-from tests.sheet import Cells, app, fresh_store
 
 READ_LEASE_S = 3.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from fusion_cluster import App, ComputeService, command, compute_method
 from tests.gateways import serving_locally
-from tests.processes import running
+from tests.processes.started import running
 
 FLIGHTS = 200
 PLANNED = 600

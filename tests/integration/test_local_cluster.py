@@ -10,7 +10,7 @@ import pytest
 
 from fusion_cluster.errors import ShardUnavailable, UsageError
 from fusion_cluster.testing import LocalCluster
-from tests.sheet import CELLS_IN_ROW, Cells, Rows, Sheet, Store, app, fresh_store
+from tests.apps.sheet import CELLS_IN_ROW, Cells, Rows, Sheet, Store, app, fresh_store
 from tests.waiting import until
 
 

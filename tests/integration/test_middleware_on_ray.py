@@ -10,7 +10,7 @@ import pytest
 from fusion_cluster import PermissionDenied
 from fusion_cluster.middleware import acting_as
 from fusion_shards.launch import launch
-from tests.stamps import Letters, app, timing
+from tests.apps.stamps import Letters, app, timing
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -18,7 +18,7 @@ WAIT_S = 60
 
 
 async def test_middleware_is_around_bodies_in_the_processes_of_shards(ray_cluster: str) -> None:
-    async with await launch("tests.stamps:app", shards=2, gateways=0), app.cluster() as cluster:
+    async with await launch("tests.apps.stamps:app", shards=2, gateways=0), app.cluster() as cluster:
         letters = cluster.service(Letters)
         async with asyncio.timeout(WAIT_S):
             counts = {}

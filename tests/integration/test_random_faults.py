@@ -20,14 +20,14 @@ import pytest
 from sqlalchemy import text
 
 from fusion_cluster import Database
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.client import connect
-from fusion_cluster.graph import ComputeService
-from tests.bank import Branches, open_bank, read_books
-from tests.crash_points import POINTS
-from tests.customers import Customer, Execute, Ledger, by_name
-from tests.process_cluster import ProcessCluster
+from tests.apps.bank import Branches, open_bank, read_books
+from tests.apps.customers import Customer, Execute, Ledger, by_name
+from tests.faults.crash_points import POINTS
+from tests.processes.process_cluster import ProcessCluster
 
-pytest_plugins = ["tests.databases", "tests.zygotes"]
+pytest_plugins = ["tests.databases", "tests.processes.zygotes"]
 
 SEED = int(os.environ.get("FUSION_FAULT_SEED", "0")) or secrets.randbits(32)
 COUNT = int(os.environ.get("FUSION_FAULT_COUNT", "0")) or 500

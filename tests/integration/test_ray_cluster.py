@@ -17,8 +17,8 @@ from fusion_cluster.client import connect
 from fusion_cluster.errors import FusionError, ShardUnavailable, UsageError
 from fusion_shards.configuration import MemberStatus
 from fusion_shards.launch import LaunchedApp, attach, launch
-from tests.ledger import DATABASE_VARIABLE, Accounts, Base, Totals, app, new_app
-from tests.processes import running
+from tests.apps.ledger import DATABASE_VARIABLE, Accounts, Base, Totals, app, new_app
+from tests.processes.started import running
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -34,7 +34,9 @@ def ledger(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert database is not None
         await database.create_tables(Base.metadata)
         await database.dispose()
-        return await launch("tests.ledger:app", shards=2, gateways=2, grpc_port=0, environment={DATABASE_VARIABLE: url})
+        return await launch(
+            "tests.apps.ledger:app", shards=2, gateways=2, grpc_port=0, environment={DATABASE_VARIABLE: url}
+        )
 
     launched = asyncio.run(start())
     yield launched
@@ -123,12 +125,12 @@ async def test_traffic_goes_on_while_the_coordinator_is_down_and_it_comes_back_w
 
 async def test_an_app_that_runs_cannot_be_launched_again(ledger: LaunchedApp) -> None:
     with pytest.raises(UsageError, match="runs already"):
-        await launch("tests.ledger:app", grpc_port=0)
+        await launch("tests.apps.ledger:app", grpc_port=0)
 
 
 async def test_an_app_that_cannot_be_imported_by_its_members_fails_the_launch(ray_cluster: str) -> None:
-    with pytest.raises(UsageError, match=r"shard 0 .*'tests.fragile' has ended the program: this host lacks"):
-        await launch("tests.fragile:app", shards=1, gateways=0, environment={"FUSION_TEST_FRAGILE": "1"})
+    with pytest.raises(UsageError, match=r"shard 0 .*'tests.apps.fragile' has ended the program: this host lacks"):
+        await launch("tests.apps.fragile:app", shards=1, gateways=0, environment={"FUSION_TEST_FRAGILE": "1"})
 
 
 async def test_joining_an_app_that_does_not_run_says_what_runs(ledger: LaunchedApp) -> None:

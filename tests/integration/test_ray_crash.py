@@ -9,9 +9,9 @@ import pytest
 
 from fusion_cluster.client import connect
 from fusion_shards.launch import LaunchedApp, launch
-from tests.bank import ACCOUNTS, OPENING_BALANCE, Accounts, Branches, Receipts, open_bank, read_books
-from tests.bank_on_ray import DATABASE_VARIABLE, trapped_bank
-from tests.member_process import cached
+from tests.apps.bank import ACCOUNTS, OPENING_BALANCE, Accounts, Branches, Receipts, open_bank, read_books
+from tests.apps.bank_on_ray import DATABASE_VARIABLE, trapped_bank
+from tests.processes.member_process import cached
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -22,7 +22,7 @@ pytest_plugins = ["tests.databases"]
 async def bank(ray_cluster: str, database_url: str) -> AsyncIterator[LaunchedApp]:
     await open_bank(database_url)
     launched = await launch(
-        "tests.bank_on_ray:app", shards=2, gateways=1, grpc_port=0, environment={DATABASE_VARIABLE: database_url}
+        "tests.apps.bank_on_ray:app", shards=2, gateways=1, grpc_port=0, environment={DATABASE_VARIABLE: database_url}
     )
     yield launched
     await launched.stop()

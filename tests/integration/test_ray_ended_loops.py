@@ -10,7 +10,7 @@ import pytest
 
 from fusion_cluster.errors import BodyExited, ClusterError, CommandError
 from fusion_shards.launch import LaunchedApp, launch
-from tests.exits_on_ray import Exits, app
+from tests.apps.exits_on_ray import Exits, app
 from tests.waiting import until_so
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
 @pytest.fixture(scope="module")
 def launched(ray_cluster: str) -> Iterator[LaunchedApp]:
-    launched = asyncio.run(launch("tests.exits_on_ray:app", shards=1, gateways=0))
+    launched = asyncio.run(launch("tests.apps.exits_on_ray:app", shards=1, gateways=0))
     yield launched
     asyncio.run(launched.stop())
 

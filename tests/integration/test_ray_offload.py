@@ -24,7 +24,7 @@ from fusion_cluster import (
 from fusion_cluster.app import App
 from fusion_cluster.blocking import blocking
 from fusion_shards.launch import launch
-from tests.renderers import AwkwardError, Renderers, app
+from tests.apps.renderers import AwkwardError, Renderers, app
 from tests.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
@@ -181,7 +181,7 @@ async def test_a_service_that_workers_cannot_import_is_sent_by_value(ray_cluster
 
 
 async def test_shards_run_bodies_as_ray_tasks(ray_cluster: str, tmp_path: Path) -> None:
-    async with await launch("tests.renderers:app", shards=2, gateways=0), app.cluster() as cluster:
+    async with await launch("tests.apps.renderers:app", shards=2, gateways=0), app.cluster() as cluster:
         renderers = cluster.service(Renderers)
         async with asyncio.timeout(WAIT_S):
             assert await renderers.page(("one", "three")) == "3px 5px"
@@ -194,7 +194,7 @@ async def test_shards_run_bodies_as_ray_tasks(ray_cluster: str, tmp_path: Path) 
 
 
 def test_code_without_an_event_loop_calls_shards(ray_cluster: str) -> None:
-    launched = asyncio.run(launch("tests.renderers:app", shards=2, gateways=0))
+    launched = asyncio.run(launch("tests.apps.renderers:app", shards=2, gateways=0))
     try:
         with blocking(app.cluster(), timeout_s=WAIT_S) as cluster:
             renderers = cluster.service(Renderers)

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.bank import OPENING_BALANCE, open_bank, read_books
-from tests.process_cluster import ProcessCluster
+from tests.apps.bank import OPENING_BALANCE, open_bank, read_books
+from tests.processes.process_cluster import ProcessCluster
 from tests.waiting import until
 
-pytest_plugins = ["tests.databases", "tests.zygotes"]
+pytest_plugins = ["tests.databases", "tests.processes.zygotes"]
 
 BLOCKING = ("rows written", "entry written")
 """Where the shard stops within its transaction: the successor has to wait for that."""

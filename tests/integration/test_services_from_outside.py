@@ -12,9 +12,9 @@ import pytest
 from fusion_cluster import InvalidArgument
 from fusion_cluster.client import connect
 from fusion_cluster.services import Clock, KeyValueStore, Sessions, SignIn, new_session_id
+from tests.apps.panel import Panel, new_app
 from tests.clients import fronted
 from tests.gateways import serving_locally
-from tests.panel import Panel, new_app
 from tests.waiting import until
 
 

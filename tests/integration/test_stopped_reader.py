@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from fusion_cluster.graph.core import IS_NATIVE
+from fusion_cluster.graph.core.hot_path import IS_NATIVE
 from fusion_cluster.link import SessionAcceptor, dial_tcp, listen_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.gateway import Gateway
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
-from tests.sheet import Cells, app, fresh_store
-from tests.sleepy_reader import CELL, SECRET, WAYS
+from tests.apps.sheet import Cells, app, fresh_store
+from tests.processes.sleepy_reader import CELL, SECRET, WAYS
 
 ROOT = Path(__file__).parents[2]
 READ_LEASE_S = 0.5
@@ -58,7 +58,7 @@ class Shard:
 
 
 class Reader:
-    """`tests.sleepy_reader`, which can be stopped."""
+    """`tests.processes.sleepy_reader`, which can be stopped."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -83,7 +83,15 @@ class Reader:
 async def reader(kind: str, address: str, *, path: str = "") -> AsyncIterator[Reader]:
     environment = {**os.environ, "FUSION_PURE_PYTHON": "1"} if path == "pure Python" else None
     process = await create_subprocess_exec(
-        sys.executable, "-m", "tests.sleepy_reader", kind, address, stdin=PIPE, stdout=PIPE, cwd=ROOT, env=environment
+        sys.executable,
+        "-m",
+        "tests.processes.sleepy_reader",
+        kind,
+        address,
+        stdin=PIPE,
+        stdout=PIPE,
+        cwd=ROOT,
+        env=environment,
     )
     try:
         yield Reader(process)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import CircularDependencyError, ShardUnavailable
-from fusion_cluster.graph import Computed, ComputeService, compute_method, gather, isolated
+from fusion_cluster.graph import Computed, compute_method, gather, isolated
 
 NUMBERS = 12
 EXPECTED = (ValueError, ShardUnavailable, CircularDependencyError)

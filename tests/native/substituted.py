@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from types import ModuleType
 
-MODULE = "fusion_cluster.graph._speed"
+MODULE = "fusion_cluster.graph.core._speed"
 NOT_USED = 97
 """Exit status of a run that did not import the extension it was given."""
 

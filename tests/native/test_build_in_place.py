@@ -16,7 +16,7 @@ SOURCE = """
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = NAME};
 PyMODINIT_FUNC PyInit__speed(void) { return PyModuleDef_Init(&module); }
 """
-PART = '#define NAME "fusion_cluster.graph._speed"'
+PART = '#define NAME "fusion_cluster.graph.core._speed"'
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Graph, GraphHosting, compute_method
 
 READS = 200
 

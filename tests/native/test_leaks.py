@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Iterator
 import psutil
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import InvalidArgument
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method, gather, isolated
-from fusion_cluster.graph.core import IS_NATIVE
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather, isolated
+from fusion_cluster.graph.core.hot_path import IS_NATIVE
 from tests.native.remains import MOST_BLOCKS, remains_of
 
 ROUNDS = 20_000

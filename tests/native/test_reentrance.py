@@ -8,9 +8,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from fusion_cluster.graph.computed import Computed
-from fusion_cluster.graph.core import IS_NATIVE, History, Registry, Table, dependencies_of, dependents_of, link, mark
+from fusion_cluster.graph.core.hot_path import (
+    IS_NATIVE,
+    History,
+    Registry,
+    Table,
+    dependencies_of,
+    dependents_of,
+    link,
+    mark,
+)
 
 LEAVES = 20
 PLACES = 12

@@ -24,7 +24,7 @@ import asyncio, sys
 from pathlib import Path
 import fusion_cluster, fusion_router, fusion_shards
 from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.core import IS_NATIVE
+from fusion_cluster.graph.core.hot_path import IS_NATIVE
 
 class Numbers(ComputeService):
     @compute_method
@@ -39,7 +39,7 @@ async def main():
 
 asyncio.run(main())
 installed = Path(sys.argv[1])
-extension = sys.modules.get("fusion_cluster.graph._speed", fusion_cluster)
+extension = sys.modules.get("fusion_cluster.graph.core._speed", fusion_cluster)
 for module in (fusion_cluster, fusion_router, fusion_shards, extension):
     assert Path(module.__file__).is_relative_to(installed), module
 print("C" if IS_NATIVE else "pure Python", end="")

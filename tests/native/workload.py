@@ -23,8 +23,9 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import attach
 from fusion_cluster.errors import FusionError, UsageError
-from fusion_cluster.graph import Computed, Graph, GraphHosting, attach, gather
+from fusion_cluster.graph import Computed, Graph, GraphHosting, gather
 from tests.native.odd_sheet import EXPECTED, NUMBERS, Parting, Reentrant, Sheet, Touchy
 from tests.virtual_time import run_in_virtual_time
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import ShardUnavailable
-from fusion_cluster.graph import Computed, ComputeService, compute_method, gather, isolated
+from fusion_cluster.graph import Computed, compute_method, gather, isolated
 from fusion_cluster.state import MutableState
 from tests.property.graph_model import (
     CATCHING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
-from fusion_cluster.graph.pure.states import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED
+from fusion_cluster.graph.core.pure.states import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED
 from fusion_cluster.wire.codec import EncodedArguments
 from tests.property.graph_twin import Twin
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
 
-from fusion_cluster.graph.pure.history import MAX_SEARCHED
-from fusion_cluster.graph.pure.registry import EVICTABLE
-from fusion_cluster.graph.pure.states import CONSISTENT, INVALIDATED
+from fusion_cluster.graph.core.pure.history import MAX_SEARCHED
+from fusion_cluster.graph.core.pure.registry import EVICTABLE
+from fusion_cluster.graph.core.pure.states import CONSISTENT, INVALIDATED
 
 FIRST_VERSION: Final = 2**64 - 4
 """So that versions begin anew soon."""

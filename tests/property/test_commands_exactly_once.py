@@ -19,7 +19,7 @@ from fusion_cluster.graph import DONE
 from fusion_cluster.host import Host
 from fusion_cluster.testing import LocalCluster
 from fusion_router.host import ClusterHost
-from tests.counters import Base, CounterRow, counts
+from tests.apps.counters import Base, CounterRow, counts
 from tests.waiting import until_so
 
 pytest_plugins = ["tests.databases"]

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from fusion_cluster.app import App
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands import command
 from fusion_cluster.database import Database
-from fusion_cluster.graph import ComputeService, compute_method, gather
+from fusion_cluster.graph import compute_method, gather
 from fusion_cluster.host import LocalHost
-from tests.shelves import Base, ShelfRow
+from tests.apps.shelves import Base, ShelfRow
 from tests.waiting import until
 
 SHELVES = 4

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.cause import EVICTED, Cause
-from fusion_cluster.graph.consolidation import is_consolidated
-from fusion_cluster.graph.context import current_computation
-from fusion_cluster.graph.equality import is_same_output
-from fusion_cluster.graph.pure.history import OUT_OF_DATE
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
+from fusion_cluster.graph.computing.consolidation import is_consolidated
+from fusion_cluster.graph.computing.equality import is_same_output
+from fusion_cluster.graph.core.context import current_computation
+from fusion_cluster.graph.core.pure.history import OUT_OF_DATE
+from fusion_cluster.graph.why.cause import EVICTED, Cause
 from tests.virtual_time import run_in_virtual_time
 
 CELLS = 3

@@ -13,8 +13,9 @@ import msgspec
 import pydantic
 from hypothesis import HealthCheck, given, reject, settings
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import InvalidArgument, UsageError
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from tests.property.hinted_values import HINTS, values
 
 

@@ -28,8 +28,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from fusion_cluster.errors import CircularDependencyError, ShardUnavailable
 from fusion_cluster.graph import Computed
-from fusion_cluster.graph.core import dependents_of
-from fusion_cluster.graph.pure.history import OUT_OF_DATE
+from fusion_cluster.graph.core.hot_path import dependents_of
+from fusion_cluster.graph.core.pure.history import OUT_OF_DATE
 from tests.property.graph_model import (
     ATOMS,
     CELLS,

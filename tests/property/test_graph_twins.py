@@ -29,9 +29,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import hatch_build
+from fusion_cluster.catalogue.signature import REQUIRED, Signature
 from fusion_cluster.errors import InvalidArgument
-from fusion_cluster.graph import REQUIRED, Signature, pure
-from fusion_cluster.graph.context import current_computation
+from fusion_cluster.graph.core import pure
+from fusion_cluster.graph.core.context import current_computation
 from tests.property import graph_steps as steps
 from tests.property.graph_steps import CHOOSING, Step
 from tests.property.graph_twin import Function, Twin
@@ -53,7 +54,7 @@ STEPS = (
 def speed() -> ModuleType:
     if hatch_build.compiler() is None:
         pytest.skip("there is no compiler, and so no core in C")
-    module = importlib.import_module("fusion_cluster.graph._speed")
+    module = importlib.import_module("fusion_cluster.graph.core._speed")
     module.set_context(current_computation)
     return module
 

@@ -8,8 +8,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method, gather
-from fusion_cluster.graph.cause import Cause
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Graph, GraphHosting, compute_method, gather
+from fusion_cluster.graph.why.cause import Cause
 
 SIZE = 12
 

@@ -12,7 +12,7 @@ from fusion_cluster.errors import CommandNotRecorded, FusionError
 from fusion_cluster.link import Peer
 from fusion_cluster.testing import LocalCluster
 from fusion_router.host import ClusterHost
-from tests.sheet import Cells, Sheet, app, fresh_store
+from tests.apps.sheet import Cells, Sheet, app, fresh_store
 
 ROWS = 3
 CELL = 7

@@ -180,7 +180,7 @@ GIVEN: dict[str, Callable[..., Any]] = {
     "blocking": partial(blocking, app.local()),
     "connect": partial(connect, "localhost"),
     "connect_blocking": partial(connect_blocking, "localhost"),
-    "launch": partial(launch, "tests.sheet:app"),
+    "launch": partial(launch, "tests.apps.sheet:app"),
 }
 OF_AN_OPEN_HOST: dict[str, Callable[..., Any]] = {
     "BlockingHost.service": lambda host, **given: host.service(Sums, **given),

@@ -12,8 +12,8 @@ from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.commands.events.options import EventOptions, exponential_backoff
 from fusion_cluster.commands.events.subscriptions import Subscription
 from fusion_cluster.errors import CommandResultLost, UnknownMethod
-from fusion_cluster.graph.exits import as_body_exited, body_exited, reraise_outside
-from fusion_cluster.graph.printing import printable
+from fusion_cluster.failures.exits import as_body_exited, body_exited, reraise_outside
+from fusion_cluster.failures.printing import printable
 from fusion_cluster.quantities import as_finite_delay
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, ove
 
 import xxhash
 
+from fusion_cluster.catalogue.service import ComputeService, Hosting
 from fusion_cluster.commands.command import BoundCommand, Command
 from fusion_cluster.commands.events.event import event_type, is_event_class
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.service import ComputeService, Hosting
 from fusion_cluster.wire.codec import encode_msgpack, value_codec
 from fusion_cluster.wire.description import type_name
 

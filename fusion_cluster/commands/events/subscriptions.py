@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fusion_cluster.catalogue.service import ComputeService, service_methods
 from fusion_cluster.commands.events.event import event_type
 from fusion_cluster.commands.events.handler import BoundEventHandler, EventHandler
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.service import ComputeService, service_methods
 from fusion_cluster.wire.codec import ValueCodec, value_codec
 
 

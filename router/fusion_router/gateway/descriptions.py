@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from fusion_cluster.app import App, MethodSpec
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UnknownService, UsageError
-from fusion_cluster.graph import ComputeService
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import encode_json
 from fusion_cluster.wire.description import json_schema, type_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fusion_cluster.errors import InvalidArgument
-from fusion_cluster.graph.exits import body_exited
+from fusion_cluster.failures.exits import body_exited
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec, encode_json
 from fusion_cluster.wire.results import check_result_size, encode_result

@@ -14,8 +14,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from fusion_cluster.errors import InvalidArgument, ResourceExhausted
+from fusion_cluster.failures.exits import in_words, reraise_outside
 from fusion_cluster.graph import Computed, ComputeFunction
-from fusion_cluster.graph.exits import in_words, reraise_outside
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.payloads import Encoding, encode_payload
 

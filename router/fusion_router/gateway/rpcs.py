@@ -26,7 +26,7 @@ from fusion_cluster.errors import (
     ShardUnavailable,
     UnknownMethod,
 )
-from fusion_cluster.graph.exits import body_cancelled, body_exited, in_words, reraise_outside
+from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words, reraise_outside
 from fusion_cluster.host import Host
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.descriptions import describe

@@ -10,7 +10,7 @@ import pytest
 from fusion_cluster.cli import reads
 from fusion_cluster.cli.main import MISUSED, OK, run
 
-SERVE = ["serve", "tests.sheet:app"]
+SERVE = ["serve", "tests.apps.sheet:app"]
 CALL = ["call", "Shelf.count", "nut", "--address", "127.0.0.1:1"]
 WATCH = ["watch", "Shelf.count", "nut", "--address", "127.0.0.1:1"]
 LONG = str(10**400)

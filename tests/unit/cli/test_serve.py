@@ -13,7 +13,7 @@ from fusion_cluster.cli.serve import unless
 from fusion_cluster.errors import UsageError
 
 
-@pytest.mark.parametrize("path", ["", ":app", ".ledger:app", "tests.nowhere:app", "tests.sheet:nothing"])
+@pytest.mark.parametrize("path", ["", ":app", ".ledger:app", "tests.nowhere:app", "tests.apps.sheet:nothing"])
 def test_a_wrong_path_of_an_app_is_a_usage_error(path: str) -> None:
     with pytest.raises(UsageError) as raised:
         import_app(path)
@@ -28,7 +28,7 @@ def test_a_wrong_path_is_told_before_anything_is_started(
     assert "tests.nowhere" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["serve", "tests.sheet:app"], ["status"]])
+@pytest.mark.parametrize("command", [["serve", "tests.apps.sheet:app"], ["status"]])
 def test_without_ray_it_says_what_to_install(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

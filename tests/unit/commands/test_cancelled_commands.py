@@ -14,8 +14,8 @@ from fusion_cluster.commands.completion import complete
 from fusion_cluster.database import Database
 from fusion_cluster.graph import Cause, Key
 from fusion_cluster.host import LocalHost
-from tests.shelves import Base, ShelfRow, Shelves, Stock
-from tests.stepped import cancelled_at
+from tests.apps.shelves import Base, ShelfRow, Shelves, Stock
+from tests.faults.stepped import cancelled_at
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

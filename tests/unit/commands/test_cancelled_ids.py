@@ -8,9 +8,9 @@ import pytest
 
 from fusion_cluster.commands import CommandResult, pipeline
 from fusion_cluster.errors import CommandResultLost
-from tests.counters import Counters, counters_hosts, counts, run
+from tests.apps.counters import Counters, counters_hosts, counts, run
+from tests.faults.stepped import cancelled_at
 from tests.log_entries import logged
-from tests.stepped import cancelled_at
 
 pytest_plugins = ["tests.databases"]
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from fusion_cluster.app import App
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands import command, running_command
 from fusion_cluster.errors import InvalidArgument, UnknownMethod
-from fusion_cluster.graph import Cause, ComputeService, Explanation, compute_method
+from fusion_cluster.graph import Cause, Explanation, compute_method
 from fusion_cluster.host import LocalHost
-from tests.shelves import ShelfRow, Shelves, Stock, shelves_host
+from tests.apps.shelves import ShelfRow, Shelves, Stock, shelves_host
 
 pytest_plugins = ["tests.databases"]
 

@@ -16,9 +16,9 @@ from fusion_cluster.commands.records import Recorded, outcome_of_error
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.errors import CommandOutcomeUnknown, CommandResultLost, DatabaseUnavailable, RemoteError
 from fusion_cluster.host import LocalHost
-from tests.counters import Counters, NoRoom, Unknown, counters_hosts, counts, run
+from tests.apps.counters import Counters, NoRoom, Unknown, counters_hosts, counts, run
+from tests.apps.shelves import Gate
 from tests.log_entries import logged, writing
-from tests.shelves import Gate
 
 pytest_plugins = ["tests.databases"]
 

@@ -8,11 +8,12 @@ from typing import Any, assert_type
 import pytest
 
 from fusion_cluster.app import App
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands import BoundCommand, command, running_command
 from fusion_cluster.errors import InvalidArgument, UsageError
-from fusion_cluster.graph import Cause, ComputeService, Key, compute_method, isolated
+from fusion_cluster.graph import Cause, Key, compute_method, isolated
 from fusion_cluster.host import LocalHost
-from tests.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host
+from tests.apps.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

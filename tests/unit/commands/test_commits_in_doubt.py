@@ -14,9 +14,9 @@ from fusion_cluster.commands import CommandResult
 from fusion_cluster.database import operation_log
 from fusion_cluster.errors import CommandOutcomeUnknown
 from fusion_cluster.host import LocalHost
-from tests.counters import Base, CounterRow, Counters, counts, run
+from tests.apps.counters import Base, CounterRow, Counters, counts, run
+from tests.faults.severed import Severed, SeveredPostgreSQL, SeveredSQLite, severed_postgresql
 from tests.log_entries import logged
-from tests.severed import Severed, SeveredPostgreSQL, SeveredSQLite, severed_postgresql
 
 pytest_plugins = ["tests.databases"]
 

@@ -14,9 +14,9 @@ from fusion_cluster.commands.records import Recorded
 from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.errors import CommandNotRecorded, InvalidArgument
 from fusion_cluster.host import LocalHost
-from tests.counters import Counters, NoRoom, counters_hosts, counts, run
+from tests.apps.counters import Counters, NoRoom, counters_hosts, counts, run
+from tests.apps.shelves import Gate
 from tests.log_entries import logged
-from tests.shelves import Gate
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

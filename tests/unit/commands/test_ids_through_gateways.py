@@ -12,7 +12,7 @@ import pytest
 from fusion_cluster import App, Database
 from fusion_cluster.testing import LocalCluster
 from fusion_cluster.v1 import gateway_pb2
-from tests.counters import Base, Counters, counts
+from tests.apps.counters import Base, Counters, counts
 from tests.gateways import Served, execute_request, field_of, serving, serving_locally, status_of
 from tests.log_entries import logged
 

@@ -13,13 +13,13 @@ from fusion_cluster import App, ComputeService, Database, LogOptions, command
 from fusion_cluster.commands import CommandResult
 from fusion_cluster.database.log_readers import LogEntry
 from fusion_cluster.graph import DONE, Computed
-from fusion_cluster.graph.cause import UNKNOWN
+from fusion_cluster.graph.why.cause import UNKNOWN
 from fusion_cluster.host import Host
 from fusion_cluster.testing import LocalCluster
 from fusion_cluster.v1 import session_pb2
 from fusion_router.host import ClusterHost
+from tests.apps.shelves import Base, Gate, ShelfRow, Shelves, Stock
 from tests.log_entries import logged
-from tests.shelves import Base, Gate, ShelfRow, Shelves, Stock
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

@@ -14,8 +14,8 @@ from fusion_cluster import App, ComputeService, Database, UnrecordedResult, Usag
 from fusion_cluster.commands.records import outcome_of
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.host import LocalHost
+from tests.apps.shelves import Base, ShelfRow
 from tests.log_entries import logged
-from tests.shelves import Base, ShelfRow
 
 pytest_plugins = ["tests.databases"]
 

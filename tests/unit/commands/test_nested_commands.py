@@ -13,9 +13,9 @@ from fusion_cluster.commands import CommandResult
 from fusion_cluster.database.operation_log import decode_keys
 from fusion_cluster.errors import CommandResultLost
 from fusion_cluster.host import LocalHost
-from tests.counters import Base, CounterRow, Counters, NoRoom, counts
+from tests.apps.counters import Base, CounterRow, Counters, NoRoom, counts
+from tests.apps.shelves import Gate
 from tests.log_entries import logged
-from tests.shelves import Gate
 
 pytest_plugins = ["tests.databases"]
 

@@ -12,11 +12,11 @@ from sqlalchemy import delete
 from fusion_cluster import App, ComputeService, Database, UsageError, command
 from fusion_cluster.database.transaction_watch import control
 from fusion_cluster.host import LocalHost
-from tests.driver_manipulations import FUNCTIONS, HIDDEN, TRIGGERS
+from tests.apps.shelves import Base, ShelfRow, Shelves
+from tests.faults.driver_manipulations import FUNCTIONS, HIDDEN, TRIGGERS
+from tests.faults.manipulation import MANIPULATIONS, Kind, Manipulation
+from tests.faults.manipulations import POSTGRESQL_STATEMENTS, STATEMENTS
 from tests.log_entries import logged
-from tests.manipulation import MANIPULATIONS, Kind, Manipulation
-from tests.manipulations import POSTGRESQL_STATEMENTS, STATEMENTS
-from tests.shelves import Base, ShelfRow, Shelves
 
 pytest_plugins = ["tests.databases"]
 

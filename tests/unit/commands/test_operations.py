@@ -11,14 +11,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fusion_cluster.app import App
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands import command, running_operation
 from fusion_cluster.commands.scope import OperationScope
 from fusion_cluster.database import Database
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import ComputeService, compute_method
-from fusion_cluster.graph.cause import UNKNOWN
+from fusion_cluster.graph import compute_method
+from fusion_cluster.graph.why.cause import UNKNOWN
 from fusion_cluster.host import LocalHost
-from tests.shelves import Base, Gate, ShelfRow, Shelves, Stock, shelves_host
+from tests.apps.shelves import Base, Gate, ShelfRow, Shelves, Stock, shelves_host
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

@@ -17,9 +17,9 @@ from fusion_cluster.commands import CommandResult, reruns, running_command
 from fusion_cluster.commands.reruns import Reruns
 from fusion_cluster.errors import DatabaseUnavailable
 from fusion_cluster.host import LocalHost
-from tests.counters import Base, CounterRow, counts
+from tests.apps.counters import Base, CounterRow, counts
+from tests.apps.shelves import Gate
 from tests.log_entries import logged
-from tests.shelves import Gate
 from tests.waiting import until, until_so
 
 pytest_plugins = ["tests.databases"]

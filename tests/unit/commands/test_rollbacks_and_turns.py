@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from fusion_cluster import App, ComputeService, Database, command, event_handler
 from fusion_cluster.errors import DatabaseUnavailable, UsageError
 from fusion_cluster.host import LocalHost
-from tests.counters import Base, CounterRow, Counters
+from tests.apps.counters import Base, CounterRow, Counters
+from tests.apps.shelves import Gate
 from tests.log_entries import logged
-from tests.shelves import Gate
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from fusion_cluster import App, BatchLoader, ComputeService, Database, UsageError, command, compute_method, isolated
-from tests.catalogue import OrderRow, ProductRow, fill
+from tests.apps.catalogue import OrderRow, ProductRow, fill
 from tests.statements import statements
 
 pytest_plugins = ["tests.databases"]

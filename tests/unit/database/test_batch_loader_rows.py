@@ -12,7 +12,7 @@ from sqlalchemy import Column, MetaData, RowMapping, String, Table, inspect, tex
 from sqlalchemy.exc import DBAPIError, MultipleResultsFound, StatementError
 
 from fusion_cluster import Database, UsageError
-from tests.catalogue import ANN, BOB, Base, OrderRow, PieceRow, ProductRow, StayRow, airports, fill, keyless, night
+from tests.apps.catalogue import ANN, BOB, Base, OrderRow, PieceRow, ProductRow, StayRow, airports, fill, keyless, night
 from tests.statements import statements
 
 pytest_plugins = ["tests.databases"]

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from fusion_cluster.database import Database
-from tests.shelves import ShelfRow
+from tests.apps.shelves import ShelfRow
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from fusion_cluster.database import Database
 from fusion_cluster.errors import UsageError
-from tests.shelves import Base, ShelfRow
+from tests.apps.shelves import Base, ShelfRow
 from tests.waiting import until
 
 

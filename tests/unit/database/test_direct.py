@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from fusion_cluster import Database
 from fusion_cluster.database.direct import DirectInsert, execute_directly
-from fusion_cluster.graph.failure import is_transient
+from fusion_cluster.failures.failure import is_transient
 from tests.waiting import until_so
 
 pytest_plugins = ["tests.databases"]

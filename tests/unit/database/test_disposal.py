@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_cluster.app import App
 from fusion_cluster.database import Database
-from tests.shelves import Shelves, Stock, shelves_host
+from tests.apps.shelves import Shelves, Stock, shelves_host
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

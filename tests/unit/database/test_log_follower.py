@@ -10,10 +10,10 @@ import pytest
 from fusion_cluster import LogOptions
 from fusion_cluster.database import log_follower, log_readers
 from fusion_cluster.database.log_trimmer import LogTrimmer
-from fusion_cluster.graph.cause import UNKNOWN
+from fusion_cluster.graph.why.cause import UNKNOWN
+from tests.apps.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host, shelves_hosts
 from tests.following import OFTEN, SELDOM, follower_of, has_read
 from tests.log_entries import logged, write_entry, writing
-from tests.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host, shelves_hosts
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

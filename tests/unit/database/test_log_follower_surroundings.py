@@ -11,8 +11,8 @@ import pytest
 from fusion_cluster.commands import Operation
 from fusion_cluster.database import log_follower
 from fusion_cluster.database.operation_log import OperationLog
+from tests.apps.shelves import Gate, ShelfRow, Shelves, shelves_host, shelves_hosts
 from tests.following import OFTEN, SELDOM, follower_of, has_read
-from tests.shelves import Gate, ShelfRow, Shelves, shelves_host, shelves_hosts
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

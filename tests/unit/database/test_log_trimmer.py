@@ -13,8 +13,8 @@ from fusion_cluster.commands.records import NONE_OUTCOME
 from fusion_cluster.database import log_trimmer
 from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.database.schema import COMMANDS
+from tests.apps.shelves import shelves_host
 from tests.log_entries import committed, logged, write_entry, writing
-from tests.shelves import shelves_host
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

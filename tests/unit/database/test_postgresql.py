@@ -14,7 +14,7 @@ from sqlalchemy import Executable, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from fusion_cluster import App, Database, UsageError
-from tests.shelves import Base, ShelfRow, Shelves, Stock
+from tests.apps.shelves import Base, ShelfRow, Shelves, Stock
 
 if TYPE_CHECKING:
     from fusion_cluster.host import LocalHost

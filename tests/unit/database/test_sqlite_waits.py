@@ -13,7 +13,7 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from fusion_cluster import Database
-from tests.shelves import Base, ShelfRow
+from tests.apps.shelves import Base, ShelfRow
 from tests.waiting import until
 
 

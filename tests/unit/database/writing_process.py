@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from fusion_cluster.database import Database
-from tests.shelves import Base, ShelfRow
+from tests.apps.shelves import Base, ShelfRow
 
 
 async def count_up(path: str, shelf_id: int, times: int) -> None:

@@ -22,7 +22,7 @@ from fusion_cluster.commands.events.options import Backoff
 from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.event_store import EventState
 from fusion_cluster.host import LocalHost
-from tests.odd_errors import EXITS
+from tests.faults.odd_errors import EXITS
 from tests.unit.events.orders import (
     Base,
     EntryRow,

@@ -11,7 +11,7 @@ from fusion_cluster import App, ComputeService, command, compute_method
 from fusion_cluster.client import Client, connect
 from fusion_cluster.errors import InvariantViolation, RemoteError
 from tests.clients import fronted
-from tests.odd_errors import Unspeakable
+from tests.faults.odd_errors import Unspeakable
 
 FAULTS: dict[str, Callable[[], Exception]] = {
     "ours": lambda: InvariantViolation("secret"),

@@ -8,7 +8,7 @@ from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.host import LocalHost
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.reads import Read, ReadCache, ResultEncodingError
-from tests.shelf import Shelf, app, fresh_stock
+from tests.apps.shelf import Shelf, app, fresh_stock
 
 
 @pytest.fixture

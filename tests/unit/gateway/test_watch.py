@@ -10,7 +10,7 @@ from fusion_cluster.host import LocalHost
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.reads import Read
 from fusion_router.gateway.watching import Watch
-from tests.shelf import Shelf, Stock, app, fresh_stock
+from tests.apps.shelf import Shelf, Stock, app, fresh_stock
 from tests.waiting import until
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from fusion_cluster.graph import ComputeService, compute_method, gather
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.graph import compute_method, gather
 
 
 class Gate:

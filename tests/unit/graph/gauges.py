@@ -8,8 +8,9 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.cause import EVICTED, Cause
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
+from fusion_cluster.graph.why.cause import EVICTED, Cause
 from tests.unit.graph.cells import Gate
 from tests.virtual_time import run_in_virtual_time
 

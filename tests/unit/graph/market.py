@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from fusion_cluster.graph import ComputeService, Explanation, compute_method, gather
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.graph import Explanation, compute_method, gather
 from fusion_cluster.state import MutableState
 
 

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method, gather
-from fusion_cluster.graph.retention import NODE_BYTES
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather
+from fusion_cluster.graph.computing.retention import NODE_BYTES
 
 LARGE: Final = 1000
 MAX_BYTES: Final = 5 * (NODE_BYTES + LARGE)

@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal, NewType, TypeVar
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.signature import REQUIRED, Signature
 from fusion_cluster.errors import InvalidArgument, UsageError
-from fusion_cluster.graph import REQUIRED, ComputeService, Graph, Key, Signature, compute_method
+from fusion_cluster.graph import Graph, Key, compute_method
 from fusion_cluster.wire.codec import EncodedArguments
 from fusion_cluster.wire.traits import is_told_apart_by_python
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.retention import NODE_BYTES
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
+from fusion_cluster.graph.computing.retention import NODE_BYTES
 from tests.unit.graph.pages import LARGE, MAX_BYTES, Pages, hosted, is_paged_out, size_of, value_of, watch
 from tests.virtual_time import run_in_virtual_time
 

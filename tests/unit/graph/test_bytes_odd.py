@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fusion_cluster.graph import Graph
-from fusion_cluster.graph.cause import REPLACED
-from fusion_cluster.graph.retention import NODE_BYTES
+from fusion_cluster.graph.computing.retention import NODE_BYTES
+from fusion_cluster.graph.why.cause import REPLACED
 from tests.unit.graph.pages import LARGE, MAX_BYTES, hosted, is_paged_out, size_of, value_of, watch
 
 

@@ -14,11 +14,12 @@ import msgspec
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from fusion_cluster.graph import Graph, GraphHosting, Place, attach
-from fusion_cluster.graph.abridged import MAX_CHARS, abridged, abridged_arguments
-from fusion_cluster.graph.cause import Cause, CommandRun, call_site, from_here
-from fusion_cluster.graph.explanation import key_text
-from fusion_cluster.graph.key import Key
+from fusion_cluster.catalogue.service import attach
+from fusion_cluster.graph import Graph, GraphHosting, Place
+from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.why.abridged import MAX_CHARS, abridged, abridged_arguments
+from fusion_cluster.graph.why.cause import Cause, CommandRun, call_site, from_here
+from fusion_cluster.graph.why.explanation import key_text
 from tests.unit.graph.market import Market, here
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import Overloaded
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.core import dependencies_of
+from fusion_cluster.graph import Graph, GraphHosting, compute_method
+from fusion_cluster.graph.core.hot_path import dependencies_of
 from tests.unit.graph.cells import Cells
 from tests.virtual_time import run_in_virtual_time
 from tests.waiting import until

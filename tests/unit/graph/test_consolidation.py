@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import FusionError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.cause import Cause
-from fusion_cluster.graph.pure.history import OUT_OF_DATE
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
+from fusion_cluster.graph.core.pure.history import OUT_OF_DATE
+from fusion_cluster.graph.why.cause import Cause
 from fusion_cluster.state import ComputedState, FixedDelayer
 from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time, seconds_until
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import Computed, Graph, State, consolidation, delay
-from fusion_cluster.graph.consolidation import is_consolidated
+from fusion_cluster.graph import Computed, Graph, State
+from fusion_cluster.graph.computing import consolidation, delay
+from fusion_cluster.graph.computing.consolidation import is_consolidated
 from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time, seconds_until
 
 

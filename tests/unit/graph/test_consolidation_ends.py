@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.consolidation import is_consolidated
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
+from fusion_cluster.graph.computing.consolidation import is_consolidated
 from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time
 from tests.virtual_time import VirtualTimeLoop, run_in_virtual_time
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import CircularDependencyError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method, gather
-from fusion_cluster.graph.context import current_computation
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather
+from fusion_cluster.graph.core.context import current_computation
 from tests.unit.graph.gauges import Gauges, in_virtual_time, seconds_until
 
 

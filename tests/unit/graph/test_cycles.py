@@ -8,18 +8,10 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import CircularDependencyError
-from fusion_cluster.graph import (
-    Computed,
-    ComputeService,
-    Graph,
-    GraphHosting,
-    attach,
-    compute_method,
-    gather,
-    isolated,
-)
-from fusion_cluster.graph.core import dependencies_of
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather, isolated
+from fusion_cluster.graph.core.hot_path import dependencies_of
 from tests.waiting import until
 
 Host = Callable[[Any], Any]

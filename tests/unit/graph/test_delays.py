@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, State, attach, compute_method
-from fusion_cluster.graph.cause import Cause
-from fusion_cluster.graph.pure.history import OUT_OF_DATE
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Computed, Graph, GraphHosting, State, compute_method
+from fusion_cluster.graph.core.pure.history import OUT_OF_DATE
+from fusion_cluster.graph.why.cause import Cause
 from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time, seconds_until
 from tests.virtual_time import VirtualTimeLoop
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, State, compute_method, gather, isolated
-from fusion_cluster.graph.context import current_computation
-from fusion_cluster.graph.core import dependencies_of, dependents_of
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.graph import Computed, Graph, State, compute_method, gather, isolated
+from fusion_cluster.graph.core.context import current_computation
+from fusion_cluster.graph.core.hot_path import dependencies_of, dependents_of
 from tests.unit.graph.cells import Cells, Gate
 
 Host = Callable[[Any], Any]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method, gather
-from fusion_cluster.graph.eager import MAX_DEPTH
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather
+from fusion_cluster.graph.computing.eager import MAX_DEPTH
 
 Main = Callable[["Bodies", Graph], Coroutine[Any, Any, None]]
 

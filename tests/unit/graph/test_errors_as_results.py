@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import BodyExited, FusionError, ShardUnavailable, UsageError
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, State, attach, compute_method
+from fusion_cluster.graph import Graph, GraphHosting, State, compute_method
 from tests.virtual_time import run_in_virtual_time
 
 Host = Callable[[Any], Any]

@@ -18,7 +18,7 @@ import pyarrow
 import pydantic
 import pytest
 
-from fusion_cluster.graph.retention import estimate_bytes
+from fusion_cluster.graph.computing.retention import estimate_bytes
 
 TEXT = "x" * 10_000
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import CircularDependencyError
-from fusion_cluster.graph import Computed, ComputeService, Graph, compute_method, gather
+from fusion_cluster.graph import Computed, Graph, compute_method, gather
 from tests.unit.graph.cells import Cells
 
 Host = Callable[[Any], Any]

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import InvariantViolation, UsageError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method, gather
-from fusion_cluster.graph.core import CONSISTENT, INVALIDATED
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather
+from fusion_cluster.graph.core.hot_path import CONSISTENT, INVALIDATED
 from tests.unit.graph.cells import Cells
 
 Host = Callable[[Any], Any]

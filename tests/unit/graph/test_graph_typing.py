@@ -8,13 +8,13 @@ from typing import Any, assert_type
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import (
     BoundComputeMethod,
     Computed,
     ComputeFunction,
     ComputeMethod,
-    ComputeService,
     Explanation,
     StoryEntry,
     compute_method,

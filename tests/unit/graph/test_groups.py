@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from fusion_cluster.graph import ComputeService, Graph, compute_method
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.graph import Graph, compute_method
 
 S = TypeVar("S", bound=ComputeService)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting, Signature
-from fusion_cluster.graph.cause import UNKNOWN
-from fusion_cluster.graph.pure.history import COMPUTED, OUT_OF_DATE
+from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting
+from fusion_cluster.graph.core.pure.history import COMPUTED, OUT_OF_DATE
+from fusion_cluster.graph.why.cause import UNKNOWN
 from fusion_cluster.wire.codec import EncodedArguments
 
 

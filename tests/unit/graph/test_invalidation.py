@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, State, attach, compute_method
-from fusion_cluster.graph.core import CONSISTENT, capture, dependencies_of, dependents_of
+from fusion_cluster.graph import Computed, Graph, GraphHosting, State, compute_method
+from fusion_cluster.graph.core.hot_path import CONSISTENT, capture, dependencies_of, dependents_of
 from tests.unit.graph.cells import Cells
 
 Host = Callable[[Any], Any]

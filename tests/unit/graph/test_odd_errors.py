@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from fusion_cluster import App, MutableState, command
+from fusion_cluster.bodies.facade import value_of
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import BodyExited
-from fusion_cluster.graph import ComputeMethod, ComputeService, Graph, compute_method, gather, isolated, value_of
-from tests.odd_errors import EXCEPTIONS, EXITS, Frozen, Odd, state_of
+from fusion_cluster.graph import ComputeMethod, Graph, compute_method, gather, isolated
+from tests.faults.odd_errors import EXCEPTIONS, EXITS, Frozen, Odd, state_of
 
 Host = Callable[[Any], Any]
 
@@ -373,7 +375,7 @@ async def test_a_service_that_exits_when_it_is_made_is_named(kind: str) -> None:
 
 
 def test_what_is_raised_in_another_thread_is_never_a_signal() -> None:
-    from fusion_cluster.graph.exits import is_from_outside
+    from fusion_cluster.failures.exits import is_from_outside
 
     found: list[bool] = []
 

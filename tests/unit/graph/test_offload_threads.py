@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fusion_cluster import CircularDependencyError, ComputeService, UsageError, compute_method
-from fusion_cluster.graph import GraphHosting, attach
+from fusion_cluster.catalogue.service import attach
+from fusion_cluster.graph import GraphHosting
 from tests.unit.graph.desk import PLACES, TIMEOUT_S, Office, flavour
 from tests.waiting import until
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import ShardUnavailable
-from fusion_cluster.graph import Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.service import ComputeService
+from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from tests.unit.graph.market import Market, here, names
 from tests.virtual_time import run_in_virtual_time
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 import pytest
 
 from fusion_cluster import ComputedState, FixedDelayer
-from fusion_cluster.graph.exits import TRACEBACK
-from fusion_cluster.graph.printing import UnprintableError, printable
+from fusion_cluster.failures.exits import TRACEBACK
+from fusion_cluster.failures.printing import UnprintableError, printable
 from fusion_cluster.wire.errors import encode_error
-from tests.odd_errors import EXCEPTIONS, EXITS, Unspeakable
+from tests.faults.odd_errors import EXCEPTIONS, EXITS, Unspeakable
 from tests.virtual_time import run_in_virtual_time
 
 

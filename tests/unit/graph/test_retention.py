@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method, gather
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather
 from tests.unit.graph.cells import Cells
 from tests.virtual_time import run_in_virtual_time
 

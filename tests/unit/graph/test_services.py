@@ -7,17 +7,9 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach, is_attached, service_methods
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import (
-    ComputeMethod,
-    ComputeService,
-    Graph,
-    GraphHosting,
-    attach,
-    compute_method,
-    is_attached,
-    service_methods,
-)
+from fusion_cluster.graph import ComputeMethod, Graph, GraphHosting, compute_method
 from tests.unit.graph.cells import Cells
 
 Host = Callable[[Any], Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from decimal import Decimal
 
-from fusion_cluster.graph.signature import Signature
+from fusion_cluster.catalogue.signature import Signature
 
 
 async def price(self: object, product: int, currency: str = "EUR") -> Decimal: ...  # type: ignore[empty-body]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, State, compute_method
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.graph import Computed, Graph, State, compute_method
 from tests.unit.graph.cells import Cells
 
 Host = Callable[[Any], Any]

@@ -14,7 +14,7 @@ import pytest
 
 from fusion_cluster import App, ComputeService, compute_method, gather, isolated
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.strays import watch_tasks
+from fusion_cluster.graph.computing.strays import watch_tasks
 from fusion_cluster.host import LocalHost
 
 Read = Callable[[Any], Coroutine[Any, Any, Any]]

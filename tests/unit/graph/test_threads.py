@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fusion_cluster import UsageError
-from fusion_cluster.graph import threads as threads_module
-from fusion_cluster.graph.threads import Job, Threads
+from fusion_cluster.bodies import threads as threads_module
+from fusion_cluster.bodies.threads import Job, Threads
 from tests.waiting import until
 
 TIMEOUT_S = 5.0

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
-from fusion_cluster.graph.tracebacks import detached, let_go_of_frames
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.failures.tracebacks import detached, let_go_of_frames
+from fusion_cluster.graph import Graph, GraphHosting, compute_method
 
 
 class Thing:

@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import exc
 
 from fusion_cluster import App, ComputeService, ShardUnavailable, Transiency, UsageError, WorkerLost, compute_method
-from fusion_cluster.graph import is_transient
-from fusion_cluster.graph.failure import retry_delay_s
+from fusion_cluster.failures.failure import is_transient, retry_delay_s
 
 
 class RateLimited(Exception):

@@ -22,7 +22,7 @@ async def echo_owner(*, port: int = 0, epoch: int = 1, read_lease_s: float = 3.0
     process = await create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.echo_owner",
+        "tests.processes.echo_owner",
         str(port),
         str(epoch),
         str(read_lease_s),

@@ -22,7 +22,7 @@ from fusion_cluster import (
     gather,
 )
 from fusion_cluster.host import LocalHost
-from tests.shelves import Base, Shelves, Stock
+from tests.apps.shelves import Base, Shelves, Stock
 
 customer: ContextVar[str] = ContextVar("customer", default="nobody")
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from fusion_cluster import Call, Next, UsageError
-from tests.shelves import ShelfRow, Shelves
+from tests.apps.shelves import ShelfRow, Shelves
 from tests.unit.middleware.bakery import Recorder, baking, customer, shelving
 
 

@@ -12,7 +12,7 @@ from fusion_cluster import App, ComputeService, command, compute_method
 from fusion_cluster.errors import BodyExited
 from fusion_cluster.middleware import Authorization, Retries, SlowCalls, Timing, Tracing, acting_as
 from fusion_cluster.middleware.authorization import anybody
-from tests.odd_errors import EXCEPTIONS, EXITS, state_of
+from tests.faults.odd_errors import EXCEPTIONS, EXITS, state_of
 
 MIDDLEWARE: dict[str, Callable[[], Any]] = {
     "timing": Timing,

@@ -24,7 +24,7 @@ from fusion_cluster import (
 )
 from fusion_cluster.commands import running_command
 from fusion_cluster.middleware import Retries
-from tests.shelves import Base, ShelfRow, Shelves, Stock
+from tests.apps.shelves import Base, ShelfRow, Shelves, Stock
 from tests.unit.middleware.bakery import Bakery, Recorder, baking, shelving
 
 

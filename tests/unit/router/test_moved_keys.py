@@ -12,14 +12,14 @@ import pytest
 from fusion_cluster import App, ComputeService, Database, LogOptions, compute_method
 from fusion_cluster.errors import CommandOutcomeUnknown, ShardUnavailable
 from fusion_cluster.graph import Key
-from fusion_cluster.graph.cause import UNKNOWN
+from fusion_cluster.graph.why.cause import UNKNOWN
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.testing import LocalCluster
 from fusion_router.host import ClusterHost
 from fusion_router.local_cluster import LocalShard
-from tests.sheet import Cells, Store, app, fresh_store
-from tests.shelves import Base, Shelves, Stock
+from tests.apps.sheet import Cells, Store, app, fresh_store
+from tests.apps.shelves import Base, Shelves, Stock
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]

@@ -15,7 +15,7 @@ from fusion_cluster.host import LocalHost
 from fusion_cluster.middleware import Call, Next
 from fusion_cluster.testing import LocalCluster
 from fusion_cluster.wire.errors import RemoteTraceback
-from tests.odd_errors import EXCEPTIONS, EXITS, state_of
+from tests.faults.odd_errors import EXCEPTIONS, EXITS, state_of
 
 KINDS = [*EXCEPTIONS, *EXITS, "CancelledError"]
 TYPELESS = ("unpicklable", "local class", "pydantic", "stop async")

@@ -12,7 +12,7 @@ from fusion_cluster.graph import Fence
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.testing import LocalCluster
 from fusion_router.host import ClusterHost
-from tests.sheet import Cells, Rows, Store, app, fresh_store
+from tests.apps.sheet import Cells, Rows, Store, app, fresh_store
 from tests.waiting import until
 
 CELL = 7

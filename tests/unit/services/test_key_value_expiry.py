@@ -15,14 +15,14 @@ from fusion_cluster.host import Host
 from fusion_cluster.services import KeyValueStore
 from fusion_cluster.services.ends import STEP_S
 from fusion_cluster.services.key_value_store import CLOCK_TOLERANCE_S
-from tests.panel import Panel
+from tests.apps.panel import Panel
 from tests.statements import statements
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.moving_time import MovingTime
 
-pytest_plugins = ["tests.built_in_services"]
+pytest_plugins = ["tests.apps.built_in_services"]
 
 
 @pytest.fixture

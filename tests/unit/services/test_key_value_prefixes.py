@@ -14,10 +14,10 @@ from fusion_cluster.database.schema import KEY_VALUES
 from fusion_cluster.host import Host
 from fusion_cluster.services import KeyValueStore
 from fusion_cluster.services.key_value_store import MAX_KEYS_AT_ONCE
-from tests.panel import new_app
+from tests.apps.panel import new_app
 from tests.statements import Statement, statements
 
-pytest_plugins = ["tests.built_in_services"]
+pytest_plugins = ["tests.apps.built_in_services"]
 
 LAST = "\U0010ffff"
 CHARACTERS = ["a", "A", "b", "/", "%", "_", "\\", "é", "e", "\ud7ff", "\ue000", "🦉", LAST, "*", " "]

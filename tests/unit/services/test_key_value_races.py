@@ -14,10 +14,10 @@ from fusion_cluster.database.schema import KEY_VALUES
 from fusion_cluster.host import Host, LocalHost
 from fusion_cluster.services import KeyValueStore
 from fusion_cluster.services.ends import STEP_S
-from tests.panel import Panel, new_app
+from tests.apps.panel import Panel, new_app
 from tests.waiting import until
 
-pytest_plugins = ["tests.built_in_services"]
+pytest_plugins = ["tests.apps.built_in_services"]
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from fusion_cluster.host import Host
 from fusion_cluster.services import KeyValueStore
 from fusion_cluster.services.key_value_store import MAX_KEY_CHARACTERS, MAX_KEYS_AT_ONCE, MAX_VALUE_BYTES
 from fusion_cluster.testing import LocalCluster
-from tests.panel import Panel, new_app
+from tests.apps.panel import Panel, new_app
 from tests.statements import statements
 
-pytest_plugins = ["tests.built_in_services"]
+pytest_plugins = ["tests.apps.built_in_services"]
 
 
 @pytest.fixture

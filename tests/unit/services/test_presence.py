@@ -13,14 +13,14 @@ from fusion_cluster.graph import Computed
 from fusion_cluster.host import Host
 from fusion_cluster.services import Sessions, new_session_id
 from fusion_cluster.services.ends import STEP_S
-from tests.panel import Panel
+from tests.apps.panel import Panel
 from tests.statements import Statement, statements
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.moving_time import MovingTime
 
-pytest_plugins = ["tests.built_in_services"]
+pytest_plugins = ["tests.apps.built_in_services"]
 
 TIMEOUT_S, INTERVAL_S = Sessions.presence_timeout_s, Sessions.touch_interval_s
 

@@ -13,13 +13,13 @@ from fusion_cluster.host import Host
 from fusion_cluster.services import Sessions, SignIn, new_session_id
 from fusion_cluster.services.sessions import MAX_DETAILS_BYTES
 from fusion_cluster.testing import LocalCluster
-from tests.panel import Panel, new_app
+from tests.apps.panel import Panel, new_app
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.moving_time import MovingTime
 
-pytest_plugins = ["tests.built_in_services"]
+pytest_plugins = ["tests.apps.built_in_services"]
 
 DAY_S = 86_400
 

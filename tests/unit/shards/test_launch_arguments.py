@@ -12,7 +12,7 @@ from fusion_shards.ray_clusters import RayCluster
 @pytest.mark.parametrize(("grpc_port", "gateways"), [(99_999, 1), (65_535, 2), (-1, 1)])
 async def test_a_port_that_does_not_exist_is_a_usage_error(grpc_port: int, gateways: int) -> None:
     with pytest.raises(UsageError, match="port") as raised:
-        await launch("tests.sheet:app", grpc_port=grpc_port, gateways=gateways)
+        await launch("tests.apps.sheet:app", grpc_port=grpc_port, gateways=gateways)
     assert raised.value.field == "grpc_port"
 
 
@@ -27,7 +27,7 @@ async def test_a_port_that_does_not_exist_is_a_usage_error(grpc_port: int, gatew
 )
 async def test_a_host_that_gateways_cannot_listen_on_is_a_usage_error(grpc_host: str, what: str) -> None:
     with pytest.raises(UsageError, match=what) as raised:
-        await launch("tests.sheet:app", grpc_host=grpc_host)
+        await launch("tests.apps.sheet:app", grpc_host=grpc_host)
     assert raised.value.field == "grpc_host"
 
 

@@ -10,10 +10,10 @@ import pytest
 import ray
 
 from fusion_cluster import RayTask, WorkerLost
-from fusion_cluster.graph import TaskBody
+from fusion_cluster.bodies.offload import TaskBody
 from fusion_shards.configuration import AppConfiguration
 from fusion_shards.ray_offload import RayTasks, WorkerPreparation
-from tests.renderers import Renderers
+from tests.apps.renderers import Renderers
 
 
 def test_a_worker_imports_from_where_the_members_of_the_app_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from typing import Any, assert_type
 
 import pytest
 
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState
 from tests.unit.graph.cells import Cells
 from tests.virtual_time import run_in_virtual_time

@@ -7,8 +7,9 @@ from typing import Any, assert_type
 
 import pytest
 
+from fusion_cluster.catalogue.service import ComputeService, attach
 from fusion_cluster.errors import ShardUnavailable, UsageError
-from fusion_cluster.graph import Computed, ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.state import MutableState
 
 

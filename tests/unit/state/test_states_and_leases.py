@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fusion_cluster.graph import Graph, GraphHosting, attach
+from fusion_cluster.catalogue.service import attach
+from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import ComputedState
 from tests.rented_replicas import rent
 from tests.unit.graph.cells import Cells

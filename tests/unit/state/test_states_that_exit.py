@@ -8,7 +8,7 @@ import pytest
 
 from fusion_cluster import ComputedState, FixedDelayer, MutableState
 from fusion_cluster.errors import BodyExited
-from tests.odd_errors import EXCEPTIONS, EXITS, state_of
+from tests.faults.odd_errors import EXCEPTIONS, EXITS, state_of
 from tests.virtual_time import run_in_virtual_time
 
 

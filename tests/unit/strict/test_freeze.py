@@ -14,7 +14,7 @@ import pytest
 from fusion_cluster import App, ComputeOptions, ComputeService, command, compute_method
 from fusion_cluster.client import connect
 from fusion_cluster.errors import InvalidResult, UsageError
-from fusion_cluster.graph.freezing import frozen, is_frozen
+from fusion_cluster.graph.computing.freezing import frozen, is_frozen
 from fusion_cluster.testing import LocalCluster
 from tests.clients import fronted
 

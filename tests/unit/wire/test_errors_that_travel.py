@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from fusion_cluster import errors
 from fusion_cluster.errors import RemoteError
-from fusion_cluster.graph.exact_copies import exact_copy
+from fusion_cluster.failures.exact_copies import exact_copy
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.error_classes import class_name, known_class
 from fusion_cluster.wire.errors import MAX_CHARS, RemoteTraceback, decode_error, encode_error
 from fusion_cluster.wire.tagged import NotPlainError, decode_tagged, encode_tagged
-from tests.odd_errors import EXCEPTIONS, EXITS, Failures, Frozen, Required, Slotted, state_of
+from tests.faults.odd_errors import EXCEPTIONS, EXITS, Failures, Frozen, Required, Slotted, state_of
 
 KEPT = (
     *("frozen", "frozen slots", "slots", "without __dict__", "immovable", "refusing __init__", "changing __init__"),
@@ -193,9 +193,9 @@ def test_what_was_left_out_of_a_group_is_told() -> None:
         "builtins:SystemExit",
         "builtins:StopIteration",
         "no_such_module:Error",
-        "tests.odd_errors:Odd",
-        "tests.odd_errors:EXCEPTIONS",
-        "tests.odd_errors:Frozen.code",
+        "tests.faults.odd_errors:Odd",
+        "tests.faults.odd_errors:EXCEPTIONS",
+        "tests.faults.odd_errors:Frozen.code",
         "json:decoder",
     ],
 )
@@ -208,7 +208,7 @@ def test_only_classes_of_exceptions_are_looked_up_and_nothing_is_imported(name: 
 @pytest.mark.parametrize("state", [b"", b"\xc1", encode_tagged(3), encode_tagged((1, 2, 3)), encode_tagged(((), {}))])
 def test_a_state_that_makes_no_sense_makes_a_remote_error(state: bytes) -> None:
     name = class_name(Required)
-    assert name == "tests.odd_errors:Required"
+    assert name == "tests.faults.odd_errors:Required"
     assert type(decode_error(session_pb2.Error(type="Required", class_name=name, state=state))) is RemoteError
 
 

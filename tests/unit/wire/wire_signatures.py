@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fusion_cluster.graph.signature import Signature
+from fusion_cluster.catalogue.signature import Signature
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:

@@ -1,0 +1,1 @@
+"""What a service and its methods are: definitions, signatures, options, injection."""

@@ -1,0 +1,162 @@
+"""Waiting for a computation, and the cycles that must not be waited for.
+
+What each computation waits for (`Computation.waits`) is the wait-for graph. A wait that would close a cycle in it is
+refused with `CircularDependencyError`, so no set of computations can wait for each other for ever.
+
+An outdated computation is not joined, so a cycle of keys whose computations are outdated again and again (by evictions,
+say) would not be a cycle of nodes, but a chain without end. A chain in which too many computations of one key wait for
+each other is therefore refused too. One or two are no cycle yet: the data may have changed so that the key no longer
+needs itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from fusion_cluster.errors import CircularDependencyError
+from fusion_cluster.graph.computing.computation import Computation, Waiter
+from fusion_cluster.graph.core.context import running_computation
+from fusion_cluster.graph.core.hot_path import COMPUTING, OUTDATED, Node, link
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph.computed import Computed
+
+
+_get_running: Final = running_computation.get
+
+MAX_GENERATIONS: Final = 8
+"""How many outdated computations of one key may wait for each other."""
+
+
+def enter(
+    node: Computed[Any],
+    dependent: Node[Any] | None,
+    on_done: Callable[[Computed[Any]], object] | None = None,
+    *,
+    is_eager: bool = True,
+) -> Waiter:
+    """Wait for `node`, which has no output, on behalf of `dependent`; start its computation if nobody has.
+
+    The computation may be over when this returns: then the waiter's is None, and `on_done` has been called.
+
+    Args:
+        node: a live node, or one that is outdated.
+        dependent: the current computation, if any.
+        on_done: called with the node when the computation ends; may be set later, if it has not ended by then.
+        is_eager: run the first step of the body now, not in the next turn of the loop.
+
+    Raises:
+        CircularDependencyError: `node` waits, directly or through others, for `dependent`.
+        UsageError: this is not the event loop of the graph.
+    """
+    is_isolated = False
+    if dependent is None and (running := _get_running()) is not None:
+        dependent = _blocked(running)
+        is_isolated = True
+    waiting = None if dependent is None else dependent._computation
+    if dependent is not None and waiting is not None:
+        _refuse_cycle(dependent, node, is_isolated=is_isolated)
+        if node.function.outdated and node._computation is None:
+            _refuse_endless_chain(dependent, node, is_isolated=is_isolated)
+    else:
+        dependent = None  # nobody who computes waits: a computation that has ended waits no more
+    computation = node._computation
+    if computation is not None:
+        waiter = Waiter(computation, dependent, on_done, is_isolated)
+        computation.waiters[waiter] = None
+        if waiting is not None:
+            waiting.start_waiting(waiter, node)
+        return waiter
+    node._computation = computation = Computation(node)
+    waiter = Waiter(computation, dependent, on_done, is_isolated)
+    computation.waiters[waiter] = None
+    if waiting is not None:
+        waiting.start_waiting(waiter, node)
+    computation.start(is_eager)
+    return waiter
+
+
+def _blocked(running: Node[Any]) -> Node[Any] | None:
+    """Return the computation whose body would be held up by a wait under `isolated()`.
+
+    Only a wait in the body's own task is sure to hold it up: a task that the body made may well outlive it.
+    """
+    computation = running._computation
+    if computation is None or (computation.task is not None and computation.task is not asyncio.current_task()):
+        return None
+    return running
+
+
+def _refuse_cycle(dependent: Node[Any], node: Computed[Any], *, is_isolated: bool) -> None:
+    if node is not dependent and (node._computation is None or not node._computation.is_waiting):
+        return
+    path = _path(node, dependent)
+    if path is not None:
+        _fail(dependent, node, path, is_isolated=is_isolated)
+
+
+def _refuse_endless_chain(dependent: Node[Any], node: Computed[Any], *, is_isolated: bool) -> None:
+    function = node.function
+    if function.outdated.get(node.table_key, 0) < MAX_GENERATIONS:
+        return
+    path: list[Node[Any]] | None = None
+    generations = 0
+    for waiting in _transitive_waiters(dependent):
+        if waiting.function is function and waiting.table_key == node.table_key:
+            generations += 1
+            path = path or _path(waiting, dependent)
+    if path is not None and generations >= MAX_GENERATIONS:
+        _fail(dependent, node, path, is_isolated=is_isolated)
+
+
+def _fail(dependent: Node[Any], node: Computed[Any], path: list[Node[Any]], *, is_isolated: bool) -> NoReturn:
+    if node is not dependent and not is_isolated and dependent._state == COMPUTING:
+        # The error rests on what the others wait for: when that changes, it is out of date.
+        if node._state == OUTDATED:
+            dependent.function.graph.outdate_user(dependent, node)
+        else:
+            link(dependent, node)
+    raise CircularDependencyError(" → ".join(_name(step) for step in [dependent, *path]))
+
+
+def _transitive_waiters(node: Node[Any]) -> Iterator[Node[Any]]:
+    """Go through `node` and all computations that wait for it, directly or through others; the nearest first."""
+    seen = {node}
+    pending = deque(seen)
+    while pending:
+        current = pending.popleft()
+        yield current
+        if current._computation is not None:
+            for waiter in current._computation.waiters:
+                if waiter.dependent is not None and waiter.dependent not in seen:
+                    seen.add(waiter.dependent)
+                    pending.append(waiter.dependent)
+
+
+def _name(node: Any) -> str:
+    return str(node.key)
+
+
+def _path(start: Node[Any], end: Node[Any]) -> list[Node[Any]] | None:
+    """Return the nodes from `start` to `end` along the wait-for graph, or None. A loop, no recursion."""
+    came_from: dict[Any, Node[Any] | None] = {start: None}
+    pending: list[Node[Any]] = [start]
+    while pending:
+        node = pending.pop()
+        if node is end:
+            path: list[Any] = []
+            step: Any = node
+            while step is not None:
+                path.append(step)
+                step = came_from[step]
+            return path[::-1]
+        computation = node._computation
+        if computation is not None:
+            for awaited in computation.waits():
+                if awaited not in came_from:
+                    came_from[awaited] = node
+                    pending.append(awaited)
+    return None

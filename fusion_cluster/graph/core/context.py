@@ -1,0 +1,58 @@
+"""Which computation is running: the context variable through which dependencies are captured."""
+
+from __future__ import annotations
+
+import contextlib
+from contextvars import Context, ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph.core.hot_path import Node
+
+current_computation: Final[ContextVar[Node[Any] | None]] = ContextVar(
+    "fusion_cluster_current_computation", default=None
+)
+"""The computed whose dependencies the reads in this context become, or None. Means nothing once that has completed."""
+
+running_computation: Final[ContextVar[Node[Any] | None]] = ContextVar("fusion_cluster_running", default=None)
+"""The computed whose body runs in this context, under `isolated()` too: who is held up by a wait."""
+
+running_command_name: Final[ContextVar[str | None]] = ContextVar("fusion_cluster_command_name", default=None)
+"""The name of the command or event handler whose body runs in this context."""
+
+
+def running_name() -> str | None:
+    """Return the name of the user's code that runs in this context, or has made the task that does; None: of none."""
+    node: Any = running_computation.get()
+    return running_command_name.get() if node is None else node.function.name
+
+
+def detached_context() -> Context:
+    """Return a context in which what is read is, on purpose, nobody's dependency (see `strays`)."""
+    context = Context()
+    context.run(current_computation.set, None)
+    return context
+
+
+class isolated:  # noqa: N801 - used like a function
+    """Context manager under which nothing that is read becomes a dependency.
+
+    >>> async def greeting(self) -> str:
+    ...     with isolated():
+    ...         settings = await self.settings()  # a change of settings does not invalidate the greeting
+    """
+
+    __slots__ = ("_token",)
+
+    _token: Token[Node[Any] | None]
+
+    def __enter__(self) -> None:
+        self._token = current_computation.set(None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # A coroutine that nobody finished is closed by the garbage collector, in some other context.
+        with contextlib.suppress(ValueError):
+            current_computation.reset(self._token)

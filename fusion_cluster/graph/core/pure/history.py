@@ -1,0 +1,85 @@
+"""What happened last in a graph: a ring of events, cheap enough to be always on."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from fusion_cluster.graph.core.pure.node import Node
+    from fusion_cluster.graph.function import ComputeFunction
+
+COMPUTED: Final = 0
+FAILED: Final = 1
+OUT_OF_DATE: Final = 2
+PAGED_OUT: Final = 3
+PAGED_IN: Final = 4
+DELAYED: Final = 5
+"""It will be out of date after the delay of its function."""
+
+MAX_SEARCHED: Final = 1024
+"""How many events are looked at for one that another follows from."""
+
+Event = tuple[int, int, Any, Any, int, int, Any, float, Any]
+"""Number, kind, compute function, table key, version, number of the event that caused it (or -1), cause, Unix time, and
+the `home` of the history that the causing event is in (None: this one)."""
+
+
+class History:
+    """The last events, oldest first; older ones are forgotten.
+
+    Args:
+        capacity: how many are kept; 0 keeps none.
+
+    Attributes:
+        home: what stands for this history in the events of others. It does not keep the history alive.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.home: object = None
+        self._events: deque[Event] = deque(maxlen=capacity)
+        self._count = 0
+
+    def record(self, kind: int, node: Node[Any], via: int, cause: object, home: object = None) -> int:
+        """Note what happened to `node`; return the number of the event.
+
+        Args:
+            kind: one of the constants of this module.
+            node: to whom.
+            via: number of the event that this one follows from, -1 if none.
+            cause: what it goes back to; of a failure the name of the error's class.
+            home: of the history that `via` is in; None: this one.
+        """
+        number = self._count
+        self._count += 1
+        if self._events.maxlen:
+            self._events.append(
+                (number, kind, node.function, node.table_key, node.version, via, cause, time.time(), home)
+            )
+        return number
+
+    def invalidation_of(self, node: Node[Any]) -> tuple[int, Any] | None:
+        """Return number and cause of the event by which `node` has become out of date, if it is not long ago."""
+        for event in islice(reversed(self._events), MAX_SEARCHED):
+            if event[1] == OUT_OF_DATE and event[3] is node.table_key and event[2] is node.function:
+                return event[0], event[6]
+        return None
+
+    def event(self, number: int) -> Event | None:
+        """Return the event of that number, or None if it is forgotten."""
+        place = number - self._count + len(self._events)
+        return self._events[place] if 0 <= place < len(self._events) else None
+
+    def events_of(self, function: ComputeFunction, table_key: object) -> list[Event]:
+        """Return the events of one table key of a compute function, oldest first."""
+        return [event for event in list(self._events) if event[2] is function and event[3] == table_key]
+
+    def events(self) -> list[Event]:
+        """Return what is kept, oldest first."""
+        return list(self._events)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._events.clear()

@@ -1,0 +1,28 @@
+"""The runtime: who owns time, chance and background tasks in a process. The real one, or one of a test's own.
+
+Everything that asks what time it is, throws dice or starts a task is given its runtime; nothing finds one by itself. So
+a test, or a simulator, decides about all three.
+"""
+
+from fusion_cluster.runtime.backoff import Backoff
+from fusion_cluster.runtime.cancellation import is_being_cancelled
+from fusion_cluster.runtime.clock import Clock
+from fusion_cluster.runtime.entropy import Entropy, SeededEntropy, SystemEntropy
+from fusion_cluster.runtime.runtime import SYSTEM, Runtime, SystemRuntime
+from fusion_cluster.runtime.task_scope import TaskScope
+from fusion_cluster.runtime.virtual import LoopClock, VirtualRuntime
+
+__all__ = [
+    "SYSTEM",
+    "Backoff",
+    "Clock",
+    "Entropy",
+    "LoopClock",
+    "Runtime",
+    "SeededEntropy",
+    "SystemEntropy",
+    "SystemRuntime",
+    "TaskScope",
+    "VirtualRuntime",
+    "is_being_cancelled",
+]

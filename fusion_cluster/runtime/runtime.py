@@ -1,0 +1,60 @@
+"""The runtime of a process: its clock, its entropy, its tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, Final, TypeVar
+
+from fusion_cluster.runtime.backoff import Backoff
+from fusion_cluster.runtime.clock import SYSTEM_CLOCK, Clock
+from fusion_cluster.runtime.entropy import Entropy, SystemEntropy
+from fusion_cluster.runtime.task_scope import TaskScope, create_task
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """Owns time, chance and background tasks for whatever it is given to.
+
+    Timers and waits (`loop.call_later`, `asyncio.sleep`, `asyncio.timeout`) belong to the event loop, whose time has to
+    run as the monotonic clock does.
+
+    Args:
+        clock: what time it is.
+        entropy: random numbers.
+
+    Attributes:
+        clock: what time it is.
+        entropy: random numbers.
+    """
+
+    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+        self.clock = clock
+        self.entropy = entropy
+
+    def create_task(
+        self, coroutine: Coroutine[Any, Any, T], *, name: str, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        """Create a task in the running event loop. Prefer a `scope`, which ends what it began."""
+        return create_task(coroutine, name=name, context=context)
+
+    def scope(self, owner: str) -> TaskScope:
+        """Return a scope for the background tasks of one part, which `owner` names."""
+        return TaskScope(owner, create=self.create_task)
+
+    def backoff(self, *, first_s: float, longest_s: float, factor: float = 2.0, jitter: float = 0.5) -> Backoff:
+        """Return the pauses of a series of attempts; see `Backoff`."""
+        return Backoff(self.entropy, first_s=first_s, longest_s=longest_s, factor=factor, jitter=jitter)
+
+
+class SystemRuntime(Runtime):
+    """The machine's clocks and entropy."""
+
+    def __init__(self) -> None:
+        super().__init__(SYSTEM_CLOCK, SystemEntropy())
+
+
+SYSTEM: Final = SystemRuntime()
+"""The default of whatever takes a runtime. It has no state."""
