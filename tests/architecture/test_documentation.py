@@ -140,3 +140,39 @@ def test_every_row_of_the_failure_matrix_names_a_test_that_there_is() -> None:
     }
     assert named
     assert not named - there_are
+
+
+def guarantees() -> dict[str, str]:
+    """The numbered lines of docs/guarantees.md: each number with what its line says shows it."""
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    return dict(re.findall(r"^\| ([A-E]\.\d+) \| .* \| (.*) \|$", text, re.MULTILINE))
+
+
+def test_every_guarantee_names_what_shows_it_or_says_that_nothing_does_yet() -> None:
+    there_are = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    for number, shown_by in guarantees().items():
+        named, files = set(re.findall(r"`(test_\w+)`", shown_by)), re.findall(r"`(tests/[\w./]+)`", shown_by)
+        assert named or files or "**not yet**" in shown_by, number
+        assert not named - there_are, number
+        assert all((ROOT / file).exists() for file in files), number
+
+
+def test_guarantees_are_numbered_without_gaps() -> None:
+    numbers = list(guarantees())
+    for section in "ABCDE":
+        here = [int(number[2:]) for number in numbers if number[0] == section]
+        assert here == list(range(1, len(here) + 1)), section
+
+
+def test_every_guarantee_that_a_test_cites_is_in_the_list() -> None:
+    known = set(guarantees())
+    cited = {
+        (path.relative_to(ROOT).as_posix(), number)
+        for path in (ROOT / "tests").rglob("*.py")
+        for number in re.findall(r"\b([A-E]\.\d{1,2})(?=[:,;. ]| -)", path.read_text())
+        if path != Path(__file__)
+    }
+    assert len(cited) > 30
+    assert not {(path, number) for path, number in cited if number not in known}
