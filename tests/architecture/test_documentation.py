@@ -176,3 +176,17 @@ def test_every_guarantee_that_a_test_cites_is_in_the_list() -> None:
     }
     assert len(cited) > 30
     assert not {(path, number) for path, number in cited if number not in known}
+
+
+def test_every_path_that_contributors_are_sent_to_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:fusion_cluster|router|shards|tests|tools|proto)/[\w./*]*)`", text)
+    assert len(paths) > 30
+    assert not [path for path in paths if not list(ROOT.glob(path.rstrip("/")))]
+
+
+def test_every_package_of_the_library_has_a_row_for_contributors() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    packages = {path.parent.name for path in (ROOT / "fusion_cluster").glob("*/__init__.py")}
+    here = {name for name in packages if f"`fusion_cluster/{name}/" in text}
+    assert packages - here == {"v1"}, "say where to change them"
