@@ -67,10 +67,10 @@ class Host(ABC):
 
     Args:
         app: the app to host.
+        peer_id: names this process, and this host in it, to others.
         max_nodes: hard bound on the number of nodes in the graph.
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
         history: how many of the graph's last events are kept, for `why` and `story`.
-        runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
         strict: values pass through their codecs, and must stay what they were.
 
     Attributes:
@@ -85,7 +85,7 @@ class Host(ABC):
     """
 
     def __init__(
-        self, app: App, *, max_nodes: int, max_bytes: float, history: int, runs_bodies: bool, strict: bool = False
+        self, app: App, *, peer_id: str, max_nodes: int, max_bytes: float, history: int, strict: bool = False
     ) -> None:
         self.app = app
         self.strict = Strictness() if strict else None
@@ -100,20 +100,29 @@ class Host(ABC):
         )
         self.graph = watch_forks(graph)
         self.bodies = app.new_bodies(self.strict)
-        self.peer_id = f"{app.name}/local-{os.getpid()}-{secrets.token_hex(4)}"
+        self.peer_id = peer_id
         self.applied = AppliedOperations()
         self.follower: LogFollower | None = None
         self._trimmer: LogTrimmer | None = None
         self.dispatcher: Dispatcher | None = None
         self.loop = asyncio._get_running_loop()
-        self._runs_bodies = runs_bodies
+        self._runs_bodies = False
         self.commands: dict[str, BoundCommand[..., Any]] = {}
         self.event_handlers: list[BoundEventHandler] = []
         self.turns = Turns()
         self._key_codecs: dict[str, ArgumentsCodec] = {}
-        self._services = {service: self._create(service, runs_bodies) for service in app.services.values()}
+        self._services: dict[type[ComputeService], ComputeService] = {}
+
+    def _bind_services(self, *, runs_bodies: bool) -> None:
+        """Make the services. A host does it last: a service's `__init__` may use all that the host has.
+
+        Args:
+            runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
+        """
+        self._runs_bodies = runs_bodies
+        self._services.update((service, self._create(service, runs_bodies)) for service in self.app.services.values())
         for instance in self._services.values():
-            inject(instance, self._services, app)
+            inject(instance, self._services, self.app)
         if self.strict is not None:
             self.strict.check_codecs((*self.graph.functions.values(), *self.commands.values()))
 
@@ -357,12 +366,13 @@ class LocalHost(Host):
     ) -> None:
         super().__init__(
             app,
+            peer_id=f"{app.name}/local-{os.getpid()}-{secrets.token_hex(4)}",
             max_nodes=max_nodes,
             max_bytes=max_bytes,
             history=history,
-            runs_bodies=True,
             strict=choose_strict(strict),
         )
+        self._bind_services(runs_bodies=True)
 
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body."""

@@ -24,14 +24,14 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterable
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from fusion_cluster.errors import InvariantViolation
 
 logger = logging.getLogger(__name__)
 
-OnSettled = Callable[[], None]
 Answer = Callable[[bool], None]
 """Answers a message of a barrier: True when all that was owed is settled, False when others wait for some of it."""
 
@@ -116,6 +116,56 @@ class _Engagement:
         self.marked: dict[Confirmations, int] = {}
 
 
+class Barrier:
+    """A barrier that this process has begun: its root's handle.
+
+    Await it to wait until no replica anywhere serves what depended on the old data. The block of its `with` holds it
+    open: what is invalidated here, and told to owners, belongs inside.
+
+    >>> with barriers.begin() as barrier:
+    ...     invalidate(keys)
+    ...     for owner in owners:
+    ...         barrier.told()
+    ...         tell(owner, barrier)  # calls barrier.answered() when the owner has answered
+    >>> await barrier
+
+    Attributes:
+        number: names it in messages.
+        settled: done when everything is settled; may be failed by whoever knows that it never will be.
+    """
+
+    __slots__ = ("_barriers", "number", "settled")
+
+    def __init__(self, barriers: Barriers, number: int, settled: asyncio.Future[None]) -> None:
+        self._barriers = barriers
+        self.number = number
+        self.settled = settled
+
+    def told(self, count: int = 1) -> None:
+        """Note requests to owners that go out: each one is to be answered once."""
+        self._barriers.told(self.number, count)
+
+    def answered(self, count: int = 1) -> None:
+        """Note that owners have answered."""
+        self._barriers.answered(self.number, count)
+
+    def invalidated_more(self) -> None:
+        """Pass it on once more: more has become out of date here."""
+        self._barriers.invalidated_more(self.number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.invalidated_more()
+        self.answered()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self.settled.__await__()
+
+
 class Barriers:
     """The barriers that this process takes part in.
 
@@ -131,6 +181,7 @@ class Barriers:
         self._engagements: dict[int, _Engagement] = {}
         self._subscribers: set[Confirmations] = set()
         self._watch: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def add(self, subscriber: Confirmations) -> None:
         """A session was opened: barriers reach it from now on."""
@@ -155,18 +206,25 @@ class Barriers:
             else:
                 self.answered(barrier, len(marks))
 
-    def start(self, apply: Callable[[int], int], on_settled: OnSettled) -> None:
-        """Begin a barrier as its root.
+    def begin(self) -> Barrier:
+        """Begin a barrier as its root. It is open until the handle's block has ended and all requests are answered."""
+        number = secrets.randbits(63) + 1
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        Args:
-            apply: invalidates here and sends requests to other owners; given the barrier, returns how many were sent.
-            on_settled: called once, when everything is settled everywhere.
-        """
-        barrier = secrets.randbits(63) + 1
-        engagement = self._engage(barrier, lambda _confirms: on_settled())
-        engagement.deficit += apply(barrier)
-        self._pass_on(barrier, engagement)
-        self.answered(barrier)
+        def on_settled(_confirms: bool) -> None:
+            if not settled.done():
+                settled.set_result(None)
+
+        self._engage(number, on_settled)
+        return Barrier(self, number, settled)
+
+    def told(self, barrier: int, count: int = 1) -> None:
+        """Note requests of this barrier that go out."""
+        engagement = self._engagements.get(barrier)
+        if engagement is not None:
+            engagement.deficit += count
+        elif not self._is_closed:
+            raise InvariantViolation(f"barrier {barrier:x} is over, and more are told of it")
 
     def reached(self, barrier: int, answer: Answer) -> None:
         """A barrier mark arrived, and the invalidations before it are applied here.
@@ -223,6 +281,8 @@ class Barriers:
         """Messages of this barrier that we sent were answered."""
         engagement = self._engagements.get(barrier)
         if engagement is None:
+            if self._is_closed:
+                return
             raise InvariantViolation(f"barrier {barrier:x} was answered more often than it was sent")
         engagement.deficit -= count
         engagement.confirms = engagement.confirms and confirms
@@ -235,6 +295,7 @@ class Barriers:
         """Forget everything; what waits for a barrier is its waiter's to cancel."""
         if self._watch is not None:
             self._watch.cancel()
+        self._is_closed = True
         self._engagements.clear()
 
     def _engage(self, barrier: int, on_settled: Answer) -> _Engagement:

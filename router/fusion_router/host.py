@@ -11,7 +11,6 @@ import asyncio
 import logging
 import math
 import uuid
-from array import array
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -28,16 +27,16 @@ from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.protocol.lease import as_read_lease
-from fusion_cluster.protocol.slot_map import SLOT_COUNT, SlotMap
+from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
 from fusion_cluster.wire.results import decode_result
 from fusion_router.barrier import Barriers
-from fusion_router.invalidations import Invalidations
+from fusion_router.invalidation import Invalidations
 from fusion_router.links import Dial, Links
-from fusion_router.pending_invalidations import Told
+from fusion_router.ownership import Ownership
 from fusion_router.publications import Publications
 from fusion_router.route import Route, routes_of
 
@@ -83,47 +82,58 @@ class ClusterHost(Host):
         history: int = DEFAULT_HISTORY,
         strict: bool = False,
     ) -> None:
-        self.routes = routes_of(app)
-        self.shard_id = shard_id
-        self.epoch = epoch
-        self._call_timeout_s = call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
-        self.barriers = Barriers(read_lease_s=as_read_lease(read_lease_s), succeeds=shard_id is not None and epoch > 1)
-        self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier)
-        self._slot_map = SlotMap(0, array("H"), {})
-        self._owned_slots: bytes | None = None
-        self.invalidations = Invalidations(self)
-        self.publications = Publications(self.links, self.barriers, self.invalidations, timeout_s=call_timeout_s)
+        call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
+        read_lease_s = as_read_lease(read_lease_s)
         super().__init__(
             app,
+            peer_id=peer_id,
             max_nodes=max_nodes,
             max_bytes=max_bytes,
             history=history,
-            runs_bodies=shard_id is not None,
             strict=strict,
         )
-        self.peer_id = peer_id
+        self.shard_id = shard_id
+        self.epoch = epoch
+        self._call_timeout_s = call_timeout_s
+        self.ownership = Ownership(routes_of(app), shard_id)
+        self.barriers = Barriers(read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1)
+        self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier)
+        self.invalidations = Invalidations(self.function, self.ownership, self.applied)
+        self.publications = Publications(
+            self.links,
+            self.barriers,
+            self.invalidations,
+            self.ownership,
+            peer_id=peer_id,
+            timeout_s=call_timeout_s,
+        )
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
         self.links.on_fence = self.graph.fence.lower
         self.graph.fence.add(self.links)
+        self._bind_services(runs_bodies=shard_id is not None)
 
     # -- slots ----------------------------------------------------------------------
     @property
+    def routes(self) -> Mapping[str, Route]:
+        """How calls of each method travel."""
+        return self.ownership.routes
+
+    @property
     def slot_map(self) -> SlotMap:
         """The newest slot map known here."""
-        return self._slot_map
+        return self.ownership.slot_map
 
     @property
     def slot_map_version(self) -> int:
         """The version of the slot map known here."""
-        return self._slot_map.version
+        return self.ownership.slot_map.version
 
     def set_slot_map(self, slot_map: SlotMap) -> None:
         """Take a newer slot map: drop links to shards that moved, and all that was computed under other ownership."""
-        old, new = self._slot_map, slot_map
+        old, new = self.ownership.slot_map, slot_map
         if new.version <= old.version:
             return
-        self._slot_map = new
-        self._owned_slots = None
+        self.ownership.set_slot_map(new)
         if old.owners and old.owners != new.owners:
             self._invalidate_moved(old, new)
         self.links.set_slot_map(new)
@@ -132,22 +142,15 @@ class ClusterHost(Host):
 
     def serves(self, route: Route, arguments: tuple[Any, ...]) -> bool:
         """Whether a call is answered here; gateways and drivers pass on whatever they are asked."""
-        return self.shard_id is None or self._owns(route.slot(arguments))
+        return self.shard_id is None or self.ownership.owns_slot(route.slot(arguments))
 
     def owned_slots(self) -> bytes | None:
         """A byte for each slot, 1 where it is owned here now."""
-        if self._owned_slots is None and self.shard_id is not None:
-            self._owned_slots = self._slot_map.mask_of(self.shard_id)
-        return self._owned_slots or bytes(SLOT_COUNT)
+        return self.ownership.owned_slots()
 
     def owns(self, key: Key) -> bool:
         """Whether the key's value is computed here."""
-        return self._owns(self.routes[f"{key.service}.{key.method}"].slot(key.arguments))
-
-    def _owns(self, slot: int) -> bool:
-        return (
-            self.shard_id is not None and bool(self._slot_map.owners) and self._slot_map.owners[slot] == self.shard_id
-        )
+        return self.ownership.owns(key)
 
     def _invalidate_moved(self, old: SlotMap, new: SlotMap) -> None:
         for function in self.graph.functions.values():
@@ -161,13 +164,13 @@ class ClusterHost(Host):
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body if the key is ours, else read it from its owner."""
         slot = self.routes[node.function.name].slot(node.arguments)
-        if self._owns(slot):
+        if self.ownership.owns_slot(slot):
             return node.function.compute(node.arguments)
         return self._read(node, slot)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """A replica expires when its owner says so."""
-        return self._owns(self.routes[node.function.name].slot(node.arguments))
+        return self.ownership.owns_slot(self.routes[node.function.name].slot(node.arguments))
 
     async def _read(self, node: Computed[Any], slot: int) -> Any:
         route = self.routes[node.function.name]
@@ -175,7 +178,7 @@ class ClusterHost(Host):
         invalidate = self.graph.invalidate_now
 
         async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
-            owner = f"shard {self.owner_of_slot(slot)}"
+            owner = f"shard {self.ownership.owner_of_slot(slot)}"
             call = peer.read(
                 route.name,
                 arguments,
@@ -212,7 +215,7 @@ class ClusterHost(Host):
         """
         route = self.routes[command.name]
         slot = route.slot(arguments)
-        if self._owns(slot):
+        if self.ownership.owns_slot(slot):
             return await run_command(command, arguments, command_id, host=self, is_retry=is_retry)
         encoded = route.arguments.encode(arguments)
         sent_id = command_id or uuid.uuid4().hex
@@ -253,29 +256,18 @@ class ClusterHost(Host):
             ShardUnavailable: (when awaited) an owner has not confirmed in time; it is still being tried.
             FusionError: (when awaited) an owner has refused.
         """
-        return self.publications.begin(lambda: self._apply(keys, operation_id), barrier, operation_id)
-
-    def apply_invalidations(self, request: session_pb2.Invalidate, peer_id: str) -> bool:
-        """Invalidate keys that another process, `peer_id`, says have changed; False: not all are owned here."""
-        return self.invalidations.apply_request(request, peer_id)
-
-    def _apply(self, keys: Mapping[Key, Cause], operation_id: str) -> Mapping[int, Told]:
-        return self.invalidations.publish(keys, operation_id)
+        return self.publications.publish(keys, barrier, operation_id)
 
     def _on_barrier(self, peer: Peer, barrier: int) -> None:
         self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
 
     # -- owners ----------------------------------------------------------------------
-    def owner_of_slot(self, slot: int) -> int:
-        """The shard that owns a slot; -1 while no slot map is known."""
-        return self._slot_map.owners[slot] if self._slot_map.owners else -1
-
     async def _retrying(self, slot: int, attempt: Callable[[Peer, float], Awaitable[T]]) -> T:
         """Ask the owner of a slot, through restarts and moves, until the time is up."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._call_timeout_s
         while (remaining_s := deadline_s - loop.time()) > 0:
-            peer = self.links.peer(self.owner_of_slot(slot))
+            peer = self.links.peer(self.ownership.owner_of_slot(slot))
             if peer is not None:
                 try:
                     return await attempt(peer, remaining_s)
@@ -285,7 +277,7 @@ class ClusterHost(Host):
                 raise ShardUnavailable("this member has left the cluster")
             await self.links.changed(min(RETRY_PAUSE_S, remaining_s))
         raise ShardUnavailable(
-            f"shard {self.owner_of_slot(slot)} could not be reached within {self._call_timeout_s:g} s",
+            f"shard {self.ownership.owner_of_slot(slot)} could not be reached within {self._call_timeout_s:g} s",
             retry_after_s=1.0,
         )
 

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fusion_cluster.database.applied_operations import Reference
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
+from fusion_router.invalidation import Sent, Told
 
 logger = logging.getLogger(__name__)
 
 _REFERENCE_OVERHEAD: Final = 32
 """Bytes that a key takes in a message besides its name and arguments, at most."""
-
-Told = Mapping[Reference, str]
-"""Keys to invalidate, each with what for, in words for people; "" where there is nothing to say."""
 
 Tell = Callable[[Told, str], Awaitable[Exception | None]]
 """Tells the owner of keys and of the logged operation that they all belong to ("": none, or several), until it has
@@ -35,7 +33,7 @@ class PendingInvalidations:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._waiting: dict[Reference, str] = {}
+        self._waiting: dict[Reference, Sent] = {}
         self._operation_id = ""
         # Done when what waits now is confirmed; None while nothing waits.
         self._confirmed: asyncio.Future[None] | None = None
@@ -50,8 +48,8 @@ class PendingInvalidations:
         """
         loop = asyncio.get_running_loop()
         self._operation_id = operation_id if not self._waiting or operation_id == self._operation_id else ""
-        for reference, origin in references.items():
-            self._waiting.setdefault(reference, origin)
+        for reference, sent in references.items():
+            self._waiting.setdefault(reference, sent)
         if self._confirmed is None:
             self._confirmed = loop.create_future()
         if self._sender is None:
@@ -82,20 +80,21 @@ class PendingInvalidations:
         self._sender = None
 
 
-def messages_of(references: Told) -> list[dict[Reference, str]]:
-    """The references, in as few messages as the size of a frame allows."""
-    messages: list[dict[Reference, str]] = []
+def messages_of(references: Told) -> list[dict[Reference, Sent]]:
+    """Return the references in as few messages as the size of a frame allows."""
+    messages: list[dict[Reference, Sent]] = []
     room = 0
     latest = ""
-    for (name, arguments), origin in references.items():
+    for (name, arguments), sent in references.items():
+        origin_size = 4 * len(sent.origin)
         size = 4 * len(name) + len(arguments) + _REFERENCE_OVERHEAD
-        if origin != latest:
-            size += 4 * len(origin)  # counted more than once if several take turns: there is room for that
+        if sent.origin != latest:
+            size += origin_size  # counted more than once if several take turns: there is room for that
         if size > room:
             messages.append({})
-            size += 4 * len(origin) if origin == latest else 0
+            size += origin_size if sent.origin == latest else 0
             room = MAX_PAYLOAD_SIZE - _REFERENCE_OVERHEAD
-        latest = origin
+        latest = sent.origin
         room -= size
-        messages[-1][name, arguments] = origin
+        messages[-1][name, arguments] = sent
     return messages

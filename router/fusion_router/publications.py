@@ -1,7 +1,10 @@
 """Publications: invalidations on their way from a command, or from plain code, to the owners of the keys.
 
+A publication is planned (`invalidation.plan_invalidation`) and then made: here in the same turn of the event loop, and
+at the other owners in the background.
+
 Invariant: an owner is told until it has answered, for nothing else would make its computeds fresh again; whoever waits
-for that is told in time that it takes too long. The owner is whoever owns the key when it answers: keys that have moved
+for that learns in time that it takes too long. The owner is whoever owns the key when it answers: keys that have moved
 are told again to those who have them by then.
 """
 
@@ -9,17 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
-from typing import Protocol
 
-from fusion_cluster.database.applied_operations import Reference
 from fusion_cluster.errors import ClusterError, CommandError, FusionError, HandshakeRefused, NotOwner, ShardUnavailable
 from fusion_cluster.graph import DONE
 from fusion_cluster.wire.errors import decode_error
-from fusion_router.barrier import Barriers
+from fusion_router.barrier import Barrier, Barriers
+from fusion_router.invalidation import Invalidations, Keys, Told, plan_again, plan_invalidation
 from fusion_router.links import Links
-from fusion_router.pending_invalidations import PendingInvalidations, Told, messages_of
+from fusion_router.ownership import Ownership
+from fusion_router.pending_invalidations import PendingInvalidations, messages_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,26 +32,6 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 """The longest of these pauses, which grow."""
 
-Apply = Callable[[], Mapping[int, Told]]
-"""Invalidates here; returns what the other owners have to be told, by shard."""
-
-
-class Owners(Protocol):
-    """Which shard owns which key."""
-
-    @property
-    def slot_map_version(self) -> int:
-        """The version of the newest slot map known here."""
-        ...
-
-    def owner_of(self, reference: Reference) -> int:
-        """The shard that owns a key, by that."""
-        ...
-
-    def publish_again(self, told: Told) -> Mapping[int, Told]:
-        """Invalidate here what is owned here by now; returns what the other owners have to be told, by shard."""
-        ...
-
 
 class Publications:
     """The publications of one process that are not over yet.
@@ -56,14 +39,27 @@ class Publications:
     Args:
         links: to the owners.
         barriers: the process's part in freshness barriers.
-        owners: of the keys, by the newest slot map.
+        invalidations: applies them here.
+        ownership: who owns which key.
+        peer_id: names this process.
         timeout_s: how long whoever waits for a publication waits at most.
     """
 
-    def __init__(self, links: Links, barriers: Barriers, owners: Owners, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        links: Links,
+        barriers: Barriers,
+        invalidations: Invalidations,
+        ownership: Ownership,
+        *,
+        peer_id: str,
+        timeout_s: float,
+    ) -> None:
         self._links = links
         self._barriers = barriers
-        self._owners = owners
+        self._invalidations = invalidations
+        self._ownership = ownership
+        self._peer_id = peer_id
         self._timeout_s = timeout_s
         self._deliveries: set[asyncio.Task[None]] = set()
         # Shard id -> the plain invalidations on their way to it.
@@ -72,11 +68,11 @@ class Publications:
         self._confirmations: set[asyncio.Future[None]] = set()
         self._has_left = False
 
-    def begin(self, apply: Apply, barrier: bool, operation_id: str) -> Awaitable[None]:
-        """Invalidate here, and begin to tell the other owners.
+    def publish(self, keys: Keys, barrier: bool, operation_id: str = "") -> Awaitable[None]:
+        """Invalidate keys here, and begin to tell their other owners.
 
         Args:
-            apply: invalidates here.
+            keys: which, and why.
             barrier: whether the publication ends only when no replica serves what depended on the old data.
             operation_id: whose invalidations these are; "": of no operation that is logged.
 
@@ -85,28 +81,13 @@ class Publications:
             has not confirmed in time (it is still being told), or with the error of an owner that has refused.
             After `leave` nobody else is told, and it fails at once.
         """
+        if barrier and not self._has_left:
+            return self._publish_with_barrier(keys, operation_id)
+        self._invalidations.apply_operation(keys, operation_id)
+        remote = plan_invalidation(keys, self._ownership).remote
         if self._has_left:
-            return self._apply_alone(apply, barrier)
-        if barrier:
-            confirmed = self._confirmation()
-            start = partial(self._start, apply, operation_id, confirmed)
-            self._barriers.start(start, partial(_resolve, confirmed))
-            return confirmed
-        outstanding = {self._pending_for(shard_id).add(told, operation_id) for shard_id, told in apply().items()}
-        if not outstanding:
-            return DONE
-        confirmed = self._confirmation()
-
-        def on_told(told: asyncio.Future[None]) -> None:
-            outstanding.discard(told)
-            if (refusal := told.exception()) is not None:
-                _fail(confirmed, refusal)
-            elif not outstanding:
-                _resolve(confirmed)
-
-        for told in list(outstanding):
-            told.add_done_callback(on_told)
-        return confirmed
+            return self._refused() if remote or barrier else DONE
+        return self._put_into_messages(remote, operation_id) if remote else DONE
 
     def leave(self) -> None:
         """Give up: whoever waits gets an error, and so does whoever begins from now on."""
@@ -122,43 +103,60 @@ class Publications:
         for pending in self._pending.values():
             await pending.close()
 
-    def _apply_alone(self, apply: Apply, barrier: bool) -> Awaitable[None]:
-        """Invalidate here, which is all that can be done now."""
-        if not apply() and not barrier:
-            return DONE
-        confirmed = self._confirmation()
-        _fail(confirmed, _left())
-        return confirmed
+    def _publish_with_barrier(self, keys: Keys, operation_id: str) -> Awaitable[None]:
+        """Tell each owner in messages of its own: a barrier's last one is answered when all it did is settled."""
+        with self._barriers.begin() as barrier:
+            self._invalidations.apply_operation(keys, operation_id)
+            for shard_id, told in plan_invalidation(keys, self._ownership).remote.items():
+                barrier.told()
+                delivery = asyncio.get_running_loop().create_task(self._deliver(shard_id, told, barrier, operation_id))
+                self._deliveries.add(delivery)
+                delivery.add_done_callback(self._deliveries.discard)
+        return self._bounded(barrier.settled)
 
-    def _start(self, apply: Apply, operation_id: str, confirmed: asyncio.Future[None], barrier: int) -> int:
-        """Invalidate here and begin to tell the other owners on behalf of a barrier; returns how many there are."""
-        remote = apply()
-        for shard_id, told in remote.items():
-            delivery = asyncio.get_running_loop().create_task(
-                self._deliver(shard_id, told, barrier, operation_id, confirmed)
-            )
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
-        return len(remote)
+    def _put_into_messages(self, remote: Mapping[int, Told], operation_id: str) -> Awaitable[None]:
+        """Let the keys go with the next message to each owner."""
+        outstanding = {self._pending_for(shard_id).add(told, operation_id) for shard_id, told in remote.items()}
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_told(told: asyncio.Future[None]) -> None:
+            outstanding.discard(told)
+            if (refusal := told.exception()) is not None:
+                _fail(confirmed, refusal)
+            elif not outstanding and not confirmed.done():
+                confirmed.set_result(None)
+
+        for told in list(outstanding):
+            told.add_done_callback(on_told)
+        return self._bounded(confirmed)
+
+    def _refused(self) -> Awaitable[None]:
+        """Return a publication that has failed, as this member has left."""
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        _fail(confirmed, _left())
+        return self._bounded(confirmed)
 
     def _pending_for(self, shard_id: int) -> PendingInvalidations:
         pending = self._pending.get(shard_id)
         if pending is None:
-            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_all, shard_id, 0))
+            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_plainly, shard_id))
         return pending
 
-    async def _deliver(
-        self, shard_id: int, told: Told, barrier: int, operation_id: str, confirmed: asyncio.Future[None]
-    ) -> None:
-        """Tell an owner until it has confirmed, or refused for good: then `confirmed` fails."""
-        refusal = await self._tell_all(shard_id, barrier, told, operation_id)
+    async def _tell_plainly(self, shard_id: int, told: Told, operation_id: str) -> Exception | None:
+        return await self._tell_all(shard_id, told, None, operation_id)
+
+    async def _deliver(self, shard_id: int, told: Told, barrier: Barrier, operation_id: str) -> None:
+        """Tell an owner until it has confirmed, or refused for good: then whoever waits for the barrier gets that."""
+        refusal = await self._tell_all(shard_id, told, barrier, operation_id)
         if self._links.is_closed:
             return  # nobody waits any more, neither for this nor for the barrier
         if refusal is not None:
-            _fail(confirmed, refusal)
-        self._barriers.answered(barrier)
+            _fail(barrier.settled, refusal)
+        barrier.answered()
 
-    async def _tell_all(self, shard_id: int, barrier: int, told: Told, operation_id: str) -> Exception | None:
+    async def _tell_all(
+        self, shard_id: int, told: Told, barrier: Barrier | None, operation_id: str
+    ) -> Exception | None:
         """Tell an owner of keys, in as many messages as it takes, and other owners if some have moved.
 
         Returns:
@@ -168,7 +166,8 @@ class Publications:
         refusal: Exception | None = None
         for message in messages:
             # The barrier goes with the last one: it settles what the others have brought about, too.
-            failure = await self._tell(shard_id, message, barrier if message is messages[-1] else 0, operation_id)
+            number = barrier.number if barrier is not None and message is messages[-1] else 0
+            failure = await self._tell(shard_id, message, number, operation_id)
             if isinstance(failure, NotOwner):
                 return await self._tell_again(told, barrier, operation_id)
             if failure is not None:
@@ -178,16 +177,17 @@ class Publications:
                 refusal = refusal or failure
         return refusal
 
-    async def _tell_again(self, told: Told, barrier: int, operation_id: str) -> Exception | None:
+    async def _tell_again(self, told: Told, barrier: Barrier | None, operation_id: str) -> Exception | None:
         """Tell those who own the keys by now; a part of the one answer that the barrier waits for.
 
         All of the keys: what the former owner has confirmed came without the barrier if there were several messages.
         """
-        remote = self._owners.publish_again(told)
-        if barrier:
-            self._barriers.invalidated_more(barrier)
+        plan = plan_again(told, self._ownership, teller=self._peer_id)
+        self._invalidations.apply(plan.local)
+        if barrier is not None:
+            barrier.invalidated_more()
         refusals = await asyncio.gather(
-            *(self._tell_all(shard_id, barrier, part, operation_id) for shard_id, part in remote.items())
+            *(self._tell_all(shard_id, part, barrier, operation_id) for shard_id, part in plan.remote.items())
         )
         return next((refusal for refusal in refusals if refusal is not None), None)
 
@@ -198,12 +198,12 @@ class Publications:
             The error of an owner that will not do it; NotOwner when some of the keys are owned by other shards, by the
             newest slot map; or that this member has left, and whoever waits has been told so.
         """
-        keys, origins = list(told), list(told.values())
+        keys, origins = list(told), [sent.origin for sent in told.values()]
         pause_s = FIRST_PAUSE_S
         # By which slot map they have been found to be all of this shard.
         checked_by = -1
         while not self._links.is_closed:
-            version = self._owners.slot_map_version
+            version = self._ownership.slot_map.version
             peer = self._links.peer(shard_id)
             if peer is not None:
                 try:
@@ -218,22 +218,23 @@ class Publications:
                     if not result.error.transient:
                         return decode_error(result.error)
                     pause_s = max(pause_s, result.error.retry_after_ms / 1000)
-            if version == self._owners.slot_map_version:
+            if version == self._ownership.slot_map.version:
                 await self._links.changed(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            version = self._owners.slot_map_version
+            version = self._ownership.slot_map.version
             if version != checked_by:
-                if any(self._owners.owner_of(key) != shard_id for key in keys):
+                if any(self._ownership.owner_of_slot(sent.slot) != shard_id for sent in told.values()):
                     return NotOwner(f"shard {shard_id} does not own all of the keys", slot_map_version=version)
                 checked_by = version
         return _left()
 
-    def _confirmation(self) -> asyncio.Future[None]:
-        """A future for "everybody has it", which fails when that takes too long and may be left unawaited."""
-        loop = asyncio.get_running_loop()
-        confirmed: asyncio.Future[None] = loop.create_future()
+    def _bounded(self, confirmed: asyncio.Future[None]) -> asyncio.Future[None]:
+        """Let a future for "everybody has it" fail when that takes too long; it may be left unawaited."""
+        if confirmed.done():
+            confirmed.exception()
+            return confirmed
         late = ShardUnavailable("the change is made, but not every owner has confirmed its invalidation in time")
-        timer = loop.call_later(self._timeout_s, partial(_fail, confirmed, late))
+        timer = asyncio.get_running_loop().call_later(self._timeout_s, partial(_fail, confirmed, late))
 
         def on_done(future: asyncio.Future[None]) -> None:
             timer.cancel()
@@ -248,11 +249,6 @@ class Publications:
 
 def _left() -> ShardUnavailable:
     return ShardUnavailable("the change is made, but this member left before all have confirmed it")
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _fail(future: asyncio.Future[None], error: BaseException) -> None:

@@ -195,7 +195,7 @@ class Serving:
             session.send_error(request.id, 0, encode_error(refusal), subscribed=False)
             return
         try:
-            is_ours = self._host.apply_invalidations(request, session.peer_id)
+            is_ours = self._host.invalidations.apply_request(request, session.peer_id)
         except FusionError as error:
             session.send_error(request.id, 0, encode_error(error), subscribed=False)
             return

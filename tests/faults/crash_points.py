@@ -19,6 +19,7 @@ from fusion_cluster.commands.scope import OperationScope
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.database.transaction import OperationTransaction
 from fusion_router.host import ClusterHost
+from fusion_router.invalidation import Invalidations
 from fusion_router.publications import Publications
 
 
@@ -77,7 +78,7 @@ def committed() -> None:
 
 
 def invalidated_here() -> None:
-    _after_call(ClusterHost, "_apply")
+    _after_call(Invalidations, "apply_operation")
 
 
 def before_the_first_push() -> None:
@@ -109,7 +110,7 @@ def in_the_replay() -> None:
 
 def before_it_applies_what_it_is_told() -> None:
     """As the owner of a key that another shard's command has changed."""
-    _before_call(ClusterHost, "apply_invalidations")
+    _before_call(Invalidations, "apply_request")
 
 
 def before_the_answer() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -19,6 +19,7 @@ from fusion_cluster.graph import DONE
 from fusion_cluster.host import Host
 from fusion_cluster.testing import LocalCluster
 from fusion_router.host import ClusterHost
+from fusion_router.invalidation import Keys
 from tests.apps.counters import Base, CounterRow, counts
 from tests.waiting import until_so
 
@@ -123,14 +124,14 @@ class Chaos:
 
     def mute(self, host: ClusterHost) -> None:
         """Let a member tell nobody of its next commit: the log has to."""
-        begin = host.publications.begin
+        publish = host.publications.publish
 
-        def silent(apply: Callable[[], Mapping[int, object]], barrier: bool, operation_id: str) -> Awaitable[None]:
-            host.publications.begin = begin  # type: ignore[method-assign]
-            apply()
+        def silent(keys: Keys, barrier: bool, operation_id: str = "") -> Awaitable[None]:
+            host.publications.publish = publish  # type: ignore[method-assign]
+            host.invalidations.apply_operation(keys, operation_id)
             return DONE
 
-        host.publications.begin = silent  # type: ignore[method-assign]
+        host.publications.publish = silent  # type: ignore[method-assign]
 
     async def settle(self) -> None:
         """Ask for each command until it is known to be done."""

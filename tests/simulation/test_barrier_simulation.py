@@ -11,7 +11,7 @@ from functools import partial
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusion_router.barrier import Barriers, Confirmations
+from fusion_router.barrier import Barrier, Barriers, Confirmations
 
 Node = tuple[int, int]  # process, key
 
@@ -123,35 +123,40 @@ class World:
         self.channels[self.rng.choice(ready)].popleft()()
         return True
 
-    def command(self, root: int, nodes: list[Node], on_settled: Callable[[], None]) -> None:
-        """What `ClusterHost.publish` does: invalidate here, ask the other owners, wait for the barrier."""
-
-        def apply(barrier: int) -> int:
-            remote = [node for node in nodes if node[0] != root]
+    def command(self, root: int, nodes: list[Node]) -> Barrier:
+        """What `Publications.publish` does: invalidate here, tell the other owners, pass the barrier on."""
+        with self.barriers[root].begin() as barrier:
             for node in nodes:
                 if node[0] == root:
                     self.invalidate(node)
-            for node in remote:
-                self.send((root, node[0], "request"), partial(self.request, root, node, barrier))
-            return len(remote)
+                else:
+                    barrier.told()
+                    self.send((root, node[0], "request"), partial(self.request, root, node, barrier))
+        return barrier
 
-        self.barriers[root].start(apply, on_settled)
-
-    def request(self, root: int, node: Node, barrier: int) -> None:
+    def request(self, root: int, node: Node, barrier: Barrier) -> None:
         self.invalidate(node)
 
         def answer(_: bool) -> None:
-            self.send((node[0], root, "reply"), lambda: self.barriers[root].answered(barrier))
+            self.send((node[0], root, "reply"), barrier.answered)
 
-        self.barriers[node[0]].requested(barrier, answer)
+        self.barriers[node[0]].requested(barrier.number, answer)
 
 
 def simulate(seed: int) -> None:
     rng = random.Random(seed)
     processes, keys = rng.randint(2, 4), rng.randint(2, 8)
     world = World(rng, processes, keys)
-    outstanding = 0
+    outstanding: list[tuple[Barrier, list[Node]]] = []
     evicted: int | None = None
+
+    def check_settled() -> None:
+        """Look at what has settled in this step, before the next one can hide that it was too early."""
+        for entry in [entry for entry in outstanding if entry[0].settled.done()]:
+            outstanding.remove(entry)
+            stale = [node for node in world.everything_beneath(entry[1]) if world.is_valid[node]]
+            assert not stale, f"seed {seed}: settled while {stale} would still be served"
+
     for _ in range(rng.randint(2, 20)):
         changed = rng.sample(range(keys), rng.randint(1, min(3, keys)))
         if evicted is not None and rng.random() < 0.7:
@@ -164,21 +169,16 @@ def simulate(seed: int) -> None:
             evicted = world.evict(rng.randrange(processes))
             for _ in range(rng.randint(0, 2)):
                 world.deliver_one()
+                check_settled()
             continue
-        outstanding += 1
-
-        def settled(nodes: list[Node] = nodes) -> None:
-            nonlocal outstanding
-            outstanding -= 1
-            stale = [node for node in world.everything_beneath(nodes) if world.is_valid[node]]
-            assert not stale, f"seed {seed}: settled while {stale} would still be served"
-
-        world.command(rng.randrange(processes), nodes, settled)
+        outstanding.append((world.command(rng.randrange(processes), nodes), nodes))
+        check_settled()
         for _ in range(rng.randint(0, 10)):
             world.deliver_one()
+            check_settled()
     while world.deliver_one():
-        pass
-    assert outstanding == 0, f"seed {seed}: {outstanding} commands wait for ever"
+        check_settled()
+    assert not outstanding, f"seed {seed}: {len(outstanding)} commands wait for ever"
     for barriers in world.barriers:
         barriers.close()
 

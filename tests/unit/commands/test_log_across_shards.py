@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from fusion_cluster.host import Host
 from fusion_cluster.testing import LocalCluster
 from fusion_cluster.v1 import session_pb2
 from fusion_router.host import ClusterHost
+from fusion_router.invalidation import Keys, plan_invalidation
 from tests.apps.shelves import Base, Gate, ShelfRow, Shelves, Stock
 from tests.log_entries import logged
 from tests.waiting import until
@@ -84,11 +85,12 @@ async def all_have_read(cluster: LocalCluster, entries: int) -> None:
 def suppress_push(host: ClusterHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a shard tell no other of what it commits."""
 
-    def begin(apply: Callable[[], Mapping[int, object]], barrier: bool, operation_id: str) -> Awaitable[None]:
-        assert apply(), "there was somebody to tell"
+    def publish(keys: Keys, barrier: bool, operation_id: str) -> Awaitable[None]:
+        host.invalidations.apply_operation(keys, operation_id)
+        assert plan_invalidation(keys, host.ownership).remote, "there was somebody to tell"
         return DONE
 
-    monkeypatch.setattr(host.publications, "begin", begin)
+    monkeypatch.setattr(host.publications, "publish", publish)
 
 
 # -- without a push ----------------------------------------------------------------------------------------------------
@@ -114,11 +116,11 @@ async def test_a_shard_that_dies_between_commit_and_push_has_its_command_publish
         await read_everywhere(cluster, shelf_id, 5)
         runner, committed = cluster.owner("Stock.clear", shelf_id), asyncio.Event()
 
-        def die(apply: object, barrier: bool, operation_id: str) -> Awaitable[None]:
+        def die(keys: Keys, barrier: bool, operation_id: str) -> Awaitable[None]:
             committed.set()
             return asyncio.get_running_loop().create_future()
 
-        monkeypatch.setattr(runner.host.publications, "begin", die)
+        monkeypatch.setattr(runner.host.publications, "publish", die)
         running = asyncio.create_task(
             cluster.host.carry_out(cluster.host.command("Stock.clear"), (shelf_id,), "made by the client")
         )
@@ -184,14 +186,14 @@ async def test_a_push_that_told_of_some_of_the_keys_keeps_nothing_from_the_other
         references = host.logged_keys({node.key: UNKNOWN for node in nodes})
         request = session_pb2.Invalidate(operation_id="of both")
         request.keys.append(session_pb2.KeyReference(method=references[0][0], arguments=references[0][1]))
-        host.apply_invalidations(request, "shard-1.1")
+        host.invalidations.apply_request(request, "shard-1.1")
         assert (told.is_consistent, untold.is_consistent) == (False, True)
         again = host.service(Shelves).amount(owned[0])
         await again
         host.apply_entries([LogEntry("of both", "shard-1.1", tuple(references))])
         assert (again.is_consistent, untold.is_consistent) == (True, False)
         await untold.update()
-        host.apply_invalidations(request, "shard-1.1")
+        host.invalidations.apply_request(request, "shard-1.1")
         assert again.is_consistent, "the same message once more"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from fusion_cluster.protocol.lease import ReadLease
 from fusion_router.barrier import PATIENCE, Barriers, Confirmations
-from tests.waiting import until
 
 READ_LEASE_S = 0.1
 
@@ -35,11 +34,11 @@ async def seconds_until_settled(barriers: Barriers, meanwhile: Callable[[], None
     """Begin a barrier that invalidates nothing of its own, do something, and wait until it is settled."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    settled: list[float] = []
-    barriers.start(lambda _barrier: 0, lambda: settled.append(loop.time()))
+    with barriers.begin() as barrier:
+        pass
     meanwhile()
-    await until(lambda: settled)
-    return settled[0] - began_s
+    await barrier
+    return loop.time() - began_s
 
 
 async def test_a_restarted_process_waits_for_the_leases_of_its_predecessors_subscribers() -> None:

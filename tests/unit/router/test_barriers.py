@@ -58,23 +58,16 @@ async def test_what_is_invalidated_while_a_barrier_is_under_way_is_waited_for_to
     session = _Session()
     subscriber = Confirmations(session)
     barriers.add(subscriber)
-    settled: list[bool] = []
-    begun: list[int] = []
-
-    def apply(barrier: int) -> int:
-        begun.append(barrier)
-        return 1  # an owner is told
-
-    barriers.start(apply, lambda: settled.append(True))
-    (barrier,) = begun
+    with barriers.begin() as barrier:
+        barrier.told()
     subscriber.owe()
-    barriers.invalidated_more(barrier)
-    barriers.invalidated_more(barrier)
-    assert session.marks == [barrier]
-    barriers.answered(barrier)
-    assert not settled
-    barriers.mark_answered(subscriber, barrier, confirms=True)
-    assert settled
-    barriers.invalidated_more(barrier)
-    assert session.marks == [barrier]
+    barrier.invalidated_more()
+    barrier.invalidated_more()
+    assert session.marks == [barrier.number]
+    barrier.answered()
+    assert not barrier.settled.done()
+    barriers.mark_answered(subscriber, barrier.number, confirms=True)
+    await barrier
+    barrier.invalidated_more()
+    assert session.marks == [barrier.number]
     barriers.close()

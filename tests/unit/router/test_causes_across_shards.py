@@ -203,7 +203,7 @@ def test_what_a_stranger_says_of_origins_is_taken_with_care() -> None:
                 node = shard.service(Products).get(3)
                 await node
                 key = KeyReference(method="Products.get", arguments=arguments, origin=origin)
-                shard.apply_invalidations(Invalidate(keys=[key], origins=origins), "somebody")
+                shard.invalidations.apply_request(Invalidate(keys=[key], origins=origins), "somebody")
                 assert str(origin_of(shard.graph.why(node))) == says
 
     Products.prices = {}

@@ -65,13 +65,13 @@ def cells_of(cluster: LocalCluster, shard_id: int) -> list[int]:
 def count_requests(shard: LocalShard, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each invalidation request that a shard gets from now on: whether it owned all of the keys."""
     requests: list[bool] = []
-    apply = shard.host.apply_invalidations
+    apply = shard.host.invalidations.apply_request
 
     def counted(request: object, peer_id: str) -> bool:
         requests.append(apply(request, peer_id))  # type: ignore[arg-type]
         return requests[-1]
 
-    monkeypatch.setattr(shard.host, "apply_invalidations", counted)
+    monkeypatch.setattr(shard.host.invalidations, "apply_request", counted)
     return requests
 
 
