@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from fusion_cluster.graph import Computed, Fence, Graph
+from fusion_cluster.graph.why.cause import UNSETTLED
 
 LONG_AGO_S = -1e6
 
@@ -58,7 +60,13 @@ def rent(graph: Graph, *replicas: Computed[Any], for_s: float = 3.0) -> tuple[Cl
     """Let computeds of a graph be served for so long, by a clock that stands still."""
     clock = Clock()
     lease = RentedReplicas(clock, clock.now_s + for_s)
-    graph.fence = Fence(graph, clock=clock)
+    graph.fence = Fence(
+        graph.registry,
+        graph.observers,
+        is_in_own_thread=graph.is_in_own_thread,
+        on_unsettled=partial(graph.invalidate_all, UNSETTLED),
+        clock=clock,
+    )
     graph.fence.add(lease)
     for replica in replicas:
         lease.add(replica, graph)

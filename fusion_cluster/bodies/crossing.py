@@ -22,9 +22,8 @@ from typing import Any, Final
 
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.failures.exits import reraise_outside
-from fusion_cluster.graph.computed import Computed
+from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.core.context import current_computation, isolated, running_computation
-from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.graph import Graph
 from fusion_cluster.graph.hosting import GraphHosting
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from fusion_cluster.bodies.offload import Bodies
     from fusion_cluster.commands.command import BoundCommand
     from fusion_cluster.database import Database
-    from fusion_cluster.graph.computed import Computed
-    from fusion_cluster.graph.function import ComputeFunction
+    from fusion_cluster.graph.computed import Computed, ComputeFunction
     from fusion_cluster.graph.graph import Graph
 
 

@@ -6,14 +6,14 @@ from fusion_cluster.graph.compute_method import (
     ComputeMethodDecorator,
     compute_method,
 )
-from fusion_cluster.graph.computed import Computed, State
+from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.computing.computation import Waiter
-from fusion_cluster.graph.computing.gather import gather
 from fusion_cluster.graph.core.context import current_computation, isolated
 from fusion_cluster.graph.core.fence import Fence, Lease
 from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.core.state import State
 from fusion_cluster.graph.core.stats import GraphStats
-from fusion_cluster.graph.function import ComputeFunction
+from fusion_cluster.graph.gather import gather
 from fusion_cluster.graph.graph import DEFAULT_HISTORY, Graph
 from fusion_cluster.graph.hosting import DONE, GraphHosting
 from fusion_cluster.graph.why.cause import Cause, CommandRun, Place

@@ -11,13 +11,12 @@ from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, Of
 from fusion_cluster.catalogue.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.catalogue.signature import REQUIRED
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.computed import Computed
+from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.computing.consolidation import give_source
 from fusion_cluster.graph.core.hot_path import Call, ServiceMethodHit, adopt_descriptor
-from fusion_cluster.graph.core.key import Key
-from fusion_cluster.graph.function import ComputeFunction
 from fusion_cluster.graph.hosting import GraphHosting
 from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
+from fusion_cluster.graph.why.recall import explain, tell
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -123,11 +122,13 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
         if options.consolidation_delay is not None:
             give_source(function, GraphHosting(hosting.graph))
         hosting.graph.add(function)
-        return bind(function, self, instance)
+        return bind(function, self, instance, hosting)
 
 
-def bind(function: ComputeFunction, descriptor: ServiceMethod, instance: object) -> BoundComputeMethod[Any, Any]:
-    """Return `function` as users call it: a method of `instance`."""
+def bind(
+    function: ComputeFunction, descriptor: ServiceMethod, instance: object, hosting: Hosting
+) -> BoundComputeMethod[Any, Any]:
+    """Return `function` as users call it: a method of `instance`, which is attached to `hosting`."""
     signature = function.signature
     call = cast(
         "Any",
@@ -141,7 +142,7 @@ def bind(function: ComputeFunction, descriptor: ServiceMethod, instance: object)
     arguments_of = function.signature.bind
 
     def invalidate(*args: Any, **kwargs: Any) -> Awaitable[None]:
-        return function.hosting.invalidate(function, arguments_of(args, kwargs))
+        return hosting.invalidate(function, arguments_of(args, kwargs))
 
     def peek(*args: Any, **kwargs: Any) -> Computed[Any] | None:
         return function.peek(arguments_of(args, kwargs))
@@ -150,13 +151,10 @@ def bind(function: ComputeFunction, descriptor: ServiceMethod, instance: object)
         return function.find(args, kwargs).changes()
 
     def why(*args: Any, **kwargs: Any) -> Explanation | None:
-        return function.graph.why(key_of(args, kwargs))
+        return explain(function, function.table_key(arguments_of(args, kwargs)))
 
     def story(*args: Any, **kwargs: Any) -> list[StoryEntry]:
-        return function.graph.story(key_of(args, kwargs))
-
-    def key_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
-        return Key(function.service_name, function.method_name, arguments_of(args, kwargs))
+        return tell(function, function.table_key(arguments_of(args, kwargs)))
 
     call.function = function
     call.invalidate = invalidate

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import functools
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, Final, TypeVar
 
 from fusion_cluster.errors import InvariantViolation, UsageError
-from fusion_cluster.failures.failure import is_memoized
-from fusion_cluster.graph.computing.computation import Waiter
+from fusion_cluster.failures.failure import Failure, is_memoized
+from fusion_cluster.graph.computing.computation import Computation, Waiter
+from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.computing.waiting import enter
 from fusion_cluster.graph.core.context import current_computation, isolated
-from fusion_cluster.graph.core.hot_path import COMPUTING, CONSISTENT, INVALIDATED, OUTDATED, Node, adopt_node, capture
-from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.core.hot_path import COMPUTING, CONSISTENT, INVALIDATED, Node, adopt_node, capture
+from fusion_cluster.graph.core.key import Key, key_of
+from fusion_cluster.graph.core.state import SHOWN, State, has_output
 from fusion_cluster.graph.why.cause import call_site
 
 T_co = TypeVar("T_co", covariant=True)
-
-
-class State(enum.Enum):
-    """The life of a computed; it goes one way."""
-
-    COMPUTING = "computing"
-    CONSISTENT = "consistent"
-    INVALIDATED = "invalidated"
-
-
-_STATES: Final = {
-    COMPUTING: State.COMPUTING,
-    CONSISTENT: State.CONSISTENT,
-    OUTDATED: State.COMPUTING,
-    INVALIDATED: State.INVALIDATED,
-}
 
 
 _get_current: Final = current_computation.get
@@ -50,6 +35,10 @@ class Computed(Node[T_co]):
     """
 
     __slots__ = ()
+
+    function: ComputeFunction
+    _failure: Failure | None
+    _computation: Computation | None
 
     def __repr__(self) -> str:
         return f"<Computed {self.key} {self.state.value} v{self.version}>"
@@ -75,13 +64,13 @@ class Computed(Node[T_co]):
     @property
     def key(self) -> Key:
         """Service, method and canonical arguments."""
-        return Key(self.function.service_name, self.function.method_name, self.arguments)
+        return key_of(self)
 
     @property
     def state(self) -> State:
         """Computing, consistent or invalidated. One that changed while being computed is still computing."""
         self.table.registry.check_fence()
-        return _STATES[self._state]
+        return SHOWN[self._state]
 
     @property
     def is_consistent(self) -> bool:
@@ -95,7 +84,7 @@ class Computed(Node[T_co]):
 
         Not while computing, nor after a computation that was cancelled, nor while the value is paged out.
         """
-        return self._failure is not None or hasattr(self, "_value")
+        return has_output(self)
 
     @property
     def value(self) -> T_co:
@@ -314,5 +303,8 @@ def _wake(future: asyncio.Future[None], _node: object) -> None:
     if not future.done():
         future.set_result(None)
 
+
+ComputeFunction = Function[Computed[Any]]
+"""A compute method of one hosted service: where its computeds are looked up."""
 
 adopt_node(Computed)

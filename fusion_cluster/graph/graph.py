@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import TransientClassifier, error_name, is_transient
-from fusion_cluster.graph.computed import Computed
+from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.computing.computation import Computation
 from fusion_cluster.graph.computing.delay import postpone
 from fusion_cluster.graph.computing.eager import EagerStarter
-from fusion_cluster.graph.computing.guarded import Guard, GuardedComputed, Marking, marking
 from fusion_cluster.graph.computing.lifetime import end_after, lifetime_of, note_brief_output
 from fusion_cluster.graph.computing.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
 from fusion_cluster.graph.computing.strays import watch_tasks
+from fusion_cluster.graph.computing.surroundings import Guard
 from fusion_cluster.graph.core.fence import Fence
 from fusion_cluster.graph.core.hot_path import CONSISTENT, OUTDATED, Node, Registry, mark
 from fusion_cluster.graph.core.key import Key
@@ -30,8 +30,9 @@ from fusion_cluster.graph.core.observers import Observers
 from fusion_cluster.graph.core.pure.history import COMPUTED, DELAYED
 from fusion_cluster.graph.core.standing import Standing
 from fusion_cluster.graph.core.stats import GraphStats
-from fusion_cluster.graph.function import ComputeFunction
-from fusion_cluster.graph.why.cause import CLOSED, LONG_OLD, LOOP_GONE, REPLACED, UNKNOWN, Cause, evicted_by
+from fusion_cluster.graph.guarded import GuardedComputed, Marking, marking
+from fusion_cluster.graph.validation import validate
+from fusion_cluster.graph.why.cause import CLOSED, LONG_OLD, LOOP_GONE, REPLACED, UNKNOWN, UNSETTLED, Cause, evicted_by
 from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
 from fusion_cluster.graph.why.recall import explain, tell
 from fusion_cluster.quantities import as_count, as_number
@@ -85,9 +86,15 @@ class Graph(Standing):
         self.functions: dict[str, ComputeFunction] = {}
         self.registry = Registry(max_nodes, as_count("history", history, least=0), secrets.randbits(62))
         self.registry.on_full = self._make_room
+        self.registry.on_outdated_use = self.outdate_user
         self.registry.history.home = weakref.ref(self)
         self.observers = Observers()
-        self.fence = Fence(self)
+        self.fence = Fence(
+            self.registry,
+            self.observers,
+            is_in_own_thread=self.is_in_own_thread,
+            on_unsettled=partial(self.invalidate_all, UNSETTLED),
+        )
         self.computation_count = 0
         self._retention = TimedRetention(self.registry)
         self._bytes: ByteBound | None = None
@@ -213,11 +220,20 @@ class Graph(Standing):
         Returns:
             None if the graph knows nothing of it: it was never asked for, or so long ago that it is forgotten.
         """
-        return explain(self, what)
+        found = self._resolve(what)
+        return None if found is None else explain(*found, what if isinstance(what, Computed) else None)
 
     def story(self, what: Key | Computed[Any]) -> list[StoryEntry]:
         """Tell what has happened to a key, oldest first, as far as the graph's `history` goes back."""
-        return tell(self, what)
+        found = self._resolve(what)
+        return [] if found is None else tell(*found)
+
+    def _resolve(self, what: Key | Computed[Any]) -> tuple[ComputeFunction, Any] | None:
+        """Return the function and the table key of what somebody asks about."""
+        if isinstance(what, Computed):
+            return what.function, what.table_key
+        function = self.functions.get(f"{what.service}.{what.method}")
+        return None if function is None else (function, function.table_key(what.arguments))
 
     # -- for tests, and the end --------------------------------------------------------------------------------------
     def validate(self) -> None:
@@ -226,9 +242,13 @@ class Graph(Standing):
         Raises:
             InvariantViolation: one does not hold.
         """
-        from fusion_cluster.graph.validation import validate  # which imports this module
-
-        validate(self)
+        validate(
+            self.functions.values(),
+            self.registry,
+            self._computations.values(),
+            max_nodes=self.max_nodes,
+            max_bytes=self.max_bytes,
+        )
 
     async def close(self) -> None:
         """Cancel all computations, invalidate everything, and wait for the computations' tasks to end."""

@@ -11,8 +11,7 @@ from fusion_cluster.graph.why.cause import call_site
 
 if TYPE_CHECKING:
     from fusion_cluster.commands.command import BoundCommand
-    from fusion_cluster.graph.computed import Computed
-    from fusion_cluster.graph.function import ComputeFunction
+    from fusion_cluster.graph.computed import Computed, ComputeFunction
 
 
 class Done:
@@ -30,7 +29,7 @@ DONE = Done()
 
 def run_body(node: Computed[Any]) -> Coroutine[Any, Any, Any]:
     """Return the coroutine of the node's body, to be run here."""
-    function = node.function
+    function: ComputeFunction = node.function
     if function.is_positional:  # as `compute` does; each miss comes by here
         return function.body(*node.arguments)
     return function.compute(node.arguments)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from typing import Any
 
 from fusion_cluster.errors import InvariantViolation
+from fusion_cluster.graph.computed import ComputeFunction
+from fusion_cluster.graph.computing.computation import Computation
 from fusion_cluster.graph.computing.consolidation import is_consolidated
 from fusion_cluster.graph.core.hot_path import (
     COMPUTING,
@@ -17,17 +20,30 @@ from fusion_cluster.graph.core.hot_path import (
     dependents_of,
 )
 
-if TYPE_CHECKING:
-    from fusion_cluster.graph.function import ComputeFunction
-    from fusion_cluster.graph.graph import Graph
 
+def validate(
+    functions: Iterable[ComputeFunction],
+    registry: Registry,
+    computations: Collection[Computation],
+    *,
+    max_nodes: int,
+    max_bytes: float,
+) -> None:
+    """Check a graph (see `core` and `pure.registry`).
 
-def validate(graph: Graph) -> None:
-    """Raise `InvariantViolation` if an invariant of `graph` does not hold (see `core` and `pure.registry`)."""
-    nodes = list(graph.nodes())
-    registry = graph.registry
-    functions = [*graph.functions.values()]
+    Args:
+        functions: its functions, without their sources.
+        registry: its registry.
+        computations: those whose tasks have not ended.
+        max_nodes: its bound.
+        max_bytes: its bound.
+
+    Raises:
+        InvariantViolation: an invariant does not hold.
+    """
+    functions = [*functions]
     functions += [function.source for function in functions if function.source is not None]
+    nodes = [node for function in functions for node in function.nodes()]
     for function in functions:
         for node in function.nodes():
             _require(function.table.get(node.table_key) is node, node, "stands under another key")
@@ -39,10 +55,10 @@ def validate(graph: Graph) -> None:
         _validate_target(node)
     _validate_queues(nodes, registry)
     _require(len(nodes) == registry.size, None, f"{len(nodes)} nodes, {registry.size} in the eviction queues")
-    _require(len(nodes) <= graph.max_nodes, None, f"{len(nodes)} nodes are more than {graph.max_nodes}")
-    _require(registry.bytes <= graph.max_bytes, None, f"{registry.bytes} bytes are more than {graph.max_bytes}")
+    _require(len(nodes) <= max_nodes, None, f"{len(nodes)} nodes are more than {max_nodes}")
+    _require(registry.bytes <= max_bytes, None, f"{registry.bytes} bytes are more than {max_bytes}")
     _require(sum(node._weight for node in nodes) == registry.bytes, None, "the bytes are not those of the nodes")
-    _validate_outdated(graph, functions)
+    _validate_outdated(computations, functions)
 
 
 def _validate_queues(nodes: list[Any], registry: Registry) -> None:
@@ -57,9 +73,9 @@ def _validate_queues(nodes: list[Any], registry: Registry) -> None:
         _require(not node._is_paged_out, node, "is paged out, and not with the others of these")
 
 
-def _validate_outdated(graph: Graph, functions: list[ComputeFunction]) -> None:
+def _validate_outdated(computations: Collection[Computation], functions: list[ComputeFunction]) -> None:
     outdated: Counter[Any] = Counter()
-    for computation in graph._computations.values():
+    for computation in computations:
         node = computation.node
         if node._computation is computation and node._state == OUTDATED:
             outdated[node.function.name, node.table_key] += 1
@@ -67,7 +83,7 @@ def _validate_outdated(graph: Graph, functions: list[ComputeFunction]) -> None:
         for key, count in function.outdated.items():
             _require(outdated.pop((function.name, key), 0) == count, None, f"{function.name} counts {key!r} wrongly")
     _require(not outdated, None, f"outdated computations are not counted: {outdated}")
-    for computation in graph._computations.values():
+    for computation in computations:
         if computation.node._computation is computation:
             _require(bool(computation.waiters), computation.node, "is computed though nobody waits for it")
 

@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, cast
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.failures.failure import is_transient as default_classifier
 from fusion_cluster.graph import Computed, isolated
 from fusion_cluster.graph.why.cause import Cause, call_site
 from fusion_cluster.state.beneath import GraphsBeneath
 from fusion_cluster.state.pacing import Pacing, is_being_cancelled
-from fusion_cluster.state.single_key import single_key_function
+from fusion_cluster.state.single_key import single_key_function, single_key_graph
 from fusion_cluster.state.snapshot import Absent, StateSnapshot
 from fusion_cluster.state.update_delayer import FixedDelayer, UpdateDelayer
 
@@ -63,10 +64,11 @@ class ComputedState(Generic[T]):
         name: str = "value",
     ) -> None:
         self._compute = compute
-        self._function = single_key_function("ComputedState", name, self._read, is_transient=is_transient)
+        self._graph = single_key_graph(default_classifier if is_transient is None else is_transient)
+        self._function = single_key_function("ComputedState", name, self._read, self._graph)
         self._beneath = GraphsBeneath(self._function)
         self._pacing = Pacing(
-            update_delayer or FixedDelayer(), name=self._function.name, is_transient=self._function.graph.is_transient
+            update_delayer or FixedDelayer(), name=self._function.name, is_transient=self._graph.is_transient
         )
         self._updates: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -141,7 +143,7 @@ class ComputedState(Generic[T]):
             updates.cancel()
             await asyncio.wait({updates})
         finally:
-            await self._function.graph.close()
+            await self._graph.close()
 
     # -- what it shows -----------------------------------------------------------------------------------------------
     @property

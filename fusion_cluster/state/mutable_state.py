@@ -11,7 +11,7 @@ from fusion_cluster.failures.failure import Failure
 from fusion_cluster.graph import Computed, isolated
 from fusion_cluster.graph.computing.equality import is_equal
 from fusion_cluster.graph.why.cause import REPLACED, Cause, call_site
-from fusion_cluster.state.single_key import single_key_function
+from fusion_cluster.state.single_key import single_key_function, single_key_graph
 from fusion_cluster.state.snapshot import StateSnapshot
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class MutableState(Generic[T]):
     """
 
     def __init__(self, value: T, *, name: str = "value") -> None:
-        self._function = single_key_function("MutableState", name, self._read)
+        self._function = single_key_function("MutableState", name, self._read, single_key_graph())
         self._value = value
         self._error: Exception | None = None
         self._last_successful: Computed[T] | None = None

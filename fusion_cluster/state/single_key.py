@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.failures.failure import TransientClassifier, is_transient
 from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting
 
 _HISTORY: Final = 64
@@ -16,25 +17,29 @@ async def _read(self: object) -> Any:
     """Stand for the body in the signature: no arguments."""
 
 
+def single_key_graph(is_transient: TransientClassifier = is_transient) -> Graph:
+    """Return a graph that holds the one node that a state can have.
+
+    Args:
+        is_transient: tells which errors may go away by themselves.
+    """
+    return Graph(max_nodes=1, history=_HISTORY, is_transient=is_transient, name="the state")
+
+
 def single_key_function(
     service_name: str,
     name: str,
     body: Callable[[], Coroutine[Any, Any, Any]],
-    *,
-    is_transient: Callable[[Exception], bool] | None = None,
+    graph: Graph,
 ) -> ComputeFunction:
-    """Return a compute function without parameters, alone in a graph that holds the one node it can have.
+    """Return a compute function without parameters, alone in its graph.
 
     Args:
         service_name: class of the state; with `name` it is the function's name.
         name: the state's own.
         body: computes the value.
-        is_transient: tells which errors may go away by themselves; that of all graphs when None.
+        graph: of its own (`single_key_graph`).
     """
-    if is_transient is None:
-        graph = Graph(max_nodes=1, history=_HISTORY, name="the state")
-    else:
-        graph = Graph(max_nodes=1, history=_HISTORY, is_transient=is_transient, name="the state")
     function = ComputeFunction(
         service_name=service_name,
         method_name=name,

@@ -26,9 +26,10 @@ from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import InvalidResult, ResultChanged, UsageError
 from fusion_cluster.graph import Computed, ComputeFunction, Graph
-from fusion_cluster.graph.computing.consolidation import SOURCE, is_source
+from fusion_cluster.graph.computing.consolidation import is_source
 from fusion_cluster.graph.computing.freezing import freeze_result, is_frozen
 from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, dependencies_of, dependents_of
+from fusion_cluster.graph.core.key import SOURCE
 from fusion_cluster.graph.why.cause import Cause, call_site
 from fusion_cluster.strict.agreement import disagreement, says_nothing
 from fusion_cluster.strict.difference import difference

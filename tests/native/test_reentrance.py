@@ -128,7 +128,7 @@ async def test_a_finalizer_may_invalidate_while_dependents_are_listed(place: int
 
 
 def _table(registry: Registry, function: object) -> Table:
-    return Table(registry, function, Computed, is_keyed_by_argument=True, is_delayed=False)  # type: ignore[arg-type]
+    return Table(registry, function, Computed, is_keyed_by_argument=True, is_delayed=False)
 
 
 @pytest.mark.parametrize("place", range(PLACES))

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from sys import exception
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from fusion_cluster.failures.exits import as_body_exited, body_exited
 from fusion_cluster.failures.failure import Failure
+from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.computing.lifetime import note_brief_output
+from fusion_cluster.graph.computing.surroundings import Surroundings
 from fusion_cluster.graph.core.context import current_computation, running_computation
 from fusion_cluster.graph.core.hot_path import (
     COMPUTING,
@@ -34,10 +36,8 @@ from fusion_cluster.graph.core.hot_path import (
     link,
     unlink,
 )
+from fusion_cluster.graph.core.key import key_of
 from fusion_cluster.graph.why.cause import ABANDONED, CANCELLED, LOST_VALUE, OVERTAKEN, Cause
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.computed import Computed
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Waiter(msgspec.Struct, eq=False):
 
     computation: Computation | None
     dependent: Node[Any] | None = None
-    on_done: Callable[[Computed[Any]], object] | None = None
+    on_done: Callable[[Any], object] | None = None
     is_isolated: bool = False
 
     def leave(self) -> None:
@@ -76,7 +76,7 @@ class Computation(msgspec.Struct, eq=False):
         waits_isolated: the same under `isolated()`, without edges.
     """
 
-    node: Computed[Any]
+    node: Node[Any]
     task: asyncio.Task[None] | None = None
     waiters: dict[Waiter, None] = {}
     waits_for: dict[Node[Any], int] | None = None
@@ -91,7 +91,7 @@ class Computation(msgspec.Struct, eq=False):
         Raises:
             UsageError: this is not the event loop of the graph.
         """
-        function = self.node.function
+        function: Function[Any] = self.node.function
         graph = function.graph
         starter = graph.current_starter
         try:
@@ -169,7 +169,7 @@ class Computation(msgspec.Struct, eq=False):
     # -- the run -----------------------------------------------------------------------------------------------------
     async def _run(self) -> None:
         node = self.node
-        function = node.function
+        function: Function[Any] = node.function
         current_computation.set(node)
         running_computation.set(node)
         if node._computation is not self:
@@ -205,7 +205,8 @@ class Computation(msgspec.Struct, eq=False):
 
     @property
     def _name(self) -> str:
-        return self.node.function.name
+        function: Function[Any] = self.node.function
+        return function.name
 
     def _on_raised(self, error: Exception, ambient: BaseException | None) -> None:
         current_computation.set(None)
@@ -261,7 +262,7 @@ class Computation(msgspec.Struct, eq=False):
 
     def _complete(self) -> None:
         node = self.node
-        graph = node.function.graph
+        graph: Surroundings = node.function.graph
         self._detach()
         if node.version == 0:
             node.version = graph.registry.next_version()
@@ -290,7 +291,7 @@ class Computation(msgspec.Struct, eq=False):
                 waiter.computation = None
                 return
         node = self.node
-        interested: list[Callable[[Computed[Any]], object]] = []
+        interested: list[Callable[[Any], object]] = []
         for waiter in waiters:
             waiter.computation = None
             if waiter.on_done is not None:
@@ -306,4 +307,4 @@ class Computation(msgspec.Struct, eq=False):
             try:
                 on_done(node)
             except Exception:
-                log.exception("a waiter of %s failed", node.key)
+                log.exception("a waiter of %s failed", key_of(node))

@@ -22,27 +22,23 @@ import logging
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 from fusion_cluster.failures.exits import reraise_outside
+from fusion_cluster.graph.computing.computation import Waiter
 from fusion_cluster.graph.computing.equality import is_same_output
+from fusion_cluster.graph.computing.function import Function
+from fusion_cluster.graph.computing.surroundings import Producer
 from fusion_cluster.graph.computing.waiting import enter
 from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, has_dependents, link
-from fusion_cluster.graph.function import ComputeFunction
+from fusion_cluster.graph.core.key import SOURCE
+from fusion_cluster.graph.core.state import has_output
 from fusion_cluster.graph.why.cause import Cause
-
-if TYPE_CHECKING:
-    from fusion_cluster.catalogue.service import Hosting
-    from fusion_cluster.graph.computed import Computed
-    from fusion_cluster.graph.computing.computation import Waiter
 
 log = logging.getLogger(__name__)
 
-SOURCE: Final = ":source"
-"""How the names of sources end; people are told of the targets alone."""
 
-
-def give_source(function: ComputeFunction, hosting: Hosting) -> None:
+def give_source(function: Function[Any], producer: Producer) -> None:
     """Make the computeds of `function` targets: its body runs in a source from now on.
 
     The source has the options that are about computing: when a result is too old, an error to be tried again, an
@@ -50,14 +46,14 @@ def give_source(function: ComputeFunction, hosting: Hosting) -> None:
 
     Args:
         function: of which nothing has been computed yet.
-        hosting: computes everything in the graph of `function`.
+        producer: runs bodies here.
     """
-    source = ComputeFunction(
+    source: Function[Any] = Function(
         service_name=function.service_name,
         method_name=f"{function.method_name}{SOURCE}",
         signature=function.signature,
         body=function.body,
-        hosting=hosting,
+        hosting=producer,
         graph=function.graph,
         options=replace(function.options, consolidation_delay=None, min_cache_duration=0.0),
     )
@@ -65,13 +61,14 @@ def give_source(function: ComputeFunction, hosting: Hosting) -> None:
     function.body = partial(_read, source)
 
 
-async def _read(source: ComputeFunction, /, *args: Any, **kwargs: Any) -> Any:
+async def _read(source: Function[Any], /, *args: Any, **kwargs: Any) -> Any:
     return await source.find(args, kwargs)
 
 
 def is_source(node: Node[Any]) -> bool:
     """Tell whether `node` runs the body for a target."""
-    return node.function.method_name.endswith(SOURCE)
+    function: Function[Any] = node.function
+    return function.method_name.endswith(SOURCE)
 
 
 def is_consolidated(node: Node[Any]) -> bool:
@@ -116,7 +113,7 @@ class Consolidation:
         self._target = target
         self._cause = cause
         self._loop = loop
-        self._source: Computed[Any] | None = None
+        self._source: Any = None
         """The source that is computed now."""
         self._invalidated_at_s = 0.0
         """When that was found to be out of date, if it was."""
@@ -134,14 +131,16 @@ class Consolidation:
     # -- inside ------------------------------------------------------------------------------------------------------
     @property
     def _delay_s(self) -> float:
-        return self._target.function.options.consolidation_delay or 0.0
+        function: Function[Any] = self._target.function
+        return function.options.consolidation_delay or 0.0
 
-    def _pause_s(self, source: Computed[Any]) -> float:
+    def _pause_s(self, source: Node[Any]) -> float:
         """Return how long to wait after a computation that was out of date when it ended."""
         if source._failure is None:
             return self._delay_s
         # Perhaps it will never be anything else: an error that is not to last. That is not asked for all the time.
-        return max(self._delay_s, source.function.options.transient_error_delay)
+        function: Function[Any] = source.function
+        return max(self._delay_s, function.options.transient_error_delay)
 
     def _compute_at(self, when_s: float) -> asyncio.Handle:
         context = Context()  # of its own: the source is computed for nobody in particular
@@ -161,7 +160,7 @@ class Consolidation:
             if target._expiry is self:  # else the source has driven it out
                 self._source = source
                 source.on_invalidated(self._on_invalidated)
-                if source.has_output:
+                if has_output(source):
                     self._on_computed(source)
                     return
                 waiter = enter(source, None, self._on_computed)
@@ -174,10 +173,10 @@ class Consolidation:
             log.exception("%s cannot be computed to see whether it has changed", target.function.name)
             self._invalidate()
 
-    def _on_invalidated(self, _source: Computed[Any]) -> None:
+    def _on_invalidated(self, _source: Node[Any]) -> None:
         self._invalidated_at_s = self._loop.time()
 
-    def _on_computed(self, source: Computed[Any]) -> None:
+    def _on_computed(self, source: Node[Any]) -> None:
         target = self._target
         if target._expiry is not self:
             return

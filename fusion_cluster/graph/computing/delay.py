@@ -11,6 +11,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
 from fusion_cluster.graph.computing.consolidation import consolidate
+from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, dependencies_of
 from fusion_cluster.graph.why.cause import EVICTED, Cause
 
@@ -27,8 +28,8 @@ def postpone(node: Node[Any], cause: Cause) -> bool:
     is a replica (then its owner has waited already), or given up for the sake of memory, and where there is no event
     loop in which time passes.
     """
-    function = node.function
-    if not function.hosting.schedules_expiry(node):  # type: ignore[arg-type]
+    function: Function[Any] = node.function
+    if not function.hosting.schedules_expiry(node):
         return False
     if function.source is not None:
         function.source.invalidate(node.arguments, cause)  # by which this very node may be reached first
@@ -43,7 +44,7 @@ def postpone(node: Node[Any], cause: Cause) -> bool:
 
 
 def _begin(node: Node[Any], cause: Cause, loop: AbstractEventLoop) -> bool:
-    function = node.function
+    function: Function[Any] = node.function
     if function.source is not None:
         # What it still depends on is its source, which waits itself.
         return bool(dependencies_of(node)) or consolidate(node, cause, loop)

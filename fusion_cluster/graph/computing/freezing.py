@@ -18,14 +18,12 @@ import uuid
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from fusion_cluster.errors import InvalidResult
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.computed import Computed
+from fusion_cluster.graph.core.hot_path import Node
 
 _MOST_VALUES: Final = frozenset({int, str, float, bool, NoneType, Decimal})
 _UNCHANGEABLE: Final = (
@@ -34,7 +32,7 @@ _UNCHANGEABLE: Final = (
 )
 
 
-def freeze_result(node: Computed[Any], value: Any) -> Any:
+def freeze_result(node: Node[Any], value: Any) -> Any:
     """Return the frozen form of what a computation has given.
 
     Raises:

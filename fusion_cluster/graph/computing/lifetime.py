@@ -6,20 +6,21 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from fusion_cluster.failures.failure import error_name, is_memoized, retry_rule
+from fusion_cluster.failures.failure import Failure, error_name, is_memoized, retry_rule
+from fusion_cluster.graph.computing.function import Function
+from fusion_cluster.graph.computing.surroundings import Surroundings
+from fusion_cluster.graph.core.hot_path import Node
 from fusion_cluster.graph.core.pure.history import COMPUTED, FAILED
 from fusion_cluster.graph.why.cause import Cause
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-    from fusion_cluster.graph.computed import Computed
 
-
-def lifetime_of(node: Computed[Any]) -> tuple[float, Cause]:
+def lifetime_of(node: Node[Any]) -> tuple[float, Cause]:
     """Return for how many seconds the output of `node` stands, 0 if not at all, and the cause of its end."""
-    function = node.function
-    failure = node._failure
+    function: Function[Any] = node.function
+    failure: Failure | None = node._failure
     if failure is not None and not is_memoized(failure.error):
         return 0.0, Cause("expired", f"{type(failure.error).__name__} is an error that is not kept as a result")
     if function.source is not None or not function.hosting.schedules_expiry(node):
@@ -38,25 +39,25 @@ def lifetime_of(node: Computed[Any]) -> tuple[float, Cause]:
     return delay_s, _auto_invalidation(delay_s)
 
 
-def end_after(node: Computed[Any], delay_s: float, cause: Cause, loop: AbstractEventLoop) -> None:
+def end_after(node: Node[Any], delay_s: float, cause: Cause, loop: AbstractEventLoop) -> None:
     """Let `node` be invalidated in `delay_s`, if its body has not said that it ends earlier (see `expiry`)."""
     said: Any = node._expiry
     if said is not None:
         if said.when() <= loop.time() + delay_s:
             return
         said.cancel()
-    graph = node.function.graph
+    graph: Surroundings = node.function.graph
     node._expiry = loop.call_later(delay_s, graph.invalidate_now, node, cause, context=graph.timer_context)
 
 
-def note_brief_output(node: Computed[Any], cause: Cause | None = None) -> None:
+def note_brief_output(node: Node[Any], cause: Cause | None = None) -> None:
     """Note in the history that `node` has got an output with which it will never be consistent.
 
     Args:
         node: it has its output.
         cause: why not, of a value.
     """
-    failure = node._failure
+    failure: Failure | None = node._failure
     history = node.table.registry.history
     if failure is None:
         history.record(COMPUTED, node, -1, cause)

@@ -12,14 +12,11 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from contextvars import Context
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fusion_cluster.failures.exits import reraise_outside
 from fusion_cluster.graph.computing.consolidation import is_consolidated
 from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, Registry, has_dependents
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.computed import Computed
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +88,7 @@ class ByteBound:
         self._loop: asyncio.AbstractEventLoop | None = None
         """Where the end of this turn is waited for."""
 
-    def admit(self, node: Computed[Any], *, is_awaited: bool) -> None:
+    def admit(self, node: Node[Any], *, is_awaited: bool) -> None:
         """Count a consistent node with what it has just been given; make room for it first.
 
         Args:
@@ -123,7 +120,7 @@ class ByteBound:
             self._let_go()
 
     # -- inside --------------------------------------------------------------------------------------------------------
-    def _estimate(self, node: Computed[Any]) -> int:
+    def _estimate(self, node: Node[Any]) -> int:
         if node._failure is not None:
             return 0
         try:

@@ -14,16 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 from weakref import ref
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computing.child_tasks import guarded
+from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.core.context import current_computation, running_computation
+from fusion_cluster.graph.core.hot_path import Node
+from fusion_cluster.graph.core.key import key_of
 from fusion_cluster.graph.core.pure.states import COMPUTING, INVALIDATED, OUTDATED
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.core.hot_path import Node
 
 
 class Stray:
@@ -44,7 +44,7 @@ class Stray:
         Raises:
             UsageError: the body still computes.
         """
-        self._check(f"reads {used.key}")
+        self._check(f"reads {key_of(used)}")
 
     @property
     def _state(self) -> int:
@@ -110,8 +110,9 @@ _ABSENT: Any = object()
 
 
 def _refuse(node: Any, what: str) -> NoReturn:
+    function: Function[Any] = node.function
     raise UsageError(
-        f"a task or thread that {node.key} has made, in a context of its own, {what}, and {node.function.name} would "
+        f"a task or thread that {key_of(node)} has made, in a context of its own, {what}, and {function.name} would "
         "not be told when that changes: leave out context=, copy the context (contextvars.copy_context()), use "
         "asyncio.to_thread, or make it under isolated()"
     )

@@ -14,16 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.graph.computing.computation import Computation, Waiter
+from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.hot_path import COMPUTING, OUTDATED, Node, link
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.computed import Computed
-
+from fusion_cluster.graph.core.key import key_of
 
 _get_running: Final = running_computation.get
 
@@ -32,9 +30,9 @@ MAX_GENERATIONS: Final = 8
 
 
 def enter(
-    node: Computed[Any],
+    node: Node[Any],
     dependent: Node[Any] | None,
-    on_done: Callable[[Computed[Any]], object] | None = None,
+    on_done: Callable[[Any], object] | None = None,
     *,
     is_eager: bool = True,
 ) -> Waiter:
@@ -56,14 +54,15 @@ def enter(
     if dependent is None and (running := _get_running()) is not None:
         dependent = _blocked(running)
         is_isolated = True
-    waiting = None if dependent is None else dependent._computation
+    waiting: Computation | None = None if dependent is None else dependent._computation
     if dependent is not None and waiting is not None:
         _refuse_cycle(dependent, node, is_isolated=is_isolated)
-        if node.function.outdated and node._computation is None:
+        function: Function[Any] = node.function
+        if function.outdated and node._computation is None:
             _refuse_endless_chain(dependent, node, is_isolated=is_isolated)
     else:
         dependent = None  # nobody who computes waits: a computation that has ended waits no more
-    computation = node._computation
+    computation: Computation | None = node._computation
     if computation is not None:
         waiter = Waiter(computation, dependent, on_done, is_isolated)
         computation.waiters[waiter] = None
@@ -84,13 +83,13 @@ def _blocked(running: Node[Any]) -> Node[Any] | None:
 
     Only a wait in the body's own task is sure to hold it up: a task that the body made may well outlive it.
     """
-    computation = running._computation
+    computation: Computation | None = running._computation
     if computation is None or (computation.task is not None and computation.task is not asyncio.current_task()):
         return None
     return running
 
 
-def _refuse_cycle(dependent: Node[Any], node: Computed[Any], *, is_isolated: bool) -> None:
+def _refuse_cycle(dependent: Node[Any], node: Node[Any], *, is_isolated: bool) -> None:
     if node is not dependent and (node._computation is None or not node._computation.is_waiting):
         return
     path = _path(node, dependent)
@@ -98,8 +97,8 @@ def _refuse_cycle(dependent: Node[Any], node: Computed[Any], *, is_isolated: boo
         _fail(dependent, node, path, is_isolated=is_isolated)
 
 
-def _refuse_endless_chain(dependent: Node[Any], node: Computed[Any], *, is_isolated: bool) -> None:
-    function = node.function
+def _refuse_endless_chain(dependent: Node[Any], node: Node[Any], *, is_isolated: bool) -> None:
+    function: Function[Any] = node.function
     if function.outdated.get(node.table_key, 0) < MAX_GENERATIONS:
         return
     path: list[Node[Any]] | None = None
@@ -112,7 +111,7 @@ def _refuse_endless_chain(dependent: Node[Any], node: Computed[Any], *, is_isola
         _fail(dependent, node, path, is_isolated=is_isolated)
 
 
-def _fail(dependent: Node[Any], node: Computed[Any], path: list[Node[Any]], *, is_isolated: bool) -> NoReturn:
+def _fail(dependent: Node[Any], node: Node[Any], path: list[Node[Any]], *, is_isolated: bool) -> NoReturn:
     if node is not dependent and not is_isolated and dependent._state == COMPUTING:
         # The error rests on what the others wait for: when that changes, it is out of date.
         if node._state == OUTDATED:
@@ -136,8 +135,8 @@ def _transitive_waiters(node: Node[Any]) -> Iterator[Node[Any]]:
                     pending.append(waiter.dependent)
 
 
-def _name(node: Any) -> str:
-    return str(node.key)
+def _name(node: Node[Any]) -> str:
+    return str(key_of(node))
 
 
 def _path(start: Node[Any], end: Node[Any]) -> list[Node[Any]] | None:
@@ -153,7 +152,7 @@ def _path(start: Node[Any], end: Node[Any]) -> list[Node[Any]] | None:
                 path.append(step)
                 step = came_from[step]
             return path[::-1]
-        computation = node._computation
+        computation: Computation | None = node._computation
         if computation is not None:
             for awaited in computation.waits():
                 if awaited not in came_from:

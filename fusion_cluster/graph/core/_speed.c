@@ -206,10 +206,8 @@ PyInit__speed(void)
                              &Table_Type,   &ServiceMethodHit_Type, &Call_Type};
     str_begin = PyUnicode_InternFromString("_begin");
     str_use = PyUnicode_InternFromString("_use");
-    str_graph = PyUnicode_InternFromString("graph");
-    str_outdate_user = PyUnicode_InternFromString("outdate_user");
     PyObject *module = PyModule_Create(&definition);
-    if (module == NULL || str_begin == NULL || str_use == NULL || str_graph == NULL || str_outdate_user == NULL)
+    if (module == NULL || str_begin == NULL || str_use == NULL)
         return NULL;
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
         if (PyModule_AddType(module, types[i]) < 0) {

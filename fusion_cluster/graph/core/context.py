@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from fusion_cluster.graph.core.hot_path import Node
+    from fusion_cluster.graph.core.pure.registry import Node
 
 current_computation: Final[ContextVar[Node[Any] | None]] = ContextVar(
     "fusion_cluster_current_computation", default=None

@@ -15,17 +15,13 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Protocol
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.why.cause import Cause
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.graph import Graph
+from fusion_cluster.graph.core.hot_path import Registry
+from fusion_cluster.graph.core.observers import Observers
 
 log = logging.getLogger(__name__)
-
-UNSETTLED: Final = Cause("unsettled", "it could not be told whether it was fresh")
 
 
 class Lease(Protocol):
@@ -55,18 +51,32 @@ class Fence:
     """The fence time of one graph, and the leases that it is the earliest end of.
 
     Args:
-        graph: whose.
+        registry: what asks it, when a hit finds the fence time over.
+        observers: they are held back while leases expire.
+        is_in_own_thread: tells whether this thread is the graph's.
+        on_unsettled: invalidates everything: a lease could not say what has expired.
         clock: that of the leases.
     """
 
-    __slots__ = ("_clock", "_fence_s", "_graph", "_leases")
+    __slots__ = ("_clock", "_fence_s", "_is_in_own_thread", "_leases", "_observers", "_on_unsettled", "_registry")
 
-    def __init__(self, graph: Graph, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._graph = graph
+    def __init__(
+        self,
+        registry: Registry,
+        observers: Observers,
+        *,
+        is_in_own_thread: Callable[[], bool],
+        on_unsettled: Callable[[], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._observers = observers
+        self._is_in_own_thread = is_in_own_thread
+        self._on_unsettled = on_unsettled
         self._clock = clock
         self._leases: tuple[Lease, ...] = ()
         self._fence_s = math.inf
-        graph.registry.on_fence = self._settle
+        registry.on_fence = self._settle
 
     @property
     def fence_s(self) -> float:
@@ -93,33 +103,33 @@ class Fence:
         Every way to a computed that claims to be up to date does so by itself. What is sent or kept as an answer later
         than it was read has to do it then.
         """
-        self._graph.registry.check_fence()
+        self._registry.check_fence()
 
     def refuse(self, refusal: Callable[[], object]) -> None:
         """Let `refusal`, which raises, be called by each hit, and by whoever wants to enter, from now on."""
-        self._graph.registry.on_fence = refusal
-        self._graph.registry.fence_s = 0.0
+        self._registry.on_fence = refusal
+        self._registry.fence_s = 0.0
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _settle(self) -> None:
         """Let every lease settle what has expired; set the fence anew. Raises nothing, in the graph's own thread."""
         now_s = self._clock()
-        if not self._graph.is_in_own_thread():
+        if not self._is_in_own_thread():
             if self._earliest_s() > now_s:
                 return  # a false alarm; it is for the graph's own thread to set the fence anew
             raise UsageError("this graph has to settle what has expired, and belongs to another thread")
-        with self._graph.observers.held():
+        with self._observers.held():
             try:
                 for lease in self._leases:
                     lease.expire(now_s)
                 self._set(self._earliest_s())
             except Exception:
                 log.exception("what has expired cannot be settled: everything is invalidated")
-                self._graph.invalidate_all(UNSETTLED)
+                self._on_unsettled()
 
     def _earliest_s(self) -> float:
         return min((lease.fence_s for lease in self._leases), default=math.inf)
 
     def _set(self, fence_s: float) -> None:
         self._fence_s = max(fence_s, 0.0)
-        self._graph.registry.fence_s = self._fence_s
+        self._registry.fence_s = self._fence_s

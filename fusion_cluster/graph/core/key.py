@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
+
+SOURCE: Final = ":source"
+"""How the method names of sources end (see `computing.consolidation`); people are told of the targets alone."""
 
 
 class Key(NamedTuple):
@@ -17,3 +20,22 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.service}.{self.method}({', '.join(map(repr, self.arguments))})"
+
+
+class Keyed(Protocol):
+    """A node, whose function has these names."""
+
+    @property
+    def function(self) -> Any:
+        """The compute function."""
+        ...
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The canonical arguments."""
+        ...
+
+
+def key_of(node: Keyed) -> Key:
+    """Return the key of a node."""
+    return Key(node.function.service_name, node.function.method_name, node.arguments)

@@ -116,6 +116,7 @@ OVERTAKEN: Final = Cause("overtaken", "it was out of date before it was computed
 MISSED: Final = Cause("missed", "changes may have been missed: the operation log was not read for too long")
 MOVED: Final = Cause("moved", "another shard owns its key")
 REPLACED: Final = Cause("replaced", "a value was set by hand")
+UNSETTLED: Final = Cause("unsettled", "it could not be told whether it was fresh")
 UNKNOWN: Final = Cause("unknown", "nobody has said why")
 
 CANCELLED: Final = Cause("cancelled", "its computation was cancelled from within")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from fusion_cluster.graph.computed import State
 from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.core.state import State
 from fusion_cluster.graph.why.abridged import abridged_arguments
 from fusion_cluster.graph.why.cause import Cause
 

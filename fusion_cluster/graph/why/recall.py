@@ -6,21 +6,15 @@ lacks its origin's side. The origin itself stands in each event.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
 
-from fusion_cluster.graph.computed import Computed, State
-from fusion_cluster.graph.computing.consolidation import SOURCE
-from fusion_cluster.graph.core.hot_path import CONSISTENT
-from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, Registry, Table
+from fusion_cluster.graph.core.key import SOURCE, Key
 from fusion_cluster.graph.core.pure.history import COMPUTED, DELAYED, FAILED, OUT_OF_DATE, PAGED_IN, PAGED_OUT
+from fusion_cluster.graph.core.state import SHOWN, State
 from fusion_cluster.graph.why.cause import EVICTED, Cause
 from fusion_cluster.graph.why.explanation import Explanation, Happening, Hop, StoryEntry, Trace
-
-if TYPE_CHECKING:
-    from weakref import ref
-
-    from fusion_cluster.graph.function import ComputeFunction
-    from fusion_cluster.graph.graph import Graph
 
 _HAPPENINGS: Final = {
     COMPUTED: Happening.COMPUTED,
@@ -32,33 +26,64 @@ _HAPPENINGS: Final = {
 }
 
 
+class Method(Protocol):
+    """The compute function that an event is about: its names, and where its nodes are looked up."""
+
+    @property
+    def service_name(self) -> str:
+        """As in the key."""
+        ...
+
+    @property
+    def method_name(self) -> str:
+        """As in the key; that of a source ends with `SOURCE`."""
+        ...
+
+    @property
+    def table(self) -> Table:
+        """Its live nodes."""
+        ...
+
+
+class Home(Protocol):
+    """The graph that another history belongs to."""
+
+    @property
+    def registry(self) -> Registry:
+        """Where its history is."""
+        ...
+
+
 class _Event(NamedTuple):
     """See `pure.history.Event`."""
 
     number: int
     kind: int
-    function: ComputeFunction
+    function: Method
     table_key: Any
     version: int
     via: int
     cause: Cause | str | None
     time_s: float
-    home: ref[Graph] | None
+    home: Callable[[], Home | None] | None
 
     @property
     def key(self) -> Key:
-        function = self.function
-        arguments = (self.table_key,) if function.table.is_keyed_by_argument else self.table_key
-        return Key(function.service_name, function.method_name, arguments)
+        return _key(self.function, self.table_key)
 
 
-def _event_at(graph: Graph, number: int) -> _Event | None:
-    event: Any = graph.registry.history.event(number)
+def _key(method: Method, table_key: Any) -> Key:
+    arguments = (table_key,) if method.table.is_keyed_by_argument else table_key
+    return Key(method.service_name, method.method_name, arguments)
+
+
+def _event_at(registry: Registry, number: int) -> _Event | None:
+    event: Any = registry.history.event(number)
     return None if event is None else _Event._make(event)
 
 
-def _events_of(function: ComputeFunction, table_key: object) -> list[_Event]:
-    events: list[Any] = function.graph.registry.history.events_of(function, table_key)
+def _events_of(function: Method, table_key: object) -> list[_Event]:
+    events: list[Any] = function.table.registry.history.events_of(function, table_key)
     return [_Event._make(event) for event in events]
 
 
@@ -86,51 +111,43 @@ def _trace(event: _Event) -> Trace:
         step = _beginning(following)
         if step.via < 0:
             return Trace(tuple(hops), cause)
-        graph = following.function.graph if step.home is None else step.home()
-        following = None if graph is None else _event_at(graph, step.via)
+        home = following.function.table if step.home is None else step.home()
+        following = None if home is None else _event_at(home.registry, step.via)
     return Trace(tuple(hops), cause, has_forgotten_hops=True)
 
 
-def explain(graph: Graph, what: Key | Computed[Any]) -> Explanation | None:
-    """Tell why a key, or the very computed given, is out of date (see `Graph.why`)."""
-    found = _resolve(graph, what)
-    if found is None:
-        return None
-    function, table_key = found
-    live: Computed[Any] | None = function.table.get(table_key)
-    node = what if isinstance(what, Computed) else live
-    own = _events_of(function, table_key)
+def explain(method: Method, table_key: Any, node: Node[Any] | None = None) -> Explanation | None:
+    """Tell why a key, or one computed of it, is out of date (see `Graph.why`).
+
+    Args:
+        method: the compute function of the key.
+        table_key: the arguments, as its table has them.
+        node: the very computed that is asked about; None: the live one.
+    """
+    live: Node[Any] | None = method.table.get(table_key)
+    node = node or live
+    own = _events_of(method, table_key)
     last = _last_invalidation(own, None if node is live else node)
     if node is None and last is None:
         return None
     trace = None if last is None else _trace(last)
-    key = Key(function.service_name, function.method_name, what.arguments)
+    key = _key(method, table_key)
     if node is None:
         return Explanation(key, State.INVALIDATED, is_out_of_date=True, trace=trace)
-    is_out_of_date = node._state > CONSISTENT
+    method.table.registry.check_fence()
     computed_at_s = None
     if node._state == CONSISTENT:
         at_s = [event.time_s for event in own if event.kind in (COMPUTED, FAILED) and event.version == node.version]
         computed_at_s = at_s[-1] if at_s else None
-    return Explanation(key, node.state, is_out_of_date=is_out_of_date, computed_at_s=computed_at_s, trace=trace)
+    return Explanation(key, SHOWN[node._state], node._state > CONSISTENT, computed_at_s=computed_at_s, trace=trace)
 
 
-def tell(graph: Graph, what: Key | Computed[Any]) -> list[StoryEntry]:
+def tell(method: Method, table_key: Any) -> list[StoryEntry]:
     """Tell what has happened to a key (see `Graph.story`)."""
-    found = _resolve(graph, what)
-    if found is None:
-        return []
-    return [_entry(event) for event in _events_of(*found)]
+    return [_entry(event) for event in _events_of(method, table_key)]
 
 
-def _resolve(graph: Graph, what: Key | Computed[Any]) -> tuple[ComputeFunction, Any] | None:
-    if isinstance(what, Computed):
-        return what.function, what.table_key
-    function = graph.functions.get(f"{what.service}.{what.method}")
-    return None if function is None else (function, function._table_key(what.arguments))
-
-
-def _last_invalidation(events: list[_Event], node: Computed[Any] | None) -> _Event | None:
+def _last_invalidation(events: list[_Event], node: Node[Any] | None) -> _Event | None:
     """Return the event by which `node`, or any computed of the key, was marked as out of date last."""
     if node is not None:
         own = [event for event in events if event.version == node.version]

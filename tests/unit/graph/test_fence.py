@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import Fence, Graph, State, gather
+from fusion_cluster.graph import Graph, State, gather
 from tests.rented_replicas import Clock, RentedReplicas, rent
 from tests.unit.graph.cells import Cells
 
@@ -161,7 +161,7 @@ async def test_the_fence_is_the_earliest_end_of_the_leases_that_something_is_ser
 async def test_once_it_has_passed_the_fence_is_set_to_the_next_end(graph: Graph, host: Host) -> None:
     cells: Cells = host(Cells(a=1, b=2))
     await gather(cells.cell("a"), cells.cell("b"))
-    fence = graph.fence = Fence(graph)
+    fence = graph.fence
     now_s = time.monotonic()
     over, running = RentedReplicas(Clock(), now_s - 1), RentedReplicas(Clock(), now_s + 1000)
     for lease, name in ((over, "a"), (running, "b")):

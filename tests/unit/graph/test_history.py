@@ -121,9 +121,9 @@ def test_keys_that_change_the_history_while_it_is_searched_do_no_harm(graph: Gra
     for number in range(8):
         function.assign_value(Meddler(number), number)
     Meddler.meddle = lambda: noted(other, events_meanwhile)
-    found: list[Any] = history.events_of(function, function._table_key(Meddler(3)))
+    found: list[Any] = history.events_of(function, function.table_key(Meddler(3)))
     assert Meddler.meddle is None, "keys were compared"
-    assert [event[2:4] for event in found] == [(function, function._table_key(Meddler(3)))] * len(found)
+    assert [event[2:4] for event in found] == [(function, function.table_key(Meddler(3)))] * len(found)
     assert len(found) == 1 or events_meanwhile > 2, "it is displaced only by as many events as there is room for"
 
 
@@ -132,7 +132,7 @@ def test_a_key_that_clears_the_history_while_it_is_searched_does_no_harm(graph: 
     for number in range(8):
         function.assign_value(Meddler(number), number)
     Meddler.meddle = history.clear
-    assert len(history.events_of(function, function._table_key(Meddler(3)))) <= 1
+    assert len(history.events_of(function, function.table_key(Meddler(3)))) <= 1
     assert Meddler.meddle is None
     assert history.events() == []
 
@@ -146,7 +146,7 @@ def test_a_comparison_that_fails_is_the_callers_error(graph: Graph) -> None:
 
     Meddler.meddle = fail
     with pytest.raises(RuntimeError, match="not comparable"):
-        history.events_of(function, function._table_key(Meddler(1)))
+        history.events_of(function, function.table_key(Meddler(1)))
 
 
 def test_what_happened_in_another_graph_is_told_by_what_stands_for_that(graph: Graph) -> None:

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from fusion_cluster.graph import Fence
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.testing import LocalCluster
 from fusion_router.host import ClusterHost
@@ -29,9 +28,8 @@ class Sleep:
 
     def __init__(self, host: ClusterHost) -> None:
         self._offset_s = 0.0
-        self._fence = host.graph.fence = Fence(host.graph, clock=lambda: time.monotonic() + self._offset_s)
-        self._fence.add(host.links)
-        host.links.on_fence = self._fence.lower
+        self._fence = host.graph.fence
+        self._fence._clock = lambda: time.monotonic() + self._offset_s
 
     def an_hour(self) -> None:
         self._offset_s = 3600.0

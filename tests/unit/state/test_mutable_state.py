@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, assert_type
+from typing import Any, assert_type, cast
 
 import pytest
 
@@ -49,7 +49,7 @@ async def test_what_reads_a_state_depends_on_it() -> None:
     assert prices.log == [3.0] * 4
     assert str(rate.computed.key) == "MutableState.rate()"
     graph.validate()
-    rate.computed.function.graph.validate()
+    cast("Graph", rate.computed.function.graph).validate()
     await graph.close()
 
 

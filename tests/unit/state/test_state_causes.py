@@ -9,12 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from fusion_cluster.graph import Cause, Computed
+from fusion_cluster.graph.why.recall import explain, tell
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState
 from tests.virtual_time import run_in_virtual_time
 
 
 def cause_of(computed: Computed[int]) -> Cause:
-    explanation = computed.function.graph.why(computed)
+    explanation = explain(computed.function, (), computed)
     assert explanation is not None
     assert explanation.origin is not None
     return explanation.origin
@@ -63,7 +64,7 @@ async def test_a_computed_state_follows_the_chain_into_what_it_has_read() -> Non
         await state
         before = state.computed
         rate.set(5)
-        explanation = before.function.graph.why(before)
+        explanation = explain(before.function, (), before)
         assert explanation is not None
         assert [str(hop) for hop in explanation.hops] == ["ComputedState.double()", "MutableState.rate()"]
         assert cause_of(before).what == "set() of MutableState.rate"
@@ -120,4 +121,4 @@ async def test_a_state_remembers_a_bounded_number_of_its_changes() -> None:
     for value in range(1, 1000):
         state.set(value)
     computed = state.computed
-    assert len(computed.function.graph.story(computed)) <= 64
+    assert len(tell(computed.function, ())) <= 64

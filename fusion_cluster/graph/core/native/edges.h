@@ -274,11 +274,14 @@ capture_edge(Node *dependent, Node *node)
         return node->is_entered && dependent->is_entered ? edge_add(dependent, node) : 0;
     if (node->state == COMPUTING)
         return 0;
-    PyObject *graph = PyObject_GetAttr(dependent->table->function, str_graph);
-    if (graph == NULL)
+    Registry *registry = (Registry *)dependent->table->registry;
+    if (registry->on_outdated_use == NULL) {
+        PyErr_SetString(PyExc_TypeError, "the registry has no on_outdated_use");
         return -1;
-    PyObject *result = PyObject_CallMethodObjArgs(graph, str_outdate_user, dependent, node, NULL);
-    Py_DECREF(graph);
+    }
+    PyObject *hook = Py_NewRef(registry->on_outdated_use);
+    PyObject *result = PyObject_CallFunctionObjArgs(hook, dependent, node, NULL);
+    Py_DECREF(hook);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }

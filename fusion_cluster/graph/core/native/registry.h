@@ -28,6 +28,7 @@ Registry_traverse(Registry *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->on_full);
     Py_VISIT(self->on_fence);
+    Py_VISIT(self->on_outdated_use);
     Py_VISIT((PyObject *)self->history);
     return 0;
 }
@@ -37,6 +38,7 @@ Registry_clear(Registry *self)
 {
     Py_CLEAR(self->on_full);
     Py_CLEAR(self->on_fence);
+    Py_CLEAR(self->on_outdated_use);
     return 0; /* the history stays: it is used until the end, and may outlive this */
 }
 
@@ -381,6 +383,8 @@ static PyMemberDef Registry_members[] = {
     {"invalidations", T_PYSSIZET, offsetof(Registry, invalidations), READONLY, "How many have left."},
     {"on_full", T_OBJECT, offsetof(Registry, on_full), 0, "Makes room for one more node, or raises."},
     {"on_fence", T_OBJECT, offsetof(Registry, on_fence), 0, "Called by a hit after the fence time."},
+    {"on_outdated_use", T_OBJECT, offsetof(Registry, on_outdated_use), 0,
+     "Called with a computing node and the node, out of date, whose output it was given."},
     {"history", T_OBJECT, offsetof(Registry, history), READONLY, "What happened last."},
     {NULL},
 };

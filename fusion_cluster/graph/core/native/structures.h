@@ -90,6 +90,7 @@ struct Registry {
     Py_ssize_t invalidations;
     PyObject *on_full;
     PyObject *on_fence;
+    PyObject *on_outdated_use;
     History *history;
     int64_t fence_ns;
     uint64_t next_version;
@@ -141,7 +142,7 @@ static Node gone; /* mark of a table slot that was used */
 #define GONE (&gone)
 
 static PyObject *current_computation; /* the context variable */
-static PyObject *str_begin, *str_use, *str_graph, *str_outdate_user;
+static PyObject *str_begin, *str_use;
 
 #define IS_LIVE(node) ((node)->state <= CONSISTENT)
 

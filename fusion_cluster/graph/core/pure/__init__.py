@@ -1,15 +1,14 @@
 """The hot path in Python: what `_speed.c` does where it could not be built. `core` chooses one of the two.
 
 Nodes, their edges, the registry they live in, the hit, the capture of dependencies and the invalidation of a subgraph.
-No IO, no event loop, and next to nothing of the rest of the graph.
+No IO, no event loop, and nothing of the rest of the graph: what it has to say it says by the callbacks of the registry.
 """
 
 from fusion_cluster.graph.core.pure.edges import capture, dependencies_of, dependents_of, has_dependents, link, unlink
 from fusion_cluster.graph.core.pure.history import History
 from fusion_cluster.graph.core.pure.hit import Call, ServiceMethodHit, adopt_descriptor, adopt_node
 from fusion_cluster.graph.core.pure.invalidation import mark
-from fusion_cluster.graph.core.pure.node import Node
-from fusion_cluster.graph.core.pure.registry import Registry, Table
+from fusion_cluster.graph.core.pure.registry import Node, Registry, Table
 
 __all__ = [
     "Call",

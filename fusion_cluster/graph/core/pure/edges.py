@@ -6,12 +6,10 @@ An edge is known at both ends, and exists between live nodes only. `dependent in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fusion_cluster.graph.core.pure.registry import Node
 from fusion_cluster.graph.core.pure.states import COMPUTING, CONSISTENT
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.core.pure.node import Node
 
 
 def capture(dependent: Node[Any], node: Node[Any]) -> None:
@@ -24,7 +22,7 @@ def capture(dependent: Node[Any], node: Node[Any]) -> None:
     if node._state == CONSISTENT:
         link(dependent, node)
     elif node._state != COMPUTING:
-        dependent.function.graph.outdate_user(dependent, node)
+        dependent.table.registry.on_outdated_use(dependent, node)
 
 
 def link(dependent: Node[Any], node: Node[Any]) -> bool:

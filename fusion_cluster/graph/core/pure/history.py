@@ -5,11 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.core.pure.node import Node
-    from fusion_cluster.graph.function import ComputeFunction
+from typing import Any, Final, Protocol
 
 COMPUTED: Final = 0
 FAILED: Final = 1
@@ -27,6 +23,25 @@ Event = tuple[int, int, Any, Any, int, int, Any, float, Any]
 the `home` of the history that the causing event is in (None: this one)."""
 
 
+class Noted(Protocol):
+    """What an event is about: a node, of which it keeps these."""
+
+    @property
+    def function(self) -> object:
+        """The compute function."""
+        ...
+
+    @property
+    def table_key(self) -> Any:
+        """The arguments."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Which computed of them."""
+        ...
+
+
 class History:
     """The last events, oldest first; older ones are forgotten.
 
@@ -42,7 +57,7 @@ class History:
         self._events: deque[Event] = deque(maxlen=capacity)
         self._count = 0
 
-    def record(self, kind: int, node: Node[Any], via: int, cause: object, home: object = None) -> int:
+    def record(self, kind: int, node: Noted, via: int, cause: object, home: object = None) -> int:
         """Note what happened to `node`; return the number of the event.
 
         Args:
@@ -60,7 +75,7 @@ class History:
             )
         return number
 
-    def invalidation_of(self, node: Node[Any]) -> tuple[int, Any] | None:
+    def invalidation_of(self, node: Noted) -> tuple[int, Any] | None:
         """Return number and cause of the event by which `node` has become out of date, if it is not long ago."""
         for event in islice(reversed(self._events), MAX_SEARCHED):
             if event[1] == OUT_OF_DATE and event[3] is node.table_key and event[2] is node.function:
@@ -72,7 +87,7 @@ class History:
         place = number - self._count + len(self._events)
         return self._events[place] if 0 <= place < len(self._events) else None
 
-    def events_of(self, function: ComputeFunction, table_key: object) -> list[Event]:
+    def events_of(self, function: object, table_key: object) -> list[Event]:
         """Return the events of one table key of a compute function, oldest first."""
         return [event for event in list(self._events) if event[2] is function and event[3] == table_key]
 

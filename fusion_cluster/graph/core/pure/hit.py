@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import is_not
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from fusion_cluster.graph.core.pure.registry import Table
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.core.pure.node import Node
+from fusion_cluster.graph.core.pure.registry import Node, Table
 
 _MISSING: Final = object()
 
-Find = Callable[[Sequence[Any], Mapping[str, Any]], "Node[Any]"]
+Find = Callable[[Sequence[Any], Mapping[str, Any]], Node[Any]]
 """The slow way: binds arguments to parameters, then looks up, or makes a new node."""
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fusion_cluster.graph.core.pure.edges import dependents_of, remove_dependent
 from fusion_cluster.graph.core.pure.history import DELAYED, OUT_OF_DATE
+from fusion_cluster.graph.core.pure.registry import Node
 from fusion_cluster.graph.core.pure.states import CONSISTENT, INVALIDATED, OUTDATED
-
-if TYPE_CHECKING:
-    from fusion_cluster.graph.core.pure.node import Node
 
 
 def mark(root: Node[Any], cause: object, via: int = -1, home: object = None) -> tuple[list[Any], list[Any]] | None:

@@ -1,12 +1,9 @@
-"""The registry of one graph: its live nodes, by function and key, and the order in which they are evicted.
+"""Nodes, the tables that they are looked up in, and the registry of one graph with the order in which it evicts them.
 
-SIEVE (Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024): nodes stand in the order of their creation; a hand moves
-from the oldest to the newest; a node that was hit since the hand last passed is spared once, the first that was not is
-evicted. A hit moves nothing, it sets a bit.
-
-There are three queues. Nodes with dependents, with observers, being computed, or retained by `min_cache_duration` are
-*protected*: the hand takes those that it meets out of the `evictable` queue into the `protected` one; they come back,
-as the newest, when nothing protects them any more. Those of them whose values were let go of are `paged_out`.
+A node is the state of one computed. There are three queues (see `queue`). Nodes with dependents, with observers, being
+computed, or retained by `min_cache_duration` are *protected*: the hand takes those that it meets out of the `evictable`
+queue into the `protected` one; they come back, as the newest, when nothing protects them any more. Those of them whose
+values were let go of are `paged_out`.
 
 Invariants: each live node of a table is in exactly one queue, and no other node is in any. A node is in its function's
 table if and only if it is live.
@@ -17,76 +14,101 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from fusion_cluster.graph.core.pure.history import COMPUTED, FAILED, PAGED_IN, PAGED_OUT, History
+from fusion_cluster.graph.core.pure.queue import Queue, Queued
 from fusion_cluster.graph.core.pure.states import COMPUTING, CONSISTENT
 
-if TYPE_CHECKING:
-    from fusion_cluster.graph.core.pure.node import Node
-    from fusion_cluster.graph.function import ComputeFunction
+T_co = TypeVar("T_co", covariant=True)
 
 EVICTABLE: Final = 0
 PROTECTED: Final = 1
 PAGED: Final = 2
 
 
-class Queue:
-    """A doubly linked list through the nodes themselves, oldest to newest, with a SIEVE hand."""
+class Node(Queued, Generic[T_co]):
+    """State of one computed; `Computed` adds what users and hosts call.
 
-    __slots__ = ("hand", "newest", "oldest", "size")
+    The core stores `function`, `_failure`, `_computation` and `_expiry` for those above it, and asks of them only
+    whether they are there.
 
-    def __init__(self) -> None:
-        self.oldest: Node[Any] | None = None
-        self.newest: Node[Any] | None = None
-        self.hand: Node[Any] | None = None
-        self.size = 0
+    Attributes:
+        table: where the computeds of its function are looked up.
+        function: the compute function that it is a result of (`ComputeFunction`).
+        table_key: what it is looked up by: the arguments, or the one argument itself (`Table.is_keyed_by_argument`).
+        version: a number that no other computed of this graph has; 0 until there is an output.
+        _state: COMPUTING → CONSISTENT → INVALIDATED, or COMPUTING → OUTDATED → INVALIDATED, or COMPUTING → INVALIDATED.
+        _value: unset until there is a value, and when that was paged out.
+        _failure: the `Failure` it ended with, or None.
+        _dependencies: what it has used, or waits for now. Ordered while computing.
+        _dependents: None | the only one | set.
+        _observers: None | the only one | dict in order of registration.
+        _computation: what runs it, between the first await and completion (`Computation`).
+        _expiry: what will invalidate it, or may, and has a `cancel()`: a timer, an `Expiry`, a `Consolidation`.
+        _is_retained: it is kept for some time (`min_cache_duration`).
+        _is_paged_out: it is consistent, but its value was let go of; the next read computes that again.
+        _weight: the bytes that it counts for.
+    """
 
-    def push(self, node: Node[Any]) -> None:
-        """Append `node` as the newest."""
-        newest = self.newest
-        node._older = newest
-        if newest is None:
-            self.oldest = node
-        else:
-            newest._newer = node
-        self.newest = node
-        node._queue = self
-        self.size += 1
+    __slots__ = (
+        "_computation",
+        "_dependencies",
+        "_dependents",
+        "_expiry",
+        "_failure",
+        "_is_paged_out",
+        "_is_retained",
+        "_observers",
+        "_state",
+        "_value",
+        "_weight",
+        "function",
+        "table",
+        "table_key",
+        "version",
+    )
 
-    def remove(self, node: Node[Any]) -> None:
-        """Take `node` out; the hand goes on to the next newer one."""
-        older, newer = node._older, node._newer
-        if self.hand is node:
-            self.hand = newer
-        if older is None:
-            self.oldest = newer
-        else:
-            older._newer = newer
-        if newer is None:
-            self.newest = older
-        else:
-            newer._older = older
-        node._older = node._newer = node._queue = None
-        self.size -= 1
+    table: Table
+    function: Any
+    table_key: Any
+    version: int
+    _state: int
+    _value: T_co
+    _failure: Any
+    _dependencies: dict[Node[Any], None] | tuple[Node[Any], ...]
+    _dependents: Node[Any] | set[Node[Any]] | None
+    _observers: Callable[[Any], object] | dict[Callable[[Any], object], None] | None
+    _computation: Any
+    _expiry: Any
+    _is_retained: bool
+    _is_paged_out: bool
+    _weight: int
 
-    def next_unvisited(self) -> Node[Any] | None:
-        """Move the hand to the next node that was not hit since it last passed; None when the queue is empty."""
-        while (node := self.hand or self.oldest) is not None:
-            if not node._was_hit:
-                self.hand = node
-                return node
-            node._was_hit = False
-            self.hand = node._newer
-        return None
+    def __init__(self, table: Table, table_key: Any) -> None:
+        self.table = table
+        self.function = table.function
+        self.table_key = table_key
+        self.version = 0
+        self._state = COMPUTING
+        self._failure = None
+        self._dependencies = ()
+        self._dependents = None
+        self._observers = None
+        self._computation = None
+        self._expiry = None
+        self._is_retained = False
+        self._is_paged_out = False
+        self._was_hit = False
+        self._weight = 0
+        self._queue = None
+        self._older = None
+        self._newer = None
 
-    def nodes(self) -> list[Node[Any]]:
-        """Return the nodes, oldest first."""
-        nodes, node = [], self.oldest
-        while node is not None:
-            nodes.append(node)
-            node = node._newer
-        return nodes
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The canonical arguments."""
+        return (self.table_key,) if self.table.is_keyed_by_argument else self.table_key
 
 
 class Registry:
@@ -99,6 +121,7 @@ class Registry:
         invalidations: how many have left.
         on_full: makes room for one more node, or raises.
         on_fence: called by a hit after the fence time; settles what has expired, and sets the fence anew.
+        on_outdated_use: called with a computing node and the node, out of date, whose output it was given.
         history: what happened last.
         has_fence: the fence time is finite.
     """
@@ -110,8 +133,9 @@ class Registry:
         self.invalidations = 0
         self.on_full: Callable[[], object] | None = None
         self.on_fence: Callable[[], object] | None = None
+        self.on_outdated_use: Callable[[Node[Any], Node[Any]], object] = _nobody_was_told
         self.history = History(history_capacity)
-        self._queues = (Queue(), Queue(), Queue())
+        self._queues: tuple[Queue[Node[Any]], ...] = (Queue(), Queue(), Queue())
         self._fence_s = math.inf
         self.has_fence = False
         self._next_version = first_version
@@ -263,7 +287,7 @@ class Table:
     def __init__(
         self,
         registry: Registry,
-        function: ComputeFunction,
+        function: Any,
         node_type: type[Node[Any]],
         *,
         is_keyed_by_argument: bool,
@@ -325,6 +349,10 @@ class Table:
         """Take a node out that is no longer live (called by `mark` alone)."""
         del self.nodes_by_key[node.table_key]
         self.registry.remove(node)
+
+
+def _nobody_was_told(user: Node[Any], used: Node[Any]) -> None:
+    raise TypeError("the registry has no on_outdated_use")
 
 
 def is_protected(node: Node[Any]) -> bool:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.failures.failure import Failure, retry_delay_s
-from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.computing.freezing import freeze_result
-from fusion_cluster.graph.core.hot_path import Node, Table
+from fusion_cluster.graph.computing.surroundings import Producer, Surroundings
+from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, Table
+from fusion_cluster.graph.core.state import has_output
 from fusion_cluster.graph.why.cause import REPLACED, UNKNOWN, Cause
 from fusion_cluster.wire.codec import EncodedArguments
 
-if TYPE_CHECKING:
-    from fusion_cluster.catalogue.service import Hosting
-    from fusion_cluster.graph.graph import Graph
+N = TypeVar("N", bound=Node[Any])
 
 
-class ComputeFunction:
-    """The computeds of one compute method, by arguments.
+class Function(Generic[N]):
+    """The computeds of one compute method, by arguments. `N` is their type (`ComputeFunction` names it).
 
     Attributes:
         name: "Carts.total".
@@ -68,8 +67,8 @@ class ComputeFunction:
         method_name: str,
         signature: Signature,
         body: Callable[..., Coroutine[Any, Any, Any]],
-        hosting: Hosting,
-        graph: Graph,
+        hosting: Producer,
+        graph: Surroundings,
         options: ComputeOptions = DEFAULT_OPTIONS,
     ) -> None:
         self.name = f"{service_name}.{method_name}"
@@ -85,7 +84,7 @@ class ComputeFunction:
         self.graph = graph
         self.has_lifetime = options.min_cache_duration > 0 or options.auto_invalidation_delay < math.inf
         self.is_plain = not self.has_lifetime and graph.max_bytes == math.inf and graph.guard is None
-        self.admit: Callable[[Computed[Any], Any], Any] | None = freeze_result if options.freeze else None
+        self.admit: Callable[[N, Any], Any] | None = freeze_result if options.freeze else None
         if graph.guard is not None:
             self.admit = graph.guard.admit
         self.table = Table(
@@ -99,36 +98,37 @@ class ComputeFunction:
             ),
             is_delayed=options.invalidation_delay > 0 or options.consolidation_delay is not None,
         )
-        self.source: ComputeFunction | None = None
+        self.source: Function[N] | None = None
         self.outdated: dict[Any, int] = {}
 
     def __repr__(self) -> str:
         return f"<ComputeFunction {self.name}, {len(self.table)} nodes>"
 
-    def nodes(self) -> list[Computed[Any]]:
+    def nodes(self) -> list[N]:
         """Return all live computeds."""
         return self.table.nodes()
 
-    def all_nodes(self) -> list[Computed[Any]]:
+    def all_nodes(self) -> list[N]:
         """Return all live computeds, those of the source included."""
         return self.nodes() if self.source is None else self.nodes() + self.source.nodes()
 
-    def lookup(self, arguments: tuple[Any, ...]) -> Computed[Any]:
+    def lookup(self, arguments: tuple[Any, ...]) -> N:
         """Return the live computed for canonical arguments, a new one if there is none; counts a hit.
 
         Raises:
             UsageError: the graph is closed.
         """
         self.table.registry.check_fence()
-        node: Computed[Any] = self.table.lookup(self._table_key(arguments))
+        node: N = self.table.lookup(self.table_key(arguments))
         return node
 
-    def peek(self, arguments: tuple[Any, ...]) -> Computed[Any] | None:
+    def peek(self, arguments: tuple[Any, ...]) -> N | None:
         """Return the consistent computed for canonical arguments, if there is one; computes nothing."""
+        self.table.registry.check_fence()
         node = self._live(arguments)
-        return node if node is not None and node.is_consistent and node.has_output else None
+        return node if node is not None and node._state == CONSISTENT and has_output(node) else None
 
-    def find(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Computed[Any]:
+    def find(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N:
         """Return the live computed for the call `method(*args, **kwargs)`, a new one if there is none.
 
         Raises:
@@ -137,7 +137,7 @@ class ComputeFunction:
         values = self.signature.values(args, kwargs)
         if not self.codec.are_told_apart_by_python:
             self.table.registry.check_fence()
-            node: Computed[Any] | None = self.table.hit(self.codec.probe(values))
+            node: N | None = self.table.hit(self.codec.probe(values))
             if node is not None:
                 return node
         return self.lookup(self.codec.canonical(values))
@@ -171,16 +171,16 @@ class ComputeFunction:
             classifier=self.graph.is_transient,
         )
 
-    def assign_value(self, arguments: tuple[Any, ...], value: object, cause: Cause = REPLACED) -> Computed[Any]:
+    def assign_value(self, arguments: tuple[Any, ...], value: object, cause: Cause = REPLACED) -> N:
         """Put a consistent computed with this value in the place of the present one; return it."""
-        node: Computed[Any] = self.graph.node_type(self.table, self._table_key(arguments))
+        node: N = self.graph.node_type(self.table, self.table_key(arguments))
         node._value = value
         self.graph.replace(self._live(arguments), node, cause)
         return node
 
-    def assign_error(self, arguments: tuple[Any, ...], error: Exception, cause: Cause = REPLACED) -> Computed[Any]:
+    def assign_error(self, arguments: tuple[Any, ...], error: Exception, cause: Cause = REPLACED) -> N:
         """Put a consistent computed with this error in the place of the present one; return it."""
-        node = self.graph.node_type(self.table, self._table_key(arguments))
+        node: N = self.graph.node_type(self.table, self.table_key(arguments))
         node._failure = Failure(error)
         self.graph.replace(self._live(arguments), node, cause)
         return node
@@ -199,11 +199,12 @@ class ComputeFunction:
             del self.outdated[key]
 
     # -- inside --------------------------------------------------------------------------------------------------------
-    def _live(self, arguments: tuple[Any, ...]) -> Computed[Any] | None:
-        node: Computed[Any] | None = self.table.get(self._table_key(arguments))
+    def _live(self, arguments: tuple[Any, ...]) -> N | None:
+        node: N | None = self.table.get(self.table_key(arguments))
         return node
 
-    def _table_key(self, arguments: tuple[Any, ...]) -> Any:
+    def table_key(self, arguments: tuple[Any, ...]) -> Any:
+        """Return what the computed for canonical arguments is looked up by in the table."""
         if self.table.is_keyed_by_argument:
             return arguments[0]
         if self.codec.are_told_apart_by_python or isinstance(arguments, EncodedArguments):

@@ -7,36 +7,13 @@ Strict hosts have one (`fusion_cluster.strict`). All others have none, and pay n
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from fusion_cluster.graph.computed import Computed
+from fusion_cluster.graph.computing.surroundings import Guard
 from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, mark
 
 T_co = TypeVar("T_co", covariant=True)
-
-
-class Guard(Protocol):
-    """What looks after the results of one graph."""
-
-    def admit(self, node: Computed[Any], value: Any) -> Any:
-        """Return what is cached for `value`, which the computation of `node` has given.
-
-        Raises:
-            FusionError: it is not let in; the computation ends with this error.
-        """
-        ...
-
-    def before_read(self, node: Computed[Any]) -> None:
-        """Hear that somebody is about to be given the value of `node`.
-
-        Raises:
-            FusionError: it must not be given.
-        """
-        ...
-
-    def before_invalidation(self, node: Node[Any]) -> None:
-        """Hear that `node`, and what depends on it, is about to be marked as out of date. Never raises."""
-        ...
 
 
 Marking = Callable[..., tuple[list[Any], list[Any]] | None]
