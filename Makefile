@@ -12,6 +12,8 @@ SEEDS ?= 3
 export RAY_AUTH_MODE ?= disabled
 export RAY_worker_niceness ?= 0
 export RAY_USAGE_STATS_ENABLED ?= 0
+# What a process compiles, the next finds: tests, demo and load start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install native demo test shuffle lint bench load proto k8s clean
 help:            ## what can be made

@@ -44,6 +44,8 @@ class Part:
 
 PARTS = (
     Part("all", "everything, the graph in C", ("tests",)),
+    Part("python3.12", "the graph on Python 3.12", GRAPH, version="3.12", environment=FEWER_STEPS),
+    Part("python3.13", "the graph on Python 3.13", GRAPH, version="3.13", environment=FEWER_STEPS),
     Part(
         "pure",
         "the graph in pure Python, in development mode",
@@ -51,6 +53,4 @@ PARTS = (
         options=("-X", "dev"),
         environment={"FUSION_PURE_PYTHON": "1", **FEWER_STEPS},
     ),
-    Part("python3.12", "the graph on Python 3.12", GRAPH, version="3.12", environment=FEWER_STEPS),
-    Part("python3.13", "the graph on Python 3.13", GRAPH, version="3.13", environment=FEWER_STEPS),
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.gate.__main__ import Gate, main
+from tools.gate.__main__ import main, workers
+from tools.gate.gate import Gate
 from tools.gate.interpreters import NoEnvironment, environment, find, needed
 from tools.gate.outcome import Outcome, duration
 from tools.gate.parts import PARTS, Part
@@ -31,6 +32,26 @@ def test_a_failure_hides_nothing_that_comes_after_it(capsys: pytest.CaptureFixtu
     assert "make test PARTS=absent SEED=7" in lines
     assert lines[-1].startswith("failed: ")
     assert "absent tests" in lines[-1]
+
+
+def test_what_a_part_beside_the_first_prints_is_shown_after_it_and_only_if_it_fails(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, second = Part("first", "framing", (QUICK,)), Part("second", "framing again", (QUICK,))
+    absent = Part("absent", "absent tests", ("tests/nowhere",))
+    _, lines = said_by([first, second, absent], capsys)
+    complaint = next(number for number, line in enumerate(lines) if "tests/nowhere" in line and "not found" in line)
+    first_ended = next(number for number, line in enumerate(lines) if line.startswith("framing: "))
+    assert complaint > first_ended
+    assert not [line for line in lines if "100%" in line]  # of the second
+
+
+def test_there_are_more_workers_than_cores_but_not_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for cores in (1, 2, 64, None):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        found.append(workers())
+    assert found == [2, 3, 4, 2]
 
 
 def test_the_last_line_tells_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
