@@ -63,7 +63,7 @@ async def measure(say: Say, rounds: Rounds, name: str, url: str) -> AsyncIterato
         changes = host.service(Changes)
 
         async def with_the_callers_id(row_id: int) -> None:
-            await host.carry_out(changes.change, (row_id,), uuid.uuid4().hex)
+            await host.carry_out(changes.change.invocation((row_id,), uuid.uuid4().hex))
 
         ways: dict[str, Change] = {
             "a command": changes.change,

@@ -25,6 +25,7 @@ from benchmarks.rounds import Rounds
 from benchmarks.row import Row, at_least
 from fusion_cluster.addresses import parse_addresses
 from fusion_cluster.client.channel import SessionStreams, open_channel
+from fusion_cluster.commands import Invocation
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.v1 import gateway_pb2
 
@@ -99,7 +100,8 @@ async def session_rates(channels: Servers, callers: int, rounds: Rounds) -> tupl
 
     async def read(number: int) -> None:
         # Given up at once, so that the next read of the key goes over the wire again.
-        call = peer.read("Figures.get", arguments[number % KEYS], timeout_s=10.0, on_invalidated=_ignore)
+        invocation = Invocation("Figures.get", deadline_s=time.monotonic() + 10)
+        call = peer.read(invocation, arguments[number % KEYS], on_invalidated=_ignore)
         await call
         peer.unsubscribe(call.id)
 

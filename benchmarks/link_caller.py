@@ -21,6 +21,7 @@ import uvloop
 from benchmarks.link_owner import ECHO_METHOD, KEYS, SECRET
 from fusion_cluster.addresses import parse_addresses
 from fusion_cluster.client.channel import proxy_options
+from fusion_cluster.commands import Invocation
 from fusion_cluster.link import Peer, dial_tcp
 
 Operation = Callable[[int], Awaitable[object]]
@@ -34,7 +35,8 @@ async def link_call(port: int) -> AsyncIterator[Operation]:
     arguments = [msgspec.msgpack.encode([key]) for key in range(KEYS)]
 
     async def read(number: int) -> None:
-        call = peer.read("Figures.get", arguments[number % KEYS], timeout_s=10, on_invalidated=_ignore)
+        invocation = Invocation("Figures.get", deadline_s=time.monotonic() + 10)
+        call = peer.read(invocation, arguments[number % KEYS], on_invalidated=_ignore)
         result = await call
         peer.unsubscribe(call.id)
         if not result.value:

@@ -23,7 +23,9 @@ def new_dispatcher(host: Host, database: Database) -> Dispatcher:
     return Dispatcher(
         EventClaims(database, me=me, types=subscriptions, clock=time.time, claim_s=options.claim_s),
         subscriptions,
-        deliver=lambda handler, event, command_id: run_command(handler, (event,), command_id, host=host),
+        deliver=lambda handler, event, command_id: run_command(
+            handler, handler.invocation((event,), command_id), host=host
+        ),
         owned=host.owned_slots,
         options=options,
     )

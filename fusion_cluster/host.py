@@ -21,6 +21,7 @@ from fusion_cluster.commands import (
     BoundCommand,
     BoundEventHandler,
     CommandResult,
+    Invocation,
     LoggedKey,
     Turns,
     collect_publication,
@@ -210,30 +211,20 @@ class Host(ABC):
         """
 
     @abstractmethod
-    async def carry_out(
-        self,
-        command: BoundCommand[..., Any],
-        arguments: tuple[Any, ...],
-        command_id: str | None = None,
-        *,
-        is_retry: bool = False,
-    ) -> CommandResult:
+    async def carry_out(self, invocation: Invocation) -> CommandResult:
         """Run a command on the shard that owns its key, or give the result of an earlier run under the same id.
 
-        Args:
-            command: which.
-            arguments: its canonical arguments.
-            command_id: made by the caller, the same for each retry; None: there will be none.
-            is_retry: the id was sent before, so it may have been carried out.
+        Raises:
+            UnknownMethod: it is not a command of the app.
+            DeadlineExceeded: its time ran out, and nothing is committed.
+            CommandOutcomeUnknown: its time ran out, and it may have been committed.
         """
 
-    async def execute(
-        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
-    ) -> Any:
-        """Run a command on the shard that owns its key."""
+    async def execute(self, invocation: Invocation) -> Any:
+        """Run a command on the shard that owns its key; return its result."""
         self.graph.require_usable()
-        self.graph.starter(command.name)  # says whether this is its event loop
-        return (await self.carry_out(command, arguments, command_id)).value
+        self.graph.starter(invocation.method)  # says whether this is its event loop
+        return (await self.carry_out(invocation)).value
 
     def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
         """What `service.method.invalidate(...)` does.
@@ -394,13 +385,6 @@ class LocalHost(Host):
             self.applied.add(operation_id)
         return DONE
 
-    async def carry_out(
-        self,
-        command: BoundCommand[..., Any],
-        arguments: tuple[Any, ...],
-        command_id: str | None = None,
-        *,
-        is_retry: bool = False,
-    ) -> CommandResult:
+    async def carry_out(self, invocation: Invocation) -> CommandResult:
         """Run the command here."""
-        return await run_command(command, arguments, command_id, host=self, is_retry=is_retry)
+        return await run_command(self.command(invocation.method), invocation, host=self)

@@ -18,7 +18,6 @@ from fusion_cluster.errors import UsageError
 
 if TYPE_CHECKING:
     from fusion_cluster.bodies.offload import Bodies
-    from fusion_cluster.commands.command import BoundCommand
     from fusion_cluster.database import Database
     from fusion_cluster.graph.computed import Computed, ComputeFunction
     from fusion_cluster.graph.graph import Graph
@@ -51,10 +50,12 @@ class Hosting(Protocol):
         """
         ...
 
-    def execute(
-        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None
-    ) -> Coroutine[Any, Any, Any]:
-        """Return the coroutine that carries out a command where it belongs."""
+    def execute(self, invocation: Any) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that runs a command where it belongs.
+
+        Args:
+            invocation: a `commands.Invocation`.
+        """
         ...
 
 

@@ -12,10 +12,10 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
 from fusion_cluster.catalogue.injection import service_annotations
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.catalogue.service import ComputeService, attach, service_methods
 from fusion_cluster.client.failures import in_doubt
 from fusion_cluster.client.first_contact import FirstContact
-from fusion_cluster.commands import BoundCommand
+from fusion_cluster.commands import BoundCommand, Invocation
 from fusion_cluster.errors import (
     ClusterError,
     CommandOutcomeUnknown,
@@ -71,6 +71,11 @@ class ClientHost:
         if instance is None:
             instance = self._services[service] = service.__new__(service)
             attach(instance, self)
+            for method in service_methods(service):
+                bound = getattr(instance, method).function
+                if isinstance(bound, BoundCommand):
+                    signature = bound.signature
+                    self._commands[bound.name] = (signature.codec, value_codec(signature.result_type))
             for attribute, hint in service_annotations(service).items():
                 if isinstance(hint, type) and issubclass(hint, ComputeService):
                     setattr(instance, attribute, self.service(hint))
@@ -88,10 +93,10 @@ class ClientHost:
             await self._contact.make()
         invalidate = self._graph.invalidate_now
         peer = self._peer
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         call = peer.read(
-            node.function.name,
+            Invocation(node.function.name, node.arguments, deadline_s=deadline_s),
             arguments.encode(node.arguments),
-            timeout_s=self._timeout_s,
             on_invalidated=lambda _id: invalidate(node, replica_cause(call, "the gateway")),
         )
         try:
@@ -114,9 +119,7 @@ class ClientHost:
         """
         raise UsageError(f"a client cannot invalidate {function.name}: that is for commands, inside the cluster")
 
-    async def execute(
-        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None = None
-    ) -> Any:
+    async def execute(self, invocation: Invocation) -> Any:
         """Run a command through the gateway; where its session is lost, again under the same id until the time is up.
 
         Raises:
@@ -126,40 +129,32 @@ class ClientHost:
             Exception: what the command raised.
         """
         self._graph.require_usable()
-        codecs = self._commands.get(command.name)
-        if codecs is None:
-            codecs = self._commands[command.name] = (
-                command.signature.codec,
-                value_codec(command.signature.result_type),
-            )
-        encoded = codecs[0].encode(arguments)
-        result = await self._until_answered(command.name, encoded, command_id or new_command_id())
-        return _value(command.name, result, codecs[1])
+        name = invocation.method
+        arguments, value = self._commands[name]
+        deadline_s = min(invocation.deadline_s, asyncio.get_running_loop().time() + self._timeout_s)
+        sent = invocation.replace(command_id=invocation.command_id or new_command_id(), deadline_s=deadline_s)
+        return _value(name, await self._until_answered(sent, arguments.encode(invocation.arguments)), value)
 
-    async def _until_answered(self, name: str, arguments: bytes, command_id: str) -> session_pb2.Result:
+    async def _until_answered(self, invocation: Invocation, arguments: bytes) -> session_pb2.Result:
         if not self._contact.is_made:
             await self._contact.make()
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._timeout_s
+        name = invocation.method
         doubt: CommandOutcomeUnknown | None = None
         while True:
             try:
-                result = await self._peer.execute(
-                    *(name, arguments),
-                    command_id=command_id,
-                    timeout_s=deadline_s - loop.time(),
-                    is_retry=doubt is not None,
-                )
+                result = await self._peer.execute(invocation, arguments)
             except CommandOutcomeUnknown:
-                doubt = in_doubt(name, command_id)
+                doubt = in_doubt(name, invocation.command_id)
             except ClusterError as error:
                 raise doubt or self._explained(error, name) from None
             else:
                 if result.error.type != CommandOutcomeUnknown.__name__:
                     return result
                 doubt = cast(CommandOutcomeUnknown, decode_error(result.error))
-            if loop.time() + RETRY_PAUSE_S >= deadline_s:
+            if loop.time() + RETRY_PAUSE_S >= invocation.deadline_s:
                 raise doubt
+            invocation = invocation.replace(is_retry=True)
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from fusion_cluster.commands.command import BoundCommand, Command, command
 from fusion_cluster.commands.context import Publisher, collect_publication, running_command
 from fusion_cluster.commands.events.handler import BoundEventHandler, EventHandler, event_handler
+from fusion_cluster.commands.invocation import Invocation
 from fusion_cluster.commands.operation import Operation, record_invalidation, running_operation
 from fusion_cluster.commands.pipeline import run_command
 from fusion_cluster.commands.records import CommandResult, LoggedKey
@@ -15,6 +16,7 @@ __all__ = [
     "Command",
     "CommandResult",
     "EventHandler",
+    "Invocation",
     "LoggedKey",
     "Operation",
     "Publisher",

@@ -15,10 +15,12 @@ import xxhash
 from fusion_cluster.catalogue.service import ComputeService, Hosting, ServiceMethod, bodies_of
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands.context import WaitsForResult, is_computing, is_nested, running_command
+from fusion_cluster.commands.invocation import Invocation
 from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.exits import body_cancelled, body_exited
 from fusion_cluster.graph.core.context import running_command_name
+from fusion_cluster.runtime.deadline import current_deadline_s
 
 if TYPE_CHECKING:
     from typing import Self
@@ -75,7 +77,7 @@ class BoundCommand(Generic[P, T]):
         return self
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        """Carry the command out on the shard that owns its key.
+        """Run the command on the shard that owns its key.
 
         Called by another command it runs as a part of that one, where that one runs.
 
@@ -91,7 +93,21 @@ class BoundCommand(Generic[P, T]):
             return self._as_part_of_another(arguments)
         if running_operation() is not None:
             raise UsageError(f"{self.name} would wait for the operation whose block it is called in: call it outside")
-        return self.hosting.execute(self, arguments, None)
+        return self.hosting.execute(self.invocation(arguments))
+
+    def invocation(
+        self, arguments: tuple[Any, ...], command_id: str | None = None, *, is_retry: bool = False
+    ) -> Invocation:
+        """Return a call of this command, with what it inherits from whoever makes it here.
+
+        Args:
+            arguments: canonical.
+            command_id: made by the caller, the same for each retry; None: there will be none.
+            is_retry: the id was sent before, so the command may have run.
+        """
+        return Invocation(
+            *(self.name, arguments, self.call_kind, command_id or "", is_retry), deadline_s=current_deadline_s()
+        )
 
     async def body(self, arguments: tuple[Any, ...]) -> T:
         """The method, with the app's middleware around it, called with canonical arguments.

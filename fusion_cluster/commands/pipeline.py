@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from fusion_cluster.commands.command import BoundCommand
 from fusion_cluster.commands.context import CommandContext, Publisher, current_command, is_nested
+from fusion_cluster.commands.invocation import Invocation
 from fusion_cluster.commands.records import (
     NONE_OUTCOME,
     CommandLog,
@@ -64,14 +65,7 @@ class CommandHost(Publisher, Protocol):
         ...
 
 
-async def run_command(
-    command: BoundCommand[..., Any],
-    arguments: tuple[Any, ...],
-    command_id: str | None,
-    *,
-    host: CommandHost,
-    is_retry: bool = False,
-) -> CommandResult:
+async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *, host: CommandHost) -> CommandResult:
     """Run a command here, when it is its key's turn, and return its result once all its publications have ended.
 
     Cancelled, it is rolled back unless its commit has begun. What was committed is published in any case, also when the
@@ -79,21 +73,20 @@ async def run_command(
 
     Args:
         command: what to run.
-        arguments: its canonical arguments.
-        command_id: names this run; a retry has the same. None: there will be no retry.
+        invocation: the call of it.
         host: where it runs.
-        is_retry: the id was sent before.
 
     Raises:
         InvalidArgument: the id was used for another command.
         CommandNotRecorded: it is a retry, and nothing is recorded here.
-        CommandOutcomeUnknown: it was carried out, but an owner of what it invalidated could not be reached in time.
-        CommandResultLost: it was carried out before, and its result is not known.
+        CommandOutcomeUnknown: it is committed, but an owner of what it invalidated could not be reached in time.
+        CommandResultLost: it ran before, and its result is not known.
         DatabaseUnavailable, DatabaseNotWritable: nothing was committed.
         Exception: what the command raised, or, when it succeeded, the error of a publication.
     """
+    arguments, command_id = invocation.arguments, invocation.command_id
     log = host.command_log if command_id else None
-    if is_retry and log is None:
+    if invocation.is_retry and log is None:
         raise CommandNotRecorded(f"{command.name} may have been carried out: without a database nothing is recorded")
     context = CommandContext(
         command.name,
@@ -109,7 +102,7 @@ async def run_command(
     tokens = current_command.set(context), is_nested.set(False)
     try:
         with isolated():
-            run = _Run(command, arguments, context, host, log, is_retry=is_retry)
+            run = _Run(command, invocation, context, host, log)
             async with host.turns.of(command.turn_key(arguments)):
                 done = await run.result_or_record()
             result = done if isinstance(done, CommandResult) else await run.replay(*done)
@@ -136,30 +129,27 @@ class _Run:
 
     Args:
         command: what.
-        arguments: its canonical arguments.
+        invocation: the call of it.
         context: of the run; with a fingerprint if there may be retries.
         host: where it runs.
         log: where it is recorded for retries; None: there will be none, or nothing to record it in.
-        is_retry: the id was sent before.
     """
 
     def __init__(
         self,
         command: BoundCommand[..., Any],
-        arguments: tuple[Any, ...],
+        invocation: Invocation,
         context: CommandContext,
         host: CommandHost,
         log: CommandLog | None,
-        *,
-        is_retry: bool,
     ) -> None:
         self._command = command
-        self._arguments = arguments
+        self._arguments = invocation.arguments
         self._context = context
         self._host = host
         self._log = log
         # It may have been carried out, and the log has not said otherwise.
-        self._is_in_question = is_retry
+        self._is_in_question = invocation.is_retry
 
     async def result_or_record(self) -> CommandResult | tuple[Recorded, CommandLog]:
         """Run it; or give what is recorded of an earlier run, and where."""

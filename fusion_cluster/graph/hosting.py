@@ -10,7 +10,6 @@ from fusion_cluster.graph.graph import Graph
 from fusion_cluster.graph.why.cause import call_site
 
 if TYPE_CHECKING:
-    from fusion_cluster.commands.command import BoundCommand
     from fusion_cluster.graph.computed import Computed, ComputeFunction
 
 
@@ -63,12 +62,10 @@ class GraphHosting:
         function.invalidate(arguments, call_site())
         return DONE
 
-    def execute(
-        self, command: BoundCommand[..., Any], arguments: tuple[Any, ...], command_id: str | None
-    ) -> Coroutine[Any, Any, Any]:
+    def execute(self, invocation: object) -> Coroutine[Any, Any, Any]:
         """Refuse.
 
         Raises:
             UsageError: always.
         """
-        raise UsageError("this hosting carries out no commands")
+        raise UsageError("this hosting runs no commands")

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import repeat
 from typing import Final, cast
 
+from fusion_cluster.commands.invocation import Invocation
 from fusion_cluster.errors import FusionError, HandshakeRefused, ProtocolError, ShardUnavailable
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.peer_call import PeerCall, deliver_results, fail_calls, fail_moved, report_outdated
@@ -193,31 +194,24 @@ class Peer:
         return self._session.subscription_count
 
     # -- calls --------------------------------------------------------------------------------------------------------
-    def read(
-        self,
-        method: str,
-        arguments: bytes,
-        *,
-        timeout_s: float | None,
-        on_invalidated: Callable[[int], None],
-        path: Sequence[str] = (),
-    ) -> PeerCall:
+    def read(self, invocation: Invocation, arguments: bytes, *, on_invalidated: Callable[[int], None]) -> PeerCall:
         """Ask for the value of a key, and to be told when it is out of date.
 
         Args:
-            method: "Service.method".
-            arguments: as encoded for the wire.
-            timeout_s: how long to wait; None: for ever.
+            invocation: the read.
+            arguments: its arguments as encoded for the wire.
             on_invalidated: called with the call's id, once, at any time after this call, when the owner invalidates the
                 computed, or can no longer be relied upon to do so: the carrier is lost after the result came, or its
                 read lease has run out. Never after `unsubscribe`, nor after the call has raised or been cancelled.
-            path: keys of the computations that wait for this call.
 
         Returns:
             To be awaited once; see `PeerCall` for what it raises.
         """
-        deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
-        call = PeerCall(_READ, method, arguments, deadline_s, path, peer=self, on_invalidated=on_invalidated)
+        call = PeerCall(
+            *(_READ, invocation.method, arguments, invocation.deadline_s, invocation.path),
+            peer=self,
+            on_invalidated=on_invalidated,
+        )
         if self._runner is None:
             self._ensure_running()
         try:
@@ -226,28 +220,26 @@ class Peer:
             call.fail(self._refusal or error)
         return call
 
-    async def execute(
-        self,
-        method: str,
-        arguments: bytes,
-        *,
-        command_id: str,
-        timeout_s: float | None,
-        path: Sequence[str] = (),
-        is_retry: bool = False,
-    ) -> Result:
+    async def execute(self, invocation: Invocation, arguments: bytes) -> Result:
         """Run a command at the owner.
+
+        Args:
+            invocation: the command; it has an id.
+            arguments: its arguments as encoded for the wire.
 
         Returns:
             Its result, or the error it ended with.
 
         Raises:
-            InvalidArgument: the command id, or the path, is no text that can be sent.
+            InvalidArgument: the command id, or the path, is not a text that can be sent.
             CommandOutcomeUnknown: the owner was lost while it ran. Retry with the same command id.
             ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
         """
-        deadline_s = _INFINITY if timeout_s is None else self._clock() + timeout_s
-        call = PeerCall(CallKind.COMMAND, method, arguments, deadline_s, path, command_id, is_retry, peer=self)
+        call = PeerCall(
+            *(CallKind.COMMAND, invocation.method, arguments, invocation.deadline_s, invocation.path),
+            *(invocation.command_id, invocation.is_retry),
+            peer=self,
+        )
         self._start(call)
         return await call
 

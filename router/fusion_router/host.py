@@ -7,7 +7,6 @@ over a link and which the owner's invalidation, or the loss of that link, invali
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import uuid
@@ -15,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from fusion_cluster.app import App
-from fusion_cluster.commands import BoundCommand, CommandResult, run_command
+from fusion_cluster.commands import CommandResult, Invocation, run_command
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
     NotOwner,
@@ -29,6 +28,8 @@ from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.quantities import as_finite_timeout
+from fusion_cluster.runtime import SYSTEM
+from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
@@ -176,66 +177,54 @@ class ClusterHost(Host):
         route = self.routes[node.function.name]
         arguments = route.arguments.encode(node.arguments)
         invalidate = self.graph.invalidate_now
+        invocation = Invocation(route.name, node.arguments, deadline_s=self._deadline_s(NO_DEADLINE))
 
-        async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
+        async def attempt(peer: Peer) -> session_pb2.Result:
             owner = f"shard {self.ownership.owner_of_slot(slot)}"
             call = peer.read(
-                route.name,
-                arguments,
-                timeout_s=timeout_s,
-                on_invalidated=lambda _id: invalidate(node, replica_cause(call, owner)),
+                invocation, arguments, on_invalidated=lambda _id: invalidate(node, replica_cause(call, owner))
             )
             result = await call
             node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
             return result
 
-        result = await self._retrying(slot, attempt)
+        result = await self._retrying(slot, invocation, attempt)
         node.version = result.version
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
         return decode_result(route.name, route.result, result.value)
 
     # -- commands ----------------------------------------------------------------------
-    async def carry_out(
-        self,
-        command: BoundCommand[..., Any],
-        arguments: tuple[Any, ...],
-        command_id: str | None = None,
-        *,
-        is_retry: bool = False,
-    ) -> CommandResult:
+    async def carry_out(self, invocation: Invocation) -> CommandResult:
         """Run a command here if its key is ours, else on its owner.
 
         One whose owner is lost while it runs is asked for again under the same id, of that one's successor, until the
         time is up.
 
         Raises:
-            CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been carried out.
-            ShardUnavailable: the owner could not be reached; it was not carried out.
+            CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been committed.
+            ShardUnavailable: the owner could not be reached; it was not run.
         """
-        route = self.routes[command.name]
-        slot = route.slot(arguments)
+        route = self.routes[invocation.method]
+        slot = route.slot(invocation.arguments)
         if self.ownership.owns_slot(slot):
-            return await run_command(command, arguments, command_id, host=self, is_retry=is_retry)
-        encoded = route.arguments.encode(arguments)
-        sent_id = command_id or uuid.uuid4().hex
+            return await run_command(self.command(invocation.method), invocation, host=self)
+        encoded = route.arguments.encode(invocation.arguments)
+        sent = invocation.replace(
+            command_id=invocation.command_id or uuid.uuid4().hex, deadline_s=self._deadline_s(invocation.deadline_s)
+        )
         doubt: CommandOutcomeUnknown | None = None
 
-        async def attempt(peer: Peer, timeout_s: float) -> session_pb2.Result:
-            nonlocal doubt
+        async def attempt(peer: Peer) -> session_pb2.Result:
+            nonlocal doubt, sent
             try:
-                return await peer.execute(
-                    *(route.name, encoded),
-                    command_id=sent_id,
-                    timeout_s=timeout_s,
-                    is_retry=is_retry or doubt is not None,
-                )
+                return await peer.execute(sent, encoded)
             except CommandOutcomeUnknown as error:
-                doubt = error
+                doubt, sent = error, sent.replace(is_retry=True)
                 raise ShardUnavailable(error.message) from error
 
         try:
-            result = await self._retrying(slot, attempt)
+            result = await self._retrying(slot, sent, attempt)
         except ShardUnavailable as error:
             if doubt is not None:
                 raise doubt from error
@@ -243,6 +232,10 @@ class ClusterHost(Host):
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
         return CommandResult(decode_result(route.name, route.result, result.value), is_replayed=result.replayed)
+
+    def _deadline_s(self, deadline_s: float) -> float:
+        """Return the deadline of a call whose caller gives it this one: without one it has the host's timeout."""
+        return deadline_s if deadline_s < NO_DEADLINE else SYSTEM.clock.monotonic() + self._call_timeout_s
 
     # -- invalidations ----------------------------------------------------------------------
     def key_codec(self, method: str) -> ArgumentsCodec:
@@ -262,15 +255,13 @@ class ClusterHost(Host):
         self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
 
     # -- owners ----------------------------------------------------------------------
-    async def _retrying(self, slot: int, attempt: Callable[[Peer, float], Awaitable[T]]) -> T:
+    async def _retrying(self, slot: int, invocation: Invocation, attempt: Callable[[Peer], Awaitable[T]]) -> T:
         """Ask the owner of a slot, through restarts and moves, until the time is up."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._call_timeout_s
-        while (remaining_s := deadline_s - loop.time()) > 0:
+        while (remaining_s := invocation.deadline_s - SYSTEM.clock.monotonic()) > 0:
             peer = self.links.peer(self.ownership.owner_of_slot(slot))
             if peer is not None:
                 try:
-                    return await attempt(peer, remaining_s)
+                    return await attempt(peer)
                 except (ShardUnavailable, NotOwner) as error:
                     logger.debug("slot %d: %s; trying again", slot, error)
             if self.links.is_closed:

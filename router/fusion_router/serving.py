@@ -15,6 +15,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fusion_cluster.commands import Invocation
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
     FusionError,
@@ -25,6 +26,8 @@ from fusion_cluster.errors import (
 from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words
 from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.link.acceptor import ServedSession
+from fusion_cluster.runtime import SYSTEM
+from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
 from fusion_cluster.wire.results import encode_result
@@ -261,16 +264,20 @@ class Serving:
         subscription.begin()
 
     def _execute(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
-        command = self._host.command(call.method)
+        self._host.command(call.method)
         route = self._host.routes[call.method]
         arguments = route.arguments.decode_msgpack(call.arguments)
         if not self._host.serves(route, arguments):
             subscriber.session.send_moved(call.id, self._host.slot_map_version)
             return
+        deadline_s = SYSTEM.clock.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else NO_DEADLINE
+        invocation = Invocation(
+            *(call.method, arguments, "command", call.command_id, call.is_retry, deadline_s, tuple(call.path))
+        )
 
         async def run() -> None:
             try:
-                result = await self._host.carry_out(command, arguments, call.command_id or None, is_retry=call.is_retry)
+                result = await self._host.carry_out(invocation)
                 subscriber.session.send_result(
                     call.id, 0, encode_result(route.name, result.value), subscribed=False, replayed=result.is_replayed
                 )

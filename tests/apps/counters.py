@@ -146,7 +146,7 @@ async def run(host: Host, method: str, *arguments: object, command_id: str) -> C
     bound = host.command(f"Counters.{method}")
     codec = bound.signature.codec
     received = codec.decode_msgpack(codec.encode(bound.signature.bind(arguments, {})))
-    return await host.carry_out(bound, received, command_id)
+    return await host.carry_out(bound.invocation(received, command_id))
 
 
 async def counts(database: Database) -> dict[str, int]:

@@ -127,6 +127,6 @@ def by_name(service: Callable[[type[ComputeService]], Any]) -> Execute:
 
     async def execute(name: str, *arguments: Any, command_id: str) -> Any:
         command = getattr(service(Accounts), name.partition(".")[2])
-        return await command.hosting.execute(command, arguments, command_id)
+        return await command.hosting.execute(command.invocation(arguments, command_id))
 
     return execute

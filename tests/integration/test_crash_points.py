@@ -171,7 +171,7 @@ async def let_it_die_alone(cluster: ProcessCluster) -> None:
     await cluster.host.service(Receipts).times(number)
     await cluster.shard(cluster.owner("Accounts.balance", source)).ask("arm", "committed")
     transfer = cluster.host.command("Accounts.transfer")
-    transferring = asyncio.create_task(cluster.host.execute(transfer, (source, target, 30, number), number))
+    transferring = asyncio.create_task(cluster.host.execute(transfer.invocation((source, target, 30, number), number)))
     await until(lambda: cluster.deaths)
     transferring.cancel()
     await asyncio.wait([transferring])

@@ -308,7 +308,7 @@ async def test_a_database_that_cannot_be_written_is_said_to_be_so_and_nothing_is
         done: set[str] = set()
 
         async def deposit(number: str) -> None:
-            await cluster.host.execute(accounts, (len(number) % ACCOUNTS, 1, number), number)
+            await cluster.host.execute(accounts.invocation((len(number) % ACCOUNTS, 1, number), number))
             done.add(number)
 
         await cluster.read_all()

@@ -43,7 +43,7 @@ async def test_a_shard_that_goes_on_beside_its_successor_doubles_nothing(
     number = next(n for n in ("one", "two", "three", "four") if cluster.owner("Receipts.times", n) != home)
     await cluster.shard(home).ask("arm to stop", point)
     bound = cluster.host.command(f"Accounts.{command}")
-    depositing = asyncio.create_task(cluster.host.execute(bound, (3, 5, number), number))
+    depositing = asyncio.create_task(cluster.host.execute(bound.invocation((3, 5, number), number)))
     stopped = cluster.shard(home)
     await until(lambda: stopped.is_stopped)
     assert cluster.replace(home) is stopped
@@ -61,4 +61,4 @@ async def test_a_shard_that_goes_on_beside_its_successor_doubles_nothing(
     books.check()
     assert books.times == {number: 1}
     await cluster.check(books)
-    assert await cluster.host.execute(bound, (3, 5, number), number) == OPENING_BALANCE + 5
+    assert await cluster.host.execute(bound.invocation((3, 5, number), number)) == OPENING_BALANCE + 5

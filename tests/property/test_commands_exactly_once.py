@@ -101,7 +101,7 @@ class Chaos:
         method, arguments = self.ids[command_id]
         member = self.member()
         try:
-            result = await member.carry_out(member.command(f"Shop.{method}"), arguments, command_id)
+            result = await member.carry_out(member.command(f"Shop.{method}").invocation(arguments, command_id))
         except (FusionError, asyncio.CancelledError):
             return
         assert result.value == (None if method == "put_twice" else f"{command_id} is put")
@@ -137,7 +137,9 @@ class Chaos:
         """Ask for each command until it is known to be done."""
         for command_id, (method, arguments) in self.ids.items():
             host = self.cluster.host
-            with_result = host.carry_out(host.command(f"Shop.{method}"), arguments, command_id, is_retry=True)
+            with_result = host.carry_out(
+                host.command(f"Shop.{method}").invocation(arguments, command_id, is_retry=True)
+            )
             try:
                 await with_result
             except CommandResultLost:

@@ -15,7 +15,7 @@ def through_host(host: Host) -> Execute:
     """Commands run by a host: a local one, or a member of the cluster."""
 
     async def execute(name: str, arguments: Sequence[object], command_id: str) -> object:
-        return await host.execute(host.command(name), tuple(arguments), command_id)
+        return await host.execute(host.command(name).invocation(tuple(arguments), command_id))
 
     return execute
 

@@ -112,13 +112,12 @@ class GatewayRpcs:
                 spec.signature.codec, message.arguments, max_bytes=self._limits.max_arguments_bytes
             )
             command = self._host.command(spec.name)
+            invocation = command.invocation(arguments, command_id, is_retry=message.is_retry)
             was_recorded = False
 
             async def run() -> bytes:
                 nonlocal was_recorded
-                result = await _outcome(
-                    spec.name, self._host.carry_out(command, arguments, command_id, is_retry=message.is_retry)
-                )
+                result = await _outcome(spec.name, self._host.carry_out(invocation))
                 was_recorded = result.is_replayed
                 try:
                     return encode_payload(spec.name, result.value, encoding).SerializeToString()

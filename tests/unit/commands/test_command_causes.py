@@ -108,7 +108,7 @@ async def test_a_command_is_named_with_its_arguments_its_id_and_the_line(host: L
 
 async def test_the_id_is_that_of_the_caller_where_there_is_one(host: LocalHost, boxes: Boxes) -> None:
     await boxes.content("a")
-    await host.execute(host.command("Boxes.put"), ("a", 3, None), "the-id")
+    await host.execute(host.command("Boxes.put").invocation(("a", 3, None), "the-id"))
     command_run = origin_of(host.why("Boxes.content", "a")).command
     assert command_run is not None
     assert command_run.command_id == "the-id"

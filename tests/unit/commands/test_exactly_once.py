@@ -244,7 +244,7 @@ async def test_any_other_id_will_do(hosts: list[LocalHost], command_id: str) -> 
 async def test_without_a_database_a_retry_is_refused() -> None:
     async with App("counters", [Counters]).local() as host:
         think = host.command("Counters.think")
-        assert (await host.carry_out(think, ("a",), ID)).value == "a, 1"
+        assert (await host.carry_out(think.invocation(("a",), ID))).value == "a, 1"
         with pytest.raises(CommandNotRecorded):
-            await host.carry_out(think, ("a",), ID, is_retry=True)
+            await host.carry_out(think.invocation(("a",), ID, is_retry=True))
         assert runs(host) == ["think"]

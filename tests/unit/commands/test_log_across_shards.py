@@ -122,7 +122,7 @@ async def test_a_shard_that_dies_between_commit_and_push_has_its_command_publish
 
         monkeypatch.setattr(runner.host.publications, "publish", die)
         running = asyncio.create_task(
-            cluster.host.carry_out(cluster.host.command("Stock.clear"), (shelf_id,), "made by the client")
+            cluster.host.carry_out(cluster.host.command("Stock.clear").invocation((shelf_id,), "made by the client"))
         )
         await committed.wait()
         await cluster.kill_shard(runner.address.shard_id)
@@ -139,7 +139,7 @@ async def test_what_was_pushed_is_not_applied_again_from_the_log(database_url: s
         await cluster.service(Shelves).put(shelf_id, 5)
         before = await read_everywhere(cluster, shelf_id, 5)
         await all_have_read(cluster, 1)
-        await cluster.host.execute(cluster.host.command(name), (shelf_id,))
+        await cluster.host.execute(cluster.host.command(name).invocation((shelf_id,)))
         if name == "Drops.drop":  # which waits for owners alone
             await until(lambda: not any(node.is_consistent for node in before))
         nodes = await read_everywhere(cluster, shelf_id, 0)
@@ -202,7 +202,10 @@ async def test_an_id_used_at_once_from_several_members_is_carried_out_once(datab
     async with cluster_on(database_url, SELDOM) as cluster:
         others = [cluster.new_host(f"gateway-{number}") for number in range(3)]
         results = await asyncio.gather(
-            *(other.carry_out(other.command("Shelves.put"), (1, 5), "made by the client") for other in others)
+            *(
+                other.carry_out(other.command("Shelves.put").invocation((1, 5), "made by the client"))
+                for other in others
+            )
         )
         assert sorted(result.is_replayed for result in results) == [False, True, True]
         assert {result.value for result in results} == {"1 holds 5"}
@@ -214,11 +217,11 @@ async def test_an_id_used_at_once_from_several_members_is_carried_out_once(datab
 async def test_an_id_is_known_to_the_successor_of_the_shard_that_ran_it(database_url: str) -> None:
     async with cluster_on(database_url, SELDOM) as cluster:
         put = cluster.host.command("Shelves.put")
-        first = await cluster.host.carry_out(put, (1, 5), "made by the client")
+        first = await cluster.host.carry_out(put.invocation((1, 5), "made by the client"))
         await cluster.service(Shelves).put(1, 6)
         runner = cluster.owner("Shelves.put", 1).address.shard_id
         await cluster.kill_shard(runner)
         await cluster.start_shard(runner)
-        again = await cluster.host.carry_out(put, (1, 5), "made by the client", is_retry=True)
+        again = await cluster.host.carry_out(put.invocation((1, 5), "made by the client", is_retry=True))
         assert (first.value, again.value, again.is_replayed) == ("1 holds 5", "1 holds 5", True)
         assert await cluster.service(Shelves).amount(1) == 6

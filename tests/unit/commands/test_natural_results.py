@@ -156,7 +156,7 @@ async def host(database: Database) -> AsyncIterator[LocalHost]:
 
 
 async def _run(host: LocalHost, method: str, number: int = 1, command_id: str = "id") -> object:
-    return (await host.carry_out(getattr(host.service(Natural), method), (number,), command_id)).value
+    return (await host.carry_out(getattr(host.service(Natural), method).invocation((number,), command_id))).value
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ def database(batches: Batches) -> Database:
 
 
 async def run(host: LocalHost, method: str, argument: object, command_id: str = ID) -> CommandResult:
-    return await host.carry_out(host.command(f"Batches.{method}"), (argument,), command_id)
+    return await host.carry_out(host.command(f"Batches.{method}").invocation((argument,), command_id))
 
 
 async def cancelled_after_the_commit(host: LocalHost, method: str) -> None:

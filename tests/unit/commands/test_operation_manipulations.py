@@ -102,7 +102,7 @@ async def _try(host: LocalHost, index: int, *, swallows: bool, raises: bool, nes
     command_id = uuid.uuid4().hex
     said: Exception | None = None
     try:
-        await host.carry_out(meddling.meddle, (index, swallows, raises, nested), command_id)
+        await host.carry_out(meddling.meddle.invocation((index, swallows, raises, nested), command_id))
     except Exception as error:
         said = error
     rows = [await _amount(meddling.database, OURS), await _amount(meddling.database, LATER)]

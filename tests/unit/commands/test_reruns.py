@@ -155,7 +155,7 @@ def accounts(host: LocalHost) -> Accounts:
 
 
 async def run(host: LocalHost, method: str, *arguments: object, command_id: str = ID) -> CommandResult:
-    return await host.carry_out(host.command(f"Accounts.{method}"), arguments, command_id)
+    return await host.carry_out(host.command(f"Accounts.{method}").invocation(arguments, command_id))
 
 
 async def is_waiting_for_a_lock(database: Database) -> object:

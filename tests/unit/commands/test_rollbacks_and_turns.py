@@ -121,7 +121,7 @@ async def test_a_rolled_back_command_leaves_no_row_in_any_table(
     for node in shown:
         await node
     with pytest.raises((LookupError, IntegrityError, UsageError)):
-        await host.carry_out(host.command("Tellers.fail"), ("a", how), command_id)
+        await host.carry_out(host.command("Tellers.fail").invocation(("a", how), command_id))
     assert await rows_everywhere(tellers.database) == []
     assert all(node.is_consistent for node in shown)
 
@@ -172,7 +172,7 @@ async def test_commands_of_different_keys_run_at_the_same_time(host: LocalHost, 
 
 async def test_a_retry_takes_its_turn_too(host: LocalHost, tellers: Tellers) -> None:
     count_up = host.command("Tellers.count_up")
-    uses = [host.carry_out(count_up, ("a",), f"{number % 5}") for number in range(20)]
+    uses = [host.carry_out(count_up.invocation(("a",), f"{number % 5}")) for number in range(20)]
     results = await asyncio.gather(*uses)
     assert [result.value for result in results] == [1, 2, 3, 4, 5] * 4
     assert [result.is_replayed for result in results] == [False] * 5 + [True] * 15

@@ -204,7 +204,7 @@ async def test_what_a_savepoint_emits_is_dropped_with_it(host: LocalHost, databa
 async def test_a_retry_of_a_command_emits_nothing_again(host: LocalHost, database: Database) -> None:
     place = host.service(Orders).place.function
     for _ in range(3):
-        await host.execute(place, (1, [1], 0.0), "the same id")
+        await host.execute(place.invocation((1, [1], 0.0), "the same id"))
     assert await numbers(database) == [1]
 
 

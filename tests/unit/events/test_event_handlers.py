@@ -16,6 +16,7 @@ from fusion_cluster import App, ComputeService, Database, UnknownMethod, UsageEr
 from fusion_cluster.commands import BoundEventHandler, EventHandler
 from fusion_cluster.testing import LocalCluster
 from fusion_router.gateway.descriptions import describe
+from tests.invocations import a_command
 from tests.unit.events.orders import Ledger, OrderPlaced, Orders, OrderShipped, Unheard
 
 
@@ -176,7 +177,9 @@ async def test_clients_neither_see_nor_reach_a_handler(database: Database) -> No
     async with LocalCluster(app, shards=1) as cluster:
         peer = cluster.host.links.peer(0)
         assert peer is not None
-        result = await peer.execute("Ledger.on_order", b"\x91\x81\xa8order_id\x01", command_id="c1", timeout_s=5)
+        result = await peer.execute(
+            a_command("Ledger.on_order", command_id="c1", timeout_s=5), b"\x91\x81\xa8order_id\x01"
+        )
         assert result.error.type.endswith("UnknownMethod"), result
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.link import Peer, dial_tcp
+from tests.invocations import a_read
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +43,7 @@ async def echo_owner(*, port: int = 0, epoch: int = 1, read_lease_s: float = 3.0
 
 
 async def read(peer: Peer, outdated: list[int], *, timeout_s: float = 10.0) -> bytes:
-    call = peer.read("Echo.same", b"x", timeout_s=timeout_s, on_invalidated=outdated.append)
+    call = peer.read(a_read("Echo.same", timeout_s=timeout_s), b"x", on_invalidated=outdated.append)
     return (await call).value
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fusion_cluster.link import Peer
 from fusion_cluster.v1.session_pb2 import ServerFrame
+from tests.invocations import a_read
 from tests.owners import Owner
 from tests.rented_replicas import Clock
 from tests.waiting import until
@@ -37,7 +38,7 @@ class Caller:
 
     async def read(self) -> int:
         """A read that has its result."""
-        call = self.peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=self.on_invalidated)
+        call = self.peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=self.on_invalidated)
         await until(lambda: call.id in self.owner.handler.called_ids)
         self.owner.handler.answer(call.id, b"v")
         await call

@@ -16,6 +16,7 @@ from fusion_cluster.errors import (
 )
 from fusion_cluster.link import Carrier, Peer
 from fusion_cluster.v1.session_pb2 import Error, Result
+from tests.invocations import a_command, a_read
 from tests.owners import Owner, RecordingHandler
 from tests.waiting import until
 
@@ -40,7 +41,7 @@ def ignore(call_id: int) -> None:
 
 async def read_answered(owner: Owner, peer: Peer, outdated: list[int], value: bytes = b"v") -> int:
     """A read that has its result; `outdated` gets its id when it is invalidated."""
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=outdated.append)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=outdated.append)
     await until(lambda: call.id in owner.handler.called_ids)
     owner.handler.answer(call.id, value)
     assert (await call).value == value
@@ -69,7 +70,7 @@ async def test_connect_waits_for_the_welcome_and_tells_the_epoch(owner: Owner, p
 
 
 async def test_an_error_is_left_to_the_caller_to_decode(owner: Owner, peer: Peer) -> None:
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore)
     await until(lambda: owner.handler.calls)
     owner.handler.session.send_error(call.id, 1, Error(type="ValueError", message="no"), subscribed=True)
     assert (await call).error.message == "no"
@@ -77,7 +78,7 @@ async def test_an_error_is_left_to_the_caller_to_decode(owner: Owner, peer: Peer
 
 async def test_an_invalidation_that_comes_before_its_result_is_reported_at_once(owner: Owner, peer: Peer) -> None:
     outdated: list[int] = []
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=outdated.append)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=outdated.append)
     waiter = asyncio.ensure_future(call)
     await until(lambda: owner.handler.calls)
     owner.handler.session.send_invalidated(call.id)
@@ -90,7 +91,7 @@ async def test_an_invalidation_that_comes_before_its_result_is_reported_at_once(
 
 
 async def test_a_read_of_a_key_that_moved_raises_with_the_slot_map_to_look_at(owner: Owner, peer: Peer) -> None:
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore)
     await until(lambda: owner.handler.calls)
     owner.handler.session.send_moved(call.id, 12)
     with pytest.raises(NotOwner) as raised:
@@ -100,18 +101,18 @@ async def test_a_read_of_a_key_that_moved_raises_with_the_slot_map_to_look_at(ow
 
 async def test_arguments_that_fit_no_frame_are_refused_here(owner: Owner, peer: Peer) -> None:
     with pytest.raises(InvalidArgument, match="bytes of arguments"):
-        await peer.read("Carts.total", bytes(17 * 2**20), timeout_s=5, on_invalidated=ignore)
+        await peer.read(a_read("Carts.total", timeout_s=5), bytes(17 * 2**20), on_invalidated=ignore)
 
 
 async def test_a_value_that_fits_no_frame_is_an_error(owner: Owner, peer: Peer) -> None:
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore)
     await until(lambda: owner.handler.calls)
     owner.handler.answer(call.id, bytes(17 * 2**20))
     assert "bytes" in (await call).error.message
 
 
 async def test_large_values_of_one_turn_leave_in_several_frames(owner: Owner, peer: Peer) -> None:
-    calls = [peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore) for _ in range(5)]
+    calls = [peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore) for _ in range(5)]
     await until(lambda: len(owner.handler.calls) == 5)
     for index, call in enumerate(calls):
         owner.handler.answer(call.id, bytes([index]) * (6 * 2**20))
@@ -128,7 +129,7 @@ async def _value(call: object) -> bytes:
 async def test_disconnected_before_send_is_executed_once(owner: Owner, peer: Peer) -> None:
     await peer.connect(5)
     owner.cut()
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore)
     await until(lambda: owner.handler.calls)
     owner.handler.answer(call.id, b"v")
     assert (await call).value == b"v"
@@ -136,8 +137,8 @@ async def test_disconnected_before_send_is_executed_once(owner: Owner, peer: Pee
 
 
 async def test_disconnected_in_mid_computation_is_not_executed_again(owner: Owner, peer: Peer) -> None:
-    read = asyncio.ensure_future(peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore))
-    command = asyncio.ensure_future(peer.execute("Carts.clear", b"\x90", command_id="c", timeout_s=5))
+    read = asyncio.ensure_future(peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore))
+    command = asyncio.ensure_future(peer.execute(a_command("Carts.clear", command_id="c", timeout_s=5), b"\x90"))
     await until(lambda: len(owner.handler.calls) == 2)
     owner.cut()
     await until(lambda: len(owner.carriers) == 2 and peer.is_connected)
@@ -154,7 +155,7 @@ async def test_a_result_that_was_ready_during_the_outage_is_delivered_and_so_is_
     owner: Owner, peer: Peer
 ) -> None:
     outdated: list[int] = []
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=outdated.append)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=outdated.append)
     await until(lambda: owner.handler.calls)
     owner.is_reachable = False
     owner.cut()
@@ -175,7 +176,7 @@ async def test_every_answered_read_is_invalidated_at_the_disconnect(owner: Owner
     second = await read_answered(owner, peer, outdated)
     unsubscribed = await read_answered(owner, peer, outdated)
     peer.unsubscribe(unsubscribed)
-    waiting = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=outdated.append)
+    waiting = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=outdated.append)
     await until(lambda: waiting.id in owner.handler.called_ids)
     owner.is_reachable = False
     owner.cut()
@@ -191,7 +192,7 @@ async def test_every_answered_read_is_invalidated_at_the_disconnect(owner: Owner
 
 async def test_on_disconnected_is_called_after_the_replicas_are_invalidated(owner: Owner, peer: Peer) -> None:
     log: list[str] = []
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=lambda _id: log.append("invalidated"))
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=lambda _id: log.append("invalidated"))
     await until(lambda: owner.handler.calls)
     owner.handler.answer(call.id, b"v")
     await call
@@ -206,9 +207,9 @@ async def test_every_replica_is_invalid_when_the_peer_is_back_with_another_epoch
     peer.on_lost = lost.append
     outdated: list[int] = []
     answered = await read_answered(owner, peer, outdated)
-    waiting = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=outdated.append)
+    waiting = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=outdated.append)
     waiting_task = asyncio.ensure_future(waiting)
-    command = asyncio.ensure_future(peer.execute("Carts.clear", b"\x90", command_id="c", timeout_s=5))
+    command = asyncio.ensure_future(peer.execute(a_command("Carts.clear", command_id="c", timeout_s=5), b"\x90"))
     await until(lambda: len(owner.handler.calls) == 3)
     await owner.restart(RecordingHandler(epoch=2))
     await until(lambda: owner.handler.calls)
@@ -243,7 +244,7 @@ async def test_a_stopped_peer_is_noticed_and_calls_fail_with_shard_unavailable_a
     owner.carriers[-1].other.hold()
     owner.is_reachable = False
     with pytest.raises(ShardUnavailable):
-        await peer.read("Carts.total", b"\x90", timeout_s=0.5, on_invalidated=ignore)
+        await peer.read(a_read("Carts.total", timeout_s=0.5), b"\x90", on_invalidated=ignore)
     assert not peer.is_connected
     await peer.close()
     await owner.acceptor.close()
@@ -266,7 +267,7 @@ async def test_pings_keep_an_idle_link_and_its_replicas(peer: Peer) -> None:
 # -- C.10 -------------------------------------------------------------------------------------------------------------
 async def test_a_callers_cancellation_reaches_the_owner(owner: Owner, peer: Peer) -> None:
     outdated: list[int] = []
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=outdated.append)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=outdated.append)
     waiter = asyncio.ensure_future(call)
     await until(lambda: owner.handler.calls)
     waiter.cancel()
@@ -300,7 +301,7 @@ async def test_unsubscribing_inside_the_invalidation_callback_is_harmless(owner:
         peer.unsubscribe(call_id)
         outdated.append(call_id)
 
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=on_invalidated)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=on_invalidated)
     await until(lambda: owner.handler.calls)
     owner.handler.answer(call.id, b"v")
     await call
@@ -312,7 +313,7 @@ async def test_unsubscribing_inside_the_invalidation_callback_is_harmless(owner:
 
 
 async def test_a_command_that_is_cancelled_is_cancelled_at_the_owner(owner: Owner, peer: Peer) -> None:
-    command = asyncio.ensure_future(peer.execute("Carts.clear", b"\x90", command_id="c", timeout_s=5))
+    command = asyncio.ensure_future(peer.execute(a_command("Carts.clear", command_id="c", timeout_s=5), b"\x90"))
     await until(lambda: owner.handler.calls)
     command.cancel()
     await until(lambda: owner.handler.cancelled == owner.handler.called_ids)
@@ -321,7 +322,7 @@ async def test_a_command_that_is_cancelled_is_cancelled_at_the_owner(owner: Owne
 # -- deadlines --------------------------------------------------------------------------------------------------------
 async def test_no_result_before_the_deadline(owner: Owner, peer: Peer) -> None:
     await peer.connect(5)
-    call = peer.read("Carts.total", b"\x90", timeout_s=0.1, on_invalidated=ignore)
+    call = peer.read(a_read("Carts.total", timeout_s=0.1), b"\x90", on_invalidated=ignore)
     with pytest.raises(DeadlineExceeded):
         await call
     await until(lambda: owner.handler.cancelled == [call.id])
@@ -331,15 +332,15 @@ async def test_no_result_before_the_deadline(owner: Owner, peer: Peer) -> None:
 async def test_no_owner_before_the_deadline(owner: Owner, peer: Peer) -> None:
     owner.is_reachable = False
     with pytest.raises(ShardUnavailable):
-        await peer.read("Carts.total", b"\x90", timeout_s=0.1, on_invalidated=ignore)
+        await peer.read(a_read("Carts.total", timeout_s=0.1), b"\x90", on_invalidated=ignore)
     with pytest.raises(ShardUnavailable):
-        await peer.execute("Carts.clear", b"\x90", command_id="c", timeout_s=0.1)
+        await peer.execute(a_command("Carts.clear", command_id="c", timeout_s=0.1), b"\x90")
     with pytest.raises(ShardUnavailable):
         await peer.connect(0.05)
 
 
 async def test_a_command_that_was_out_when_the_link_was_closed_has_an_unknown_outcome(owner: Owner, peer: Peer) -> None:
-    command = asyncio.ensure_future(peer.execute("Carts.clear", b"\x90", command_id="c", timeout_s=5))
+    command = asyncio.ensure_future(peer.execute(a_command("Carts.clear", command_id="c", timeout_s=5), b"\x90"))
     await until(lambda: owner.handler.calls)
     await peer.close()
     with pytest.raises(CommandOutcomeUnknown):
@@ -350,7 +351,7 @@ async def test_a_closed_peer_fails_at_once(owner: Owner, peer: Peer) -> None:
     await peer.connect(5)
     await peer.close()
     with pytest.raises(ShardUnavailable):
-        await peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore)
+        await peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore)
     with pytest.raises(ShardUnavailable):
         await peer.invalidate([("Carts.total", b"\x90")])
     with pytest.raises(ShardUnavailable):
@@ -377,7 +378,7 @@ async def test_a_barrier_comes_after_the_invalidations_before_it_and_is_settled(
     owner = Owner()
     log: list[str] = []
     peer = owner.peer(on_barrier=lambda _peer, barrier: log.append(f"barrier {barrier}"))
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=lambda _id: log.append("invalidated"))
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=lambda _id: log.append("invalidated"))
     await until(lambda: owner.handler.calls)
     owner.handler.answer(call.id, b"v")
     await call
@@ -435,7 +436,7 @@ async def test_a_callback_that_raises_stops_no_other(
     def raising(call_id: int) -> None:
         raise RuntimeError("a bug of the user")
 
-    call = peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=raising)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=raising)
     await until(lambda: owner.handler.calls)
     owner.handler.answer(call.id, b"v")
     await call
@@ -459,7 +460,7 @@ async def test_a_handler_that_raises_ends_its_session_alone(
         raise RuntimeError("a bug of ours")
 
     owner.handler.on_calls = raising  # type: ignore[method-assign]
-    call = asyncio.ensure_future(peer.read("Carts.total", b"\x90", timeout_s=0.2, on_invalidated=ignore))
+    call = asyncio.ensure_future(peer.read(a_read("Carts.total", timeout_s=0.2), b"\x90", on_invalidated=ignore))
     await until(lambda: second.is_lost)
     with pytest.raises(ClusterError):
         await call
@@ -471,7 +472,7 @@ async def test_a_handler_that_raises_ends_its_session_alone(
 
 async def test_a_closing_owner_lets_its_callers_go_elsewhere(owner: Owner, peer: Peer) -> None:
     await peer.connect(5)
-    call = asyncio.ensure_future(peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore))
+    call = asyncio.ensure_future(peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore))
     await until(lambda: owner.handler.calls)
     await owner.restart(RecordingHandler(epoch=1, echoes=True))
     assert (await call).value == b"\x90"
@@ -484,7 +485,7 @@ async def test_a_wrong_secret_ends_the_dialling_with_handshake_refused(
     with pytest.raises(HandshakeRefused):
         await stranger.connect(5)
     with pytest.raises(HandshakeRefused):
-        await stranger.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore)
+        await stranger.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore)
     assert owner.dial_count == 1
     assert owner.handler.sessions == []
     await stranger.close()
@@ -502,16 +503,16 @@ async def test_an_owner_that_does_not_know_the_secret_is_refused_too(caplog: pyt
 
 async def test_a_name_that_is_no_text_is_refused_here(owner: Owner, peer: Peer) -> None:
     with pytest.raises(InvalidArgument, match="command_id"):
-        await peer.execute("Carts.clear", b"\x90", command_id="\ud800", timeout_s=5)
+        await peer.execute(a_command("Carts.clear", command_id="\ud800", timeout_s=5), b"\x90")
     with pytest.raises(InvalidArgument, match="method"):
-        await peer.read("Carts.\udfff", b"\x90", timeout_s=5, on_invalidated=ignore)
+        await peer.read(a_read("Carts.\udfff", timeout_s=5), b"\x90", on_invalidated=ignore)
     with pytest.raises(InvalidArgument, match="path"):
-        await peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore, path=["\ud800"])
+        await peer.read(a_read("Carts.total", timeout_s=5, path=["\ud800"]), b"\x90", on_invalidated=ignore)
     assert peer.pending_count == 0
 
 
 async def test_a_deadline_in_the_far_future_is_no_deadline_that_cannot_be_told(owner: Owner, peer: Peer) -> None:
-    call = peer.read("Carts.total", b"\x90", timeout_s=1e9, on_invalidated=ignore)
+    call = peer.read(a_read("Carts.total", timeout_s=1e9), b"\x90", on_invalidated=ignore)
     await until(lambda: owner.handler.calls)
     assert owner.handler.calls[0].timeout_ms == 2**32 - 1
     owner.handler.answer(call.id, b"v")
@@ -530,6 +531,6 @@ async def test_a_dial_that_is_refused_is_not_tried_again(caplog: pytest.LogCaptu
     with pytest.raises(HandshakeRefused, match="no credentials"):
         await peer.connect(5)
     with pytest.raises(HandshakeRefused):
-        await peer.read("Carts.total", b"\x90", timeout_s=5, on_invalidated=ignore)
+        await peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=ignore)
     assert dialled == 1
     await peer.close()

@@ -8,6 +8,7 @@ from fusion_cluster.link import AcceptorLimits, MemoryCarrier, Peer, SessionAcce
 from fusion_cluster.protocol.handshake import hello_frame, hello_proof
 from fusion_cluster.protocol.limits import PROTOCOL_VERSION, SessionLimits
 from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Hello, Result, ServerFrame
+from tests.invocations import a_read
 from tests.owners import Owner, RecordingHandler
 from tests.waiting import until
 
@@ -63,7 +64,7 @@ async def test_a_bad_hello_is_refused_and_does_not_disturb_the_session_in_place(
     peer = owner.peer()
     await peer.connect(5)
     outdated: list[int] = []
-    call = peer.read("Carts.total", b"v", timeout_s=5, on_invalidated=outdated.append)
+    call = peer.read(a_read("Carts.total", timeout_s=5), b"v", on_invalidated=outdated.append)
     await call
     session = owner.handler.session
     honest = RawCaller(owner.acceptor)
@@ -71,7 +72,7 @@ async def test_a_bad_hello_is_refused_and_does_not_disturb_the_session_in_place(
     # The honest one resumes the session in place of the peer's first carrier, and loses it to the peer's next one.
     await until(lambda: owner.dial_count == 2 and peer.is_connected)
     assert outdated == [call.id]
-    await peer.read("Carts.total", b"v", timeout_s=5, on_invalidated=outdated.append)
+    await peer.read(a_read("Carts.total", timeout_s=5), b"v", on_invalidated=outdated.append)
 
     attacker = RawCaller(owner.acceptor)
     challenge = (await attacker.frame(0)).challenge
@@ -101,7 +102,7 @@ async def test_a_bad_hello_is_refused_and_does_not_disturb_the_session_in_place(
     assert not session.is_lost
     assert owner.dial_count == 2
     assert outdated == [call.id]
-    assert (await peer.read("Carts.total", b"w", timeout_s=5, on_invalidated=ignore)).value == b"w"
+    assert (await peer.read(a_read("Carts.total", timeout_s=5), b"w", on_invalidated=ignore)).value == b"w"
     await peer.close()
     await owner.acceptor.close()
 
@@ -179,7 +180,7 @@ async def test_calls_beyond_the_limit_are_answered_overloaded_at_once() -> None:
     outdated: list[int] = []
 
     async def read() -> Result:
-        return await peer.read("A.b", b"", timeout_s=5, on_invalidated=outdated.append)
+        return await peer.read(a_read("A.b", timeout_s=5), b"", on_invalidated=outdated.append)
 
     waiters = [asyncio.ensure_future(read()) for _ in range(3)]
     done, pending = await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED, timeout=5)
@@ -204,7 +205,7 @@ async def test_subscriptions_beyond_the_limit_are_answered_overloaded() -> None:
     peer = Peer(lambda: dial_in_memory(acceptor), peer_id="caller")
     errors = []
     for _ in range(5):
-        result = await peer.read("A.b", b"", timeout_s=5, on_invalidated=ignore)
+        result = await peer.read(a_read("A.b", timeout_s=5), b"", on_invalidated=ignore)
         errors.append(result.error.type)
     assert errors == ["", "", "", "Overloaded", "Overloaded"]
     await peer.close()

@@ -11,6 +11,7 @@ from fusion_cluster.link import AcceptorLimits, Carrier, Peer, SessionAcceptor, 
 from fusion_cluster.link.tcp import WRITE_BUFFER_BYTES, TcpCarrier
 from fusion_cluster.protocol.limits import MAX_FRAME_SIZE, MAX_HANDSHAKE_FRAME_SIZE
 from fusion_cluster.v1.session_pb2 import ClientFrame, ServerFrame
+from tests.invocations import a_read
 from tests.owners import RecordingHandler
 from tests.waiting import until
 
@@ -56,7 +57,7 @@ async def test_calls_of_many_callers_are_answered(peer: Peer) -> None:
     async def caller(number: int) -> None:
         for step in range(20):
             arguments = f"{number} {step}".encode()
-            call = peer.read("Echo.same", arguments, timeout_s=10, on_invalidated=ignore)
+            call = peer.read(a_read("Echo.same", timeout_s=10), arguments, on_invalidated=ignore)
             assert (await call).value == arguments
             peer.unsubscribe(call.id)
 
@@ -74,7 +75,7 @@ async def test_one_burst_of_calls_in_one_turn_leaves_in_one_write(peer: Peer, mo
         send(carrier, frame)
 
     monkeypatch.setattr(TcpCarrier, "send", recording)
-    calls = [peer.read("Echo.same", b"x", timeout_s=10, on_invalidated=ignore) for _ in range(300)]
+    calls = [peer.read(a_read("Echo.same", timeout_s=10), b"x", on_invalidated=ignore) for _ in range(300)]
     await asyncio.gather(*(asyncio.ensure_future(call) for call in calls))
     from_peer = [frame for frame in writes if ClientFrame.FromString(frame).calls]
     from_owner = [frame for frame in writes if ServerFrame.FromString(frame).results]
@@ -85,7 +86,7 @@ async def test_one_burst_of_calls_in_one_turn_leaves_in_one_write(peer: Peer, mo
 
 async def test_large_arguments_and_values_pass(peer: Peer) -> None:
     value = bytes(range(256)) * 40_000
-    call = peer.read("Echo.same", value, timeout_s=10, on_invalidated=ignore)
+    call = peer.read(a_read("Echo.same", timeout_s=10), value, on_invalidated=ignore)
     assert (await call).value == value
 
 
@@ -97,7 +98,7 @@ async def test_a_reset_connection_is_redialled_at_once(served: Served, peer: Pee
     assert isinstance(carrier, TcpCarrier)
     carrier._transport.abort()
     await until(lambda: gone)
-    call = peer.read("Echo.same", b"again", timeout_s=5, on_invalidated=ignore)
+    call = peer.read(a_read("Echo.same", timeout_s=5), b"again", on_invalidated=ignore)
     assert (await call).value == b"again"
     assert len(served.handler.sessions) == 1
 
@@ -181,7 +182,7 @@ async def test_an_owner_that_does_not_keep_to_the_protocol_is_hung_up_on_and_red
 
     serving = asyncio.ensure_future(serve())
     peer = Peer(lambda: dial_tcp(*server.getsockname()), peer_id="caller")
-    call = asyncio.ensure_future(peer.read("Echo.same", b"", timeout_s=30, on_invalidated=ignore))
+    call = asyncio.ensure_future(peer.read(a_read("Echo.same", timeout_s=30), b"", on_invalidated=ignore))
     await asyncio.wait_for(serving, 10)
     assert not call.done()
     await peer.close()
@@ -210,7 +211,7 @@ async def test_a_caller_that_does_not_read_is_not_written_to_without_end(served:
     assert isinstance(callers_end, TcpCarrier)
     assert isinstance(owners_end, TcpCarrier)
     callers_end.pause_reading()
-    calls = [peer.read("Echo.same", bytes(2**20), timeout_s=30, on_invalidated=ignore) for _ in range(40)]
+    calls = [peer.read(a_read("Echo.same", timeout_s=30), bytes(2**20), on_invalidated=ignore) for _ in range(40)]
     waiters = [asyncio.ensure_future(call) for call in calls]
     await until(lambda: not owners_end.is_writable)
     assert owners_end._transport.get_write_buffer_size() <= WRITE_BUFFER_BYTES + MAX_FRAME_SIZE

@@ -69,7 +69,7 @@ async def test_a_command_has_the_context_of_its_caller_and_of_its_middleware() -
 async def test_the_id_is_the_callers_where_it_has_made_one(tmp_path: Path) -> None:
     recorder = Recorder()
     async with shelving(tmp_path, recorder) as host:
-        await host.execute(host.command("Shelves.put"), (1, 5), "id-1")
+        await host.execute(host.command("Shelves.put").invocation((1, 5), "id-1"))
     assert [call.command_id for call in recorder.calls] == ["id-1"]
 
 
@@ -80,8 +80,8 @@ async def test_a_replayed_command_does_not_pass_again(tmp_path: Path) -> None:
     recorder = Recorder()
     async with shelving(tmp_path, recorder, louder) as host:
         put = host.command("Shelves.put")
-        first = await host.execute(put, (1, 5), "id-1")
-        assert await host.execute(put, (1, 5), "id-1") == first == "1 holds 5!"
+        first = await host.execute(put.invocation((1, 5), "id-1"))
+        assert await host.execute(put.invocation((1, 5), "id-1")) == first == "1 holds 5!"
     assert recorder.names == ["Shelves.put(1, 5)"]
 
 

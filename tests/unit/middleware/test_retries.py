@@ -321,8 +321,8 @@ async def test_what_an_attempt_that_failed_has_recorded_is_not_the_commands_resu
     app = App("counter", services=[Counter], database=database, middleware=[pauses.retries(commands=True)])
     async with app.local() as host:
         count = host.command("Counter.count")
-        assert await host.execute(count, (), "id-1") == 2
-        assert await host.execute(count, (), "id-1") == 2
+        assert await host.execute(count.invocation((), "id-1")) == 2
+        assert await host.execute(count.invocation((), "id-1")) == 2
         assert host.service(Counter).recorded == [None, None]
 
 

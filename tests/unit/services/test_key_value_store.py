@@ -73,9 +73,9 @@ async def test_a_command_that_is_tried_again_under_its_id_gives_the_same_result(
 ) -> None:
     await store.set("a", b"1")
     remove = host.command("KeyValueStore.remove")
-    assert (await host.carry_out(remove, ("a",), "once")).value is True
+    assert (await host.carry_out(remove.invocation(("a",), "once"))).value is True
     await store.set("a", b"2")
-    again = await host.carry_out(remove, ("a",), "once")
+    again = await host.carry_out(remove.invocation(("a",), "once"))
     assert (again.value, again.is_replayed) == (True, True)
     assert await store.get("a") == b"2"
 

@@ -1,0 +1,51 @@
+"""Invocations: one call of a method on its way, through hosts, links and gateways to the body.
+
+Invariant: an invocation does not change. What is called on behalf of another call has a deadline that is no later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import msgspec
+
+from fusion_cluster.runtime.deadline import NO_DEADLINE
+
+InvocationKind = Literal["compute", "command", "event"]
+
+NO_BAGGAGE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Invocation(msgspec.Struct, frozen=True, eq=False):
+    """One call of a method.
+
+    Attributes:
+        method: its full name: "Carts.total".
+        arguments: canonical, as many as it has parameters; of a client that knows the method by its name alone, as
+            given.
+        kind: "compute", a read of a compute method; "command"; "event", an event handler's run.
+        command_id: of a command, the same for each retry; "": its caller has made none, so there will be no retry.
+        is_retry: the command id was sent before, so the command may have run.
+        deadline_s: until when somebody waits for it, on the monotonic clock of this process's runtime; infinite: its
+            caller says nothing. Between processes the time that is left travels.
+        path: keys of the computations and commands that wait for it, the outermost first.
+        baggage: what travels with it for others.
+    """
+
+    method: str
+    arguments: tuple[Any, ...] = ()
+    kind: InvocationKind = "compute"
+    command_id: str = ""
+    is_retry: bool = False
+    deadline_s: float = NO_DEADLINE
+    path: tuple[str, ...] = ()
+    baggage: Mapping[str, str] = NO_BAGGAGE
+
+    def replace(self, **changes: Any) -> Invocation:
+        """Return the same call with other attributes."""
+        return msgspec.structs.replace(self, **changes)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.method}"
