@@ -30,6 +30,7 @@ from fusion_cluster.graph.computing.retention import SizeOf, estimate_bytes
 from fusion_cluster.host import Host, LocalHost
 from fusion_cluster.middleware import Middleware
 from fusion_cluster.middleware.stack import MiddlewareStack
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, raise_findings
 from fusion_cluster.wire.codec import value_codec
 
@@ -193,6 +194,7 @@ class App:
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
         strict: bool | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> AsyncIterator[LocalHost]:
         """The whole app in this process and event loop: one graph, no network.
 
@@ -208,11 +210,15 @@ class App:
             history: how many of the last events are kept, for `why` and `story`; a large number keeps whole chains.
             strict: values pass through their codecs, and must stay what they were. It costs time with each read. None:
                 what `FUSION_STRICT` says (0 or 1), else whether this process runs under pytest.
+            runtime: the clock, the random numbers and the tasks of the host. In tests a `VirtualRuntime`, in an event
+                loop whose time jumps.
 
         Raises:
             ResultChanged: (at the end) results of a strict host were changed, and nobody has read them since.
         """
-        host = LocalHost(self, max_nodes=max_nodes, max_bytes=max_bytes, history=history, strict=strict)
+        host = LocalHost(
+            self, max_nodes=max_nodes, max_bytes=max_bytes, history=history, strict=strict, runtime=runtime
+        )
         host.bodies.task_runner = _local_task_runner()
         try:
             await host.start()

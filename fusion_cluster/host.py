@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import os
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -52,6 +51,7 @@ from fusion_cluster.graph import (
 from fusion_cluster.graph.hosting import run_body
 from fusion_cluster.graph.why.cause import MISSED, call_site
 from fusion_cluster.logged_keys import keys_of, logged_keys
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict
 from fusion_cluster.wire.codec import ArgumentsCodec
 
@@ -73,11 +73,13 @@ class Host(ABC):
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
         history: how many of the graph's last events are kept, for `why` and `story`.
         strict: values pass through their codecs, and must stay what they were.
+        runtime: the clock, the random numbers and the tasks of all that is in it.
 
     Attributes:
         strict: what looks after that, if anything does.
         graph: the computeds.
         bodies: default options, and what runs bodies off the event loop.
+        runtime: the clock, the random numbers and the tasks of all that is in it.
         peer_id: names this process, and this host in it, to others.
         applied: the operations whose invalidations are applied here.
         follower: what applies those of the operation log; None before `start`, and where there is no log to follow.
@@ -86,9 +88,18 @@ class Host(ABC):
     """
 
     def __init__(
-        self, app: App, *, peer_id: str, max_nodes: int, max_bytes: float, history: int, strict: bool = False
+        self,
+        app: App,
+        *,
+        peer_id: str,
+        max_nodes: int,
+        max_bytes: float,
+        history: int,
+        strict: bool = False,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self.app = app
+        self.runtime = runtime
         self.strict = Strictness() if strict else None
         graph = Graph(
             max_nodes=max_nodes,
@@ -98,6 +109,7 @@ class Host(ABC):
             history=history,
             guard=self.strict,
             name=f"the host of the app {app.name!r}",
+            runtime=runtime,
         )
         self.graph = watch_forks(graph)
         self.bodies = app.new_bodies(self.strict)
@@ -354,14 +366,16 @@ class LocalHost(Host):
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
         strict: bool | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(
             app,
-            peer_id=f"{app.name}/local-{os.getpid()}-{secrets.token_hex(4)}",
+            peer_id=f"{app.name}/local-{os.getpid()}-{runtime.entropy.token_hex(4)}",
             max_nodes=max_nodes,
             max_bytes=max_bytes,
             history=history,
             strict=choose_strict(strict),
+            runtime=runtime,
         )
         self._bind_services(runs_bodies=True)
 

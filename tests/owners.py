@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fusion_cluster.link import Carrier, MemoryCarrier, Peer, ServedSession, SessionAcceptor, memory_pair
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.v1.session_pb2 import Call, Invalidate
 
 
@@ -74,22 +75,20 @@ class Owner:
         *,
         secret: bytes | None = b"secret",
         read_lease_s: float = 3.0,
-        clock: Callable[[], float] | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self.handler = handler or RecordingHandler()
         self._secret = secret
         self._read_lease_s = read_lease_s
-        self._clock = clock
+        self._runtime = runtime
         self.carriers: list[MemoryCarrier] = []
         self.is_reachable = True
         self.dial_count = 0
         self.acceptor = self._new_acceptor()
 
     def _new_acceptor(self) -> SessionAcceptor:
-        if self._clock is None:
-            return SessionAcceptor(self.handler, peer_id="owner", secret=self._secret, read_lease_s=self._read_lease_s)
         return SessionAcceptor(
-            self.handler, peer_id="owner", secret=self._secret, read_lease_s=self._read_lease_s, clock=self._clock
+            self.handler, peer_id="owner", secret=self._secret, read_lease_s=self._read_lease_s, runtime=self._runtime
         )
 
     async def dial(self) -> Carrier:

@@ -9,18 +9,14 @@ from typing import Any
 from fusion_cluster.graph import Computed, Fence, Graph
 from fusion_cluster.graph.why.cause import UNSETTLED
 
-LONG_AGO_S = -1e6
+START_S = 1e6
 
 
 class Clock:
-    """Stands still until it is told to go on.
-
-    It runs so long ago that each read finds the graph's fence time passed, by the clock that reads look at, and asks
-    the leases, which go by this one.
-    """
+    """Stands still until it is told to go on. Reads compare it with the fence time, and leases go by it."""
 
     def __init__(self) -> None:
-        self.now_s = LONG_AGO_S
+        self.now_s = START_S
 
     def __call__(self) -> float:
         return self.now_s

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-import secrets
 import threading
 import weakref
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from fusion_cluster.graph.why.cause import CLOSED, LONG_OLD, LOOP_GONE, REPLACED
 from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
 from fusion_cluster.graph.why.recall import explain, tell
 from fusion_cluster.quantities import as_count, as_number
+from fusion_cluster.runtime import SYSTEM, SYSTEM_CLOCK, Runtime
 
 DEFAULT_HISTORY: Final = 4096
 """How many of its last events a graph keeps unless it is told otherwise."""
@@ -62,6 +62,7 @@ class Graph(Standing):
             computation, and for each computed that is invalidated; it takes 64 bytes and keeps its key alive.
         guard: what looks after the results, if anything does.
         name: what it belongs to, in words, for errors.
+        runtime: the clock by which its leases end and its events are dated, its random numbers, its tasks.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class Graph(Standing):
         history: int = DEFAULT_HISTORY,
         guard: Guard | None = None,
         name: str = "the graph",
+        runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(name)
+        self.runtime = runtime
         self.max_bytes = max_bytes = as_number("max_bytes", max_bytes, least=NODE_BYTES)
         self.max_nodes = max_nodes = as_count("max_nodes", max_nodes)
         self.size_of = size_of
@@ -84,16 +87,19 @@ class Graph(Standing):
         self.node_type: type[Computed[Any]] = Computed if guard is None else GuardedComputed
         self._mark: Marking = mark if guard is None else marking(guard)
         self.functions: dict[str, ComputeFunction] = {}
-        self.registry = Registry(max_nodes, as_count("history", history, least=0), secrets.randbits(62))
+        self.registry = Registry(max_nodes, as_count("history", history, least=0), runtime.entropy.bits(62))
         self.registry.on_full = self._make_room
         self.registry.on_outdated_use = self.outdate_user
         self.registry.history.home = weakref.ref(self)
+        wall = runtime.clock.wall
+        self.registry.history.clock = None if wall is SYSTEM_CLOCK.wall else wall
         self.observers = Observers()
         self.fence = Fence(
             self.registry,
             self.observers,
             is_in_own_thread=self.is_in_own_thread,
             on_unsettled=partial(self.invalidate_all, UNSETTLED),
+            clock=runtime.clock.monotonic,
         )
         self.computation_count = 0
         self._retention = TimedRetention(self.registry)
@@ -258,9 +264,9 @@ class Graph(Standing):
         for computation in computations.values():
             computation.abandon(CLOSED)
         self.invalidate_all(CLOSED)
-        await asyncio.gather(
-            *(task for task in computations if task is not asyncio.current_task()), return_exceptions=True
-        )
+        own = asyncio.current_task()
+        if others := [task for task in computations if task is not own]:
+            await asyncio.wait(others)
 
     def on_forked(self) -> None:
         """This is a copy of a graph of the parent process: nobody keeps it up to date, so it serves nothing."""
@@ -398,7 +404,7 @@ class Graph(Standing):
             if node._expiry is not None:  # neither will what was to invalidate them
                 self._invalidate_now(node, LOOP_GONE)
         self.thread_id = threading.get_ident()
-        self.current_starter = EagerStarter(loop)
+        self.current_starter = EagerStarter(loop, self.runtime)
         watch_tasks(loop)
         return self.current_starter
 

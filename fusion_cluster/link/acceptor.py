@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -20,6 +17,7 @@ from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.served_session import ServedSession, SessionHandler, go_away_frame
 from fusion_cluster.protocol.handshake import OwnerHandshake
 from fusion_cluster.protocol.limits import MAX_FRAME_SIZE, MAX_HANDSHAKE_FRAME_SIZE, NONCE_SIZE, SessionLimits
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.v1.session_pb2 import Error, Hello
 
 logger = logging.getLogger(__name__)
@@ -65,7 +63,7 @@ class SessionAcceptor:
         read_lease_s: how long a caller may serve replicas without hearing from here. A caller that is not heard for two
             of them loses its carrier.
         limits: bounds.
-        clock: seconds, monotonic.
+        runtime: the clock of leases and bounds, and the random numbers of handshakes.
     """
 
     def __init__(
@@ -76,14 +74,15 @@ class SessionAcceptor:
         secret: bytes | None = None,
         read_lease_s: float = 3.0,
         limits: AcceptorLimits | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._handler = handler
         self._peer_id = peer_id
         self._secret = secret
         self._read_lease_s = read_lease_s
         self._limits = limits or AcceptorLimits()
-        self._clock = clock
+        self._clock = runtime.clock.monotonic
+        self._entropy = runtime.entropy
         # Resume token -> session, until it is lost; in the order of last attachment.
         self._sessions: dict[bytes, ServedSession] = {}
         # Carriers without a Hello -> when they came.
@@ -105,7 +104,8 @@ class SessionAcceptor:
             carrier.close()
             return
         now_s = self._clock()
-        handshake = OwnerHandshake(peer_id=self._peer_id, secret=self._secret, nonce=secrets.token_bytes(NONCE_SIZE))
+        nonce = self._entropy.token_bytes(NONCE_SIZE)
+        handshake = OwnerHandshake(peer_id=self._peer_id, secret=self._secret, nonce=nonce)
         self._carriers.add(carrier)
         self._admissions[carrier] = now_s
         carrier.max_frame_size = MAX_HANDSHAKE_FRAME_SIZE
@@ -157,7 +157,7 @@ class SessionAcceptor:
             session = ServedSession(
                 self._handler,
                 peer_id=hello.peer_id,
-                resume_token=secrets.token_bytes(NONCE_SIZE),
+                resume_token=self._entropy.token_bytes(NONCE_SIZE),
                 limits=self._limits.session,
                 clock=self._clock,
                 on_lost=self._on_lost,

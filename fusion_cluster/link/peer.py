@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import secrets
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -37,6 +34,7 @@ from fusion_cluster.protocol.events import (
 )
 from fusion_cluster.protocol.limits import NONCE_SIZE
 from fusion_cluster.protocol.states import CallerLink
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.v1.session_pb2 import Invalidate, KeyReference, Result
 
 logger = logging.getLogger(__name__)
@@ -71,7 +69,7 @@ class Peer:
         secret: the cluster secret; None where none is in force.
         on_barrier: called with this peer and the number of a freshness barrier, after all the `on_invalidated` calls
             that come before it; answered with `settle`. Without it barriers are settled at once.
-        clock: seconds, monotonic.
+        runtime: the clock of deadlines and leases, the jitter of redials, the task that dials.
 
     Attributes:
         on_lost: called when the session is lost: the owner does not know it any more, has a new epoch, or refuses us.
@@ -90,14 +88,17 @@ class Peer:
         secret: bytes | None = None,
         on_barrier: Callable[[Peer, int], None] | None = None,
         on_lost: Callable[[Peer], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self.on_lost = on_lost
         self.on_disconnected: Callable[[Peer], None] | None = None
         self.on_fence: Callable[[float], None] | None = None
         self._dial = dial
         self._on_barrier = on_barrier
-        self._clock = clock
+        self._entropy = runtime.entropy
+        self._clock = runtime.clock.monotonic
+        self._tasks = runtime.scope("a link")
+        self._pauses = runtime.backoff(first_s=FIRST_REDIAL_S, longest_s=LAST_REDIAL_S)
         self._session = CallerSession(peer_id=peer_id, secret=secret, on_output=self._schedule_flush)
         # The hot path: no call in between.
         self._start_call = self._session.start
@@ -123,7 +124,7 @@ class Peer:
         # Resolved when the present carrier is gone: with True if the session had been open on it.
         self._carrier_gone: asyncio.Future[bool] | None = None
         # Those who wait for the session to open.
-        self._connecting: set[asyncio.Future[None]] = set()
+        self._connecting: dict[asyncio.Future[None], None] = {}
         self._handlers: dict[type[CallerEvent], Callable[..., None]] = {
             Answered: deliver_results,
             Outdated: self._on_outdated,
@@ -301,14 +302,14 @@ class Peer:
         if self._is_closed:
             raise self._refusal or ShardUnavailable("the link is closed")
         waiter = asyncio.get_running_loop().create_future()
-        self._connecting.add(waiter)
+        self._connecting[waiter] = None
         try:
             async with asyncio.timeout(timeout_s):
                 await waiter
         except TimeoutError:
             raise ShardUnavailable(f"no connection within {timeout_s} s") from self._last_error
         finally:
-            self._connecting.discard(waiter)
+            self._connecting.pop(waiter, None)
 
     async def close(self, *, leave: bool = True) -> None:
         """End the session. What waits fails (ShardUnavailable, CommandOutcomeUnknown); replicas are invalidated.
@@ -321,10 +322,8 @@ class Peer:
             for frame in self._session.leave(self._clock()):
                 self._carrier.send(frame)
         self._close(None)
-        runner, self._runner = self._runner, None
-        if runner is not None and runner is not asyncio.current_task():
-            runner.cancel()
-            await asyncio.wait([runner])
+        self._runner = None
+        await self._tasks.close()
 
     def _close(self, refusal: FusionError | None) -> None:
         if self._is_closed:
@@ -356,12 +355,11 @@ class Peer:
         if self._runner is None and not self._is_closed:
             self._loop = asyncio.get_running_loop()
             self.create_future = self._loop.create_future
-            self._runner = self._loop.create_task(self._keep_connected(), name="fusion-cluster link")
+            self._runner = self._tasks.spawn(self._keep_connected(), name="keep a link connected")
             self._tick = self._loop.call_later(TICK_S, self._on_tick)
 
     # -- carriers -----------------------------------------------------------------------------------------------------
     async def _keep_connected(self) -> None:
-        pause_s = FIRST_REDIAL_S
         while not self._is_closed:
             started_s = self._clock()
             had_opened = False
@@ -381,16 +379,15 @@ class Peer:
             if self._is_closed:
                 return
             if had_opened and self._clock() - started_s > LAST_REDIAL_S:
-                pause_s = FIRST_REDIAL_S
+                self._pauses.reset()
                 continue
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(2 * pause_s, LAST_REDIAL_S)
+            await asyncio.sleep(self._pauses.next_s())
 
     def _attach(self, carrier: Carrier) -> asyncio.Future[bool]:
         """Use a carrier; the future is done when it is gone."""
         gone = self._carrier_gone = asyncio.get_running_loop().create_future()
         self._attached_at_s = self._clock()
-        self._session.attach(secrets.token_bytes(NONCE_SIZE), self._attached_at_s)
+        self._session.attach(self._entropy.token_bytes(NONCE_SIZE), self._attached_at_s)
         self._carrier = carrier
         self._has_opened_here = False
         carrier.start(

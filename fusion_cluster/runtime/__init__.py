@@ -6,7 +6,7 @@ a test, or a simulator, decides about all three.
 
 from fusion_cluster.runtime.backoff import Backoff
 from fusion_cluster.runtime.cancellation import is_being_cancelled
-from fusion_cluster.runtime.clock import Clock
+from fusion_cluster.runtime.clock import SYSTEM_CLOCK, Clock
 from fusion_cluster.runtime.entropy import Entropy, SeededEntropy, SystemEntropy
 from fusion_cluster.runtime.runtime import SYSTEM, Runtime, SystemRuntime
 from fusion_cluster.runtime.task_scope import TaskScope
@@ -14,6 +14,7 @@ from fusion_cluster.runtime.virtual import LoopClock, VirtualRuntime
 
 __all__ = [
     "SYSTEM",
+    "SYSTEM_CLOCK",
     "Backoff",
     "Clock",
     "Entropy",

@@ -22,17 +22,17 @@ class Runtime:
     run as the monotonic clock does.
 
     Args:
-        clock: what time it is.
-        entropy: random numbers.
+        clock: what time it is; by default the machine's.
+        entropy: random numbers; by default the machine's.
 
     Attributes:
         clock: what time it is.
         entropy: random numbers.
     """
 
-    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, entropy: Entropy | None = None) -> None:
         self.clock = clock
-        self.entropy = entropy
+        self.entropy = entropy or SystemEntropy()
 
     def create_task(
         self, coroutine: Coroutine[Any, Any, T], *, name: str, context: Context | None = None
@@ -53,7 +53,7 @@ class SystemRuntime(Runtime):
     """The machine's clocks and entropy."""
 
     def __init__(self) -> None:
-        super().__init__(SYSTEM_CLOCK, SystemEntropy())
+        super().__init__()
 
 
 SYSTEM: Final = SystemRuntime()

@@ -38,8 +38,8 @@ class TaskScope:
     def __init__(self, owner: str, *, create: CreateTask = create_task) -> None:
         self._owner = owner
         self._create = create
-        # All that have not ended.
-        self._tasks: set[asyncio.Task[Any]] = set()
+        # All that have not ended, in the order of their starts: that of their ends must not depend on chance.
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._is_closed = False
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str, context: Context | None = None) -> asyncio.Task[T]:
@@ -53,7 +53,10 @@ class TaskScope:
         Raises:
             InvariantViolation: the scope is closed.
         """
-        task = self.start(coroutine, name=name, context=context or Context())
+        if context is None:  # made within it, so that nobody takes it for one that a body gives to a task of its own
+            task = Context().run(self.start, coroutine, name=name)
+        else:
+            task = self.start(coroutine, name=name, context=context)
         task.add_done_callback(self._report)
         return task
 
@@ -72,14 +75,14 @@ class TaskScope:
             coroutine.close()
             raise InvariantViolation(f"{self._owner} is closed: it cannot {name}")
         task = self._create(coroutine, name=name, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._forget)
         return task
 
     @property
-    def tasks(self) -> frozenset[asyncio.Task[Any]]:
-        """Those that have not ended."""
-        return frozenset(self._tasks)
+    def tasks(self) -> tuple[asyncio.Task[Any], ...]:
+        """Those that have not ended, in the order of their starts."""
+        return tuple(self._tasks)
 
     def cancel(self) -> None:
         """Cancel all tasks, and go on; `close` waits for them."""
@@ -89,10 +92,14 @@ class TaskScope:
     async def close(self) -> None:
         """Cancel all tasks but the caller's own, and wait for their ends. May be called again."""
         self._is_closed = True
-        while others := self._tasks - {asyncio.current_task()}:
+        own = asyncio.current_task()
+        while others := [task for task in self._tasks if task is not own]:
             for task in others:
                 task.cancel()
             await asyncio.wait(others)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
 
     def _report(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

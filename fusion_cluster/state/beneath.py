@@ -26,17 +26,18 @@ class GraphsBeneath:
 
     def begin(self) -> None:
         """Hear that a computation begins: until it has ended nobody knows what it will have read."""
-        self._function.graph.fence.lower(0.0)
+        self._function.graph.fence.lower(-math.inf)
 
     @property
     def fence_s(self) -> float:
-        """The earliest of theirs."""
+        """The earliest of theirs; always over while one of them goes by another clock than the state."""
         node = self._function.table.get(())
         if node is None:
             return math.inf
         if node._state == COMPUTING:
-            return 0.0
-        return min((registry.fence_s for registry in _registries_beneath(node)), default=math.inf)
+            return -math.inf
+        own = node.table.registry
+        return min((_fence_s(registry, own) for registry in _registries_beneath(node)), default=math.inf)
 
     def expire(self, now_s: float) -> None:
         """Let them settle what has expired."""
@@ -44,6 +45,12 @@ class GraphsBeneath:
         if node is not None:
             for registry in _registries_beneath(node):
                 registry.check_fence()
+
+
+def _fence_s(registry: Registry, own: Registry) -> float:
+    """Return the fence time of a registry, for one that may have another clock."""
+    fence_s = registry.fence_s
+    return fence_s if registry.clock is own.clock or fence_s == math.inf else -math.inf
 
 
 def _registries_beneath(node: Any) -> Iterator[Registry]:

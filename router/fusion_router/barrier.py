@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from fusion_cluster.errors import InvariantViolation
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -172,20 +172,24 @@ class Barriers:
     Args:
         read_lease_s: how long a subscriber may serve replicas without hearing from us.
         succeeds: this process takes the place of one that died, which may have subscribers that we do not know.
+        runtime: the clock of the leases, and the numbers of barriers.
     """
 
-    def __init__(self, *, read_lease_s: float, succeeds: bool = False) -> None:
+    def __init__(self, *, read_lease_s: float, succeeds: bool = False, runtime: Runtime = SYSTEM) -> None:
+        self._clock = runtime.clock.monotonic
+        self._entropy = runtime.entropy
         self._patience_s = read_lease_s * PATIENCE
         # Until then a predecessor's subscribers may serve its replicas.
-        self._quiet_until_s = asyncio.get_running_loop().time() + self._patience_s if succeeds else 0.0
+        self._quiet_until_s = self._clock() + self._patience_s if succeeds else 0.0
         self._engagements: dict[int, _Engagement] = {}
-        self._subscribers: set[Confirmations] = set()
+        # In the order in which they came: barriers are passed on in the same one by every run of a simulation.
+        self._subscribers: dict[Confirmations, None] = {}
         self._watch: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     def add(self, subscriber: Confirmations) -> None:
         """A session was opened: barriers reach it from now on."""
-        self._subscribers.add(subscriber)
+        self._subscribers[subscriber] = None
 
     def remove(self, subscriber: Confirmations, *, has_left: bool = False) -> None:
         """A session is lost for good.
@@ -194,21 +198,20 @@ class Barriers:
             subscriber: whose; until its read lease has run out it may serve its replicas, and barriers wait for that.
             has_left: it has said that it serves them no more.
         """
-        self._subscribers.discard(subscriber)
-        loop = asyncio.get_running_loop()
+        self._subscribers.pop(subscriber, None)
         lease_s = 0.0 if has_left else self._patience_s - subscriber.session.heard_s_ago
         if lease_s > 0:
-            self._quiet_until_s = max(self._quiet_until_s, loop.time() + lease_s)
+            self._quiet_until_s = max(self._quiet_until_s, self._clock() + lease_s)
         pending, subscriber.pending = subscriber.pending, {}
         for barrier, marks in pending.items():
             if lease_s > 0:
-                loop.call_later(lease_s, self._answer_unless_closed, barrier, len(marks))
+                asyncio.get_running_loop().call_later(lease_s, self._answer_unless_closed, barrier, len(marks))
             else:
                 self.answered(barrier, len(marks))
 
     def begin(self) -> Barrier:
         """Begin a barrier as its root. It is open until the handle's block has ended and all requests are answered."""
-        number = secrets.randbits(63) + 1
+        number = self._entropy.bits(63) + 1
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_settled(_confirms: bool) -> None:
@@ -307,33 +310,33 @@ class Barriers:
         return engagement
 
     def _stay_quiet(self, barrier: int, engagement: _Engagement) -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() >= self._quiet_until_s:
+        quiet_s = self._quiet_until_s - self._clock()
+        if quiet_s <= 0:
             self._quiet_until_s = 0.0
             return
         engagement.deficit += 1
-        loop.call_at(self._quiet_until_s, self._answer_unless_closed, barrier, 1)
+        asyncio.get_running_loop().call_later(quiet_s, self._answer_unless_closed, barrier, 1)
 
     def _answer_unless_closed(self, barrier: int, count: int) -> None:
         if barrier in self._engagements:
             self.answered(barrier, count)
 
     def _pass_on(self, barrier: int, engagement: _Engagement) -> None:
-        now_s = 0.0
+        has_passed = False
         for subscriber in self._subscribers:
             if subscriber.is_owing and engagement.marked.get(subscriber, -1) < subscriber.owed:
                 engagement.marked[subscriber] = subscriber.owed
-                now_s = now_s or asyncio.get_running_loop().time()
+                has_passed = True
                 engagement.deficit += 1
-                subscriber.mark(barrier, now_s)
-        if now_s and self._watch is None:
+                subscriber.mark(barrier, self._clock())
+        if has_passed and self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(self._patience_s / 4, self._drop_silent)
 
     def _drop_silent(self) -> None:
         """Drop the subscribers that have neither answered nor, for a read lease, been heard."""
         loop = asyncio.get_running_loop()
         waiting = [subscriber for subscriber in self._subscribers if subscriber.pending]
-        for subscriber in _overdue(waiting, loop.time(), self._patience_s):
+        for subscriber in _overdue(waiting, self._clock(), self._patience_s):
             logger.warning("a subscriber did not confirm invalidations within its read lease and is dropped")
             subscriber.session.drop()
             self.remove(subscriber)

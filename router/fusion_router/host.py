@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -28,7 +27,7 @@ from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.quantities import as_finite_timeout
-from fusion_cluster.runtime import SYSTEM
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ArgumentsCodec
@@ -65,6 +64,7 @@ class ClusterHost(Host):
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
         history: how many of the graph's last events are kept, for `why` and `story`.
         strict: see `Host`.
+        runtime: see `Host`.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class ClusterHost(Host):
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
         strict: bool = False,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
         read_lease_s = as_read_lease(read_lease_s)
@@ -92,13 +93,16 @@ class ClusterHost(Host):
             max_bytes=max_bytes,
             history=history,
             strict=strict,
+            runtime=runtime,
         )
         self.shard_id = shard_id
         self.epoch = epoch
         self._call_timeout_s = call_timeout_s
         self.ownership = Ownership(routes_of(app), shard_id)
-        self.barriers = Barriers(read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1)
-        self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier)
+        self.barriers = Barriers(
+            read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1, runtime=runtime
+        )
+        self.links = Links(dial, peer_id=peer_id, secret=secret, on_barrier=self._on_barrier, runtime=runtime)
         self.invalidations = Invalidations(self.function, self.ownership, self.applied)
         self.publications = Publications(
             self.links,
@@ -107,6 +111,7 @@ class ClusterHost(Host):
             self.ownership,
             peer_id=peer_id,
             timeout_s=call_timeout_s,
+            runtime=runtime,
         )
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
         self.links.on_fence = self.graph.fence.lower
@@ -211,7 +216,8 @@ class ClusterHost(Host):
             return await run_command(self.command(invocation.method), invocation, host=self)
         encoded = route.arguments.encode(invocation.arguments)
         sent = invocation.replace(
-            command_id=invocation.command_id or uuid.uuid4().hex, deadline_s=self._deadline_s(invocation.deadline_s)
+            command_id=invocation.command_id or self.runtime.entropy.new_id(),
+            deadline_s=self._deadline_s(invocation.deadline_s),
         )
         doubt: CommandOutcomeUnknown | None = None
 

@@ -13,6 +13,7 @@ from typing import Final
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 Dial = Callable[[ShardAddress], Awaitable[Carrier]]
 
@@ -27,15 +28,24 @@ class Links:
         peer_id: names this process to the shards.
         secret: the cluster secret.
         on_barrier: called with the peer and the number when a freshness barrier arrives.
+        runtime: that of the links.
 
     Attributes:
         on_fence: called with the time, when there is something that may expire earlier than was known.
     """
 
     def __init__(
-        self, dial: Dial, *, peer_id: str, secret: bytes | None, on_barrier: Callable[[Peer, int], None]
+        self,
+        dial: Dial,
+        *,
+        peer_id: str,
+        secret: bytes | None,
+        on_barrier: Callable[[Peer, int], None],
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._dial = dial
+        self._runtime = runtime
+        self._tasks = runtime.scope(f"the links of {peer_id}")
         self._peer_id = peer_id
         self._secret = secret
         self._on_barrier = on_barrier
@@ -69,7 +79,11 @@ class Links:
             if address is None:
                 return None
             peer = self._peers[shard_id] = Peer(
-                partial(self._dial, address), peer_id=self._peer_id, secret=self._secret, on_barrier=self._on_barrier
+                partial(self._dial, address),
+                peer_id=self._peer_id,
+                secret=self._secret,
+                on_barrier=self._on_barrier,
+                runtime=self._runtime,
             )
             peer.on_fence = self.on_fence
         return peer
@@ -107,5 +121,5 @@ class Links:
     def _drop(self, shard_id: int, *, leave: bool) -> None:
         peer = self._peers.pop(shard_id, None)
         if peer is not None:
-            task = self._closing[peer] = asyncio.get_running_loop().create_task(peer.close(leave=leave))
+            task = self._closing[peer] = self._tasks.spawn(peer.close(leave=leave), name="close a link")
             task.add_done_callback(lambda _: self._closing.pop(peer))

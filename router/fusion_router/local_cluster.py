@@ -21,6 +21,7 @@ from fusion_cluster.link.memory import MemoryCarrier, memory_pair
 from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import SLOT_COUNT, ShardAddress, SlotMap
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_number
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict, raise_findings
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
@@ -38,7 +39,11 @@ class LocalShard:
         self.host = cluster.new_host(f"shard-{shard_id}.{epoch}", shard_id=shard_id, epoch=epoch)
         self.serving = Serving(self.host, self.host.barriers, accepts_invalidations=True)
         self.acceptor = SessionAcceptor(
-            self.serving, peer_id=self.host.peer_id, secret=SECRET, read_lease_s=cluster.read_lease_s
+            self.serving,
+            peer_id=self.host.peer_id,
+            secret=SECRET,
+            read_lease_s=cluster.read_lease_s,
+            runtime=cluster.runtime,
         )
 
     async def close(self) -> None:
@@ -61,6 +66,8 @@ class LocalCluster:
         history: how many of its last events each member's graph keeps, for `why` and `story`.
         strict: values pass through their codecs, and must stay what they were (see `App.local`). None: what
             `FUSION_STRICT` says (0 or 1), else True.
+        runtime: the clock, the random numbers and the tasks of all members. With a `VirtualRuntime`, in an event loop
+            whose time jumps, hours pass in milliseconds.
 
     Example:
         >>> async with LocalCluster(app, shards=3) as cluster:
@@ -79,9 +86,11 @@ class LocalCluster:
         max_bytes: float = math.inf,
         history: int = DEFAULT_HISTORY,
         strict: bool | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         shards = as_count("shards", shards, most=SLOT_COUNT)
         self.app = app
+        self.runtime = runtime
         self.read_lease_s = as_read_lease(read_lease_s)
         self.slot_map = SlotMap.even(range(shards))
         self._call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
@@ -143,6 +152,7 @@ class LocalCluster:
             max_bytes=self._max_bytes,
             history=self._history,
             strict=self._is_strict,
+            runtime=self.runtime,
         )
         if host.strict is not None:
             self._strict.append(host.strict)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Final
 
 from fusion_cluster.database.applied_operations import Reference
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_router.invalidation import Sent, Told
 
 logger = logging.getLogger(__name__)
@@ -29,10 +31,12 @@ class PendingInvalidations:
 
     Args:
         tell: sends keys to the owner.
+        runtime: makes the task that sends.
     """
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, *, runtime: Runtime = SYSTEM) -> None:
         self._tell = tell
+        self._tasks = runtime.scope("invalidations for one owner")
         self._waiting: dict[Reference, Sent] = {}
         self._operation_id = ""
         # Done when what waits now is confirmed; None while nothing waits.
@@ -53,14 +57,12 @@ class PendingInvalidations:
         if self._confirmed is None:
             self._confirmed = loop.create_future()
         if self._sender is None:
-            self._sender = loop.create_task(self._send())
+            self._sender = self._tasks.spawn(self._send(), name="send invalidations", context=copy_context())
         return self._confirmed
 
     async def close(self) -> None:
         """Give up what has not been sent."""
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
+        await self._tasks.close()
 
     async def _send(self) -> None:
         while self._confirmed is not None:

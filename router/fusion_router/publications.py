@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
+from contextvars import copy_context
 from functools import partial
 
 from fusion_cluster.errors import ClusterError, CommandError, FusionError, HandshakeRefused, NotOwner, ShardUnavailable
 from fusion_cluster.graph import DONE
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.wire.errors import decode_error
 from fusion_router.barrier import Barrier, Barriers
 from fusion_router.invalidation import Invalidations, Keys, Told, plan_again, plan_invalidation
@@ -43,6 +45,7 @@ class Publications:
         ownership: who owns which key.
         peer_id: names this process.
         timeout_s: how long whoever waits for a publication waits at most.
+        runtime: makes the tasks that tell the owners, and their pauses.
     """
 
     def __init__(
@@ -54,18 +57,20 @@ class Publications:
         *,
         peer_id: str,
         timeout_s: float,
+        runtime: Runtime = SYSTEM,
     ) -> None:
+        self._runtime = runtime
         self._links = links
         self._barriers = barriers
         self._invalidations = invalidations
         self._ownership = ownership
         self._peer_id = peer_id
         self._timeout_s = timeout_s
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._deliveries = runtime.scope("publications")
         # Shard id -> the plain invalidations on their way to it.
         self._pending: dict[int, PendingInvalidations] = {}
         # Those that somebody may wait for.
-        self._confirmations: set[asyncio.Future[None]] = set()
+        self._confirmations: dict[asyncio.Future[None], None] = {}
         self._has_left = False
 
     def publish(self, keys: Keys, barrier: bool, operation_id: str = "") -> Awaitable[None]:
@@ -92,16 +97,15 @@ class Publications:
     def leave(self) -> None:
         """Give up: whoever waits gets an error, and so does whoever begins from now on."""
         self._has_left = True
-        for delivery in self._deliveries:
-            delivery.cancel()
+        self._deliveries.cancel()
         for confirmed in list(self._confirmations):
             _fail(confirmed, _left())
 
     async def close(self) -> None:
         """Wait until nothing is under way any more."""
-        await asyncio.gather(*self._deliveries, return_exceptions=True)
         for pending in self._pending.values():
             await pending.close()
+        await self._deliveries.close()
 
     def _publish_with_barrier(self, keys: Keys, operation_id: str) -> Awaitable[None]:
         """Tell each owner in messages of its own: a barrier's last one is answered when all it did is settled."""
@@ -109,18 +113,19 @@ class Publications:
             self._invalidations.apply_operation(keys, operation_id)
             for shard_id, told in plan_invalidation(keys, self._ownership).remote.items():
                 barrier.told()
-                delivery = asyncio.get_running_loop().create_task(self._deliver(shard_id, told, barrier, operation_id))
-                self._deliveries.add(delivery)
-                delivery.add_done_callback(self._deliveries.discard)
+                delivery = self._deliver(shard_id, told, barrier, operation_id)
+                self._deliveries.spawn(delivery, name=f"tell shard {shard_id} of invalidations", context=copy_context())
         return self._bounded(barrier.settled)
 
     def _put_into_messages(self, remote: Mapping[int, Told], operation_id: str) -> Awaitable[None]:
         """Let the keys go with the next message to each owner."""
-        outstanding = {self._pending_for(shard_id).add(told, operation_id) for shard_id, told in remote.items()}
+        outstanding = {
+            self._pending_for(shard_id).add(told, operation_id): shard_id for shard_id, told in remote.items()
+        }
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_told(told: asyncio.Future[None]) -> None:
-            outstanding.discard(told)
+            outstanding.pop(told, None)
             if (refusal := told.exception()) is not None:
                 _fail(confirmed, refusal)
             elif not outstanding and not confirmed.done():
@@ -139,7 +144,9 @@ class Publications:
     def _pending_for(self, shard_id: int) -> PendingInvalidations:
         pending = self._pending.get(shard_id)
         if pending is None:
-            pending = self._pending[shard_id] = PendingInvalidations(partial(self._tell_plainly, shard_id))
+            pending = self._pending[shard_id] = PendingInvalidations(
+                partial(self._tell_plainly, shard_id), runtime=self._runtime
+            )
         return pending
 
     async def _tell_plainly(self, shard_id: int, told: Told, operation_id: str) -> Exception | None:
@@ -186,9 +193,13 @@ class Publications:
         self._invalidations.apply(plan.local)
         if barrier is not None:
             barrier.invalidated_more()
-        refusals = await asyncio.gather(
-            *(self._tell_all(shard_id, part, barrier, operation_id) for shard_id, part in plan.remote.items())
-        )
+        parts = [
+            self._deliveries.start(
+                self._tell_all(shard_id, part, barrier, operation_id), name=f"tell shard {shard_id} of moved keys"
+            )
+            for shard_id, part in plan.remote.items()
+        ]
+        refusals = await asyncio.gather(*parts)
         return next((refusal for refusal in refusals if refusal is not None), None)
 
     async def _tell(self, shard_id: int, told: Told, barrier: int, operation_id: str) -> Exception | None:
@@ -199,11 +210,12 @@ class Publications:
             newest slot map; or that this member has left, and whoever waits has been told so.
         """
         keys, origins = list(told), [sent.origin for sent in told.values()]
-        pause_s = FIRST_PAUSE_S
+        pauses = self._runtime.backoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
         # By which slot map they have been found to be all of this shard.
         checked_by = -1
         while not self._links.is_closed:
             version = self._ownership.slot_map.version
+            asked_for_s = 0.0
             peer = self._links.peer(shard_id)
             if peer is not None:
                 try:
@@ -217,10 +229,9 @@ class Publications:
                         return None
                     if not result.error.transient:
                         return decode_error(result.error)
-                    pause_s = max(pause_s, result.error.retry_after_ms / 1000)
+                    asked_for_s = result.error.retry_after_ms / 1000
             if version == self._ownership.slot_map.version:
-                await self._links.changed(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                await self._links.changed(pauses.next_s(least_s=asked_for_s))
             version = self._ownership.slot_map.version
             if version != checked_by:
                 if any(self._ownership.owner_of_slot(sent.slot) != shard_id for sent in told.values()):
@@ -238,11 +249,11 @@ class Publications:
 
         def on_done(future: asyncio.Future[None]) -> None:
             timer.cancel()
-            self._confirmations.discard(future)
+            self._confirmations.pop(future, None)
             if not future.cancelled():
                 future.exception()
 
-        self._confirmations.add(confirmed)
+        self._confirmations[confirmed] = None
         confirmed.add_done_callback(on_done)
         return confirmed
 

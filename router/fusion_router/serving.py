@@ -142,7 +142,7 @@ class Serving:
         self._accepts_invalidations = accepts_invalidations
         self._subscribers: dict[ServedSession, Subscriber] = {}
         # The commands that run, also those whose session is lost.
-        self._commands: set[asyncio.Task[None]] = set()
+        self._commands = host.runtime.scope("commands that others have sent")
 
     @property
     def epoch(self) -> int:
@@ -293,10 +293,7 @@ class Serving:
             finally:
                 subscriber.commands.pop(call.id, None)
 
-        task = asyncio.get_running_loop().create_task(run(), name=call.method)
-        subscriber.commands[call.id] = task
-        self._commands.add(task)
-        task.add_done_callback(self._commands.discard)
+        subscriber.commands[call.id] = self._commands.start(run(), name=call.method)
 
     def _give_up(self, subscriber: Subscriber, call_id: int) -> None:
         subscription = subscriber.subscriptions.pop(call_id, None)
@@ -306,10 +303,9 @@ class Serving:
 
     async def drain(self, grace_s: float) -> None:
         """Wait for the commands that run to end, at most so long: their callers get their results."""
-        if self._commands:
-            await asyncio.wait(self._commands, timeout=grace_s)
+        if self._commands.tasks:
+            await asyncio.wait(self._commands.tasks, timeout=grace_s)
 
     def close(self) -> None:
         """Cancel the commands that run, as the end of the process would."""
-        for command in self._commands:
-            command.cancel()
+        self._commands.cancel()

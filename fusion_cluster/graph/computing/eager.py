@@ -15,6 +15,8 @@ from contextvars import Context, copy_context
 from sys import exception
 from typing import Any, Final
 
+from fusion_cluster.runtime import Runtime
+
 MAX_DEPTH: Final = 16
 """How many tasks may be in their first step inside one another: each takes some of the stack."""
 
@@ -24,12 +26,17 @@ class EagerStarter:
 
     Each runs in a copy of the context of its start. What is started in the handling of an exception begins in the next
     turn: else it could see that exception, and what it raises would have it as its context.
+
+    Args:
+        loop: in which they run.
+        runtime: makes those that begin in the next turn.
     """
 
-    __slots__ = ("_depth", "_first_step", "_has_factory", "_take_call", "loop")
+    __slots__ = ("_create_task", "_depth", "_first_step", "_has_factory", "_take_call", "loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, runtime: Runtime) -> None:
         self.loop = loop
+        self._create_task = runtime.create_task
         self._has_factory = loop.get_task_factory() is not None  # its tasks are made by it, and begin when it says
         self._depth = 0
         self._first_step: Callable[[], object] | None = None
@@ -38,7 +45,7 @@ class EagerStarter:
 
     def start_later(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Return a task that will begin in the next turn."""
-        return self.loop.create_task(coroutine, name=name, context=copy_context())
+        return self._create_task(coroutine, name=name, context=copy_context())
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Return a task that has run its first step, and may be done; or one that will begin in the next turn."""
@@ -53,7 +60,7 @@ class EagerStarter:
             try:
                 loop.call_soon = self._take_call
             except AttributeError:  # a loop that cannot be told: the task begins in the next turn
-                return self.loop.create_task(coroutine, name=name, context=context)
+                return self._create_task(coroutine, name=name, context=context)
             try:
                 task = asyncio.Task(coroutine, loop=loop, name=name, context=context)
             finally:

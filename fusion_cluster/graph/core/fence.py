@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.core.hot_path import Registry
 from fusion_cluster.graph.core.observers import Observers
+from fusion_cluster.runtime.clock import SYSTEM_CLOCK
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Lease(Protocol):
 
     @property
     def fence_s(self) -> float:
-        """Until when there is nothing to settle, on the clock of `time.monotonic()`; infinite: nothing is served by it.
+        """Until when there is nothing to settle, on the graph's monotonic clock; infinite: nothing is served by it.
 
         May be asked from any thread.
         """
@@ -55,7 +55,7 @@ class Fence:
         observers: they are held back while leases expire.
         is_in_own_thread: tells whether this thread is the graph's.
         on_unsettled: invalidates everything: a lease could not say what has expired.
-        clock: that of the leases.
+        clock: that of the leases, in seconds, monotonic; hits compare it with the fence time, too.
     """
 
     __slots__ = ("_clock", "_fence_s", "_is_in_own_thread", "_leases", "_observers", "_on_unsettled", "_registry")
@@ -67,7 +67,7 @@ class Fence:
         *,
         is_in_own_thread: Callable[[], bool],
         on_unsettled: Callable[[], object],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = SYSTEM_CLOCK.monotonic,
     ) -> None:
         self._registry = registry
         self._observers = observers
@@ -76,6 +76,7 @@ class Fence:
         self._clock = clock
         self._leases: tuple[Lease, ...] = ()
         self._fence_s = math.inf
+        registry.clock = None if clock is SYSTEM_CLOCK.monotonic else clock
         registry.on_fence = self._settle
 
     @property
@@ -108,7 +109,7 @@ class Fence:
     def refuse(self, refusal: Callable[[], object]) -> None:
         """Let `refusal`, which raises, be called by each hit, and by whoever wants to enter, from now on."""
         self._registry.on_fence = refusal
-        self._registry.fence_s = 0.0
+        self._registry.fence_s = -math.inf
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _settle(self) -> None:
@@ -131,5 +132,4 @@ class Fence:
         return min((lease.fence_s for lease in self._leases), default=math.inf)
 
     def _set(self, fence_s: float) -> None:
-        self._fence_s = max(fence_s, 0.0)
-        self._registry.fence_s = self._fence_s
+        self._fence_s = self._registry.fence_s = fence_s

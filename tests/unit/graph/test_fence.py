@@ -124,7 +124,7 @@ async def test_a_renewed_lease_lets_the_replicas_be_served_on(replicas: Replicas
     replicas.lease.until_s += LEASE_S  # renewed: nobody has told the fence
     assert await replicas.cells.cell("a") == 1
     assert replicas.cells.log == ["a"]
-    assert graph.fence.fence_s == 0.0  # this lease's clock runs before the beginning of the real one
+    assert graph.fence.fence_s == replicas.lease.until_s
 
 
 async def test_no_lease_is_asked_before_the_fence_time(graph: Graph, host: Host) -> None:

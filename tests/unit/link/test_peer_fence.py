@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fusion_cluster import runtime
 from fusion_cluster.link import Peer
+from fusion_cluster.runtime import Runtime
 from fusion_cluster.v1.session_pb2 import ServerFrame
 from tests.invocations import a_read
 from tests.owners import Owner
@@ -31,7 +33,7 @@ class Caller:
     def __init__(self, owner: Owner) -> None:
         self.clock = Clock()
         self.owner = owner
-        self.peer = Peer(owner.dial, peer_id="caller", secret=b"secret", clock=self.clock)
+        self.peer = Peer(owner.dial, peer_id="caller", secret=b"secret", runtime=Runtime(runtime.Clock(self.clock)))
         self.fences_s: list[float] = []
         self.peer.on_fence = self.fences_s.append
         self.outdated: list[int] = []

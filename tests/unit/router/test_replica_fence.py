@@ -29,7 +29,7 @@ class Sleep:
     def __init__(self, host: ClusterHost) -> None:
         self._offset_s = 0.0
         self._fence = host.graph.fence
-        self._fence._clock = lambda: time.monotonic() + self._offset_s
+        self._fence._clock = host.graph.registry.clock = lambda: time.monotonic() + self._offset_s
 
     def an_hour(self) -> None:
         self._offset_s = 3600.0

@@ -80,11 +80,24 @@ history_record(History *history, int kind, Node *node, int64_t via, PyObject *ho
     return number;
 }
 
+/* The time by which events are dated. A clock that fails is reported, and the system's stands for it. */
+static double
+history_now_s(History *history)
+{
+    if (history->capacity > 0 && !IS_SYSTEM_CLOCK(history->clock)) {
+        double now_s = clock_s(history->clock);
+        if (now_s != -1.0 || !PyErr_Occurred())
+            return now_s;
+        PyErr_WriteUnraisable((PyObject *)history);
+    }
+    return (double)clock_ns(EVENT_CLOCK) * 1e-9;
+}
+
 static int64_t
 history_note(History *history, int kind, Node *node, int64_t via, PyObject *home, PyObject *cause)
 {
     References trash = {0};
-    double time_s = (double)clock_ns(EVENT_CLOCK) * 1e-9;
+    double time_s = history_now_s(history);
     int64_t number = history_record(history, kind, node, via, home, cause, time_s, &trash);
     references_drop(&trash);
     return number;
@@ -113,6 +126,7 @@ History_traverse(History *self, visitproc visit, void *arg)
         Py_VISIT(self->events[i].home);
     }
     Py_VISIT(self->home);
+    Py_VISIT(self->clock);
     return 0;
 }
 
@@ -131,6 +145,7 @@ History_clear_slot(History *self)
     }
     PyMem_Free(events);
     Py_CLEAR(self->home);
+    Py_CLEAR(self->clock);
     return 0;
 }
 
@@ -292,6 +307,8 @@ static PyMethodDef History_methods[] = {
 
 static PyMemberDef History_members[] = {
     {"home", T_OBJECT, offsetof(History, home), 0, "Stands for this history in the events of others."},
+    {"clock", T_OBJECT, offsetof(History, clock), 0,
+     "Dates the events, in seconds since 1970; None: the coarse clock of the system."},
     {NULL},
 };
 

@@ -119,7 +119,9 @@ mark(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
         return NULL;
     if (!IS_LIVE(root))
         Py_RETURN_NONE;
-    Marking marking = {.cause = args[1], .time_s = (double)clock_ns(EVENT_CLOCK) * 1e-9};
+    Marking marking = {.cause = args[1], .time_s = history_now_s(root->table->registry->history)};
+    if (!IS_LIVE(root)) /* reading the clock may have run finalizers */
+        Py_RETURN_NONE;
     outdate(&marking, root, via, count > 3 && args[3] != Py_None ? args[3] : NULL);
     for (Node *node = marking.first; node != NULL; node = node->newer)
         expand(&marking, node);

@@ -29,6 +29,7 @@ Registry_traverse(Registry *self, visitproc visit, void *arg)
     Py_VISIT(self->on_full);
     Py_VISIT(self->on_fence);
     Py_VISIT(self->on_outdated_use);
+    Py_VISIT(self->clock);
     Py_VISIT((PyObject *)self->history);
     return 0;
 }
@@ -39,6 +40,7 @@ Registry_clear(Registry *self)
     Py_CLEAR(self->on_full);
     Py_CLEAR(self->on_fence);
     Py_CLEAR(self->on_outdated_use);
+    Py_CLEAR(self->clock);
     return 0; /* the history stays: it is used until the end, and may outlive this */
 }
 
@@ -51,13 +53,30 @@ Registry_dealloc(Registry *self)
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
+/* Both the fence time and the clock that is compared with it come through here: rounding keeps their order. */
+static int64_t
+as_ns(double time_s)
+{
+    return time_s < -9e9 ? INT64_MIN : time_s < 9e9 ? (int64_t)(time_s * 1e9) : INT64_MAX;
+}
+
 /* Let `on_fence` settle what has expired, if the fence time has passed. */
 static int
 fence_check(Registry *registry)
 {
-    if (registry->fence_ns == INT64_MAX || clock_ns(FENCE_CLOCK) < registry->fence_ns ||
-        registry->on_fence == NULL || registry->on_fence == Py_None)
+    if (registry->fence_ns == INT64_MAX || registry->on_fence == NULL || registry->on_fence == Py_None)
         return 0;
+    if (IS_SYSTEM_CLOCK(registry->clock)) {
+        if (clock_ns(FENCE_CLOCK) < registry->fence_ns)
+            return 0;
+    }
+    else {
+        double now_s = clock_s(registry->clock);
+        if (now_s == -1.0 && PyErr_Occurred())
+            return -1;
+        if (as_ns(now_s) < registry->fence_ns)
+            return 0;
+    }
     PyObject *hook = Py_NewRef(registry->on_fence);
     PyObject *result = PyObject_CallNoArgs(hook);
     Py_DECREF(hook);
@@ -343,13 +362,12 @@ Registry_set_fence_s(Registry *self, PyObject *value, void *Py_UNUSED(closure))
     double fence_s = PyFloat_AsDouble(value);
     if (fence_s == -1.0 && PyErr_Occurred())
         return -1;
-    if (!(fence_s < 9e9)) {
-        self->fence_ns = INT64_MAX;
-        return 0;
+    self->fence_ns = as_ns(fence_s);
+    if (IS_SYSTEM_CLOCK(self->clock) && -9e9 < fence_s && fence_s < 9e9) {
+        struct timespec resolution = {0, 0};
+        clock_getres(FENCE_CLOCK, &resolution); /* by so much the coarse clock may be late */
+        self->fence_ns -= resolution.tv_nsec;
     }
-    struct timespec resolution = {0, 0};
-    clock_getres(FENCE_CLOCK, &resolution); /* by so much the coarse clock may be late */
-    self->fence_ns = fence_s > -9e9 ? (int64_t)(fence_s * 1e9) - resolution.tv_nsec : INT64_MIN;
     return 0;
 }
 
@@ -385,13 +403,15 @@ static PyMemberDef Registry_members[] = {
     {"on_fence", T_OBJECT, offsetof(Registry, on_fence), 0, "Called by a hit after the fence time."},
     {"on_outdated_use", T_OBJECT, offsetof(Registry, on_outdated_use), 0,
      "Called with a computing node and the node, out of date, whose output it was given."},
+    {"clock", T_OBJECT, offsetof(Registry, clock), 0,
+     "Compared with the fence time, in seconds; None: the coarse clock of the system. Set before the fence time."},
     {"history", T_OBJECT, offsetof(Registry, history), READONLY, "What happened last."},
     {NULL},
 };
 
 static PyGetSetDef Registry_getset[] = {
     {"fence_s", (getter)Registry_get_fence_s, (setter)Registry_set_fence_s,
-     "Until when hits may be answered without asking, on the clock of time.monotonic(); infinite: always.", NULL},
+     "Until when hits may be answered without asking, on `clock`; infinite: always.", NULL},
     {NULL},
 };
 

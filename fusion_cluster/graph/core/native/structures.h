@@ -80,6 +80,7 @@ struct History {
     Py_ssize_t allocated;
     int64_t count;        /* events ever */
     PyObject *home;       /* stands for this history in the events of others, or NULL */
+    PyObject *clock;      /* dates the events, in seconds since 1970; NULL or None: the coarse clock of the system */
 };
 
 struct Registry {
@@ -91,6 +92,7 @@ struct Registry {
     PyObject *on_full;
     PyObject *on_fence;
     PyObject *on_outdated_use;
+    PyObject *clock; /* compared with the fence time, in seconds; NULL or None: the coarse clock of the system */
     History *history;
     int64_t fence_ns;
     uint64_t next_version;
@@ -160,4 +162,18 @@ clock_ns(clockid_t clock)
     struct timespec now;
     clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+#define IS_SYSTEM_CLOCK(clock) ((clock) == NULL || (clock) == Py_None)
+
+/* What a clock of the runtime says, in seconds; -1, with an exception set, if it fails. Runs Python. */
+static double
+clock_s(PyObject *clock)
+{
+    PyObject *held = Py_NewRef(clock);
+    PyObject *now = PyObject_CallNoArgs(held);
+    Py_DECREF(held);
+    double now_s = now == NULL ? -1.0 : PyFloat_AsDouble(now);
+    Py_XDECREF(now);
+    return now_s;
 }

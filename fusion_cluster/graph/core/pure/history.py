@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final, Protocol
+
+from fusion_cluster.runtime.clock import SYSTEM_CLOCK
 
 COMPUTED: Final = 0
 FAILED: Final = 1
@@ -21,6 +23,9 @@ MAX_SEARCHED: Final = 1024
 Event = tuple[int, int, Any, Any, int, int, Any, float, Any]
 """Number, kind, compute function, table key, version, number of the event that caused it (or -1), cause, Unix time, and
 the `home` of the history that the causing event is in (None: this one)."""
+
+
+_system_clock: Final = SYSTEM_CLOCK.wall
 
 
 class Noted(Protocol):
@@ -50,10 +55,12 @@ class History:
 
     Attributes:
         home: what stands for this history in the events of others. It does not keep the history alive.
+        clock: dates the events, in seconds since 1970; None: a clock of the system.
     """
 
     def __init__(self, capacity: int) -> None:
         self.home: object = None
+        self.clock: Callable[[], float] | None = None
         self._events: deque[Event] = deque(maxlen=capacity)
         self._count = 0
 
@@ -70,9 +77,8 @@ class History:
         number = self._count
         self._count += 1
         if self._events.maxlen:
-            self._events.append(
-                (number, kind, node.function, node.table_key, node.version, via, cause, time.time(), home)
-            )
+            time_s = (self.clock or _system_clock)()
+            self._events.append((number, kind, node.function, node.table_key, node.version, via, cause, time_s, home))
         return number
 
     def invalidation_of(self, node: Noted) -> tuple[int, Any] | None:

@@ -12,19 +12,21 @@ table if and only if it is live.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from fusion_cluster.graph.core.pure.history import COMPUTED, FAILED, PAGED_IN, PAGED_OUT, History
 from fusion_cluster.graph.core.pure.queue import Queue, Queued
 from fusion_cluster.graph.core.pure.states import COMPUTING, CONSISTENT
+from fusion_cluster.runtime.clock import SYSTEM_CLOCK
 
 T_co = TypeVar("T_co", covariant=True)
 
 EVICTABLE: Final = 0
 PROTECTED: Final = 1
 PAGED: Final = 2
+
+_system_clock: Final = SYSTEM_CLOCK.monotonic
 
 
 class Node(Queued, Generic[T_co]):
@@ -122,6 +124,7 @@ class Registry:
         on_full: makes room for one more node, or raises.
         on_fence: called by a hit after the fence time; settles what has expired, and sets the fence anew.
         on_outdated_use: called with a computing node and the node, out of date, whose output it was given.
+        clock: compared with the fence time, in seconds; None: a clock of the system. Set before the fence time.
         history: what happened last.
         has_fence: the fence time is finite.
     """
@@ -134,6 +137,7 @@ class Registry:
         self.on_full: Callable[[], object] | None = None
         self.on_fence: Callable[[], object] | None = None
         self.on_outdated_use: Callable[[Node[Any], Node[Any]], object] = _nobody_was_told
+        self.clock: Callable[[], float] | None = None
         self.history = History(history_capacity)
         self._queues: tuple[Queue[Node[Any]], ...] = (Queue(), Queue(), Queue())
         self._fence_s = math.inf
@@ -148,7 +152,7 @@ class Registry:
     # -- the fence -----------------------------------------------------------------------------------------------------
     @property
     def fence_s(self) -> float:
-        """Until when hits may be answered without asking, on the clock of `time.monotonic()`; infinite: always."""
+        """Until when hits may be answered without asking, on `clock`; infinite: always."""
         return self._fence_s
 
     @fence_s.setter
@@ -158,7 +162,7 @@ class Registry:
 
     def check_fence(self) -> None:
         """Call `on_fence` if the fence time has passed."""
-        if self.has_fence and time.monotonic() >= self._fence_s and self.on_fence is not None:
+        if self.has_fence and self.on_fence is not None and (self.clock or _system_clock)() >= self._fence_s:
             self.on_fence()
 
     # -- which go first ------------------------------------------------------------------------------------------------
