@@ -132,7 +132,7 @@ async def test_a_command_whose_shard_hears_of_no_newer_slot_map_is_not_confirmed
         with pytest.raises(CommandOutcomeUnknown, match="not everywhere confirmed"):
             await writer.service(Cells).put_many(first, [1] * 10)
         writer.set_slot_map(newest)
-        await until(lambda: not writer.publications._deliveries)
+        await until(lambda: not writer.publications._deliveries.tasks)
         assert_no_barrier_is_open(cluster)
 
 
