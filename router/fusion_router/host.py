@@ -115,6 +115,7 @@ class ClusterHost(Host):
         )
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
         self.links.on_fence = self.graph.fence.lower
+        self._clock = runtime.clock.monotonic
         self.graph.fence.add(self.links)
         self._bind_services(runs_bodies=shard_id is not None)
 
@@ -241,7 +242,7 @@ class ClusterHost(Host):
 
     def _deadline_s(self, deadline_s: float) -> float:
         """Return the deadline of a call whose caller gives it this one: without one it has the host's timeout."""
-        return deadline_s if deadline_s < NO_DEADLINE else SYSTEM.clock.monotonic() + self._call_timeout_s
+        return deadline_s if deadline_s < NO_DEADLINE else self._clock() + self._call_timeout_s
 
     # -- invalidations ----------------------------------------------------------------------
     def key_codec(self, method: str) -> ArgumentsCodec:
@@ -263,7 +264,7 @@ class ClusterHost(Host):
     # -- owners ----------------------------------------------------------------------
     async def _retrying(self, slot: int, invocation: Invocation, attempt: Callable[[Peer], Awaitable[T]]) -> T:
         """Ask the owner of a slot, through restarts and moves, until the time is up."""
-        while (remaining_s := invocation.deadline_s - SYSTEM.clock.monotonic()) > 0:
+        while (remaining_s := invocation.deadline_s - self._clock()) > 0:
             peer = self.links.peer(self.ownership.owner_of_slot(slot))
             if peer is not None:
                 try:

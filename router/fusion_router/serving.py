@@ -26,7 +26,6 @@ from fusion_cluster.errors import (
 from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words
 from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.link.acceptor import ServedSession
-from fusion_cluster.runtime import SYSTEM
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
@@ -270,7 +269,7 @@ class Serving:
         if not self._host.serves(route, arguments):
             subscriber.session.send_moved(call.id, self._host.slot_map_version)
             return
-        deadline_s = SYSTEM.clock.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else NO_DEADLINE
+        deadline_s = self._host.runtime.clock.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else NO_DEADLINE
         invocation = Invocation(
             *(call.method, arguments, "command", call.command_id, call.is_retry, deadline_s, tuple(call.path))
         )
