@@ -16,6 +16,7 @@ import uvloop
 
 from fusion_cluster import App, ComputeService, compute_method
 from fusion_cluster.link import ServedSession, SessionAcceptor, listen_tcp
+from fusion_cluster.protocol.edge_chasing import Probe
 from fusion_cluster.testing import LocalCluster
 from fusion_cluster.v1.session_pb2 import Call, Invalidate
 
@@ -49,6 +50,9 @@ class EchoHandler:
 
     def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
         """None is sent."""
+
+    def on_probe(self, session: ServedSession, call_id: int, probe: Probe) -> None:
+        """None is passed on."""
 
     def on_session_lost(self, session: ServedSession) -> None:
         """Nothing to clear."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fusion_cluster.link import Carrier, MemoryCarrier, Peer, ServedSession, SessionAcceptor, memory_pair
+from fusion_cluster.protocol.edge_chasing import Probe
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.v1.session_pb2 import Call, Invalidate
 
@@ -22,6 +23,7 @@ class RecordingHandler:
         self.unsubscribed: list[int] = []
         self.requests: list[Invalidate] = []
         self.settled: list[int] = []
+        self.probes: list[tuple[int, Probe]] = []
         self.lost: list[ServedSession] = []
 
     @property
@@ -56,6 +58,9 @@ class RecordingHandler:
 
     def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
         self.settled.append(barrier)
+
+    def on_probe(self, session: ServedSession, call_id: int, probe: Probe) -> None:
+        self.probes.append((call_id, probe))
 
     def on_session_lost(self, session: ServedSession) -> None:
         self.lost.append(session)

@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from functools import partial
 from typing import Any, Final
@@ -63,6 +63,9 @@ class Graph(Standing):
         guard: what looks after the results, if anything does.
         name: what it belongs to, in words, for errors.
         runtime: the clock by which its leases end and its events are dated, its random numbers, its tasks.
+
+    Attributes:
+        on_joined: called with a node that computes, when another computation has begun to wait for it as well.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Graph(Standing):
             on_unsettled=partial(self.invalidate_all, UNSETTLED),
             clock=runtime.clock.monotonic,
         )
+        self.on_joined: Callable[[Node[Any]], None] | None = None
         self.computation_count = 0
         self._retention = TimedRetention(self.registry)
         self._bytes: ByteBound | None = None

@@ -73,8 +73,10 @@ class Peer:
 
     Attributes:
         on_lost: called when the session is lost: the owner does not know it any more, has a new epoch, or refuses us.
+        on_opened: called whenever the session is open over a new carrier, after the calls that wait were queued for it.
         on_disconnected: called whenever the carrier is lost, after its replicas were reported invalidated.
         on_fence: called with `fence_s` when that has come down: who serves what is read here calls `expire` by then.
+        probe: sends a probe along a read that waits for its result (see `edge_chasing`).
         unsubscribe: called with the id of a read when the replica fed by it is gone; does nothing when the read is
             out of date already.
         slot_map_version: told to the owner at the next connection.
@@ -91,6 +93,7 @@ class Peer:
         runtime: Runtime = SYSTEM,
     ) -> None:
         self.on_lost = on_lost
+        self.on_opened: Callable[[Peer], None] | None = None
         self.on_disconnected: Callable[[Peer], None] | None = None
         self.on_fence: Callable[[float], None] | None = None
         self._dial = dial
@@ -103,6 +106,7 @@ class Peer:
         # The hot path: no call in between.
         self._start_call = self._session.start
         self.unsubscribe = self._session.unsubscribe
+        self.probe = self._session.probe
         self._loop: asyncio.AbstractEventLoop | None = None
         # Of the loop, which is found once: asking for the running one is a system call.
         self.create_future: Callable[[], asyncio.Future[Result]]
@@ -501,6 +505,8 @@ class Peer:
                 waiter.set_result(None)
         if is_lost and self.on_lost is not None:
             self._guard(self.on_lost, self)
+        if self.on_opened is not None:
+            self._guard(self.on_opened, self)
 
     def _on_leaving(self, event: Leaving) -> None:
         """Nothing to do: the session holds new calls back until the owner has closed the carrier."""

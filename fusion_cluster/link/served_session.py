@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from fusion_cluster.errors import ProtocolError
 from fusion_cluster.link.carrier import Carrier
+from fusion_cluster.protocol.edge_chasing import Probe
 from fusion_cluster.protocol.events import (
     BarrierAnswered,
     Called,
@@ -17,6 +18,7 @@ from fusion_cluster.protocol.events import (
     InvalidationRequested,
     Left,
     OwnerEvent,
+    Probed,
     Unsubscribed,
 )
 from fusion_cluster.protocol.limits import SessionLimits
@@ -82,6 +84,10 @@ class SessionHandler(Protocol):
         """
         ...
 
+    def on_probe(self, session: ServedSession, call_id: int, probe: Probe) -> None:
+        """A probe came along a read that has not been answered: does that read wait for itself?"""
+        ...
+
     def on_session_lost(self, session: ServedSession) -> None:
         """The session has ended and will not be resumed; all its calls and subscriptions are void."""
         ...
@@ -136,6 +142,7 @@ class ServedSession:
             Unsubscribed: lambda event: handler.on_unsubscribed(self, event.ids),
             InvalidationRequested: lambda event: handler.on_invalidate(self, event.request),
             BarrierAnswered: lambda event: handler.on_barrier_answered(self, event.barrier, event.confirms),
+            Probed: lambda event: handler.on_probe(self, event.call_id, event.probe),
             Left: self._on_left,
         }
         self._loop = asyncio.get_running_loop()

@@ -88,6 +88,7 @@ class CallerSession:
         start: `CallerCalls.start`.
         cancel: `CallerCalls.cancel`.
         unsubscribe: `CallerCalls.unsubscribe`.
+        probe: `CallerCalls.probe`.
         has_output: `take_frames` has something, once the link's state allows it to be sent.
     """
 
@@ -105,6 +106,7 @@ class CallerSession:
         self.start = self._calls.start
         self.cancel = self._calls.cancel
         self.unsubscribe = self._calls.unsubscribe
+        self.probe = self._calls.probe
         self._resume_token = b""
         self._lease = ReadLease()
         self._marks = BarrierMarks()

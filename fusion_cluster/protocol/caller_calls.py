@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from fusion_cluster.errors import CommandOutcomeUnknown, FusionError, InvalidArgument, ShardUnavailable
+from fusion_cluster.protocol import edge_chasing
 from fusion_cluster.protocol.call import CallKind, OutdatedBy, OutgoingCall, add_calls, check_text
 from fusion_cluster.protocol.endings import closed, late
 from fusion_cluster.protocol.events import Answered, CallerEvent, Failed, MovedAway, Outdated
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
+from fusion_cluster.protocol.probes import ProbeQueue
 from fusion_cluster.protocol.states import CALLER_CALL, CallerCall, CallerCallEvent
 from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
 
@@ -50,6 +52,7 @@ class CallerCalls:
         "_last_id",
         "_on_output",
         "_pending",
+        "_probes",
         "_received",
         "_unsent",
         "_unsubscribed",
@@ -70,6 +73,7 @@ class CallerCalls:
         self._cancelled: list[int] = []
         self._unsubscribed: list[int] = []
         self._received: list[int] = []
+        self._probes = ProbeQueue()
 
     @property
     def pending_count(self) -> int:
@@ -125,6 +129,11 @@ class CallerCalls:
         if call is not None:
             call.is_reported = True
 
+    def probe(self, call: OutgoingCall, probe: edge_chasing.Probe) -> None:
+        """Send a probe along a read; dropped if the read does not wait for its result over this carrier."""
+        if call.state is _SENT and self._pending.get(call.id) is call and self._probes.add(call.id, probe):
+            self._on_output()
+
     # -- the carrier --------------------------------------------------------------------------------------------------
     def resume(self) -> None:
         """The session goes on over a new carrier: whatever waits is to be sent."""
@@ -152,6 +161,7 @@ class CallerCalls:
         """The carrier is gone. The owner forgets the reads that it has answered, too: nothing to unsubscribe."""
         for call in self._pending.values():
             call.state = _ON_DETACH[call.state]
+        self._probes.clear()
         self.are_relied_on = False
         return self._outdate_answered(OutdatedBy.CARRIER)
 
@@ -170,6 +180,7 @@ class CallerCalls:
         if self._received:
             frame.received.extend(self._received)
             self._received = []
+        self._probes.write(frame)
 
     # -- what the owner says ------------------------------------------------------------------------------------------
     def on_results(self, results: Iterable[Result], events: list[CallerEvent]) -> None:

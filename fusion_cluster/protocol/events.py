@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from fusion_cluster.errors import FusionError
 from fusion_cluster.protocol.call import OutgoingCall
+from fusion_cluster.protocol.edge_chasing import Probe
 from fusion_cluster.v1.session_pb2 import Call, Invalidate
 
 
@@ -122,8 +123,20 @@ class BarrierAnswered(Struct, frozen=True):
     confirms: bool
 
 
+class Probed(Struct, frozen=True):
+    """A probe came along a read that runs.
+
+    Attributes:
+        call_id: of the read.
+        probe: as it came.
+    """
+
+    call_id: int
+    probe: Probe
+
+
 class Left(Struct, frozen=True):
     """The caller has left for good: the session is over."""
 
 
-OwnerEvent: TypeAlias = Called | Cancelled | Unsubscribed | InvalidationRequested | BarrierAnswered | Left
+OwnerEvent: TypeAlias = Called | Cancelled | Unsubscribed | InvalidationRequested | BarrierAnswered | Probed | Left

@@ -27,10 +27,12 @@ from fusion_cluster.protocol.events import (
     InvalidationRequested,
     Left,
     OwnerEvent,
+    Probed,
     Unsubscribed,
 )
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE, SessionLimits
 from fusion_cluster.protocol.parsing import cut_server_frame, parse_client_frame
+from fusion_cluster.protocol.probes import read_probe
 from fusion_cluster.protocol.states import (
     OWNER_CALL,
     OWNER_LINK,
@@ -40,7 +42,7 @@ from fusion_cluster.protocol.states import (
     OwnerLinkEvent,
     next_state,
 )
-from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Hello, Invalidate, Ping, Result, ServerFrame
+from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Hello, Invalidate, Ping, Probe, Result, ServerFrame
 
 RESOURCE_EXHAUSTED: Final = 8
 """google.rpc.Code of a call beyond a limit."""
@@ -59,6 +61,7 @@ _ATTACHED: Final = OwnerLink.ATTACHED
 _RUNNING: Final = OwnerCall.RUNNING
 _OUTDATED: Final = OwnerCall.OUTDATED
 _REQUESTED: Final = OwnerCall.REQUESTED
+_WAITED_FOR: Final = (_RUNNING, _OUTDATED)
 _SUBSCRIBED: Final = OwnerCall.SUBSCRIBED
 _KEPT: Final = OwnerCall.KEPT
 
@@ -340,6 +343,12 @@ class OwnerSession:
     def _on_joined(self, barriers: Iterable[int], events: list[OwnerEvent]) -> None:
         self._on_barriers(barriers, events, confirms=False)
 
+    def _on_probes(self, probes: Iterable[Probe], events: list[OwnerEvent]) -> None:
+        for message in probes:
+            probe = read_probe(message)
+            if self._calls.get(message.id) in _WAITED_FOR:
+                events.append(Probed(message.id, probe))
+
     def _on_leaving(self, is_leaving: bool, events: list[OwnerEvent]) -> None:
         events.append(Left())
 
@@ -416,5 +425,6 @@ _TAKERS: Final[dict[int, Callable[[OwnerSession, Any, list[OwnerEvent]], None]]]
         ("joined_barriers", OwnerSession._on_joined),
         ("ping", OwnerSession._on_ping),
         ("leaving", OwnerSession._on_leaving),
+        ("probes", OwnerSession._on_probes),
     )
 }

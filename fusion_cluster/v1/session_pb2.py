@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66usion_cluster/v1/session.proto\x12\x11\x66usion_cluster.v1\"\xba\x02\n\x0b\x43lientFrame\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x18.fusion_cluster.v1.Hello\x12&\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x17.fusion_cluster.v1.Call\x12\x11\n\tcancelled\x18\x03 \x03(\x04\x12\x14\n\x0cunsubscribed\x18\x04 \x03(\x04\x12\x10\n\x08received\x18\x05 \x03(\x04\x12\x34\n\rinvalidations\x18\x06 \x03(\x0b\x32\x1d.fusion_cluster.v1.Invalidate\x12\x18\n\x10settled_barriers\x18\x07 \x03(\x06\x12%\n\x04ping\x18\x08 \x01(\x0b\x32\x17.fusion_cluster.v1.Ping\x12\x17\n\x0fjoined_barriers\x18\t \x03(\x06\x12\x0f\n\x07leaving\x18\n \x01(\x08\"\xba\x02\n\x0bServerFrame\x12/\n\tchallenge\x18\x01 \x01(\x0b\x32\x1c.fusion_cluster.v1.Challenge\x12+\n\x07welcome\x18\x02 \x01(\x0b\x32\x1a.fusion_cluster.v1.Welcome\x12*\n\x07results\x18\x03 \x03(\x0b\x32\x19.fusion_cluster.v1.Result\x12\x13\n\x0binvalidated\x18\x04 \x03(\x04\x12\x10\n\x08\x62\x61rriers\x18\x05 \x03(\x06\x12\'\n\x05moved\x18\x06 \x03(\x0b\x32\x18.fusion_cluster.v1.Moved\x12%\n\x04pong\x18\x07 \x01(\x0b\x32\x17.fusion_cluster.v1.Pong\x12*\n\x07go_away\x18\x08 \x01(\x0b\x32\x19.fusion_cluster.v1.GoAway\"4\n\tChallenge\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\x80\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07peer_id\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x05 \x01(\x0c\x12\x18\n\x10slot_map_version\x18\x06 \x01(\x04\"\xaa\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07peer_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x18\n\x10slot_map_version\x18\x04 \x01(\x04\x12\r\n\x05proof\x18\x05 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x06 \x01(\x0c\x12\x0f\n\x07resumed\x18\x07 \x01(\x08\x12\x15\n\rread_lease_ms\x18\x08 \x01(\r\"\xd2\x01\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.fusion_cluster.v1.Call.Kind\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\x12\x12\n\ncommand_id\x18\x06 \x01(\t\x12\x0c\n\x04path\x18\x07 \x03(\t\x12\x10\n\x08is_retry\x18\x08 \x01(\x08\"\'\n\x04Kind\x12\r\n\tKIND_READ\x10\x00\x12\x10\n\x0cKIND_COMMAND\x10\x01\"~\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\x06\x12\x0f\n\x05value\x18\x03 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.fusion_cluster.v1.ErrorH\x00\x12\x10\n\x08replayed\x18\x05 \x01(\x08\x42\t\n\x07outcome\"\xde\x01\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x11\n\ttransient\x18\x05 \x01(\x08\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\x12)\n\x07members\x18\x07 \x03(\x0b\x32\x18.fusion_cluster.v1.Error\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x11\n\ttraceback\x18\t \x01(\t\x12\x12\n\nclass_name\x18\n \x01(\t\x12\r\n\x05state\x18\x0b \x01(\x0c\"\x7f\n\nInvalidate\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\x04keys\x18\x02 \x03(\x0b\x32\x1f.fusion_cluster.v1.KeyReference\x12\x0f\n\x07\x62\x61rrier\x18\x03 \x01(\x06\x12\x0f\n\x07origins\x18\x04 \x03(\t\x12\x14\n\x0coperation_id\x18\x05 \x01(\t\"A\n\x0cKeyReference\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\x0c\x12\x0e\n\x06origin\x18\x03 \x01(\r\"-\n\x05Moved\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x18\n\x10slot_map_version\x18\x02 \x01(\x04\"\x18\n\x04Ping\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x18\n\x04Pong\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"1\n\x06GoAway\x12\'\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x18.fusion_cluster.v1.Errorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66usion_cluster/v1/session.proto\x12\x11\x66usion_cluster.v1\"\xe4\x02\n\x0b\x43lientFrame\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x18.fusion_cluster.v1.Hello\x12&\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x17.fusion_cluster.v1.Call\x12\x11\n\tcancelled\x18\x03 \x03(\x04\x12\x14\n\x0cunsubscribed\x18\x04 \x03(\x04\x12\x10\n\x08received\x18\x05 \x03(\x04\x12\x34\n\rinvalidations\x18\x06 \x03(\x0b\x32\x1d.fusion_cluster.v1.Invalidate\x12\x18\n\x10settled_barriers\x18\x07 \x03(\x06\x12%\n\x04ping\x18\x08 \x01(\x0b\x32\x17.fusion_cluster.v1.Ping\x12\x17\n\x0fjoined_barriers\x18\t \x03(\x06\x12\x0f\n\x07leaving\x18\n \x01(\x08\x12(\n\x06probes\x18\x0b \x03(\x0b\x32\x18.fusion_cluster.v1.Probe\"\xba\x02\n\x0bServerFrame\x12/\n\tchallenge\x18\x01 \x01(\x0b\x32\x1c.fusion_cluster.v1.Challenge\x12+\n\x07welcome\x18\x02 \x01(\x0b\x32\x1a.fusion_cluster.v1.Welcome\x12*\n\x07results\x18\x03 \x03(\x0b\x32\x19.fusion_cluster.v1.Result\x12\x13\n\x0binvalidated\x18\x04 \x03(\x04\x12\x10\n\x08\x62\x61rriers\x18\x05 \x03(\x06\x12\'\n\x05moved\x18\x06 \x03(\x0b\x32\x18.fusion_cluster.v1.Moved\x12%\n\x04pong\x18\x07 \x01(\x0b\x32\x17.fusion_cluster.v1.Pong\x12*\n\x07go_away\x18\x08 \x01(\x0b\x32\x19.fusion_cluster.v1.GoAway\"4\n\tChallenge\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\x80\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07peer_id\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x05 \x01(\x0c\x12\x18\n\x10slot_map_version\x18\x06 \x01(\x04\"\xaa\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07peer_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x18\n\x10slot_map_version\x18\x04 \x01(\x04\x12\r\n\x05proof\x18\x05 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x06 \x01(\x0c\x12\x0f\n\x07resumed\x18\x07 \x01(\x08\x12\x15\n\rread_lease_ms\x18\x08 \x01(\r\"\xd2\x01\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.fusion_cluster.v1.Call.Kind\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\x12\x12\n\ncommand_id\x18\x06 \x01(\t\x12\x0c\n\x04path\x18\x07 \x03(\t\x12\x10\n\x08is_retry\x18\x08 \x01(\x08\"\'\n\x04Kind\x12\r\n\tKIND_READ\x10\x00\x12\x10\n\x0cKIND_COMMAND\x10\x01\"~\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\x06\x12\x0f\n\x05value\x18\x03 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.fusion_cluster.v1.ErrorH\x00\x12\x10\n\x08replayed\x18\x05 \x01(\x08\x42\t\n\x07outcome\"\xde\x01\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x11\n\ttransient\x18\x05 \x01(\x08\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\x12)\n\x07members\x18\x07 \x03(\x0b\x32\x18.fusion_cluster.v1.Error\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x11\n\ttraceback\x18\t \x01(\t\x12\x12\n\nclass_name\x18\n \x01(\t\x12\r\n\x05state\x18\x0b \x01(\x0c\"\x7f\n\nInvalidate\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\x04keys\x18\x02 \x03(\x0b\x32\x1f.fusion_cluster.v1.KeyReference\x12\x0f\n\x07\x62\x61rrier\x18\x03 \x01(\x06\x12\x0f\n\x07origins\x18\x04 \x03(\t\x12\x14\n\x0coperation_id\x18\x05 \x01(\t\"A\n\x0cKeyReference\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\x0c\x12\x0e\n\x06origin\x18\x03 \x01(\r\"-\n\x05Moved\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x18\n\x10slot_map_version\x18\x02 \x01(\x04\"\x85\x01\n\x05Probe\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12*\n\x04hops\x18\x03 \x03(\x0b\x32\x1c.fusion_cluster.v1.Probe.Hop\x12\x11\n\tconfirmed\x18\x04 \x01(\r\x1a!\n\x03Hop\x12\x0c\n\x04wait\x18\x01 \x01(\x06\x12\x0c\n\x04keys\x18\x02 \x03(\t\"\x18\n\x04Ping\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x18\n\x04Pong\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"1\n\x06GoAway\x12\'\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x18.fusion_cluster.v1.Errorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,33 +32,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fusion_cluster.v1.session_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLIENTFRAME']._serialized_start=55
-  _globals['_CLIENTFRAME']._serialized_end=369
-  _globals['_SERVERFRAME']._serialized_start=372
-  _globals['_SERVERFRAME']._serialized_end=686
-  _globals['_CHALLENGE']._serialized_start=688
-  _globals['_CHALLENGE']._serialized_end=740
-  _globals['_HELLO']._serialized_start=743
-  _globals['_HELLO']._serialized_end=871
-  _globals['_WELCOME']._serialized_start=874
-  _globals['_WELCOME']._serialized_end=1044
-  _globals['_CALL']._serialized_start=1047
-  _globals['_CALL']._serialized_end=1257
-  _globals['_CALL_KIND']._serialized_start=1218
-  _globals['_CALL_KIND']._serialized_end=1257
-  _globals['_RESULT']._serialized_start=1259
-  _globals['_RESULT']._serialized_end=1385
-  _globals['_ERROR']._serialized_start=1388
-  _globals['_ERROR']._serialized_end=1610
-  _globals['_INVALIDATE']._serialized_start=1612
-  _globals['_INVALIDATE']._serialized_end=1739
-  _globals['_KEYREFERENCE']._serialized_start=1741
-  _globals['_KEYREFERENCE']._serialized_end=1806
-  _globals['_MOVED']._serialized_start=1808
-  _globals['_MOVED']._serialized_end=1853
-  _globals['_PING']._serialized_start=1855
-  _globals['_PING']._serialized_end=1879
-  _globals['_PONG']._serialized_start=1881
-  _globals['_PONG']._serialized_end=1905
-  _globals['_GOAWAY']._serialized_start=1907
-  _globals['_GOAWAY']._serialized_end=1956
+  _globals['_CLIENTFRAME']._serialized_end=411
+  _globals['_SERVERFRAME']._serialized_start=414
+  _globals['_SERVERFRAME']._serialized_end=728
+  _globals['_CHALLENGE']._serialized_start=730
+  _globals['_CHALLENGE']._serialized_end=782
+  _globals['_HELLO']._serialized_start=785
+  _globals['_HELLO']._serialized_end=913
+  _globals['_WELCOME']._serialized_start=916
+  _globals['_WELCOME']._serialized_end=1086
+  _globals['_CALL']._serialized_start=1089
+  _globals['_CALL']._serialized_end=1299
+  _globals['_CALL_KIND']._serialized_start=1260
+  _globals['_CALL_KIND']._serialized_end=1299
+  _globals['_RESULT']._serialized_start=1301
+  _globals['_RESULT']._serialized_end=1427
+  _globals['_ERROR']._serialized_start=1430
+  _globals['_ERROR']._serialized_end=1652
+  _globals['_INVALIDATE']._serialized_start=1654
+  _globals['_INVALIDATE']._serialized_end=1781
+  _globals['_KEYREFERENCE']._serialized_start=1783
+  _globals['_KEYREFERENCE']._serialized_end=1848
+  _globals['_MOVED']._serialized_start=1850
+  _globals['_MOVED']._serialized_end=1895
+  _globals['_PROBE']._serialized_start=1898
+  _globals['_PROBE']._serialized_end=2031
+  _globals['_PROBE_HOP']._serialized_start=1998
+  _globals['_PROBE_HOP']._serialized_end=2031
+  _globals['_PING']._serialized_start=2033
+  _globals['_PING']._serialized_end=2057
+  _globals['_PONG']._serialized_start=2059
+  _globals['_PONG']._serialized_end=2083
+  _globals['_GOAWAY']._serialized_start=2085
+  _globals['_GOAWAY']._serialized_end=2134
 # @@protoc_insertion_point(module_scope)

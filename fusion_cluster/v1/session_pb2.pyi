@@ -39,6 +39,7 @@ class ClientFrame(_message.Message):
     PING_FIELD_NUMBER: _builtins.int
     JOINED_BARRIERS_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    PROBES_FIELD_NUMBER: _builtins.int
     leaving: _builtins.bool
     """The caller's end is leaving for good, in good order: it serves nothing any more that it was told here."""
     @_builtins.property
@@ -73,6 +74,12 @@ class ClientFrame(_message.Message):
         about. They confirm nothing to other barriers.
         """
 
+    @_builtins.property
+    def probes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Probe]:
+        """Questions whether a read waits for itself, each along a read of this session that waits for its result. Only from
+        members of the cluster.
+        """
+
     def __init__(
         self,
         *,
@@ -86,10 +93,11 @@ class ClientFrame(_message.Message):
         ping: Global___Ping | None = ...,
         joined_barriers: _abc.Iterable[_builtins.int] | None = ...,
         leaving: _builtins.bool = ...,
+        probes: _abc.Iterable[Global___Probe] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "ping", b"ping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancelled", b"cancelled", "hello", b"hello", "invalidations", b"invalidations", "joined_barriers", b"joined_barriers", "leaving", b"leaving", "ping", b"ping", "received", b"received", "settled_barriers", b"settled_barriers", "unsubscribed", b"unsubscribed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancelled", b"cancelled", "hello", b"hello", "invalidations", b"invalidations", "joined_barriers", b"joined_barriers", "leaving", b"leaving", "ping", b"ping", "probes", b"probes", "received", b"received", "settled_barriers", b"settled_barriers", "unsubscribed", b"unsubscribed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,6 +503,66 @@ class Moved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Moved: _TypeAlias = Moved  # noqa: Y015
+
+@_typing.final
+class Probe(_message.Message):
+    """A question on its way along reads that wait, from caller to owner: does what the first of them waits for wait for it?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Hop(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        WAIT_FIELD_NUMBER: _builtins.int
+        KEYS_FIELD_NUMBER: _builtins.int
+        wait: _builtins.int
+        """The number of a read that waits, unique in the cluster."""
+        @_builtins.property
+        def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Keys of the computations that lead to it in the process that makes it."""
+
+        def __init__(
+            self,
+            *,
+            wait: _builtins.int = ...,
+            keys: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "wait", b"wait"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    HOPS_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The Call that it travels along."""
+    number: _builtins.int
+    """Tells apart the probes that began at one read."""
+    confirmed: _builtins.int
+    """How many reads of the cycle it has been sent along since it found that cycle; 0: it has found none."""
+    @_builtins.property
+    def hops(self) -> _containers.RepeatedCompositeFieldContainer[Global___Probe.Hop]:
+        """The way so far. If `confirmed`, a cycle, from the read on that it travels along."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        number: _builtins.int = ...,
+        hops: _abc.Iterable[Global___Probe.Hop] | None = ...,
+        confirmed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "hops", b"hops", "id", b"id", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Probe: _TypeAlias = Probe  # noqa: Y015
 
 @_typing.final
 class Ping(_message.Message):

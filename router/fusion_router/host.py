@@ -34,6 +34,7 @@ from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
 from fusion_cluster.wire.results import decode_result
 from fusion_router.barrier import Barriers
+from fusion_router.cycles import CycleWatch
 from fusion_router.invalidation import Invalidations
 from fusion_router.links import Dial, Links
 from fusion_router.ownership import Ownership
@@ -113,6 +114,11 @@ class ClusterHost(Host):
             timeout_s=call_timeout_s,
             runtime=runtime,
         )
+        # Those who own nothing are part of no cycle: nobody who computes asks them.
+        self.cycles = None if shard_id is None else CycleWatch(peer_id)
+        if self.cycles is not None:
+            self.links.on_opened = self.cycles.reopened
+            self.graph.on_joined = self.cycles.joined
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
         self.links.on_fence = self.graph.fence.lower
         self._clock = runtime.clock.monotonic
@@ -184,13 +190,20 @@ class ClusterHost(Host):
         arguments = route.arguments.encode(node.arguments)
         invalidate = self.graph.invalidate_now
         invocation = Invocation(route.name, node.arguments, deadline_s=self._deadline_s(NO_DEADLINE))
+        cycles = self.cycles
 
         async def attempt(peer: Peer) -> session_pb2.Result:
             owner = f"shard {self.ownership.owner_of_slot(slot)}"
             call = peer.read(
                 invocation, arguments, on_invalidated=lambda _id: invalidate(node, replica_cause(call, owner))
             )
-            result = await call
+            if cycles is not None:
+                cycles.began(node, peer, call)
+            try:
+                result = await call
+            finally:
+                if cycles is not None:
+                    cycles.ended(node)
             node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
             return result
 
@@ -285,6 +298,8 @@ class ClusterHost(Host):
             return
         # Event handlers first: what they have committed is told to its owners as long as there are links.
         await self.stop_working()
+        if self.cycles is not None:
+            self.cycles.close()
         self.barriers.close()
         self.publications.leave()
         await self.links.close()

@@ -32,6 +32,7 @@ class Links:
 
     Attributes:
         on_fence: called with the time, when there is something that may expire earlier than was known.
+        on_opened: called with a peer whenever its session is open over a new carrier.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Links:
         self._secret = secret
         self._on_barrier = on_barrier
         self.on_fence: Callable[[float], None] | None = None
+        self.on_opened: Callable[[Peer], None] | None = None
         # Shard id -> where it serves; the peers are links to exactly these incarnations.
         self._addresses: dict[int, ShardAddress] = {}
         self._peers: dict[int, Peer] = {}
@@ -86,6 +88,7 @@ class Links:
                 runtime=self._runtime,
             )
             peer.on_fence = self.on_fence
+            peer.on_opened = self.on_opened
         return peer
 
     @property

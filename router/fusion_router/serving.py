@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.commands import Invocation
 from fusion_cluster.errors import (
+    CircularDependencyError,
     CommandOutcomeUnknown,
     FusionError,
     InvariantViolation,
@@ -26,6 +27,7 @@ from fusion_cluster.errors import (
 from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words
 from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.link.acceptor import ServedSession
+from fusion_cluster.protocol.edge_chasing import Probe
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
@@ -42,7 +44,7 @@ logger = logging.getLogger(__name__)
 class Subscription:
     """One read call of a session: first a computation it waits for, then a promise to tell when it is out of date."""
 
-    __slots__ = ("id", "is_outdated", "node", "subscriber", "waiter")
+    __slots__ = ("id", "is_answered", "is_outdated", "node", "subscriber", "waiter")
 
     def __init__(self, subscriber: Subscriber, call_id: int, node: Computed[Any]) -> None:
         self.subscriber = subscriber
@@ -50,6 +52,7 @@ class Subscription:
         self.node = node
         self.waiter: Waiter | None = None
         self.is_outdated = False
+        self.is_answered = False
 
     def begin(self) -> None:
         """Watch the node, then wait for its output: in this order, so that no invalidation falls in between."""
@@ -64,15 +67,33 @@ class Subscription:
         if self.waiter is not None:
             self.waiter.leave()
 
+    def break_cycle(self, path: str) -> None:
+        """Answer with an error, although the node still computes: it waits for this answer.
+
+        The caller's replica has this error until the node is invalidated, which goes on computing for that: what the
+        error rests on is all that the node waits for.
+        """
+        self.is_answered = True
+        subscriber = self.subscriber
+        error = subscriber.encoded(CircularDependencyError(path), self.node.function.name)
+        subscriber.session.send_error(self.id, 0, error, subscribed=not self.is_outdated)
+        if self.is_outdated:
+            subscriber.subscriptions.pop(self.id, None)
+            self.end()
+
     def _on_invalidated(self, node: Computed[Any]) -> None:
         self.is_outdated = True
         self.subscriber.confirmations.owe()
         self.subscriber.session.send_invalidated(self.id)
-        if node.has_output:
+        if node.has_output or self.is_answered:
             self.subscriber.subscriptions.pop(self.id, None)
+            if self.is_answered:
+                self.end()
 
     def _on_done(self, node: Computed[Any]) -> None:
         self.waiter = None
+        if self.is_answered:
+            return
         subscriber = self.subscriber
         if self.is_outdated:
             subscriber.subscriptions.pop(self.id, None)
@@ -217,6 +238,18 @@ class Serving:
     def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
         """A subscriber answered a barrier mark."""
         self._barriers.mark_answered(self._subscribers[session].confirmations, barrier, confirms=confirms)
+
+    def on_probe(self, session: ServedSession, call_id: int, probe: Probe) -> None:
+        """A member asks whether a read that waits here waits for itself."""
+        subscription = self._subscribers[session].subscriptions.get(call_id)
+        if subscription is None or subscription.waiter is None or not self._accepts_invalidations:
+            return
+        computation = subscription.waiter.computation
+        if self._host.cycles is None or computation is None or subscription.is_answered:
+            return
+        path = self._host.cycles.arrived(computation.node, probe)
+        if path is not None:
+            subscription.break_cycle(path)
 
     def on_session_lost(self, session: ServedSession) -> None:
         """The session cannot be resumed any more."""

@@ -23,6 +23,7 @@ from fusion_cluster.v1.session_pb2 import (
     Moved,
     Ping,
     Pong,
+    Probe,
     Result,
     ServerFrame,
     Welcome,
@@ -58,6 +59,8 @@ calls = st.builds(
 requests = st.builds(
     Invalidate, id=ids, keys=st.lists(st.builds(KeyReference, method=texts), max_size=2), barrier=barriers
 )
+hops = st.builds(Probe.Hop, wait=ids, keys=st.lists(texts, max_size=2))
+probes = st.builds(Probe, id=ids, number=ids, hops=st.lists(hops, max_size=4), confirmed=small | st.integers(0, 9))
 client_frames = st.builds(
     ClientFrame,
     hello=st.none() | st.none() | hellos,
@@ -70,6 +73,7 @@ client_frames = st.builds(
     joined_barriers=st.lists(barriers, max_size=2),
     leaving=st.booleans(),
     ping=st.none() | st.builds(Ping, sequence=ids),
+    probes=st.lists(probes, max_size=3),
 )
 errors = st.builds(Error, code=st.integers(min_value=-5, max_value=50), type=texts, transient=st.booleans())
 results = st.builds(Result, id=ids, version=ids, value=st.binary(max_size=9)) | st.builds(Result, id=ids, error=errors)

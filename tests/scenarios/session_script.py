@@ -8,6 +8,7 @@ before the commands explain. The commands:
     script cancel N | unsubscribe N | settle B                       the caller's end
     result N VALUE [last] | error N TYPE | moved N VERSION    the owner's end; last: nothing more will be told of it
     invalidate N | barrier B | leave | refuse TYPE
+    probe N WAIT…                                             along a call, with the waits behind it
     advance S                                                 time passes at both ends
     flush | to-caller [K] | to-owner | exchange               frames leave; one arrives; all do until nothing moves
     state                                                     what each end holds
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterable
 
 from fusion_cluster.errors import FusionError
 from fusion_cluster.protocol import OutgoingCall, OwnerSession
+from fusion_cluster.protocol.edge_chasing import Hop, Probe
 from fusion_cluster.protocol.events import (
     Answered,
     BarrierAnswered,
@@ -36,11 +38,13 @@ from fusion_cluster.protocol.events import (
     Opened,
     Outdated,
     OwnerEvent,
+    Probed,
     Refused,
     Silent,
     Unsubscribed,
 )
 from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Invalidate, Result, ServerFrame
+from fusion_cluster.v1.session_pb2 import Probe as ProbeMessage
 from tests.session_pair import SessionPair, command_call, invalidation_call, read_call
 
 MARK = "----"
@@ -70,6 +74,7 @@ class SessionScript:
             "moved": lambda words: self._owner.send_moved(int(words[0]), int(words[1])),
             "invalidate": lambda words: self._owner.send_invalidated(int(words[0])),
             "barrier": lambda words: self._owner.send_barrier(int(words[0])),
+            "probe": self._probe,
             "leave": lambda words: self.pair.go_away(),
             "refuse": lambda words: self.pair.go_away(Error(type=words[0], message=words[0], transient=True)),
             "advance": lambda words: self.pair.advance(float(words[0])),
@@ -144,6 +149,10 @@ class SessionScript:
     def _error(self, words: list[str]) -> None:
         self._owner.send_error(int(words[0]), 1, Error(type=words[1], message=words[1]), subscribed=True)
 
+    def _probe(self, words: list[str]) -> None:
+        hops = tuple(Hop(int(wait), (f"key {wait}",)) for wait in words[1:])
+        self.pair.caller.probe(self.calls[int(words[0])], Probe(1, hops))
+
     def _flush(self) -> None:
         self.pair.flush_caller()
         self.pair.flush_owner()
@@ -185,6 +194,7 @@ def _client_words(frame: ClientFrame) -> list[str]:
             words.append(f"{name.split('_')[0]} {_numbers(getattr(frame, name))}")
     if frame.HasField("ping"):
         words.append(f"ping {frame.ping.sequence}")
+    words += [f"probe along {probe.id}: {_way(probe)}" for probe in frame.probes]
     return words
 
 
@@ -238,9 +248,15 @@ def _event_words(event: CallerEvent | OwnerEvent) -> str:
             return f"invalidate {_keys(request)} as {request.id}"
         case BarrierAnswered(barrier, confirms):
             return f"settled {barrier}" if confirms else f"joined {barrier}"
+        case Probed(call_id, probe):
+            return f"probe along {call_id}: {_way(probe)}"
         case Left():
             return "left"
     raise AssertionError(event)
+
+
+def _way(probe: Probe | ProbeMessage) -> str:
+    return " ".join(str(hop.wait) for hop in probe.hops)
 
 
 def _call(call: Call) -> str:

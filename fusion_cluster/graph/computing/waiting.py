@@ -68,6 +68,9 @@ def enter(
         computation.waiters[waiter] = None
         if waiting is not None:
             waiting.start_waiting(waiter, node)
+            on_joined = node.function.graph.on_joined
+            if on_joined is not None:
+                on_joined(node)
         return waiter
     node._computation = computation = Computation(node)
     waiter = Waiter(computation, dependent, on_done, is_isolated)

@@ -1,0 +1,164 @@
+"""Edge chasing: finds computations of several processes that wait for each other (Chandy, Misra and Haas, 1983).
+
+A *wait* is one read that a replica is fed by, from the call until its answer; its number is unique in the cluster. A
+probe travels along waits, from the caller's end to the owner's end, and on along the waits that the computation asked
+for depends on by then. `on_arrival` decides what becomes of it; the driver says what the process knows.
+
+A probe that meets a wait of its own path has found a cycle, but perhaps a phantom: a wait at its beginning may have
+ended while it travelled. So it goes around once more. Invariant: a wait is broken only after every wait of the cycle
+was seen before *and* after one moment, that at which the path closed. As a wait never begins a second time, all of them
+stood at that moment, and the cycle was a true one.
+
+Whoever finds a cycle breaks the same wait, that for the smallest key: the second probe to come finds it gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+MAX_HOPS: Final = 4096
+"""How many waits the path of a probe may have. Of a longer one nothing is found: its reads end at their deadlines."""
+
+MAX_NAMED_HOPS: Final = 64
+"""How many of them come with the keys on their way."""
+
+MAX_KEYS: Final = 12
+"""How many keys a hop names; those in the middle are left out."""
+
+MAX_KEY_LENGTH: Final = 200
+"""How many characters of a key are named."""
+
+MAX_GENERATIONS: Final = 8
+"""How many computations of one key may wait for each other, one after another, before that counts as a cycle.
+
+A computation that is out of date is not joined, so a cycle whose keys change all the time is a chain without end.
+"""
+
+SEPARATOR: Final = " → "
+
+
+class Hop(Struct, frozen=True):
+    """One wait on the way of a probe.
+
+    Attributes:
+        wait: its number.
+        keys: of the computations from the one that the probe came to, up to the one before the wait. Not known of the
+            first hop until the path closes, nor where a path is too long.
+    """
+
+    wait: int
+    keys: tuple[str, ...] = ()
+
+
+class Probe(Struct, frozen=True):
+    """A question on its way: does what I wait for wait for me?
+
+    Attributes:
+        number: tells apart the probes that one wait has sent.
+        hops: the way so far; the last one is the wait that it is travelling along. Of a closed path: the cycle, from
+            that wait on.
+        confirmed: how many waits it has been sent along since its path closed; 0: it did not yet.
+    """
+
+    number: int
+    hops: tuple[Hop, ...]
+    confirmed: int = 0
+
+    @property
+    def travels_along(self) -> int:
+        """The number of the wait that it travels along."""
+        return self.hops[0 if self.confirmed else -1].wait
+
+
+class Forward(Struct, frozen=True):
+    """Send the probe along a wait, `probe.travels_along`."""
+
+    probe: Probe
+
+
+class Break(Struct, frozen=True):
+    """End the wait that the probe came along, with `CircularDependencyError(path)`."""
+
+    path: str
+
+
+Decision: TypeAlias = Forward | Break
+
+Reach: TypeAlias = Mapping[int, Sequence[str]]
+"""Waits -> the keys on the way there, beginning with the computation asked for, without the key waited for."""
+
+
+def probe_from(wait: int, number: int) -> Probe:
+    """Return a new probe, to be sent along the wait that may have closed a cycle."""
+    return Probe(number, (Hop(wait),))
+
+
+def on_arrival(probe: Probe, reach: Reach) -> list[Decision]:
+    """Decide where a probe goes from here.
+
+    Args:
+        probe: as it came.
+        reach: what the computation waits for, directly or through others of this process, in other processes.
+    """
+    return _confirm(probe, reach) if probe.confirmed else _chase(probe, reach)
+
+
+def named(keys: Sequence[str]) -> tuple[str, ...]:
+    """Return keys as a hop names them: each of bounded length, and the middle of a long row left out."""
+    if len(keys) > MAX_KEYS:
+        half = MAX_KEYS // 2
+        keys = [*keys[:half], f"… {len(keys) - 2 * half} more …", *keys[-half:]]
+    return tuple(key if len(key) <= MAX_KEY_LENGTH else key[: MAX_KEY_LENGTH - 1] + "…" for key in keys)
+
+
+def _chase(probe: Probe, reach: Reach) -> list[Decision]:
+    hops = probe.hops
+    at = {hop.wait: index for index, hop in enumerate(hops)}
+    decisions: list[Decision] = []
+    for wait, keys in reach.items():
+        index = at.get(wait)
+        if index is not None:
+            # Here it closes. The keys that lead to this wait within the cycle are known only now.
+            cycle = (Hop(wait, named(keys)), *hops[index + 1 :])
+            decisions.append(Forward(Probe(probe.number, cycle, confirmed=1)))
+        elif len(hops) < MAX_HOPS:
+            hop = Hop(wait, named(keys) if len(hops) < MAX_NAMED_HOPS else ())
+            if _is_endless(hops, hop):
+                return [Break(SEPARATOR.join([key for step in (*hops, hop) for key in step.keys]))]
+            decisions.append(Forward(Probe(probe.number, (*hops, hop))))
+    return decisions
+
+
+def _is_endless(hops: Sequence[Hop], hop: Hop) -> bool:
+    if len(hops) < MAX_GENERATIONS or not hop.keys:
+        return False
+    key = hop.keys[0]
+    return sum(1 for step in hops if step.keys and step.keys[0] == key) >= MAX_GENERATIONS
+
+
+def _confirm(probe: Probe, reach: Reach) -> list[Decision]:
+    cycle = probe.hops
+    count = len(cycle)
+    if probe.confirmed >= count and cycle[0].wait == _victim(cycle):
+        return [Break(_path(cycle))]
+    following = cycle[1 % count]
+    if following.wait not in reach or probe.confirmed > 2 * count:
+        return []  # it is a cycle no more
+    return [Forward(Probe(probe.number, (*cycle[1:], cycle[0]), probe.confirmed + 1))]
+
+
+def _victim(cycle: Sequence[Hop]) -> int:
+    """Return the wait for the smallest key; of a cycle that is not named in full, the smallest number."""
+    if not all(hop.keys for hop in cycle):
+        return min(hop.wait for hop in cycle)
+    targets = (*cycle[1:], cycle[0])
+    return min(zip(targets, cycle, strict=True), key=lambda pair: (pair[0].keys[0], pair[1].wait))[1].wait
+
+
+def _path(cycle: Sequence[Hop]) -> str:
+    """Return the keys of a cycle in words, from the computation that waits by `cycle[0]` and back to it."""
+    keys = [key for hop in (*cycle[1:], cycle[0]) for key in (hop.keys or ("…",))]
+    return SEPARATOR.join([keys[-1], *keys])

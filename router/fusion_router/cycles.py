@@ -1,0 +1,199 @@
+"""Finds cycles across shards: this process's part in edge chasing (`fusion_cluster.protocol.edge_chasing`).
+
+A cycle across shards is closed by a read that begins, or by a computation that joins another one here. Both are looked
+at after a few milliseconds; what waits in vain is probed. Nothing is sent for reads that are answered before.
+
+Invariant: `_reads` holds exactly the replicas that wait for their owners now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextvars import Context
+from typing import Any, Final
+
+import xxhash
+from msgspec import Struct
+
+from fusion_cluster.graph import Computed
+from fusion_cluster.graph.core.hot_path import Node
+from fusion_cluster.link.peer import Peer
+from fusion_cluster.link.peer_call import PeerCall
+from fusion_cluster.protocol.edge_chasing import Break, Probe, on_arrival, probe_from
+
+LOOK_S: Final = 0.003
+"""How often the waits that are new are looked at: each is probed when it is between one and two times as old."""
+
+LONG_S: Final = 1.0
+"""After how many seconds reads that still wait are probed again, and then after twice as many each time.
+
+It mends what is lost with links, and finds the chains without end that no cycle closes.
+"""
+
+MAX_SEEN: Final = 1024
+"""How many probes that went along a read are known again."""
+
+
+class _Read(Struct, eq=False):
+    """A replica that waits for its owner.
+
+    Attributes:
+        wait: the number of this wait in the cluster.
+        peer: the link to its owner.
+        call: what was asked of it.
+        sent: how many probes began here.
+        age: how often `LONG_S` has passed since.
+        seen: the probes that were sent along it: of which wait, and their numbers.
+    """
+
+    wait: int
+    peer: Peer
+    call: PeerCall
+    sent: int = 0
+    age: int = 0
+    seen: set[tuple[int, int]] | None = None
+
+
+class CycleWatch:
+    """What one member knows of who waits for whom, and the probes that it sends and passes on.
+
+    Args:
+        peer_id: names this process: numbers of waits are made from it.
+    """
+
+    def __init__(self, peer_id: str) -> None:
+        self._peer_id = peer_id
+        self._reads: dict[Node[Any], _Read] = {}
+        self._count = 0
+        # Nodes that somebody has begun to wait for since the last look, and before.
+        self._new: dict[Node[Any], None] = {}
+        self._due: dict[Node[Any], None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._long_timer: asyncio.TimerHandle | None = None
+        self._context = Context()
+
+    @property
+    def waiting_count(self) -> int:
+        """How many replicas wait for their owners."""
+        return len(self._reads)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether every wait has been looked at."""
+        return self._timer is None
+
+    # -- waits ---------------------------------------------------------------------------------------------------------
+    def began(self, node: Computed[Any], peer: Peer, call: PeerCall) -> None:
+        """Note that a replica waits for its owner's answer to `call`."""
+        self._count += 1
+        number = xxhash.xxh3_64_intdigest(f"{self._peer_id}/{self._count}".encode())
+        self._reads[node] = _Read(number, peer, call)
+        self._suspect(node)
+        if self._long_timer is None:
+            self._long_timer = asyncio.get_running_loop().call_later(LONG_S, self._look_long, context=self._context)
+
+    def ended(self, node: Computed[Any]) -> None:
+        """Note that it waits no more."""
+        self._reads.pop(node, None)
+
+    def joined(self, node: Node[Any]) -> None:
+        """Note that one more computation waits for `node`, which computes or waits for its owner."""
+        if node in self._reads or (node._computation is not None and node._computation.is_waiting):
+            self._suspect(node)
+
+    def reopened(self, peer: Peer) -> None:
+        """Probe what waits on a link that was lost: the probes of then were lost with it."""
+        for node, read in self._reads.items():
+            if read.peer is peer:
+                self._suspect(node)
+
+    def close(self) -> None:
+        """Look no more."""
+        for timer in (self._timer, self._long_timer):
+            if timer is not None:
+                timer.cancel()
+
+    # -- probes --------------------------------------------------------------------------------------------------------
+    def arrived(self, node: Node[Any], probe: Probe) -> str | None:
+        """Pass on a probe that came along a read of `node`, which computes.
+
+        Returns:
+            The cycle that the read is part of, if it has to be broken there.
+        """
+        reads: dict[int, _Read] = {}
+        reach: dict[int, Sequence[str]] = {}
+        for read, path in self._reach(node):
+            reads[read.wait] = read
+            reach[read.wait] = [str(step.key) for step in path]
+        for decision in on_arrival(probe, reach):
+            if isinstance(decision, Break):
+                return decision.path
+            onward = decision.probe
+            read = reads[onward.travels_along]
+            if onward.confirmed or _is_first(read, onward):
+                read.peer.probe(read.call, onward)
+        return None
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+    def _suspect(self, node: Node[Any]) -> None:
+        self._new[node] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look, context=self._context)
+
+    def _look(self) -> None:
+        self._timer = None
+        due, self._due, self._new = self._due, self._new, {}
+        probed: set[int] = set()
+        for node in due:
+            for read, _path in self._reach(node):
+                if read.wait not in probed:
+                    probed.add(read.wait)
+                    _probe(read)
+        if self._due:
+            self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look, context=self._context)
+
+    def _look_long(self) -> None:
+        self._long_timer = None
+        for read in self._reads.values():
+            read.age += 1
+            if not read.age & (read.age - 1):
+                _probe(read)
+        if self._reads:
+            self._long_timer = asyncio.get_running_loop().call_later(LONG_S, self._look_long, context=self._context)
+
+    def _reach(self, start: Node[Any]) -> Iterator[tuple[_Read, list[Any]]]:
+        """Go through the reads that `start` waits for, itself or through others here; with the nodes on the way."""
+        came_from: dict[Any, Node[Any] | None] = {start: None}
+        pending: list[Node[Any]] = [start]
+        while pending:
+            node = pending.pop()
+            read = self._reads.get(node)
+            if read is not None:
+                path: list[Any] = []
+                step: Any = came_from[node] if node is not start else node
+                while step is not None:
+                    path.append(step)
+                    step = came_from[step]
+                yield read, path[::-1]
+            elif node._computation is not None:
+                for awaited in node._computation.waits():
+                    if awaited not in came_from:
+                        came_from[awaited] = node
+                        pending.append(awaited)
+
+
+def _probe(read: _Read) -> None:
+    read.sent += 1
+    read.peer.probe(read.call, probe_from(read.wait, read.sent))
+
+
+def _is_first(read: _Read, probe: Probe) -> bool:
+    """Tell whether no probe of the same origin went along this read: each read of a crowd is asked once."""
+    if read.seen is None or len(read.seen) > MAX_SEEN:
+        read.seen = set()
+    origin = (probe.hops[0].wait, probe.number)
+    if origin in read.seen:
+        return False
+    read.seen.add(origin)
+    return True
