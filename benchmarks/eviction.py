@@ -10,7 +10,8 @@ from benchmarks.path import on_path
 from benchmarks.policies import POLICIES
 from benchmarks.row import Row, value_at_most
 from benchmarks.traces import scan_heavy_trace, zipf_trace
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 
 SEED = 2024

@@ -12,7 +12,8 @@ from async_lru import alru_cache
 
 from benchmarks.fresh_process import Figures
 from benchmarks.rounds import Batch, best_of
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 
 

@@ -13,7 +13,8 @@ from async_lru import alru_cache
 
 from benchmarks.fresh_process import Figures
 from benchmarks.rounds import Batch, best_of
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import GraphHosting, compute_method, gather
 
 KEYS = tuple(range(2_000))

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 import psutil
 
 from benchmarks.fresh_process import Figures
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 
 VALUE = "the value of all"

@@ -8,56 +8,31 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fusion_cluster.blocking import BlockingHost
 from fusion_cluster.blocks import async_block
 from fusion_cluster.bodies.offload import Bodies, TaskRunner
-from fusion_cluster.catalogue.definition import abstract_methods, require_class
-from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, RayTask
-from fusion_cluster.catalogue.service import ComputeService, service_methods
-from fusion_cluster.catalogue.signature import Signature
-from fusion_cluster.commands import Command, EventHandler
+from fusion_cluster.catalogue.catalogue import Catalogue
+from fusion_cluster.catalogue.method import Method
+from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, RayTask, require_defaults
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands.events.options import DEFAULT_EVENT_OPTIONS, EventOptions
-from fusion_cluster.commands.events.subscriptions import add_event_classes
-from fusion_cluster.errors import UnknownMethod, UnknownService, UsageError
+from fusion_cluster.commands.events.subscriptions import event_classes_of
+from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import TransientClassifier, is_transient
-from fusion_cluster.graph import DEFAULT_HISTORY, ComputeMethod
+from fusion_cluster.graph import DEFAULT_HISTORY
 from fusion_cluster.graph.computing.retention import SizeOf, estimate_bytes
 from fusion_cluster.host import Host, LocalHost
 from fusion_cluster.middleware import Middleware
 from fusion_cluster.middleware.stack import MiddlewareStack
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, raise_findings
-from fusion_cluster.wire.codec import value_codec
 
 if TYPE_CHECKING:
     from fusion_cluster.database import Database
-
-MethodKind = Literal["compute", "command"]
-
-
-@dataclass(frozen=True)
-class MethodSpec:
-    """One method of a service, as callers see it.
-
-    Attributes:
-        name: "Carts.total".
-        kind: "compute" (a read) or "command".
-        signature: its parameters and its result.
-        service: the class it belongs to.
-        shard_by: what decides the slot instead of the first argument: a parameter's name, or a function of the
-            arguments.
-    """
-
-    name: str
-    kind: MethodKind
-    signature: Signature
-    service: type[ComputeService]
-    shard_by: str | Callable[..., Any] | None = None
 
 
 class App:
@@ -80,12 +55,13 @@ class App:
         events: how events are delivered to event handlers.
 
     Attributes:
+        methods: its compute methods and commands by full name: what each takes, gives and belongs to.
         event_classes: the classes of the events that are handled, by their names.
 
     Raises:
-        UsageError: two services of one name, a class that is no service, something that is no middleware, event
-            handlers for what are no events or without a database, defaults that make no sense, or a method with
-            a parameter whose type cannot travel.
+        UsageError: two services have one name, a class is not a service, something is not middleware, event handlers
+            are for other things than events or have no database, defaults make no sense, or a method has a type that
+            cannot travel.
     """
 
     def __init__(
@@ -112,51 +88,32 @@ class App:
         self.size_of = size_of
         self.max_threads = max_threads
         self._middleware = MiddlewareStack(middleware, is_transient)
-        self.new_bodies()  # says what is wrong with the defaults
-        self.services: dict[str, type[ComputeService]] = {}
-        self.methods: dict[str, MethodSpec] = {}
+        require_defaults(defaults, "defaults")
+        self.new_bodies()  # says what is wrong with the number of threads
+        self.methods = Catalogue(services, defaults, app_name=name)
         self.event_options = events
-        self.event_classes: dict[str, type] = {}
-        for service in services:
-            self._add(service)
+        self.event_classes: dict[str, type] = event_classes_of(self.methods.all_methods)
         if self.event_classes and database is None:
             raise UsageError("event handlers need a database, where events wait for them", field="database")
 
-    def _add(self, service: type[ComputeService]) -> None:
-        if not (isinstance(service, type) and issubclass(service, ComputeService)):
-            raise UsageError(f"{service!r} is not a ComputeService class", field="services")
-        name = service.service_name
-        if name in self.services:
-            raise UsageError(f"two services of the app {self.name!r} are named {name!r}", field="services")
-        require_class(service)
-        methods = service_methods(service)
-        if abstract := abstract_methods(service, methods):
-            raise UsageError(
-                f"{service.__name__} is abstract: it leaves {', '.join(abstract)} to its subclasses", field="services"
-            )
-        self.services[name] = service
-        add_event_classes(self.event_classes, service)
-        for method in methods.values():
-            full_name = f"{name}.{method.name}"
-            signature = method.signature(service)
-            if isinstance(method, EventHandler):
-                continue  # called with events alone, never by those who call methods
-            _check_types(signature)
-            if isinstance(method, Command):
-                self.methods[full_name] = MethodSpec(full_name, "command", signature, service, method.shard_by)
-            elif isinstance(method, ComputeMethod):
-                self.methods[full_name] = MethodSpec(full_name, "compute", signature, service, method.options.shard_by)
+    @property
+    def services(self) -> dict[str, type[ComputeService]]:
+        """The service classes by name, in the order in which the app was given them."""
+        return self.methods.services
+
+    def method(self, service: str, method: str) -> Method:
+        """Return the method of that name.
+
+        Raises:
+            UnknownService: the app has no such service.
+            UnknownMethod: the service has no such compute method or command.
+        """
+        return self.methods.method(service, method)
 
     @property
     def task_cpus(self) -> float:
         """The most CPUs that one body asks for with `offload=RayTask(...)`; 0 when there is none."""
-        bodies = self.new_bodies()
-        offloads = [
-            bodies.options(method.options, service).offload
-            for service in self.services.values()
-            for method in service_methods(service).values()
-            if isinstance(method, ComputeMethod)
-        ]
+        offloads = [method.options.offload for method in self.methods.values() if method.kind == "compute"]
         return max((offload.num_cpus for offload in offloads if isinstance(offload, RayTask)), default=0.0)
 
     def new_bodies(self, strict: Strictness | None = None) -> Bodies:
@@ -166,25 +123,7 @@ class App:
             strict: of a host that is strict.
         """
         wrap = self._middleware.wrap if strict is None else strict.around(self._middleware.wrap)
-        return Bodies(defaults=self.defaults, max_threads=self.max_threads, wrap=wrap)
-
-    def method(self, service: str, method: str) -> MethodSpec:
-        """The method of that name.
-
-        Raises:
-            UnknownService: no such service in the app.
-            UnknownMethod: no such compute method or command in the service.
-        """
-        spec = self.methods.get(f"{service}.{method}")
-        if spec is not None:
-            return spec
-        if service not in self.services:
-            known = ", ".join(sorted(self.services)) or "none"
-            raise UnknownService(
-                f"no service {service!r} in the app {self.name!r}; there are: {known}", field="service"
-            )
-        known = ", ".join(sorted(name.split(".", 1)[1] for name in self.methods if name.startswith(service + ".")))
-        raise UnknownMethod(f"no method {method!r} in the service {service!r}; there are: {known}", field="method")
+        return Bodies(max_threads=self.max_threads, wrap=wrap)
 
     @async_block
     async def local(
@@ -270,15 +209,6 @@ class App:
         from fusion_shards.cluster import join  # the composition seam, see docs/adr/0003-nested-packages.md
 
         return join(self, namespace=namespace)
-
-
-def _check_types(signature: Signature) -> None:
-    """Refuse here, not at each call, what could not travel."""
-    _ = signature.codec
-    try:
-        value_codec(signature.result_type)
-    except UsageError as error:
-        raise UsageError(f"{signature.name}: its result: {error.message}", field="return") from error
 
 
 def _local_task_runner() -> TaskRunner | None:

@@ -14,8 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.injection import inject, new_instance
-from fusion_cluster.catalogue.service import ComputeService, attach, service_methods
+from fusion_cluster.catalogue.method import Method
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands import (
     BoundCommand,
     BoundEventHandler,
@@ -53,7 +55,6 @@ from fusion_cluster.graph.why.cause import MISSED, call_site
 from fusion_cluster.logged_keys import keys_of, logged_keys
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict
-from fusion_cluster.wire.codec import ArgumentsCodec
 
 if TYPE_CHECKING:
     from fusion_cluster.app import App
@@ -123,7 +124,6 @@ class Host(ABC):
         self.commands: dict[str, BoundCommand[..., Any]] = {}
         self.event_handlers: list[BoundEventHandler] = []
         self.turns = Turns()
-        self._key_codecs: dict[str, ArgumentsCodec] = {}
         self._services: dict[type[ComputeService], ComputeService] = {}
 
     def _bind_services(self, *, runs_bodies: bool) -> None:
@@ -135,9 +135,7 @@ class Host(ABC):
         self._runs_bodies = runs_bodies
         self._services.update((service, self._create(service, runs_bodies)) for service in self.app.services.values())
         for instance in self._services.values():
-            inject(instance, self._services, self.app)
-        if self.strict is not None:
-            self.strict.check_codecs((*self.graph.functions.values(), *self.commands.values()))
+            inject(instance, self._services, database=self.app.database, app_name=self.app.name)
 
     def service(self, service: type[S]) -> S:
         """The instance of a service class that lives in this host.
@@ -201,7 +199,7 @@ class Host(ABC):
         function = self.function(method)
         return Key(function.service_name, function.method_name, function.signature.bind(args, kwargs))
 
-    # -- what a service is attached to (graph.service.Hosting) ------------------------------------
+    # -- what a service is attached to (graph.hosting.Hosting) -------------------------------------
     @abstractmethod
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """How a node gets its value."""
@@ -258,24 +256,17 @@ class Host(ABC):
         """Where commands are recorded."""
         return None if self.app.database is None else self.app.database.log
 
-    def key_codec(self, method: str) -> ArgumentsCodec:
-        """How the arguments of a compute method's keys leave the process.
-
-        Raises:
-            UnknownMethod: there is none of that name.
-        """
-        codec = self._key_codecs.get(method)
-        if codec is None:
-            codec = self._key_codecs[method] = self.function(method).codec
-        return codec
+    def method_of(self, key: Key) -> Method:
+        """Return the compute method of a key."""
+        return self.app.methods[f"{key.service}.{key.method}"]
 
     def logged_keys(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
         """Keys as other processes know them."""
-        return logged_keys(keys, self.key_codec)
+        return logged_keys(keys, self.app.methods)
 
     def keys_of(self, logged: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
         """Keys that another process knows as these; those that nobody here knows are left out."""
-        return keys_of(logged, told_by, codec=self.key_codec, function=self.function)
+        return keys_of(logged, told_by, self.app.methods)
 
     def apply_entries(self, entries: Sequence[LogEntry]) -> None:
         """Apply operations that the log tells of, if no push has applied them.
@@ -345,9 +336,10 @@ class Host(ABC):
     # -- wiring ----------------------------------------------------------------------
     def _create(self, service: type[ComputeService], runs_bodies: bool) -> ComputeService:
         instance = new_instance(service) if runs_bodies else service.__new__(service)
-        attach(instance, self, bodies=self.bodies)
-        for method in service_methods(service):
-            bound = getattr(instance, method).function
+        methods = self.app.methods.of(service)
+        attach(instance, self, methods=methods, bodies=self.bodies)
+        for method in methods:
+            bound = getattr(instance, method.method_name).function
             if isinstance(bound, BoundEventHandler):
                 self.event_handlers.append(bound)
             elif isinstance(bound, BoundCommand):

@@ -3,53 +3,49 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.commands import LoggedKey
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph import Cause, ComputeFunction, Key
+from fusion_cluster.graph import Cause, Key
 from fusion_cluster.link.replica_cause import sent_origin, told_by
-from fusion_cluster.wire.codec import ArgumentsCodec
 
 logger = logging.getLogger(__name__)
 
 
-def logged_keys(keys: Mapping[Key, Cause], codec: Callable[[str], ArgumentsCodec]) -> list[LoggedKey]:
-    """Keys, with their causes, as they are logged.
+def logged_keys(keys: Mapping[Key, Cause], methods: Mapping[str, Method]) -> list[LoggedKey]:
+    """Return keys, with their causes, as they are logged.
 
     Args:
         keys: which.
-        codec: gives the codec of a method's arguments, by its full name.
+        methods: those of the app, by full name.
     """
     found = []
     for key, cause in keys.items():
-        name = f"{key.service}.{key.method}"
-        found.append((name, codec(name).encode(key.arguments), sent_origin(cause)))
+        method = methods[f"{key.service}.{key.method}"]
+        found.append((method.name, method.arguments.encode(key.arguments), sent_origin(cause)))
     return found
 
 
-def keys_of(
-    logged: Iterable[LoggedKey],
-    teller: str,
-    *,
-    codec: Callable[[str], ArgumentsCodec],
-    function: Callable[[str], ComputeFunction],
-) -> dict[Key, Cause]:
-    """The keys that were logged as these; those that nobody here knows are left out, for nothing of them is kept.
+def keys_of(logged: Iterable[LoggedKey], teller: str, methods: Mapping[str, Method]) -> dict[Key, Cause]:
+    """Return the keys that were logged as these, without those that this version of the app does not know.
 
     Args:
         logged: which.
         teller: who says so, for the causes.
-        codec: gives the codec of a method's arguments, by its full name.
-        function: gives the method.
+        methods: those of the app, by full name.
     """
     found: dict[Key, Cause] = {}
     for name, encoded, origin in logged:
-        try:
-            arguments = codec(name).decode_msgpack(encoded)
-        except UsageError as error:  # of another version of the app
-            logger.info("the operation log names a key that is none here: %s", error)
+        method = methods.get(name)
+        if method is None or method.kind != "compute":
+            logger.info("the operation log names a key of %r, which is not a compute method of this app", name)
             continue
-        method = function(name)
+        try:
+            arguments = method.arguments.decode_msgpack(encoded)
+        except UsageError as error:
+            logger.info("the operation log names a key that this app does not have: %s", error)
+            continue
         found[Key(method.service_name, method.method_name, arguments)] = told_by(teller, origin)
     return found

@@ -20,6 +20,7 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Final
 
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.failures.exits import reraise_outside
 from fusion_cluster.graph.computed import Computed, ComputeFunction
@@ -352,14 +353,8 @@ def _new_stand_in() -> Computed[None]:
     async def body(self: object) -> None: ...
 
     hosting = GraphHosting(Graph(max_nodes=1))
-    function = ComputeFunction(
-        service_name="Thread",
-        method_name="body",
-        signature=Signature(body, "Thread.body"),
-        body=body,
-        hosting=hosting,
-        graph=hosting.graph,
-    )
+    method = Method("Thread", "body", "compute", Signature(body, "Thread.body"))
+    function = ComputeFunction(method, body=body, hosting=hosting, graph=hosting.graph)
     hosting.graph.add(function)
     node: Computed[None] = function.lookup(())
     node.invalidate()

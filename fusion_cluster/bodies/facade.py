@@ -13,7 +13,9 @@ from collections.abc import Awaitable
 from types import MethodType
 from typing import Any, NoReturn, TypeVar, cast
 
-from fusion_cluster.catalogue.service import ComputeService, UnhostedMethod, service_methods
+from fusion_cluster.catalogue.members import service_methods
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.service_method import UnhostedMethod
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed
 

@@ -16,22 +16,21 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from types import MethodType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from fusion_cluster.bodies.crossing import Crossing, Outcome
 from fusion_cluster.bodies.facade import FacadeClasses
 from fusion_cluster.bodies.ports import AwaitingPort, BlockingPort, LoopPort, StrandedPort
 from fusion_cluster.bodies.threads import Job, Threads, default_max_running
-from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, Offload, RayTask, require_defaults
-from fusion_cluster.catalogue.service import ComputeService, ServiceMethod, service_methods
-from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.catalogue.members import service_methods
+from fusion_cluster.catalogue.method import AsyncBody, Method
+from fusion_cluster.catalogue.options import RayTask
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.service_method import ServiceMethod
 from fusion_cluster.errors import Overloaded, UsageError
 
-AsyncBody = Callable[..., Coroutine[Any, Any, Any]]
-"""A body as the graph calls it, whatever it is and wherever it runs."""
-
-BodyWrapper = Callable[[AsyncBody, Literal["command", "compute", "event"], ComputeService, str, Signature], AsyncBody]
-"""Puts something around a body, and is told of what kind of method, of which service under which name, it is."""
+BodyWrapper = Callable[[AsyncBody, Method, ComputeService], AsyncBody]
+"""Puts something around a body, and is told of which method of which service it is."""
 
 
 @dataclass(frozen=True)
@@ -82,56 +81,43 @@ class TaskRunner(Protocol):
 
 
 class Bodies:
-    """What a host decides about bodies: the options of those that say nothing, where they run, and what is around them.
+    """Runs the bodies of a host: on its loop, in threads, as tasks, each with what is put around it.
 
     Args:
-        defaults: options for every method, where neither it nor its service says otherwise.
         max_threads: how many bodies run in threads at a time; those that wait for another computation do not count.
         wrap: puts something around each body, once, when its service is attached.
 
     Attributes:
         task_runner: what runs bodies with `offload=RayTask(...)`; a thread while it is None.
-        wrap: what is put around bodies, those of commands included.
 
     Raises:
-        UsageError: the defaults, or the number, make no sense.
+        UsageError: the number of threads makes no sense.
     """
 
-    def __init__(
-        self,
-        *,
-        defaults: ComputeOptions = DEFAULT_OPTIONS,
-        max_threads: int | None = None,
-        wrap: BodyWrapper | None = None,
-    ) -> None:
-        require_defaults(defaults, "defaults")
+    def __init__(self, *, max_threads: int | None = None, wrap: BodyWrapper | None = None) -> None:
         self.threads = Threads(default_max_running() if max_threads is None else max_threads)
         self.task_runner: TaskRunner | None = None
-        self.wrap = wrap or _as_it_is
-        self._defaults = defaults
+        self._wrap = wrap
         self._classes = FacadeClasses()
 
-    def options(self, said: ComputeOptions, service: type[ComputeService]) -> ComputeOptions:
-        """Return the options of a method that says `said`, as a member of `service`."""
-        for cls in service.__mro__:
-            defaults = cls.__dict__.get("compute_defaults")
-            if isinstance(defaults, ComputeOptions):
-                said = said.over(defaults)
-        return said.over(self._defaults)
-
-    def place(self, method: ServiceMethod, instance: ComputeService, name: str, offload: Offload | None) -> AsyncBody:
-        """Return the body of a method as the graph calls it: bound to `instance`, run where `offload` says.
+    def body(self, method: Method, descriptor: ServiceMethod, instance: ComputeService) -> AsyncBody:
+        """Return the body of a method as hosts call it: bound to `instance`, run where its options say, wrapped.
 
         Args:
             method: the method.
+            descriptor: the method as written.
             instance: its service.
-            name: the method's full name.
-            offload: where it runs; None: on the loop.
         """
-        body = method.body
+        body = descriptor.completed(self._place(method, descriptor.body, instance))
+        return body if self._wrap is None else self._wrap(body, method, instance)
+
+    def _place(self, method: Method, body: Callable[..., Any], instance: ComputeService) -> AsyncBody:
+        name, offload = method.name, method.options.offload
+        if method.kind != "compute":
+            return MethodType(body, instance)
         is_async = inspect.iscoroutinefunction(body)
         if isinstance(offload, RayTask):
-            return partial(self._run_as_task, offload, type(instance), method.name, is_async)
+            return partial(self._run_as_task, offload, type(instance), method.method_name, is_async)
         if is_async:
             return partial(self._run_async, body, instance, name) if offload else MethodType(body, instance)
         return partial(self._run_plain if offload else self._run_on_loop, body, instance, name)
@@ -227,10 +213,6 @@ async def _cancelled_with(crossing: Crossing, main: AsyncBody) -> Any:
 
     crossing.on_closed(cancel)
     return await main()
-
-
-def _as_it_is(body: AsyncBody, *_told: object) -> AsyncBody:
-    return body
 
 
 def _checked(value: object, name: str) -> object:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.exits import body_exited
-
-if TYPE_CHECKING:
-    from fusion_cluster.app import App
 
 
 def service_annotations(service: type[ComputeService]) -> dict[str, Any]:
@@ -27,22 +24,28 @@ def service_annotations(service: type[ComputeService]) -> dict[str, Any]:
     return found
 
 
-def inject(instance: ComputeService, services: Mapping[type[ComputeService], ComputeService], app: App) -> None:
+def inject(
+    instance: ComputeService,
+    services: Mapping[type[ComputeService], ComputeService],
+    *,
+    database: Any = None,
+    app_name: str = "",
+) -> None:
     """Give a service what it asks for: the app's database, and the other services of its host.
 
     Raises:
         UsageError: it asks for a service that the app does not have.
     """
     service = type(instance)
-    if app.database is not None:
-        instance.database = app.database
+    if database is not None:
+        instance.database = database
     for attribute, hint in service_annotations(service).items():
         if not (isinstance(hint, type) and issubclass(hint, ComputeService)):
             continue
         dependency = services.get(hint)
         if dependency is None:
             raise UsageError(
-                f"{service.__name__}.{attribute} needs {hint.__name__}, which is not a service of the app {app.name!r}",
+                f"{service.__name__}.{attribute} needs {hint.__name__}, which is not a service of the app {app_name!r}",
                 field=attribute,
             )
         setattr(instance, attribute, dependency)

@@ -14,13 +14,13 @@ from rich.console import Console, RenderableType
 
 from fusion_cluster.addresses import MAX_PORT
 from fusion_cluster.app_import import import_app
+from fusion_cluster.catalogue.slots import SLOT_COUNT
 from fusion_cluster.cli.deadline import has_unfinished_work, in_thread
 from fusion_cluster.cli.options import checked
 from fusion_cluster.cli.output import ReaderGone, console, progress
 from fusion_cluster.cli.status import require_ray, status_table
 from fusion_cluster.errors import DeadlineExceeded, InvalidArgument
 from fusion_cluster.graph.computing.retention import NODE_BYTES
-from fusion_cluster.protocol.slot_map import SLOT_COUNT
 from fusion_cluster.quantities import MOST, as_finite_timeout, as_number
 
 T = TypeVar("T")

@@ -11,11 +11,14 @@ import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.catalogue import methods_of
 from fusion_cluster.catalogue.injection import service_annotations
-from fusion_cluster.catalogue.service import ComputeService, attach, service_methods
+from fusion_cluster.catalogue.method import Method
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.client.failures import in_doubt
 from fusion_cluster.client.first_contact import FirstContact
-from fusion_cluster.commands import BoundCommand, Invocation
+from fusion_cluster.commands import Invocation
 from fusion_cluster.errors import (
     ClusterError,
     CommandOutcomeUnknown,
@@ -29,7 +32,7 @@ from fusion_cluster.graph import Computed, ComputeFunction, Graph
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.v1 import session_pb2
-from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, value_codec
+from fusion_cluster.wire.codec import ValueCodec
 from fusion_cluster.wire.errors import decode_error
 from fusion_cluster.wire.results import decode_result
 
@@ -40,7 +43,7 @@ RETRY_PAUSE_S = 0.05
 
 
 class ClientHost:
-    """What the client's services are attached to (a `graph.Hosting`).
+    """What the client's services are attached to (a `graph.hosting.Hosting`).
 
     Args:
         peer: the session with the gateway.
@@ -57,8 +60,7 @@ class ClientHost:
         peer.on_fence = self._graph.fence.lower
         self._graph.fence.add(peer)
         self._services: dict[type[ComputeService], ComputeService] = {}
-        self._functions: dict[ComputeFunction, tuple[ArgumentsCodec, ValueCodec[Any]]] = {}
-        self._commands: dict[str, tuple[ArgumentsCodec, ValueCodec[Any]]] = {}
+        self._methods: dict[str, Method] = {}
 
     @property
     def graph(self) -> Graph:
@@ -70,12 +72,9 @@ class ClientHost:
         instance = self._services.get(service)
         if instance is None:
             instance = self._services[service] = service.__new__(service)
-            attach(instance, self)
-            for method in service_methods(service):
-                bound = getattr(instance, method).function
-                if isinstance(bound, BoundCommand):
-                    signature = bound.signature
-                    self._commands[bound.name] = (signature.codec, value_codec(signature.result_type))
+            methods = methods_of(service)
+            attach(instance, self, methods=methods)
+            self._methods |= {method.name: method for method in methods}
             for attribute, hint in service_annotations(service).items():
                 if isinstance(hint, type) and issubclass(hint, ComputeService):
                     setattr(instance, attribute, self.service(hint))
@@ -88,24 +87,25 @@ class ClientHost:
             ShardUnavailable: the gateway, or the shard behind it, could not be reached in time.
             Exception: what the method raised.
         """
-        arguments, value = self._function_codecs(node.function)
+        method = node.function.method
+        codec = method.result
         if not self._contact.is_made:
             await self._contact.make()
         invalidate = self._graph.invalidate_now
         peer = self._peer
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         call = peer.read(
-            Invocation(node.function.name, node.arguments, deadline_s=deadline_s),
-            arguments.encode(node.arguments),
+            Invocation(method.name, node.arguments, deadline_s=deadline_s),
+            method.arguments.encode(node.arguments),
             on_invalidated=lambda _id: invalidate(node, replica_cause(call, "the gateway")),
         )
         try:
             result = await call
         except (ShardUnavailable, DeadlineExceeded) as error:
-            raise self._explained(error, node.function.name) from None
+            raise self._explained(error, method.name) from None
         node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
         node.version = result.version
-        return _value(node.function.name, result, value)
+        return _value(method.name, result, codec)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Never: a replica expires when its owner says so."""
@@ -130,10 +130,11 @@ class ClientHost:
         """
         self._graph.require_usable()
         name = invocation.method
-        arguments, value = self._commands[name]
+        method = self._methods[name]
+        codec = method.result  # made before the command is sent: its result could not be read otherwise
         deadline_s = min(invocation.deadline_s, asyncio.get_running_loop().time() + self._timeout_s)
         sent = invocation.replace(command_id=invocation.command_id or new_command_id(), deadline_s=deadline_s)
-        return _value(name, await self._until_answered(sent, arguments.encode(invocation.arguments)), value)
+        return _value(name, await self._until_answered(sent, method.arguments.encode(invocation.arguments)), codec)
 
     async def _until_answered(self, invocation: Invocation, arguments: bytes) -> session_pb2.Result:
         if not self._contact.is_made:
@@ -173,13 +174,6 @@ class ClientHost:
         else:
             what = f"the gateway at {where} was away for {self._timeout_s:g} s"
         return type(error)(f"{name}: {what}", retry_after_s=error.retry_after_s)
-
-    def _function_codecs(self, function: ComputeFunction) -> tuple[ArgumentsCodec, ValueCodec[Any]]:
-        codecs = self._functions.get(function)
-        if codecs is None:
-            signature = function.signature
-            codecs = self._functions[function] = (signature.codec, value_codec(signature.result_type))
-        return codecs
 
 
 def new_command_id() -> str:

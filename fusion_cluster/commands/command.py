@@ -6,13 +6,12 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import cached_property
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
-import xxhash
-
-from fusion_cluster.catalogue.service import ComputeService, Hosting, ServiceMethod, bodies_of
+from fusion_cluster.catalogue.method import AsyncBody, Method, MethodKind, ShardBy
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.service_method import ServiceMethod
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands.context import WaitsForResult, is_computing, is_nested, running_command
 from fusion_cluster.commands.invocation import Invocation
@@ -36,37 +35,33 @@ class CommandSignature(Signature):
     is_key: ClassVar[bool] = False
 
 
+class CommandHosting(Protocol):
+    """What commands are attached to: it runs them where they belong."""
+
+    def execute(self, invocation: Invocation) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that runs a command on the shard that owns its key."""
+        ...
+
+
 class BoundCommand(Generic[P, T]):
     """A command of a service that lives in a host: what `service.method` is.
 
     Attributes:
+        method: what its app knows of it.
         name: "Products.set_price".
-        service_name: "Products".
-        method_name: "set_price".
         signature: its parameters and its result.
-        barrier: its return waits until no replica serves a value that depended on the old data.
         hosting: where the service lives.
         written: its body, as it is written; None: that is not known.
-        call_kind: what middleware is told that it is.
     """
 
-    call_kind: ClassVar[Literal["command", "event"]] = "command"
-
-    def __init__(self, method: Command[P, T], instance: ComputeService, hosting: Hosting, service_name: str) -> None:
-        self.method_name = method.name
-        self.service_name = service_name
-        self.name = f"{service_name}.{method.name}"
-        self.signature = method.signature(type(instance))
-        self.barrier = method.barrier
+    def __init__(self, method: Method, descriptor: Command[P, T], hosting: CommandHosting, body: AsyncBody) -> None:
+        self.method = method
+        self.name = method.name
+        self.signature = method.signature
         self.hosting = hosting
-        self.__doc__ = method.__doc__
-        self._shard_group = type(instance).shard_group
-        self._shard_by = method.shard_by
-        self._body: Callable[..., Coroutine[Any, Any, T]] = bodies_of(instance).wrap(
-            _ending_with_result(method.body.__get__(instance)),
-            *(self.call_kind, instance, service_name, self.signature),
-        )
-        self.written: FunctionType | None = method.body if isinstance(method.body, FunctionType) else None
+        self.__doc__ = descriptor.__doc__
+        self._body: Callable[..., Coroutine[Any, Any, T]] = body
+        self.written: FunctionType | None = descriptor.body if isinstance(descriptor.body, FunctionType) else None
 
     def __repr__(self) -> str:
         return f"<command {self.name}>"
@@ -106,7 +101,7 @@ class BoundCommand(Generic[P, T]):
             is_retry: the id was sent before, so the command may have run.
         """
         return Invocation(
-            *(self.name, arguments, self.call_kind, command_id or "", is_retry), deadline_s=current_deadline_s()
+            *(self.name, arguments, self.method.kind, command_id or "", is_retry), deadline_s=current_deadline_s()
         )
 
     async def body(self, arguments: tuple[Any, ...]) -> T:
@@ -137,7 +132,7 @@ class BoundCommand(Generic[P, T]):
         return result
 
     def _own(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return self.signature.codec.copy(arguments)
+        return self.method.arguments.copy(arguments)
 
     async def _as_part_of_another(self, arguments: tuple[Any, ...]) -> T:
         token = is_nested.set(True)
@@ -145,26 +140,6 @@ class BoundCommand(Generic[P, T]):
             return await self.body(arguments)
         finally:
             is_nested.reset(token)
-
-    def fingerprint(self, arguments: tuple[Any, ...]) -> bytes:
-        """A digest of name and canonical arguments: equal for each retry, whichever process it reaches."""
-        return xxhash.xxh3_128_digest(self.name.encode() + b"\0" + self.signature.codec.encode_as_key(arguments))
-
-    @property
-    def returns_nothing(self) -> bool:
-        """Whether it is declared to return None."""
-        return self.signature.result_type in (None, type(None))
-
-    def turn_key(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
-        """What commands have in common that do not interleave: the shard group and the encoded shard key."""
-        if self._shard_index is None:
-            return self._shard_group, b""
-        return self._shard_group, self.signature.codec.encode_one(self._shard_index, arguments)
-
-    @cached_property
-    def _shard_index(self) -> int | None:
-        names = self.signature.parameter_names
-        return names.index(self._shard_by) if self._shard_by is not None else 0 if names else None
 
 
 def _ending_with_result(body: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
@@ -198,32 +173,28 @@ class Command(ServiceMethod, Generic[P, T]):
 
     Attributes:
         barrier: see `command`.
-        shard_by: name of the parameter that decides on which shard it runs; None: the first.
+        shard_by: what decides on which shard it runs: a parameter's name, or a function of the arguments; None: the
+            first argument.
     """
 
+    kind: ClassVar[MethodKind] = "command"
     decorator: ClassVar[str] = "command"
+    signature_class: ClassVar[type[Signature]] = CommandSignature
 
     def __init__(
-        self, body: Callable[..., Coroutine[Any, Any, T]], *, barrier: bool = True, shard_by: str | None = None
+        self, body: Callable[..., Coroutine[Any, Any, T]], *, barrier: bool = True, shard_by: ShardBy | None = None
     ) -> None:
         super().__init__(body)
         self.barrier = barrier
-        self.shard_by = shard_by
-        self._of_owner: dict[type, CommandSignature] = {}
-        self._declared = CommandSignature(body, body.__qualname__)
-        if shard_by is not None and shard_by not in self._declared.parameter_names:
-            raise UsageError(f"{body.__qualname__} has no parameter {shard_by!r} to shard by", field="shard_by")
+        self.shard_by = self.require_shard_by(shard_by)
 
-    def signature(self, owner: type[ComputeService]) -> Signature:
-        """Return the command's signature as a member of the service class `owner`."""
-        signature = self._of_owner.get(owner)
-        if signature is None:
-            signature = self._of_owner[owner] = CommandSignature(self.body, f"{owner.service_name}.{self.name}")
-        return signature
+    def completed(self, body: AsyncBody) -> AsyncBody:
+        """Return the body, and after it the commit of an operation that waits for the result."""
+        return _ending_with_result(body)
 
-    def bind(self, instance: ComputeService, hosting: Hosting, service_name: str) -> BoundCommand[P, T]:
+    def bind(self, method: Method, instance: Any, hosting: CommandHosting, body: AsyncBody) -> BoundCommand[P, T]:
         """Return what `instance.<name>` is once `instance` is attached to `hosting`."""
-        return BoundCommand(self, instance, hosting, service_name)
+        return BoundCommand(method, self, hosting, body)
 
     if TYPE_CHECKING:
 
@@ -238,10 +209,14 @@ class Command(ServiceMethod, Generic[P, T]):
 def command(body: Callable[Concatenate[S, P], Coroutine[Any, Any, T]], /) -> Command[P, T]: ...
 @overload
 def command(
-    *, barrier: bool = True, shard_by: str | None = None
+    *, barrier: bool = True, shard_by: ShardBy | None = None
 ) -> Callable[[Callable[Concatenate[S, P], Coroutine[Any, Any, T]]], Command[P, T]]: ...
 def command(
-    body: Callable[..., Coroutine[Any, Any, Any]] | None = None, /, *, barrier: bool = True, shard_by: str | None = None
+    body: Callable[..., Coroutine[Any, Any, Any]] | None = None,
+    /,
+    *,
+    barrier: bool = True,
+    shard_by: ShardBy | None = None,
 ) -> Any:
     """Make an `async def` method of a service a command: it changes data, and runs on the shard that owns its key.
 
@@ -251,7 +226,8 @@ def command(
     Args:
         body: the method.
         barrier: False lets it return as soon as the owners of what it invalidates know, before all replicas do.
-        shard_by: name of the parameter that takes the place of the first argument in the key.
+        shard_by: what takes the place of the first argument in the key: a parameter's name, or a function of the
+            arguments.
 
     Raises:
         UsageError: not an `async def`, `*args` or `**kwargs`, or no parameter called `shard_by`.

@@ -9,7 +9,6 @@ from functools import cached_property
 from types import FunctionType
 from typing import Any, Final, Protocol
 
-from fusion_cluster.catalogue.service import Hosting
 from fusion_cluster.commands.records import CommandLog, LoggedKey
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.key import Key
@@ -86,7 +85,7 @@ class CommandContext:
         self,
         name: str,
         command_id: str,
-        hosting: Hosting,
+        hosting: object,
         *,
         barrier: bool,
         peer_id: str = "",

@@ -92,18 +92,18 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         command.name,
         command_id or uuid.uuid4().hex,
         command.hosting,
-        barrier=command.barrier,
+        barrier=command.method.barrier,
         peer_id=host.peer_id,
         arguments=arguments,
-        fingerprint=command.fingerprint(arguments) if command_id else None,
-        outcome=NONE_OUTCOME if command.returns_nothing else None,
+        fingerprint=command.method.fingerprint(arguments) if command_id else None,
+        outcome=NONE_OUTCOME if command.method.returns_nothing else None,
         function=command.written,
     )
     tokens = current_command.set(context), is_nested.set(False)
     try:
         with isolated():
             run = _Run(command, invocation, context, host, log)
-            async with host.turns.of(command.turn_key(arguments)):
+            async with host.turns.of(command.method.turn_key(arguments)):
                 done = await run.result_or_record()
             result = done if isinstance(done, CommandResult) else await run.replay(*done)
         try:
@@ -255,7 +255,7 @@ class _Run:
         The turn is over by then: what else is to be done with the key does not wait for another process's result.
         """
         context = self._context
-        recorded.check(self._command, context.fingerprint or self._command.fingerprint(self._arguments))
+        recorded.check(self._command, context.fingerprint or self._command.method.fingerprint(self._arguments))
         keys = self._host.keys_of(recorded.keys, TOLD_BY_LOG)
         if keys:
             context.add(self._host.publish(keys, context.barrier, context.command_id))

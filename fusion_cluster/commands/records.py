@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fusion_cluster.errors import CommandResultLost, FusionError, InvalidArgument
 from fusion_cluster.v1 import session_pb2
-from fusion_cluster.wire.codec import encode_msgpack, value_codec
+from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.errors import decode_error, encode_error
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ class Recorded:
             )
         if self.outcome[:1] == _ERROR:
             raise decode_error(session_pb2.Error.FromString(self.outcome[1:]))
-        codec = value_codec(command.signature.result_type)
-        return CommandResult(codec.decode_msgpack(self.outcome[1:]), is_replayed=True)
+        return CommandResult(command.method.result.decode_msgpack(self.outcome[1:]), is_replayed=True)
 
 
 class CommandLog(Protocol):

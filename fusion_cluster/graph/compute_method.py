@@ -7,14 +7,15 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
+from fusion_cluster.catalogue.method import AsyncBody, Method, MethodKind
 from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, Offload
-from fusion_cluster.catalogue.service import ComputeService, Hosting, ServiceMethod, bodies_of
+from fusion_cluster.catalogue.service_method import ServiceMethod
 from fusion_cluster.catalogue.signature import REQUIRED
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.computing.consolidation import give_source
 from fusion_cluster.graph.core.hot_path import Call, ServiceMethodHit, adopt_descriptor
-from fusion_cluster.graph.hosting import GraphHosting
+from fusion_cluster.graph.hosting import GraphHosting, Hosting
 from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
 from fusion_cluster.graph.why.recall import explain, tell
 
@@ -74,6 +75,7 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
         options: what the decorator was told. What holds for a hosted method is `service.method.function.options`.
     """
 
+    kind: ClassVar[MethodKind] = "compute"
     takes_plain_def: ClassVar[bool] = True
     decorator: ClassVar[str] = "compute_method"
 
@@ -82,9 +84,7 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
     ) -> None:
         super().__init__(body)
         self.options = options
-        chosen = options.shard_by
-        if isinstance(chosen, str) and chosen not in self._declared.parameter_names:
-            raise UsageError(f"{body.__qualname__} has no parameter {chosen!r} to shard by", field="shard_by")
+        self.require_shard_by(options.shard_by)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # With its class, which goes by value to a worker process that cannot import it.
@@ -100,26 +100,10 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
         """See `ServiceMethod.__get__`."""
         return super().__get__(instance, owner)
 
-    def bind(self, instance: ComputeService, hosting: Hosting, service_name: str) -> BoundComputeMethod[P, T]:
+    def bind(self, method: Method, instance: Any, hosting: Hosting, body: AsyncBody) -> BoundComputeMethod[P, T]:
         """Enter the compute function in the graph; return the bound method, a plain function with attributes."""
-        signature = self.signature(type(instance))
-        name = f"{service_name}.{self.name}"
-        if signature.name != name:
-            signature = signature.renamed(name)
-        bodies = bodies_of(instance)
-        options = bodies.options(self.options, type(instance))
-        function = ComputeFunction(
-            service_name=service_name,
-            method_name=self.name,
-            signature=signature,
-            body=bodies.wrap(
-                bodies.place(self, instance, name, options.offload), "compute", instance, service_name, signature
-            ),
-            hosting=hosting,
-            graph=hosting.graph,
-            options=options,
-        )
-        if options.consolidation_delay is not None:
+        function = ComputeFunction(method, body=body, hosting=hosting, graph=hosting.graph)
+        if method.options.consolidation_delay is not None:
             give_source(function, GraphHosting(hosting.graph))
         hosting.graph.add(function)
         return bind(function, self, instance, hosting)

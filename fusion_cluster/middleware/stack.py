@@ -12,17 +12,16 @@ from functools import partial
 from types import CoroutineType
 from typing import Any
 
-from fusion_cluster.bodies.offload import AsyncBody
+from fusion_cluster.catalogue.method import AsyncBody, Method
 from fusion_cluster.catalogue.service import ComputeService
-from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands.context import current_command, is_nested
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import TransientClassifier
-from fusion_cluster.middleware.call import Call, CallKind, Middleware
+from fusion_cluster.middleware.call import Call, Middleware
 
 
 class MiddlewareStack:
-    """Middleware in order, the outermost first (its `wrap` is a `graph.offload.BodyWrapper`).
+    """Middleware in order, the outermost first (its `wrap` is a `bodies.offload.BodyWrapper`).
 
     Args:
         middleware: each.
@@ -38,22 +37,18 @@ class MiddlewareStack:
         for one in self._middleware:
             _require_middleware(one)
 
-    def wrap(
-        self, body: AsyncBody, kind: CallKind, service: ComputeService, service_name: str, signature: Signature
-    ) -> AsyncBody:
+    def wrap(self, body: AsyncBody, method: Method, service: ComputeService) -> AsyncBody:
         """Return the body with the middleware around it; the body itself where there is none.
 
         Args:
             body: to be called with canonical arguments, those for keyword-only parameters by name.
-            kind: what it is the body of.
+            method: what it is the body of.
             service: the instance that it is bound to.
-            service_name: of that.
-            signature: of the method.
         """
         if not self._middleware:
             return body
-        method_name = signature.name.rpartition(".")[2]
-        names = signature.parameter_names
+        kind, service_name, method_name = method.kind, method.service_name, method.method_name
+        names = method.signature.parameter_names
 
         def pass_through(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
             arguments = (*args, *(kwargs[name] for name in names[len(args) :])) if kwargs else args

@@ -1,6 +1,5 @@
-"""Slots and the slot map: which shard owns which key.
+"""The slot map: which shard owns which slot.
 
-A key's slot is the same in every process, Python version and restart: xxh3 over bytes, never Python's `hash()`.
 The map is an immutable value with a version; the coordinator alone makes new ones.
 """
 
@@ -11,24 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
-import xxhash
 
-SLOT_COUNT = 16_384
-"""Number of hash buckets that keys fall into."""
-
-
-def slot_of(shard_group: str, shard_key: bytes = b"") -> int:
-    """The slot of a key.
-
-    Args:
-        shard_group: the service's shard group; services of one group keep what concerns one entity together.
-        shard_key: canonical encoding of the argument that decides (the first one, unless `shard_by` says otherwise);
-            empty for a method without arguments.
-
-    Returns:
-        A number in `range(SLOT_COUNT)`.
-    """
-    return xxhash.xxh3_64_intdigest(shard_group.encode() + b"\0" + shard_key) % SLOT_COUNT
+from fusion_cluster.catalogue.slots import SLOT_COUNT
 
 
 class ShardAddress(msgspec.Struct, frozen=True, array_like=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.failures.failure import TransientClassifier, is_transient
 from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting
@@ -40,13 +41,7 @@ def single_key_function(
         body: computes the value.
         graph: of its own (`single_key_graph`).
     """
-    function = ComputeFunction(
-        service_name=service_name,
-        method_name=name,
-        signature=Signature(_read, f"{service_name}.{name}"),
-        body=body,
-        hosting=GraphHosting(graph),
-        graph=graph,
-    )
+    method = Method(service_name, name, "compute", Signature(_read, f"{service_name}.{name}"))
+    function = ComputeFunction(method, body=body, hosting=GraphHosting(graph), graph=graph)
     graph.add(function)
     return function

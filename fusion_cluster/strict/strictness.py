@@ -16,16 +16,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import wraps
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from fusion_cluster.bodies.offload import AsyncBody, BodyWrapper
+from fusion_cluster.bodies.offload import BodyWrapper
+from fusion_cluster.catalogue.method import AsyncBody, Method
 from fusion_cluster.catalogue.service import ComputeService
-from fusion_cluster.catalogue.signature import Signature
-from fusion_cluster.commands import BoundCommand
-from fusion_cluster.errors import InvalidResult, ResultChanged, UsageError
-from fusion_cluster.graph import Computed, ComputeFunction, Graph
+from fusion_cluster.errors import InvalidResult, ResultChanged
+from fusion_cluster.graph import Computed, Graph
 from fusion_cluster.graph.computing.consolidation import is_source
 from fusion_cluster.graph.computing.freezing import freeze_result, is_frozen
 from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, dependencies_of, dependents_of
@@ -35,7 +34,7 @@ from fusion_cluster.strict.agreement import disagreement, says_nothing
 from fusion_cluster.strict.difference import difference
 from fusion_cluster.wire.description import type_name
 from fusion_cluster.wire.results import decode_result, encode_result
-from fusion_cluster.wire.values import encode_msgpack, value_codec
+from fusion_cluster.wire.values import encode_msgpack
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +96,7 @@ class Strictness:
         function = node.function
         for used in dependencies_of(node):
             self._check(used, f"{node.key} has read it, and has perhaps changed it")
-        arrived, encoded = travelled(function.signature, value)
+        arrived, encoded = travelled(function.method, value)
         if function.options.freeze:
             return freeze_result(node, arrived)
         if node._state <= CONSISTENT and not (is_frozen(arrived) and is_frozen(value)):
@@ -144,32 +143,13 @@ class Strictness:
                 self._note(node, kept, kept.came)
         self._kept.clear()
 
-    # -- codecs ------------------------------------------------------------------------------------------------------
-    def check_codecs(self, methods: Iterable[ComputeFunction | BoundCommand[..., Any]]) -> None:
-        """Make the codecs of results of all methods of the host.
-
-        Raises:
-            UsageError: results of some method cannot be told apart when encoded; the message names it.
-        """
-        for method in methods:
-            try:
-                value_codec(method.signature.result_type)
-            except UsageError as error:
-                raise UsageError(f"{method.name}: its result: {error.message}", field="return") from error
-
     # -- commands ----------------------------------------------------------------------------------------------------
     def around(self, wrap: BodyWrapper) -> BodyWrapper:
         """Return what wraps bodies as `wrap` does, and passes what commands take and give through codecs."""
 
-        def wrap_strictly(
-            body: AsyncBody,
-            kind: Literal["command", "compute", "event"],
-            instance: ComputeService,
-            service_name: str,
-            signature: Signature,
-        ) -> AsyncBody:
-            wrapped = wrap(body, kind, instance, service_name, signature)
-            return _passed_through_codecs(wrapped, signature) if kind == "command" else wrapped
+        def wrap_strictly(body: AsyncBody, method: Method, instance: ComputeService) -> AsyncBody:
+            wrapped = wrap(body, method, instance)
+            return _passed_through_codecs(wrapped, method) if method.kind == "command" else wrapped
 
         return wrap_strictly
 
@@ -208,26 +188,26 @@ def raise_findings(strict: Iterable[Strictness]) -> None:
         raise ResultChanged("\n".join(finding.message for finding in findings[:MAX_TOLD]) + more, field="return")
 
 
-def travelled(signature: Signature, value: Any) -> Travelled:
+def travelled(method: Method, value: Any) -> Travelled:
     """Send what a method has returned on the way to another process.
 
     Raises:
         InvalidResult: it cannot leave this one, or is not what the annotation says.
     """
-    hint, name = signature.result_type, signature.name
+    hint, name = method.signature.result_type, method.name
     encoded = encode_result(name, value)
     if says_nothing(hint):
         return Travelled(value, encoded)
-    arrived = decode_result(name, value_codec(hint), encoded)
+    arrived = decode_result(name, method.result, encoded)
     if wrong := disagreement(hint, arrived, value):
         raise InvalidResult(f"{name} says that it returns {type_name(hint)}, but {wrong}", field="return")
     return Travelled(arrived, encoded)
 
 
-def _passed_through_codecs(body: AsyncBody, signature: Signature) -> AsyncBody:
+def _passed_through_codecs(body: AsyncBody, method: Method) -> AsyncBody:
     @wraps(body, updated=())
     async def strict_body(*args: Any, **kwargs: Any) -> Any:
-        return travelled(signature, await body(*args, **kwargs)).value
+        return travelled(method, await body(*args, **kwargs)).value
 
     return strict_body
 

@@ -124,6 +124,17 @@ class ArgumentsCodec:
         values: tuple[Any, ...] = self._all.msgpack.decode(self.encode(arguments))
         return values
 
+    def as_key(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the same arguments anew, as those of a key: equal ones are the same, digit by digit.
+
+        Raises:
+            InvalidArgument: one of them cannot leave the process; `field` names its parameter.
+        """
+        if self._is_key and not self.are_changeable:
+            return arguments
+        values: tuple[Any, ...] = self._all.msgpack.decode(self.encode_as_key(arguments))
+        return values
+
     def _join(self, parts: list[bytes]) -> bytes:
         self._check_sizes([len(part) for part in parts])
         return self._head + b"".join(parts)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from fusion_cluster.app import App
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.commands import CommandResult, Invocation, run_command
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
@@ -30,7 +31,6 @@ from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
-from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.errors import decode_error
 from fusion_cluster.wire.results import decode_result
 from fusion_router.barrier import Barriers
@@ -39,7 +39,6 @@ from fusion_router.invalidation import Invalidations
 from fusion_router.links import Dial, Links
 from fusion_router.ownership import Ownership
 from fusion_router.publications import Publications
-from fusion_router.route import Route, routes_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ class ClusterHost(Host):
         self.shard_id = shard_id
         self.epoch = epoch
         self._call_timeout_s = call_timeout_s
-        self.ownership = Ownership(routes_of(app), shard_id)
+        self.ownership = Ownership(app.methods, shard_id)
         self.barriers = Barriers(
             read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1, runtime=runtime
         )
@@ -127,11 +126,6 @@ class ClusterHost(Host):
 
     # -- slots ----------------------------------------------------------------------
     @property
-    def routes(self) -> Mapping[str, Route]:
-        """How calls of each method travel."""
-        return self.ownership.routes
-
-    @property
     def slot_map(self) -> SlotMap:
         """The newest slot map known here."""
         return self.ownership.slot_map
@@ -153,9 +147,9 @@ class ClusterHost(Host):
         if self.dispatcher is not None:
             self.dispatcher.wake()
 
-    def serves(self, route: Route, arguments: tuple[Any, ...]) -> bool:
+    def serves(self, method: Method, arguments: tuple[Any, ...]) -> bool:
         """Whether a call is answered here; gateways and drivers pass on whatever they are asked."""
-        return self.shard_id is None or self.ownership.owns_slot(route.slot(arguments))
+        return self.shard_id is None or self.ownership.owns_slot(method.slot(arguments))
 
     def owned_slots(self) -> bytes | None:
         """A byte for each slot, 1 where it is owned here now."""
@@ -167,29 +161,29 @@ class ClusterHost(Host):
 
     def _invalidate_moved(self, old: SlotMap, new: SlotMap) -> None:
         for function in self.graph.functions.values():
-            route = self.routes[function.name]
+            slot_of = function.method.slot
             for node in function.all_nodes():
-                slot = route.slot(node.arguments)
+                slot = slot_of(node.arguments)
                 if old.owners[slot] != new.owners[slot]:
                     self.graph.invalidate_now(node, MOVED)
 
     # -- reads ----------------------------------------------------------------------
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body if the key is ours, else read it from its owner."""
-        slot = self.routes[node.function.name].slot(node.arguments)
+        slot = node.function.method.slot(node.arguments)
         if self.ownership.owns_slot(slot):
             return node.function.compute(node.arguments)
         return self._read(node, slot)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """A replica expires when its owner says so."""
-        return self.ownership.owns_slot(self.routes[node.function.name].slot(node.arguments))
+        return self.ownership.owns_slot(node.function.method.slot(node.arguments))
 
     async def _read(self, node: Computed[Any], slot: int) -> Any:
-        route = self.routes[node.function.name]
-        arguments = route.arguments.encode(node.arguments)
+        method = node.function.method
+        arguments = method.arguments.encode(node.arguments)
         invalidate = self.graph.invalidate_now
-        invocation = Invocation(route.name, node.arguments, deadline_s=self._deadline_s(NO_DEADLINE))
+        invocation = Invocation(method.name, node.arguments, deadline_s=self._deadline_s(NO_DEADLINE))
         cycles = self.cycles
 
         async def attempt(peer: Peer) -> session_pb2.Result:
@@ -211,7 +205,7 @@ class ClusterHost(Host):
         node.version = result.version
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
-        return decode_result(route.name, route.result, result.value)
+        return decode_result(method.name, method.result, result.value)
 
     # -- commands ----------------------------------------------------------------------
     async def carry_out(self, invocation: Invocation) -> CommandResult:
@@ -224,11 +218,12 @@ class ClusterHost(Host):
             CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been committed.
             ShardUnavailable: the owner could not be reached; it was not run.
         """
-        route = self.routes[invocation.method]
-        slot = route.slot(invocation.arguments)
+        command = self.command(invocation.method)
+        method = command.method
+        slot = method.slot(invocation.arguments)
         if self.ownership.owns_slot(slot):
-            return await run_command(self.command(invocation.method), invocation, host=self)
-        encoded = route.arguments.encode(invocation.arguments)
+            return await run_command(command, invocation, host=self)
+        encoded = method.arguments.encode(invocation.arguments)
         sent = invocation.replace(
             command_id=invocation.command_id or self.runtime.entropy.new_id(),
             deadline_s=self._deadline_s(invocation.deadline_s),
@@ -251,17 +246,13 @@ class ClusterHost(Host):
             raise
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
-        return CommandResult(decode_result(route.name, route.result, result.value), is_replayed=result.replayed)
+        return CommandResult(decode_result(method.name, method.result, result.value), is_replayed=result.replayed)
 
     def _deadline_s(self, deadline_s: float) -> float:
         """Return the deadline of a call whose caller gives it this one: without one it has the host's timeout."""
         return deadline_s if deadline_s < NO_DEADLINE else self._clock() + self._call_timeout_s
 
     # -- invalidations ----------------------------------------------------------------------
-    def key_codec(self, method: str) -> ArgumentsCodec:
-        """How the arguments of a compute method's keys leave the process."""
-        return self.routes[self.function(method).name].arguments
-
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
         """Invalidate keys here at once and at their owners; see `Host.publish`.
 

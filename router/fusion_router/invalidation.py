@@ -63,14 +63,14 @@ def plan_invalidation(keys: Keys, ownership: Ownership) -> InvalidationPlan:
     plan = InvalidationPlan()
     origins: dict[Cause, str] = {}
     for key, cause in keys.items():
-        route = ownership.routes[f"{key.service}.{key.method}"]
-        slot = route.slot(key.arguments)
+        method = ownership.methods[f"{key.service}.{key.method}"]
+        slot = method.slot(key.arguments)
         owner = ownership.owner_of_slot(slot)
         if owner == ownership.shard_id:
             plan.local[key] = cause
         else:
             origin = origins.get(cause) or origins.setdefault(cause, sent_origin(cause))
-            reference = route.name, route.arguments.encode(key.arguments)
+            reference = method.name, method.arguments.encode(key.arguments)
             plan.remote.setdefault(owner, {})[reference] = Sent(slot, origin)
     return plan
 

@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 
 from fusion_cluster.app import App
 from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.slots import SLOT_COUNT
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import DEFAULT_HISTORY
 from fusion_cluster.graph.computing.retention import NODE_BYTES
@@ -19,7 +20,7 @@ from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.memory import MemoryCarrier, memory_pair
 from fusion_cluster.protocol.lease import as_read_lease
-from fusion_cluster.protocol.slot_map import SLOT_COUNT, ShardAddress, SlotMap
+from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_number
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict, raise_findings
@@ -130,7 +131,7 @@ class LocalCluster:
         Raises:
             UsageError: that shard does not run now.
         """
-        shard_id = self.slot_map.owners[self.host.routes[name].slot(arguments)]
+        shard_id = self.slot_map.owners[self.app.methods[name].slot(arguments)]
         shard = self.shards.get(shard_id)
         if shard is None:
             raise UsageError(f"shard {shard_id}, the owner of {name}{arguments!r}, does not run")

@@ -8,27 +8,28 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 
+from fusion_cluster.catalogue.method import Method
+from fusion_cluster.catalogue.slots import SLOT_COUNT
 from fusion_cluster.database.applied_operations import Reference
 from fusion_cluster.graph import Key
-from fusion_cluster.protocol.slot_map import SLOT_COUNT, SlotMap
-from fusion_router.route import Route
+from fusion_cluster.protocol.slot_map import SlotMap
 
 
 class Ownership:
     """The owners of an app's keys, as one member knows them.
 
     Args:
-        routes: how each method's arguments become a slot, by the method's full name.
+        methods: those of the app, by full name.
         shard_id: which shard this member is; None for gateways and drivers, which own nothing.
 
     Attributes:
-        routes: as given.
+        methods: as given.
         shard_id: as given.
         slot_map: the newest one; before the first one, an empty one of version 0.
     """
 
-    def __init__(self, routes: Mapping[str, Route], shard_id: int | None) -> None:
-        self.routes = routes
+    def __init__(self, methods: Mapping[str, Method], shard_id: int | None) -> None:
+        self.methods = methods
         self.shard_id = shard_id
         self.slot_map = SlotMap(0, array("H"), {})
         self._owned_slots: bytes | None = None
@@ -40,7 +41,7 @@ class Ownership:
 
     def slot(self, key: Key) -> int:
         """Return the slot of a key."""
-        return self.routes[f"{key.service}.{key.method}"].slot(key.arguments)
+        return self.methods[f"{key.service}.{key.method}"].slot(key.arguments)
 
     def key_of(self, reference: Reference) -> Key:
         """Return the key that other members know by this reference.
@@ -49,8 +50,8 @@ class Ownership:
             InvalidArgument: the arguments are not those of the method.
         """
         name, encoded = reference
-        service, _, method = name.partition(".")
-        return Key(service, method, self.routes[name].arguments.decode_msgpack(encoded))
+        method = self.methods[name]
+        return Key(method.service_name, method.method_name, method.arguments.decode_msgpack(encoded))
 
     def owner_of_slot(self, slot: int) -> int:
         """Return the shard that owns a slot; -1 while no slot map is known."""

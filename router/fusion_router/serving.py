@@ -286,9 +286,8 @@ class Serving:
 
     def _read(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
         function = self._host.function(call.method)
-        route = self._host.routes[call.method]
-        arguments = route.arguments.decode_msgpack(call.arguments)
-        if not self._host.serves(route, arguments):
+        arguments = function.method.arguments.decode_msgpack(call.arguments)
+        if not self._host.serves(function.method, arguments):
             subscriber.session.send_moved(call.id, self._host.slot_map_version)
             return
         subscription = Subscription(subscriber, call.id, function.lookup(arguments))
@@ -296,10 +295,9 @@ class Serving:
         subscription.begin()
 
     def _execute(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
-        self._host.command(call.method)
-        route = self._host.routes[call.method]
-        arguments = route.arguments.decode_msgpack(call.arguments)
-        if not self._host.serves(route, arguments):
+        command = self._host.command(call.method)
+        arguments = command.method.arguments.decode_msgpack(call.arguments)
+        if not self._host.serves(command.method, arguments):
             subscriber.session.send_moved(call.id, self._host.slot_map_version)
             return
         deadline_s = self._host.runtime.clock.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else NO_DEADLINE
@@ -311,7 +309,7 @@ class Serving:
             try:
                 result = await self._host.carry_out(invocation)
                 subscriber.session.send_result(
-                    call.id, 0, encode_result(route.name, result.value), subscribed=False, replayed=result.is_replayed
+                    call.id, 0, encode_result(command.name, result.value), subscribed=False, replayed=result.is_replayed
                 )
             except asyncio.CancelledError:
                 # By its caller, who has left, or because this process ends: it may have committed.

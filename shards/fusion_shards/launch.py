@@ -19,10 +19,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from fusion_cluster.addresses import MAX_PORT, parse_host
 from fusion_cluster.app_import import import_app
+from fusion_cluster.catalogue.slots import SLOT_COUNT
 from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable, UsageError
 from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.loop_watch import blocked_loop_s
-from fusion_cluster.protocol.slot_map import SLOT_COUNT
 from fusion_cluster.quantities import MOST, as_count, as_finite_timeout, as_number
 from fusion_router.gateway.listening import check_can_listen, check_host
 from fusion_shards.configuration import AppConfiguration, ClusterStatus

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 import psutil
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather, isolated
 from fusion_cluster.graph.core.hot_path import IS_NATIVE

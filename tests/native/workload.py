@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.errors import FusionError, UsageError
 from fusion_cluster.graph import Computed, Graph, GraphHosting, gather
 from tests.native.odd_sheet import EXPECTED, NUMBERS, Parting, Reentrant, Sheet, Touchy

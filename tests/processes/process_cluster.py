@@ -147,7 +147,7 @@ class ProcessCluster:
 
     def owner(self, name: str, *arguments: object) -> int:
         """The shard that owns a key, by the method's full name."""
-        return self.slot_map.owners[self.host.routes[name].slot(arguments)]
+        return self.slot_map.owners[self.host.app.methods[name].slot(arguments)]
 
     async def ask_shards(self, what: str, argument: Any = None) -> None:
         """Let all shards do something."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Computed, Graph, GraphHosting
 from tests.property.graph_model import ATOMS, LAG_S, LAGGING, NAMES, Model, Value
 from tests.property.graph_parties import Observation, Read, Refused

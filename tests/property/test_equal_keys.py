@@ -13,7 +13,8 @@ import msgspec
 import pydantic
 from hypothesis import HealthCheck, given, reject, settings
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import InvalidArgument, UsageError
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from tests.property.hinted_values import HINTS, values

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_cluster import App, ComputeService, compute_method
+from fusion_cluster.catalogue.slots import SLOT_COUNT
 from fusion_cluster.database.applied_operations import Reference
 from fusion_cluster.graph import Cause, Key
 from fusion_cluster.graph.why.cause import UNKNOWN
-from fusion_cluster.protocol.slot_map import SLOT_COUNT, SlotMap
+from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.invalidation import InvalidationPlan, Sent, plan_again, plan_invalidation
 from fusion_router.ownership import Ownership
-from fusion_router.route import routes_of
 
 SHARDS = 5
 
@@ -34,7 +34,7 @@ class Lists(ComputeService):
         return 0
 
 
-ROUTES = routes_of(App("lists", [Lists]))
+METHODS = App("lists", [Lists]).methods
 
 names, numbers = st.sampled_from("abcdefgh"), st.integers(0, 20)
 keys_strategy = st.dictionaries(
@@ -78,7 +78,7 @@ def check(plan: InvalidationPlan, keys: Mapping[Key, Cause], ownership: Ownershi
 def test_a_plan_names_each_key_once_and_at_its_owner(
     keys: dict[Key, Cause], shard_id: int | None, owners: list[int]
 ) -> None:
-    ownership = Ownership(ROUTES, shard_id)
+    ownership = Ownership(METHODS, shard_id)
     ownership.set_slot_map(slot_map(owners))
     plan = plan_invalidation(keys, ownership)
     check(plan, keys, ownership)
@@ -92,7 +92,7 @@ def test_keys_that_move_are_planned_again_for_their_new_owners(
     keys: dict[Key, Cause], shard_id: int | None, owners: list[int], later: list[list[int]]
 ) -> None:
     """Whatever is left for others after each map is told; what has become ours is applied here, and told to nobody."""
-    ownership = Ownership(ROUTES, shard_id)
+    ownership = Ownership(METHODS, shard_id)
     ownership.set_slot_map(slot_map(owners))
     plan = plan_invalidation(keys, ownership)
     for version, moved in enumerate(later, 2):
@@ -111,6 +111,6 @@ def test_keys_that_move_are_planned_again_for_their_new_owners(
 
 @given(keys=keys_strategy, shard_id=members)
 def test_before_the_first_slot_map_nobody_owns_anything(keys: dict[Key, Cause], shard_id: int | None) -> None:
-    plan = plan_invalidation(keys, Ownership(ROUTES, shard_id))
+    plan = plan_invalidation(keys, Ownership(METHODS, shard_id))
     assert not plan.local
     assert set(plan.remote) == ({-1} if keys else set())

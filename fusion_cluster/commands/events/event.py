@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from fusion_cluster.catalogue.slots import slot_of
 from fusion_cluster.errors import UsageError
-from fusion_cluster.protocol.slot_map import slot_of
 from fusion_cluster.quantities import as_finite_delay
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.codec import encode_msgpack

@@ -9,13 +9,13 @@ from collections.abc import Callable, Coroutine
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, overload
 
-import xxhash
-
-from fusion_cluster.catalogue.service import ComputeService, Hosting
-from fusion_cluster.commands.command import BoundCommand, Command
+from fusion_cluster.catalogue.method import AsyncBody, Method, MethodKind
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.commands.command import BoundCommand, Command, CommandHosting
 from fusion_cluster.commands.events.event import event_type, is_event_class
 from fusion_cluster.errors import UsageError
-from fusion_cluster.wire.codec import encode_msgpack, value_codec
+from fusion_cluster.wire.codec import value_codec
 from fusion_cluster.wire.description import type_name
 
 if TYPE_CHECKING:
@@ -26,19 +26,7 @@ E = TypeVar("E")
 
 
 class BoundEventHandler(BoundCommand[[Any], None]):
-    """An event handler of a service that lives in a host.
-
-    Attributes:
-        event_classes: the classes of the events that it is called with.
-    """
-
-    call_kind = "event"
-
-    def __init__(
-        self, method: EventHandler[Any], instance: ComputeService, hosting: Hosting, service_name: str
-    ) -> None:
-        super().__init__(method, instance, hosting, service_name)
-        self.event_classes = method.event_classes(type(instance))
+    """An event handler of a service that lives in a host."""
 
     def __repr__(self) -> str:
         return f"<event handler {self.name}>"
@@ -58,26 +46,13 @@ class BoundEventHandler(BoundCommand[[Any], None]):
         return arguments  # the event, which was decoded for this attempt
 
     async def body(self, arguments: tuple[Any, ...]) -> None:
-        """The method as written; what it returns is nobody's."""
+        """Run the method as written; what it returns is not used."""
         await super().body(arguments)
-
-    def fingerprint(self, arguments: tuple[Any, ...]) -> bytes:
-        """A digest of the name: the command id says which event it is."""
-        return xxhash.xxh3_128_digest(self.name.encode())
-
-    @property
-    def returns_nothing(self) -> bool:
-        """Always: so that it is carried out, and has its result recorded, in one transaction."""
-        return True
-
-    def turn_key(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
-        """Its events take turns before they come here; two equal ones do so here."""
-        return self.name, encode_msgpack(arguments[0])
 
     @cached_property
     def types(self) -> tuple[str, ...]:
         """The names of the classes of its events."""
-        return tuple(event_type(one) for one in self.event_classes)
+        return tuple(event_type(one) for one in self.method.event_classes)
 
 
 class EventHandler(Command[[E], None], Generic[E]):
@@ -87,6 +62,7 @@ class EventHandler(Command[[E], None], Generic[E]):
         UsageError: the method has not exactly one parameter with a type hint.
     """
 
+    kind: ClassVar[MethodKind] = "event"
     decorator: ClassVar[str] = "event_handler"
 
     def __init__(self, body: Callable[..., Coroutine[Any, Any, None]], *, barrier: bool = True) -> None:
@@ -101,27 +77,27 @@ class EventHandler(Command[[E], None], Generic[E]):
                 field=names[0],
             )
 
-    def event_classes(self, owner: type[ComputeService]) -> tuple[type, ...]:
-        """The classes of the events that it handles, as a member of the service class `owner`.
+    def event_classes(self, signature: Signature) -> tuple[type[Any], ...]:
+        """Return the classes of the events that it handles, as its signature in a service class says.
 
         Raises:
             UsageError: its type hint names something else than classes of events, or nothing that can be found.
         """
-        parameter = self.signature(owner).parameters[0]
+        parameter = signature.parameters[0]
         classes = _members(parameter.type)
         for one in classes:
             if not is_event_class(one):
                 raise UsageError(
-                    f"{owner.service_name}.{self.name} handles events, which are instances of dataclasses, msgspec "
-                    f"Structs or pydantic models: {type_name(one)} is none",
+                    f"{signature.name} handles events, which are instances of dataclasses, msgspec Structs or pydantic "
+                    f"models: {type_name(one)} is not such a class",
                     field=parameter.name,
                 )
             value_codec(one)  # says what is wrong with its fields
         return classes
 
-    def bind(self, instance: ComputeService, hosting: Hosting, service_name: str) -> Any:
+    def bind(self, method: Method, instance: Any, hosting: CommandHosting, body: AsyncBody) -> Any:
         """Return what `instance.<name>` is once `instance` is attached to `hosting`."""
-        return BoundEventHandler(self, instance, hosting, service_name)
+        return BoundEventHandler(method, self, hosting, body)
 
     if TYPE_CHECKING:
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fusion_cluster.catalogue.service import ComputeService, service_methods
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.commands.events.event import event_type
-from fusion_cluster.commands.events.handler import BoundEventHandler, EventHandler
+from fusion_cluster.commands.events.handler import BoundEventHandler
 from fusion_cluster.errors import UsageError
 from fusion_cluster.wire.codec import ValueCodec, value_codec
 
@@ -36,7 +36,7 @@ def subscriptions_of(handlers: Iterable[BoundEventHandler]) -> dict[str, Subscri
     """The handlers of a host by the events that they handle."""
     found: dict[str, Subscription] = {}
     for handler in handlers:
-        for event_class in handler.event_classes:
+        for event_class in handler.method.event_classes:
             name = event_type(event_class)
             subscription = found.get(name)
             if subscription is None:
@@ -45,22 +45,22 @@ def subscriptions_of(handlers: Iterable[BoundEventHandler]) -> dict[str, Subscri
     return found
 
 
-def add_event_classes(known: dict[str, type], service: type[ComputeService]) -> None:
-    """Add the classes of events that a service handles, by their names.
+def event_classes_of(methods: Iterable[Method]) -> dict[str, type]:
+    """Return the classes of events that methods handle, by their names.
 
     Raises:
-        UsageError: a handler's type hint is none of classes of events, or two classes have one name.
+        UsageError: two classes have one name.
     """
-    for method in service_methods(service).values():
-        if not isinstance(method, EventHandler):
-            continue
-        for event_class in method.event_classes(service):
+    known: dict[str, type] = {}
+    for method in methods:
+        for event_class in method.event_classes:
             other = known.setdefault(event_type(event_class), event_class)
             if other is not event_class:
                 raise UsageError(
-                    f"{service.service_name}.{method.name} handles {_full_name(event_class)}, but another handler's "
+                    f"{method.name} handles {_full_name(event_class)}, but another handler's "
                     f"{_full_name(other)} has the same name, and events are known by it"
                 )
+    return known
 
 
 def _full_name(event_class: type) -> str:

@@ -48,15 +48,12 @@ def give_source(function: Function[Any], producer: Producer) -> None:
         function: of which nothing has been computed yet.
         producer: runs bodies here.
     """
-    source: Function[Any] = Function(
-        service_name=function.service_name,
+    method = replace(
+        function.method,
         method_name=f"{function.method_name}{SOURCE}",
-        signature=function.signature,
-        body=function.body,
-        hosting=producer,
-        graph=function.graph,
         options=replace(function.options, consolidation_delay=None, min_cache_duration=0.0),
     )
+    source: Function[Any] = Function(method, body=function.body, hosting=producer, graph=function.graph)
     function.source = source
     function.body = partial(_read, source)
 

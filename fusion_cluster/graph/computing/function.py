@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions
-from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.failures.failure import Failure, retry_delay_s
 from fusion_cluster.graph.computing.freezing import freeze_result
 from fusion_cluster.graph.computing.surroundings import Producer, Surroundings
@@ -23,11 +22,12 @@ class Function(Generic[N]):
     """The computeds of one compute method, by arguments. `N` is their type (`ComputeFunction` names it).
 
     Attributes:
+        method: what its app knows of it.
         name: "Carts.total".
         service_name: "Carts".
         method_name: "total".
         signature: what it takes and gives.
-        options: what its decorator was told.
+        options: when results are kept, tried again, invalidated.
         body: the method as written, bound to its instance.
         hosting: where values come from.
         graph: the graph that its computeds are in.
@@ -50,6 +50,7 @@ class Function(Generic[N]):
         "hosting",
         "is_plain",
         "is_positional",
+        "method",
         "method_name",
         "name",
         "options",
@@ -61,23 +62,16 @@ class Function(Generic[N]):
     )
 
     def __init__(
-        self,
-        *,
-        service_name: str,
-        method_name: str,
-        signature: Signature,
-        body: Callable[..., Coroutine[Any, Any, Any]],
-        hosting: Producer,
-        graph: Surroundings,
-        options: ComputeOptions = DEFAULT_OPTIONS,
+        self, method: Method, *, body: Callable[..., Coroutine[Any, Any, Any]], hosting: Producer, graph: Surroundings
     ) -> None:
-        self.name = f"{service_name}.{method_name}"
-        self.service_name = service_name
-        self.method_name = method_name
-        self.signature = signature
-        self.options = options
+        self.method = method
+        self.name = method.name
+        self.service_name = method.service_name
+        self.method_name = method.method_name
+        self.signature = signature = method.signature
+        self.options = options = method.options
         self.body = body
-        self.codec = signature.codec
+        self.codec = method.arguments
         count = len(signature.parameter_names)
         self.is_positional = signature.positional_count == count and not self.codec.are_changeable
         self.hosting = hosting

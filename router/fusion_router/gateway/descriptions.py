@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from fusion_cluster.app import App, MethodSpec
+from fusion_cluster.app import App
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.service import ComputeService
-from fusion_cluster.errors import UnknownService, UsageError
+from fusion_cluster.errors import UsageError
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import encode_json
 from fusion_cluster.wire.description import json_schema, type_name
@@ -26,21 +27,19 @@ def describe(app: App, service: str = "") -> gateway_pb2.DescribeReply:
     Raises:
         UnknownService: no service of this name.
     """
-    if service and service not in app.services:
-        known = ", ".join(sorted(app.services)) or "none"
-        raise UnknownService(f"no service {service!r} in the app {app.name!r}; there are: {known}", field="service")
-    names = [service] if service else list(app.services)
-    return gateway_pb2.DescribeReply(app=app.name, services=[_service(app, name) for name in names])
+    services = [app.methods.service(service)] if service else list(app.services.values())
+    return gateway_pb2.DescribeReply(app=app.name, services=[_service(app, one) for one in services])
 
 
-def _service(app: App, name: str) -> gateway_pb2.ServiceDescription:
-    service = app.services[name]
-    methods = [_method(spec) for spec in app.methods.values() if spec.service is service]
-    return gateway_pb2.ServiceDescription(name=name, documentation=_documentation(service), methods=methods)
+def _service(app: App, service: type[ComputeService]) -> gateway_pb2.ServiceDescription:
+    methods = [_method(method) for method in app.methods.of(service) if method.kind in _KINDS]
+    return gateway_pb2.ServiceDescription(
+        name=service.service_name, documentation=_documentation(service), methods=methods
+    )
 
 
-def _method(spec: MethodSpec) -> gateway_pb2.MethodDescription:
-    signature = spec.signature
+def _method(method: Method) -> gateway_pb2.MethodDescription:
+    signature = method.signature
     parameters = [
         gateway_pb2.ParameterDescription(
             name=parameter.name,
@@ -52,9 +51,9 @@ def _method(spec: MethodSpec) -> gateway_pb2.MethodDescription:
         for parameter in signature.parameters
     ]
     return gateway_pb2.MethodDescription(
-        name=spec.name.partition(".")[2],
-        kind=_KINDS[spec.kind],
-        documentation=signature.documentation,
+        name=method.method_name,
+        kind=_KINDS[method.kind],
+        documentation=method.documentation,
         parameters=parameters,
         result_type=type_name(signature.result_type),
         result_schema=_schema(signature.result_type),

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from fusion_cluster.app import MethodSpec
+from fusion_cluster.catalogue.method import Method, MethodKind
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
     FusionError,
@@ -107,28 +107,28 @@ class GatewayRpcs:
                 raise InvalidArgument(
                     f"longer than {self._limits.max_command_id_characters} characters", field="command_id"
                 )
-            spec = self._method(message.service, message.method, "command")
+            method = self._method(message.service, message.method, "command")
             arguments, encoding = decode_arguments(
-                spec.signature.codec, message.arguments, max_bytes=self._limits.max_arguments_bytes
+                method.arguments, message.arguments, max_bytes=self._limits.max_arguments_bytes
             )
-            command = self._host.command(spec.name)
+            command = self._host.command(method.name)
             invocation = command.invocation(arguments, command_id, is_retry=message.is_retry)
             was_recorded = False
 
             async def run() -> bytes:
                 nonlocal was_recorded
-                result = await _outcome(spec.name, self._host.carry_out(invocation))
+                result = await _outcome(method.name, self._host.carry_out(invocation))
                 was_recorded = result.is_replayed
                 try:
-                    return encode_payload(spec.name, result.value, encoding).SerializeToString()
+                    return encode_payload(method.name, result.value, encoding).SerializeToString()
                 except ResourceExhausted:
                     raise
                 except BaseException as error:
                     reraise_outside(error)
                     words = in_words(error)
-                    raise ResultEncodingError(f"{spec.name} gave a result that cannot be sent: {words}") from error
+                    raise ResultEncodingError(f"{method.name} gave a result that cannot be sent: {words}") from error
 
-            same = encoding.encode() + command.fingerprint(arguments)
+            same = encoding.encode() + method.fingerprint(arguments)
             payload, is_replayed = await self._executions.run(command_id, same, run)
             result = gateway_pb2.Payload.FromString(payload)
             is_replayed = is_replayed or was_recorded
@@ -166,18 +166,18 @@ class GatewayRpcs:
 
     # -- resolving
     def _resolve(self, request: gateway_pb2.CallRequest) -> Read:
-        spec = self._method(request.service, request.method, "compute")
+        method = self._method(request.service, request.method, "compute")
         arguments, encoding = decode_arguments(
-            spec.signature.codec, request.arguments, max_bytes=self._limits.max_arguments_bytes
+            method.arguments, request.arguments, max_bytes=self._limits.max_arguments_bytes
         )
-        return Read(self._host.function(spec.name), arguments, encoding)
+        return Read(self._host.function(method.name), arguments, encoding)
 
-    def _method(self, service: str, method: str, kind: str) -> MethodSpec:
-        spec = self._host.app.method(service, method)
-        if spec.kind != kind:
+    def _method(self, service: str, name: str, kind: MethodKind) -> Method:
+        method = self._host.app.methods.method(service, name)
+        if method.kind != kind:
             hint = "a command: use Execute" if kind == "compute" else "not a command: use Call or Watch"
-            raise UnknownMethod(f"{spec.name} is {hint}", field="method")
-        return spec
+            raise UnknownMethod(f"{method.name} is {hint}", field="method")
+        return method
 
 
 async def _outcome(name: str, awaitable: Awaitable[T]) -> T:

@@ -15,11 +15,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from fusion_cluster import App, ComputeService, Database, UsageError, command
+from fusion_cluster.catalogue.slots import SLOT_COUNT
 from fusion_cluster.commands.events.event import emitted
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.database.schema import OPERATIONS
 from fusion_cluster.host import LocalHost
-from fusion_cluster.protocol.slot_map import SLOT_COUNT
 from tests.statements import statements
 from tests.unit.events.orders import (
     Base,

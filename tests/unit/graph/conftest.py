@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Graph, GraphHosting
 
 S = TypeVar("S", bound=ComputeService)

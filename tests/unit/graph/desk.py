@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fusion_cluster import ComputeService, command, compute_method, gather, isolated, value_of
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.bodies.offload import Bodies
-from fusion_cluster.catalogue.service import attach
 from fusion_cluster.graph import Graph, GraphHosting, current_computation
 from fusion_cluster.state import MutableState
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather
 from fusion_cluster.graph.computing.retention import NODE_BYTES
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.bodies.expiry import expire_after
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, isolated
 from tests.unit.graph.cells import Gate
 from tests.virtual_time import WallClock, run_in_virtual_time

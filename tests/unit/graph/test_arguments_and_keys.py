@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NewType, TypeVar
 
 import pytest
 
+from fusion_cluster.catalogue.catalogue import methods_of
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.catalogue.signature import REQUIRED, Signature
 from fusion_cluster.errors import InvalidArgument, UsageError
@@ -339,14 +340,15 @@ def test_type_hints_may_name_what_is_local_to_the_enclosing_function_and_used_in
             assert isinstance(key, Local)
             return Later()
 
-    signature = Unfinished.get.signature(Unfinished)
+    (unfinished,) = methods_of(Unfinished)
+    signature = unfinished.signature
     assert signature.parameters[0].type is Local
 
     class Later:
         pass
 
     assert signature.result_type is Later
-    assert Service.get.signature(Service).result_type is Local
+    assert methods_of(Service)[0].signature.result_type is Local
 
 
 def test_a_type_hint_that_cannot_be_resolved_is_a_usage_error() -> None:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting, Place
 from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.why.abridged import MAX_CHARS, abridged, abridged_arguments

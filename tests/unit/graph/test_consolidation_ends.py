@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.graph.computing.consolidation import is_consolidated
 from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather, isolated
 from fusion_cluster.graph.core.hot_path import dependencies_of

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, State, compute_method
 from fusion_cluster.graph.core.pure.history import OUT_OF_DATE
 from fusion_cluster.graph.why.cause import Cause

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import BodyExited, FusionError, ShardUnavailable, UsageError
 from fusion_cluster.graph import Graph, GraphHosting, State, compute_method
 from tests.virtual_time import run_in_virtual_time

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fusion_cluster import expire_at
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Computed, Graph, GraphHosting, State
 from tests.unit.graph.terms import Terms, in_virtual_time, seconds_until_invalidated, waiting_timers
 

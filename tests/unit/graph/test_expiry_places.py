@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from fusion_cluster import RayTask, UsageError, expire_after, expire_at
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from tests.unit.graph.terms import Terms, in_virtual_time, seconds_until_invalidated
 from tests.virtual_time import WallClock

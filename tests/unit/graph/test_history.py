@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting
 from fusion_cluster.graph.core.pure.history import COMPUTED, OUT_OF_DATE
@@ -19,14 +20,8 @@ async def body(self: object, key: object) -> int:
 
 
 def function_in(graph: Graph, name: str = "method") -> ComputeFunction:
-    function = ComputeFunction(
-        service_name="Service",
-        method_name=name,
-        signature=Signature(body, f"Service.{name}"),
-        body=body,
-        hosting=GraphHosting(graph),
-        graph=graph,
-    )
+    method = Method("Service", name, "compute", Signature(body, f"Service.{name}"))
+    function = ComputeFunction(method, body=body, hosting=GraphHosting(graph), graph=graph)
     graph.add(function)
     return function
 

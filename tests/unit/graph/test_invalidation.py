@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, Graph, GraphHosting, State, compute_method
 from fusion_cluster.graph.core.hot_path import CONSISTENT, capture, dependencies_of, dependents_of

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fusion_cluster import App, ComputeService, Database, RayTask, UsageError, WorkerLost, command, compute_method
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.bodies.offload import Bodies, TaskBody
-from fusion_cluster.catalogue.service import attach
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import MutableState
 from tests.virtual_time import run_in_virtual_time

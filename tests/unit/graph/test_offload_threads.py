@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fusion_cluster import CircularDependencyError, ComputeService, UsageError, compute_method
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import GraphHosting
 from tests.unit.graph.desk import PLACES, TIMEOUT_S, Office, flavour
 from tests.waiting import until

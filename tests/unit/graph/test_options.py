@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fusion_cluster import App, ComputeOptions, ComputeService, RayTask, UsageError, compute_method
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.options import DEFAULT_OPTIONS
-from fusion_cluster.catalogue.service import attach
 from fusion_cluster.graph import GraphHosting
 
 

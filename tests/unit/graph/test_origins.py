@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from tests.unit.graph.market import Market, here, names

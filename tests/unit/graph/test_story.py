@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting, Happening, StoryEntry
 from tests.unit.graph.market import Market, here
 from tests.virtual_time import run_in_virtual_time

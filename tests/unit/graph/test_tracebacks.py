@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.failures.tracebacks import detached, let_go_of_frames
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 

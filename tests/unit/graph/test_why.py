@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Graph, GraphHosting, Key, Place, State, compute_method
 from fusion_cluster.state import MutableState

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections import Counter
 
-from fusion_cluster.protocol.slot_map import SLOT_COUNT, ShardAddress, SlotMap, slot_of
+from fusion_cluster.catalogue.slots import SLOT_COUNT, slot_of
+from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 
 
 def test_a_key_has_the_same_slot_in_every_process() -> None:
-    code = "from fusion_cluster.protocol.slot_map import slot_of; print(slot_of('Carts', b'c1'), slot_of('Network'))"
+    code = "from fusion_cluster.catalogue.slots import slot_of; print(slot_of('Carts', b'c1'), slot_of('Network'))"
     seen = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(2)}
     assert seen == {f"{slot_of('Carts', b'c1')} {slot_of('Network')}\n"}
 

@@ -193,7 +193,7 @@ def test_what_a_stranger_says_of_origins_is_taken_with_care() -> None:
     async def script() -> None:
         async with LocalCluster(app, shards=1) as cluster:
             shard = cluster.shards[0].host
-            arguments = shard.routes["Products.get"].arguments.encode((3,))
+            arguments = app.methods["Products.get"].arguments.encode((3,))
             for origin, origins, says in (
                 (0, [], "somebody has asked for it"),
                 (7, ["a"], "somebody has asked for it"),

@@ -40,7 +40,7 @@ def moved(cluster: LocalCluster, targets: Mapping[Key, int]) -> SlotMap:
     """The next slot map, in which other shards own these keys."""
     owners = array("H", cluster.slot_map.owners)
     for key, shard_id in targets.items():
-        owners[cluster.host.routes[f"{key.service}.{key.method}"].slot(key.arguments)] = shard_id
+        owners[cluster.host.method_of(key).slot(key.arguments)] = shard_id
     return replace(cluster.slot_map, version=cluster.slot_map.version + 1, owners=owners)
 
 

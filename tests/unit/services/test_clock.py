@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fusion_cluster import App, ComputeService, InvalidArgument, compute_method
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.services import Clock
 from fusion_cluster.testing import LocalCluster

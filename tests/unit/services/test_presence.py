@@ -151,7 +151,7 @@ async def test_presences_that_end_one_after_the_other_are_seen_to_end_together(
 
 
 async def test_a_touch_waits_for_no_replica(sessions: Sessions, host: Host) -> None:
-    assert not host.command("Sessions.note_seen").barrier
+    assert not host.command("Sessions.note_seen").method.barrier
 
 
 async def test_a_client_session_that_is_heard_of_all_the_time_is_noted_now_and_then(

@@ -7,7 +7,8 @@ from typing import Any, assert_type
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState
 from tests.unit.graph.cells import Cells

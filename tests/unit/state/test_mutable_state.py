@@ -7,7 +7,8 @@ from typing import Any, assert_type, cast
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import ShardUnavailable, UsageError
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.state import MutableState

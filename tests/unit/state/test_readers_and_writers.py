@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from fusion_cluster import ComputeService, compute_method
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import (
     BackoffDelayer,

@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from fusion_cluster import ComputeService, UsageError, compute_method
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState, StateSnapshot
 from tests.virtual_time import run_in_virtual_time

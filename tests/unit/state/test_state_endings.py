@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from fusion_cluster import ComputeService, UsageError, compute_method
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import ComputedState, CutShortDelayer, FixedDelayer, MutableState, UserActions
 from tests.virtual_time import VirtualTimeLoop, run_in_virtual_time

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import assert_type
 
 from fusion_cluster import ComputeService, compute_method
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Computed, Graph, GraphHosting
 from fusion_cluster.state import (
     BackoffDelayer,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fusion_cluster.catalogue.service import attach
+from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import ComputedState
 from tests.rented_replicas import rent

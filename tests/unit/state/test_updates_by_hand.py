@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from fusion_cluster.catalogue.service import ComputeService, attach
+from fusion_cluster.bodies.attaching import attach
+from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState
 from tests.virtual_time import run_in_virtual_time
