@@ -1,7 +1,6 @@
 """Runs the scripts of session scenarios, and writes down what happens in words.
 
-A script is a row of blocks: commands, a line `----`, what came of them, an empty line. Lines that begin with `#`
-before the commands explain. The commands:
+The commands of a script (`tests.scenarios.golden` says what a script is):
 
     connect | dial | disconnect | restart EPOCH | forget      the carrier; the owner's process; the owner's memory of it
     read N [METHOD] [within S] | execute N [METHOD] | request N METHOD… [barrier B]      calls, by a number of the
@@ -18,9 +17,8 @@ Numbers of calls are given by the session from 1 on, so a script counts its call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from fusion_cluster.errors import FusionError
 from fusion_cluster.protocol import OutgoingCall, OwnerSession
 from fusion_cluster.protocol.edge_chasing import Hop, Probe
 from fusion_cluster.protocol.events import (
@@ -45,19 +43,18 @@ from fusion_cluster.protocol.events import (
 )
 from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Invalidate, Result, ServerFrame
 from fusion_cluster.v1.session_pb2 import Probe as ProbeMessage
+from tests.scenarios.golden import GoldenScript
 from tests.session_pair import SessionPair, command_call, invalidation_call, read_call
 
-MARK = "----"
 
-
-class SessionScript:
+class SessionScript(GoldenScript):
     """One run of a script."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        super().__init__()
         self.pair = SessionPair(on_frame=self._on_frame, on_event=self._on_event)
         self.calls: dict[int, OutgoingCall] = {}
-        self._commands: dict[str, Callable[[list[str]], None]] = {
+        self.commands = {
             "connect": lambda words: self.pair.connect(),
             "dial": lambda words: self.pair.dial(),
             "disconnect": lambda words: self.pair.disconnect(),
@@ -84,32 +81,6 @@ class SessionScript:
             "exchange": lambda words: self.pair.exchange(),
             "state": lambda words: self._state(),
         }
-
-    def run(self, script: str) -> str:
-        """The script with the output of this run in place of the one it had."""
-        out: list[str] = []
-        is_output = False
-        self.lines = []
-        for line in [*script.splitlines(), ""]:
-            if line == MARK:
-                out += [MARK, *(self.lines or ["nothing"])]
-                self.lines = []
-                is_output = True
-            elif not line:
-                is_output = False
-                out.append("")
-            elif not is_output:
-                out.append(line)
-                if not line.startswith("#"):
-                    self._run(line)
-        return "\n".join(out).rstrip("\n") + "\n"
-
-    def _run(self, line: str) -> None:
-        command, *words = line.split()
-        try:
-            self._commands[command](words)
-        except FusionError as error:
-            self.lines.append(f"{type(error).__name__}: {error}")
 
     # -- commands -----------------------------------------------------------------------------------------------------
     @property

@@ -5,11 +5,11 @@ After a change that is meant: `REWRITE_SCENARIOS=1 pytest tests/scenarios`, and 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.scenarios.golden import check
 from tests.scenarios.session_script import SessionScript
 
 SCRIPTS = sorted(Path(__file__).parent.glob("*.txt"))
@@ -17,9 +17,4 @@ SCRIPTS = sorted(Path(__file__).parent.glob("*.txt"))
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_the_script_gives_its_recorded_output(path: Path) -> None:
-    script = path.read_text()
-    output = SessionScript().run(script)
-    if os.environ.get("REWRITE_SCENARIOS"):
-        path.write_text(output)
-    else:
-        assert output == script
+    check(SessionScript(), path)
