@@ -8,7 +8,6 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextvars import Context
 from functools import partial
 from typing import Any, Final
 
@@ -17,21 +16,30 @@ from fusion_cluster.failures.failure import TransientClassifier, error_name, is_
 from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.computing.computation import Computation
 from fusion_cluster.graph.computing.delay import postpone
-from fusion_cluster.graph.computing.eager import EagerStarter
+from fusion_cluster.graph.computing.home_loop import HomeLoop
 from fusion_cluster.graph.computing.lifetime import end_after, lifetime_of, note_brief_output
 from fusion_cluster.graph.computing.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
-from fusion_cluster.graph.computing.strays import watch_tasks
 from fusion_cluster.graph.computing.surroundings import Guard
 from fusion_cluster.graph.core.fence import Fence
-from fusion_cluster.graph.core.hot_path import CONSISTENT, OUTDATED, Node, Registry, mark
+from fusion_cluster.graph.core.hot_path import COMPUTING, CONSISTENT, OUTDATED, Node, Registry, mark
 from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.core.observers import Observers
 from fusion_cluster.graph.core.pure.history import COMPUTED, DELAYED
-from fusion_cluster.graph.core.standing import Standing
+from fusion_cluster.graph.core.pure.states import ON_ADMIT
 from fusion_cluster.graph.core.stats import GraphStats
 from fusion_cluster.graph.guarded import GuardedComputed, Marking, marking
 from fusion_cluster.graph.validation import validate
-from fusion_cluster.graph.why.cause import CLOSED, LONG_OLD, LOOP_GONE, REPLACED, UNKNOWN, UNSETTLED, Cause, evicted_by
+from fusion_cluster.graph.why.cause import (
+    CLOSED,
+    LONG_OLD,
+    LOOP_GONE,
+    OVERTAKEN,
+    REPLACED,
+    UNKNOWN,
+    UNSETTLED,
+    Cause,
+    evicted_by,
+)
 from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
 from fusion_cluster.graph.why.recall import explain, tell
 from fusion_cluster.quantities import as_count, as_number
@@ -43,7 +51,7 @@ DEFAULT_HISTORY: Final = 4096
 _get_thread_id: Final = threading.get_ident
 
 
-class Graph(Standing):
+class Graph(HomeLoop):
     """All computeds of one event loop.
 
     It belongs to the loop that first computes in it, and to that loop's thread. Calls from elsewhere raise `UsageError`
@@ -80,8 +88,7 @@ class Graph(Standing):
         name: str = "the graph",
         runtime: Runtime = SYSTEM,
     ) -> None:
-        super().__init__(name)
-        self.runtime = runtime
+        super().__init__(name, runtime)
         self.max_bytes = max_bytes = as_number("max_bytes", max_bytes, least=NODE_BYTES)
         self.max_nodes = max_nodes = as_count("max_nodes", max_nodes)
         self.size_of = size_of
@@ -113,17 +120,10 @@ class Graph(Standing):
             self._bytes = ByteBound(self.registry, max_bytes, size_of, evict)
         self._computations: dict[asyncio.Task[None], Computation] = {}
         """The computations whose tasks have not ended, abandoned ones included; not those that ended at once."""
-        self.current_starter: EagerStarter | None = None
-        self.thread_id: int | None = None
-        self.timer_context = Context()
         self._eviction_count = 0
 
     def __repr__(self) -> str:
         return f"<Graph of {len(self.functions)} functions, {self.registry.size} nodes>"
-
-    def is_in_own_thread(self) -> bool:
-        """Tell whether this thread is the graph's, or may become it."""
-        return self.thread_id is None or self.thread_id == _get_thread_id()
 
     # -- what is in it -----------------------------------------------------------------------------------------------
     def add(self, function: ComputeFunction) -> None:
@@ -202,7 +202,7 @@ class Graph(Standing):
         """Put `new`, which has its output, in the place of `old`; the observers of `old` find `new` there."""
         self._require_thread()
         new.version = self.registry.next_version()
-        new._state = CONSISTENT
+        new._state = ON_ADMIT[new._state]
         concerned: list[tuple[list[Any], list[Any]]] = []
         try:
             while old is not new:
@@ -278,24 +278,6 @@ class Graph(Standing):
         self.fence.refuse(self.require_usable)
 
     # -- for computations --------------------------------------------------------------------------------------------
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop of this graph; None if it has none yet, or that is closed."""
-        starter = self.current_starter
-        return None if starter is None or starter.loop.is_closed() else starter.loop
-
-    def starter(self, used_for: object = "") -> EagerStarter:
-        """Return what starts tasks in the running loop, which from the first call on is the loop of this graph.
-
-        Raises:
-            UsageError: another loop runs; the message names `used_for`.
-        """
-        loop = asyncio.get_running_loop()
-        starter = self.current_starter
-        if starter is None or loop is not starter.loop:
-            starter = self._adopt(loop, used_for)
-        return starter
-
     def on_pending(self, computation: Computation, task: asyncio.Task[None]) -> None:
         """Keep a computation that did not end at once until its task has ended."""
         self._computations[task] = computation
@@ -307,6 +289,9 @@ class Graph(Standing):
         options = node.function.options
         if failure is not None or node.function.has_lifetime:
             delay_s, cause = lifetime_of(node)
+            if node._state != COMPUTING:  # a classifier, which is code of users, has invalidated it
+                note_brief_output(node, OVERTAKEN)
+                return
             if delay_s <= 0:
                 note_brief_output(node)
                 self._invalidate_now(node, cause)
@@ -315,7 +300,7 @@ class Graph(Standing):
                 end_after(node, delay_s, cause, self.starter().loop)
             if options.min_cache_duration:
                 self._retention.retain(node, self._now_s() + options.min_cache_duration)
-        node._state = CONSISTENT
+        node._state = ON_ADMIT[node._state]
         self.registry.completed(node, error_name(failure))
         if self._bytes is not None:
             self._weigh(node, is_awaited=self._is_awaited())
@@ -326,13 +311,6 @@ class Graph(Standing):
         self._weigh(node, is_awaited=self._is_awaited())
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _require_thread(self, used_for: object = "") -> None:
-        if not self.is_in_own_thread():
-            raise UsageError(
-                f"{_before(used_for)}{self._name} belongs to another thread than {threading.current_thread().name}: "
-                "use it in its event loop (asyncio.run_coroutine_threadsafe), or by blocking(host)"
-            )
-
     def _invalidate_now(self, node: Node[Any], cause: Cause) -> None:
         touched = self._mark(node, cause)
         if touched is not None:
@@ -393,31 +371,16 @@ class Graph(Standing):
         self._eviction_count += 1
         self._invalidate_now(node, cause)
 
-    # -- time --------------------------------------------------------------------------------------------------------
-    def _now_s(self) -> float:
-        return 0.0 if self.current_starter is None else self.current_starter.loop.time()
-
-    def _adopt(self, loop: asyncio.AbstractEventLoop, used_for: object) -> EagerStarter:
-        if self.current_starter is not None and not self.current_starter.loop.is_closed():
-            self._require_thread(used_for)
-            raise UsageError(f"{_before(used_for)}{self._name} belongs to another event loop than the one that runs")
-        for computation in list(self._computations.values()):  # of a loop that is gone: they will never end
+    # -- its loop ----------------------------------------------------------------------------------------------------
+    def _on_loop_gone(self) -> None:
+        for computation in list(self._computations.values()):  # they will never end
             computation.abandon(LOOP_GONE)
         self._computations.clear()
         for node in list(self.nodes()):
             if node._expiry is not None:  # neither will what was to invalidate them
                 self._invalidate_now(node, LOOP_GONE)
-        self.thread_id = threading.get_ident()
-        self.current_starter = EagerStarter(loop, self.runtime)
-        watch_tasks(loop)
-        return self.current_starter
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         computation = self._computations.pop(task, None)
         if computation is not None:
             computation.on_task_ended(task)
-
-
-def _before(used_for: object) -> str:
-    what = used_for.key if isinstance(used_for, Computed) else used_for
-    return f"{what}: " if what else ""

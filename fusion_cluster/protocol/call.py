@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from fusion_cluster.errors import InvalidArgument
-from fusion_cluster.protocol.states import CALLER_CALL, CallerCall, CallerCallEvent
+from fusion_cluster.protocol.states import ON_CALLER_CALL, CallerCall, CallerCallEvent
 from fusion_cluster.v1.session_pb2 import ClientFrame, Invalidate, Result
 
 
@@ -37,7 +37,7 @@ class OutdatedBy(IntEnum):
 _READ: Final = CallKind.READ
 _INFINITY: Final = float("inf")
 _MAX_TIMEOUT_MS: Final = 2**32 - 1
-_ON_SEND: Final = CALLER_CALL[CallerCallEvent.SEND]
+_ON_SEND: Final = ON_CALLER_CALL[CallerCallEvent.SEND]
 
 
 class OutgoingCall(Struct, eq=False):

@@ -40,10 +40,11 @@ from fusion_cluster.protocol.marks import BarrierMarks
 from fusion_cluster.protocol.parsing import cut_client_frame, parse_server_frame
 from fusion_cluster.protocol.states import (
     CALLER_LINK,
+    ON_CALLER_LINK,
     CallerLink,
     CallerLinkEvent,
-    next_state,
 )
+from fusion_cluster.transitions import next_state
 from fusion_cluster.v1.session_pb2 import (
     Challenge,
     ClientFrame,
@@ -64,7 +65,7 @@ _CHALLENGE, _WELCOME, _RESULTS, _INVALIDATED, _BARRIERS, _MOVED, _PONG, _GO_AWAY
 _NOT_A_BATCH: Final = frozenset((_CHALLENGE, _WELCOME, _GO_AWAY))
 _Fields: TypeAlias = dict[int, Any]
 
-_ON_BATCH: Final = CALLER_LINK[CallerLinkEvent.BATCH]
+_ON_BATCH: Final = ON_CALLER_LINK[CallerLinkEvent.BATCH]
 
 
 def _nothing() -> None:

@@ -17,21 +17,21 @@ from fusion_cluster.protocol.endings import closed, late
 from fusion_cluster.protocol.events import Answered, CallerEvent, Failed, MovedAway, Outdated
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.protocol.probes import ProbeQueue
-from fusion_cluster.protocol.states import CALLER_CALL, CallerCall, CallerCallEvent
+from fusion_cluster.protocol.states import ON_CALLER_CALL, CallerCall, CallerCallEvent
 from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
 
 _INFINITY: Final = float("inf")
 _READ: Final = CallKind.READ
 _SENT: Final = CallerCall.SENT
-_ENDED: Final = CallerCall.ENDED
 _ON_RESULT: Final = (
-    CALLER_CALL[CallerCallEvent.RESULT],
-    CALLER_CALL[CallerCallEvent.OUTCOME],
-    CALLER_CALL[CallerCallEvent.OUTCOME],
+    ON_CALLER_CALL[CallerCallEvent.RESULT],
+    ON_CALLER_CALL[CallerCallEvent.OUTCOME],
+    ON_CALLER_CALL[CallerCallEvent.OUTCOME],
 )
-_ON_INVALIDATION: Final = CALLER_CALL[CallerCallEvent.INVALIDATION]
-_ON_DETACH: Final = CALLER_CALL[CallerCallEvent.DETACH]
-_ON_LOSS: Final = CALLER_CALL[CallerCallEvent.LOSS]
+_ON_INVALIDATION: Final = ON_CALLER_CALL[CallerCallEvent.INVALIDATION]
+_ON_DETACH: Final = ON_CALLER_CALL[CallerCallEvent.DETACH]
+_ON_LOSS: Final = ON_CALLER_CALL[CallerCallEvent.LOSS]
+_ON_END: Final = ON_CALLER_CALL[CallerCallEvent.END]
 
 
 class CallerCalls:
@@ -115,13 +115,13 @@ class CallerCalls:
         if call.state is not CallerCall.WAITING:
             self._cancelled.append(call.id)
             self._on_output()
-        call.state = _ENDED
+        call.state = _ON_END[call.state]
 
     def unsubscribe(self, call_id: int) -> None:
         """The replica of a read is gone: nothing more is told of it, but a result that is still awaited."""
         call = self._answered.pop(call_id, None)
         if call is not None:
-            call.state = _ENDED
+            call.state = _ON_END[call.state]
             self._unsubscribed.append(call_id)
             self._on_output()
             return
@@ -148,7 +148,7 @@ class CallerCalls:
         for call in list(self._pending.values()):
             if call.kind is CallKind.COMMAND and call.state is CallerCall.UNSURE:
                 del self._pending[call.id]
-                call.state = _ENDED
+                call.state = _ON_END[call.state]
                 unknown.append(call)
             else:
                 call.state = _ON_LOSS[call.state]
@@ -205,7 +205,7 @@ class CallerCalls:
             if kind is not _READ:
                 self._received.append(call_id)
             elif call.is_reported:
-                call.state = _ENDED
+                call.state = _ON_END[call.state]
                 self._unsubscribed.append(call_id)
             else:
                 answered[call_id] = call
@@ -240,7 +240,7 @@ class CallerCalls:
             if call is None or call.state is CallerCall.WAITING:
                 continue
             del self._pending[moved.id]
-            call.state = _ENDED
+            call.state = _ON_END[call.state]
             call.slot_map_version = moved.slot_map_version
             calls.append(call)
         if calls:
@@ -282,7 +282,7 @@ class CallerCalls:
         self._is_ended = True
         failures = closed(self._pending.values(), error)
         for call in self._pending.values():
-            call.state = _ENDED
+            call.state = _ON_END[call.state]
         self._pending.clear()
         return [*failures, *self._outdate_answered(OutdatedBy.CLOSE)]
 
@@ -292,7 +292,7 @@ class CallerCalls:
         calls = list(self._answered.values())
         self._answered.clear()
         for call in calls:
-            call.state = _ENDED
+            call.state = _ON_END[call.state]
             call.is_reported = True
             call.outdated_by = outdated_by
         return [Outdated(calls)]

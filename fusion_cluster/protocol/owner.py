@@ -34,14 +34,15 @@ from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE, SessionLimits
 from fusion_cluster.protocol.parsing import cut_server_frame, parse_client_frame
 from fusion_cluster.protocol.probes import read_probe
 from fusion_cluster.protocol.states import (
+    ON_OWNER_CALL,
     OWNER_CALL,
     OWNER_LINK,
     OwnerCall,
     OwnerCallEvent,
     OwnerLink,
     OwnerLinkEvent,
-    next_state,
 )
+from fusion_cluster.transitions import next_state
 from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Hello, Invalidate, Ping, Probe, Result, ServerFrame
 
 RESOURCE_EXHAUSTED: Final = 8
@@ -51,12 +52,12 @@ _FIRST_STATE: Final = {
     Call.KIND_READ: OwnerCall.RUNNING,
     Call.KIND_COMMAND: OwnerCall.REQUESTED,
 }
-_ON_RESULT: Final = OWNER_CALL[OwnerCallEvent.RESULT]
-_ON_LAST_RESULT: Final = OWNER_CALL[OwnerCallEvent.LAST_RESULT]
-_ON_INVALIDATION: Final = OWNER_CALL[OwnerCallEvent.INVALIDATION]
-_ON_MOVE: Final = OWNER_CALL[OwnerCallEvent.MOVE]
-_ON_LEAVE: Final = OWNER_CALL[OwnerCallEvent.LEAVE]
-_ON_CONFIRM: Final = OWNER_CALL[OwnerCallEvent.CONFIRM]
+_ON_RESULT: Final = ON_OWNER_CALL[OwnerCallEvent.RESULT]
+_ON_LAST_RESULT: Final = ON_OWNER_CALL[OwnerCallEvent.LAST_RESULT]
+_ON_INVALIDATION: Final = ON_OWNER_CALL[OwnerCallEvent.INVALIDATION]
+_ON_MOVE: Final = ON_OWNER_CALL[OwnerCallEvent.MOVE]
+_ON_LEAVE: Final = ON_OWNER_CALL[OwnerCallEvent.LEAVE]
+_ON_CONFIRM: Final = ON_OWNER_CALL[OwnerCallEvent.CONFIRM]
 _ATTACHED: Final = OwnerLink.ATTACHED
 _RUNNING: Final = OwnerCall.RUNNING
 _OUTDATED: Final = OwnerCall.OUTDATED

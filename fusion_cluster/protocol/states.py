@@ -1,4 +1,4 @@
-"""The rules of a session, as tables: what may happen in which state, and what comes of it.
+"""The rules of a session, as tables: what may happen in which state, and what state follows (see `transitions`).
 
 The caller's end of the link (`CALLER_LINK`):
 1.  Nothing is sent before the owner's Challenge; the Hello answers it, and the Welcome opens the session.
@@ -37,12 +37,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final, TypeVar
+from typing import Final
 
-from fusion_cluster.errors import ProtocolError
-
-S = TypeVar("S", bound=IntEnum)
-E = TypeVar("E", bound=IntEnum)
+from fusion_cluster.transitions import turned
 
 
 class CallerLink(IntEnum):
@@ -69,21 +66,43 @@ class CallerLinkEvent(IntEnum):
     CLOSE = 7
 
 
-CALLER_LINK: Final[Mapping[CallerLinkEvent, Mapping[CallerLink, CallerLink]]] = {
-    CallerLinkEvent.ATTACH: {CallerLink.DETACHED: CallerLink.AWAITING_CHALLENGE},
-    CallerLinkEvent.CHALLENGE: {CallerLink.AWAITING_CHALLENGE: CallerLink.AWAITING_WELCOME},
-    CallerLinkEvent.WELCOME: {CallerLink.AWAITING_WELCOME: CallerLink.OPEN},
-    CallerLinkEvent.BATCH: {CallerLink.OPEN: CallerLink.OPEN, CallerLink.LEAVING: CallerLink.LEAVING},
-    CallerLinkEvent.GO_AWAY: {CallerLink.OPEN: CallerLink.LEAVING, CallerLink.LEAVING: CallerLink.LEAVING},
-    CallerLinkEvent.REFUSAL: {
-        CallerLink.AWAITING_CHALLENGE: CallerLink.DETACHED,
-        CallerLink.AWAITING_WELCOME: CallerLink.DETACHED,
-        CallerLink.OPEN: CallerLink.DETACHED,
-        CallerLink.LEAVING: CallerLink.DETACHED,
+CALLER_LINK: Final[Mapping[CallerLink, Mapping[CallerLinkEvent, CallerLink]]] = {
+    CallerLink.DETACHED: {
+        CallerLinkEvent.ATTACH: CallerLink.AWAITING_CHALLENGE,
+        CallerLinkEvent.DETACH: CallerLink.DETACHED,
+        CallerLinkEvent.CLOSE: CallerLink.CLOSED,
     },
-    CallerLinkEvent.DETACH: {state: CallerLink.DETACHED for state in CallerLink if state is not CallerLink.CLOSED},
-    CallerLinkEvent.CLOSE: dict.fromkeys(CallerLink, CallerLink.CLOSED),
+    CallerLink.AWAITING_CHALLENGE: {
+        CallerLinkEvent.CHALLENGE: CallerLink.AWAITING_WELCOME,
+        CallerLinkEvent.REFUSAL: CallerLink.DETACHED,
+        CallerLinkEvent.DETACH: CallerLink.DETACHED,
+        CallerLinkEvent.CLOSE: CallerLink.CLOSED,
+    },
+    CallerLink.AWAITING_WELCOME: {
+        CallerLinkEvent.WELCOME: CallerLink.OPEN,
+        CallerLinkEvent.REFUSAL: CallerLink.DETACHED,
+        CallerLinkEvent.DETACH: CallerLink.DETACHED,
+        CallerLinkEvent.CLOSE: CallerLink.CLOSED,
+    },
+    CallerLink.OPEN: {
+        CallerLinkEvent.BATCH: CallerLink.OPEN,
+        CallerLinkEvent.GO_AWAY: CallerLink.LEAVING,
+        CallerLinkEvent.REFUSAL: CallerLink.DETACHED,
+        CallerLinkEvent.DETACH: CallerLink.DETACHED,
+        CallerLinkEvent.CLOSE: CallerLink.CLOSED,
+    },
+    CallerLink.LEAVING: {
+        CallerLinkEvent.BATCH: CallerLink.LEAVING,
+        CallerLinkEvent.GO_AWAY: CallerLink.LEAVING,
+        CallerLinkEvent.REFUSAL: CallerLink.DETACHED,
+        CallerLinkEvent.DETACH: CallerLink.DETACHED,
+        CallerLinkEvent.CLOSE: CallerLink.CLOSED,
+    },
+    CallerLink.CLOSED: {
+        CallerLinkEvent.CLOSE: CallerLink.CLOSED,
+    },
 }
+ON_CALLER_LINK: Final = turned(CALLER_LINK)
 
 
 class CallerCall(IntEnum):
@@ -108,24 +127,36 @@ class CallerCallEvent(IntEnum):
     END = 6
 
 
-CALLER_CALL: Final[Mapping[CallerCallEvent, Mapping[CallerCall, CallerCall]]] = {
-    CallerCallEvent.SEND: {CallerCall.WAITING: CallerCall.SENT, CallerCall.UNSURE: CallerCall.SENT},
-    CallerCallEvent.RESULT: {CallerCall.SENT: CallerCall.ANSWERED, CallerCall.UNSURE: CallerCall.ANSWERED},
-    CallerCallEvent.OUTCOME: {CallerCall.SENT: CallerCall.ENDED, CallerCall.UNSURE: CallerCall.ENDED},
-    CallerCallEvent.INVALIDATION: {
-        CallerCall.SENT: CallerCall.SENT,
-        CallerCall.UNSURE: CallerCall.UNSURE,
-        CallerCall.ANSWERED: CallerCall.ENDED,
+CALLER_CALL: Final[Mapping[CallerCall, Mapping[CallerCallEvent, CallerCall]]] = {
+    CallerCall.WAITING: {
+        CallerCallEvent.SEND: CallerCall.SENT,
+        CallerCallEvent.DETACH: CallerCall.WAITING,
+        CallerCallEvent.LOSS: CallerCall.WAITING,
+        CallerCallEvent.END: CallerCall.ENDED,
     },
-    CallerCallEvent.DETACH: {
-        CallerCall.WAITING: CallerCall.WAITING,
-        CallerCall.SENT: CallerCall.UNSURE,
-        CallerCall.UNSURE: CallerCall.UNSURE,
-        CallerCall.ANSWERED: CallerCall.ENDED,
+    CallerCall.SENT: {
+        CallerCallEvent.RESULT: CallerCall.ANSWERED,
+        CallerCallEvent.OUTCOME: CallerCall.ENDED,
+        CallerCallEvent.INVALIDATION: CallerCall.SENT,
+        CallerCallEvent.DETACH: CallerCall.UNSURE,
+        CallerCallEvent.END: CallerCall.ENDED,
     },
-    CallerCallEvent.LOSS: {CallerCall.WAITING: CallerCall.WAITING, CallerCall.UNSURE: CallerCall.WAITING},
-    CallerCallEvent.END: dict.fromkeys(CallerCall, CallerCall.ENDED),
+    CallerCall.UNSURE: {
+        CallerCallEvent.SEND: CallerCall.SENT,
+        CallerCallEvent.RESULT: CallerCall.ANSWERED,
+        CallerCallEvent.OUTCOME: CallerCall.ENDED,
+        CallerCallEvent.INVALIDATION: CallerCall.UNSURE,
+        CallerCallEvent.DETACH: CallerCall.UNSURE,
+        CallerCallEvent.LOSS: CallerCall.WAITING,
+        CallerCallEvent.END: CallerCall.ENDED,
+    },
+    CallerCall.ANSWERED: {
+        CallerCallEvent.INVALIDATION: CallerCall.ENDED,
+        CallerCallEvent.END: CallerCall.ENDED,
+    },
+    CallerCall.ENDED: {},
 }
+ON_CALLER_CALL: Final = turned(CALLER_CALL)
 
 
 class OwnerLink(IntEnum):
@@ -145,11 +176,19 @@ class OwnerLinkEvent(IntEnum):
     LOSE = 3
 
 
-OWNER_LINK: Final[Mapping[OwnerLinkEvent, Mapping[OwnerLink, OwnerLink]]] = {
-    OwnerLinkEvent.ATTACH: {OwnerLink.DETACHED: OwnerLink.ATTACHED},
-    OwnerLinkEvent.BATCH: {OwnerLink.ATTACHED: OwnerLink.ATTACHED},
-    OwnerLinkEvent.DETACH: {OwnerLink.ATTACHED: OwnerLink.DETACHED},
-    OwnerLinkEvent.LOSE: dict.fromkeys(OwnerLink, OwnerLink.LOST),
+OWNER_LINK: Final[Mapping[OwnerLink, Mapping[OwnerLinkEvent, OwnerLink]]] = {
+    OwnerLink.DETACHED: {
+        OwnerLinkEvent.ATTACH: OwnerLink.ATTACHED,
+        OwnerLinkEvent.LOSE: OwnerLink.LOST,
+    },
+    OwnerLink.ATTACHED: {
+        OwnerLinkEvent.BATCH: OwnerLink.ATTACHED,
+        OwnerLinkEvent.DETACH: OwnerLink.DETACHED,
+        OwnerLinkEvent.LOSE: OwnerLink.LOST,
+    },
+    OwnerLink.LOST: {
+        OwnerLinkEvent.LOSE: OwnerLink.LOST,
+    },
 }
 
 
@@ -175,45 +214,35 @@ class OwnerCallEvent(IntEnum):
     CONFIRM = 5
 
 
-_FORGET_UNANSWERED: Final = {
-    OwnerCall.RUNNING: OwnerCall.FORGOTTEN,
-    OwnerCall.OUTDATED: OwnerCall.FORGOTTEN,
-    OwnerCall.REQUESTED: OwnerCall.FORGOTTEN,
+OWNER_CALL: Final[Mapping[OwnerCall, Mapping[OwnerCallEvent, OwnerCall]]] = {
+    OwnerCall.RUNNING: {
+        OwnerCallEvent.RESULT: OwnerCall.SUBSCRIBED,
+        OwnerCallEvent.LAST_RESULT: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.INVALIDATION: OwnerCall.OUTDATED,
+        OwnerCallEvent.MOVE: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.LEAVE: OwnerCall.FORGOTTEN,
+    },
+    OwnerCall.OUTDATED: {
+        OwnerCallEvent.RESULT: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.LAST_RESULT: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.INVALIDATION: OwnerCall.OUTDATED,
+        OwnerCallEvent.MOVE: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.LEAVE: OwnerCall.FORGOTTEN,
+    },
+    OwnerCall.SUBSCRIBED: {
+        OwnerCallEvent.INVALIDATION: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.LEAVE: OwnerCall.FORGOTTEN,
+    },
+    OwnerCall.REQUESTED: {
+        OwnerCallEvent.RESULT: OwnerCall.KEPT,
+        OwnerCallEvent.LAST_RESULT: OwnerCall.KEPT,
+        OwnerCallEvent.MOVE: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.LEAVE: OwnerCall.FORGOTTEN,
+    },
+    OwnerCall.KEPT: {
+        OwnerCallEvent.LEAVE: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.CONFIRM: OwnerCall.FORGOTTEN,
+    },
+    OwnerCall.FORGOTTEN: {},
 }
-
-OWNER_CALL: Final[Mapping[OwnerCallEvent, Mapping[OwnerCall, OwnerCall]]] = {
-    OwnerCallEvent.RESULT: {
-        OwnerCall.RUNNING: OwnerCall.SUBSCRIBED,
-        OwnerCall.OUTDATED: OwnerCall.FORGOTTEN,
-        OwnerCall.REQUESTED: OwnerCall.KEPT,
-    },
-    OwnerCallEvent.LAST_RESULT: {
-        OwnerCall.RUNNING: OwnerCall.FORGOTTEN,
-        OwnerCall.OUTDATED: OwnerCall.FORGOTTEN,
-        OwnerCall.REQUESTED: OwnerCall.KEPT,
-    },
-    OwnerCallEvent.INVALIDATION: {
-        OwnerCall.RUNNING: OwnerCall.OUTDATED,
-        OwnerCall.OUTDATED: OwnerCall.OUTDATED,
-        OwnerCall.SUBSCRIBED: OwnerCall.FORGOTTEN,
-    },
-    OwnerCallEvent.MOVE: _FORGET_UNANSWERED,
-    OwnerCallEvent.LEAVE: {
-        **_FORGET_UNANSWERED,
-        OwnerCall.SUBSCRIBED: OwnerCall.FORGOTTEN,
-        OwnerCall.KEPT: OwnerCall.FORGOTTEN,
-    },
-    OwnerCallEvent.CONFIRM: {OwnerCall.KEPT: OwnerCall.FORGOTTEN},
-}
-
-
-def next_state(table: Mapping[E, Mapping[S, S]], event: E, state: S, error: type[ProtocolError]) -> S:
-    """The state that an event leads to.
-
-    Raises:
-        ProtocolError: of the given class, when the table does not allow the event in this state.
-    """
-    following = table[event].get(state)
-    if following is None:
-        raise error(f"{event.name} is not allowed in state {type(state).__name__}.{state.name}")
-    return following
+ON_OWNER_CALL: Final = turned(OWNER_CALL)

@@ -29,7 +29,6 @@ from fusion_cluster.graph.core.context import current_computation, running_compu
 from fusion_cluster.graph.core.hot_path import (
     COMPUTING,
     CONSISTENT,
-    INVALIDATED,
     OUTDATED,
     Node,
     dependencies_of,
@@ -37,6 +36,7 @@ from fusion_cluster.graph.core.hot_path import (
     unlink,
 )
 from fusion_cluster.graph.core.key import key_of
+from fusion_cluster.graph.core.pure.states import ON_END
 from fusion_cluster.graph.why.cause import ABANDONED, CANCELLED, LOST_VALUE, OVERTAKEN, Cause
 
 log = logging.getLogger(__name__)
@@ -237,7 +237,8 @@ class Computation(msgspec.Struct, eq=False):
         self._detach()
         if node._state != CONSISTENT:  # one that is consistent stays paged out
             node.function.graph.invalidate_now(node, cause)
-            node._state = INVALIDATED
+            if node._state == OUTDATED:
+                node._state = ON_END[OUTDATED]
         self._tell_waiters()
         return True
 
@@ -267,7 +268,7 @@ class Computation(msgspec.Struct, eq=False):
         if node.version == 0:
             node.version = graph.registry.next_version()
         if node._state == OUTDATED:
-            node._state = INVALIDATED
+            node._state = ON_END[OUTDATED]
             note_brief_output(node, OVERTAKEN)
         else:
             graph.admit(node)

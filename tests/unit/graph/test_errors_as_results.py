@@ -127,6 +127,35 @@ def test_a_classifier_that_raises_means_transient() -> None:
     run_in_virtual_time(main())
 
 
+def test_an_error_that_its_classifier_invalidates_does_not_come_back() -> None:
+    class Doubtful(ComputeService):
+        @compute_method
+        async def source(self) -> int:
+            return 1
+
+        @compute_method
+        async def failing(self) -> int:
+            raise ValueError(await self.source())
+
+    doubtful = Doubtful()
+
+    def meddles(error: Exception) -> bool:
+        doubtful.source.invalidate()
+        return False
+
+    async def main() -> None:
+        graph = Graph(is_transient=meddles)
+        attach(doubtful, GraphHosting(graph))
+        failed = await doubtful.failing().update()
+        assert isinstance(failed.error, ValueError)
+        assert not failed.is_consistent
+        assert doubtful.failing.peek() is None
+        graph.validate()
+        await graph.close()
+
+    run_in_virtual_time(main())
+
+
 def test_a_delay_of_zero_keeps_nothing() -> None:
     class Impatient(Failing):
         @compute_method(error_delay=0.0)

@@ -7,7 +7,7 @@ from typing import Any
 from fusion_cluster.graph.core.pure.edges import dependents_of, remove_dependent
 from fusion_cluster.graph.core.pure.history import DELAYED, OUT_OF_DATE
 from fusion_cluster.graph.core.pure.registry import Node
-from fusion_cluster.graph.core.pure.states import CONSISTENT, INVALIDATED, OUTDATED
+from fusion_cluster.graph.core.pure.states import CONSISTENT, ON_INVALIDATE, ON_OUTDATE
 
 
 def mark(root: Node[Any], cause: object, via: int = -1, home: object = None) -> tuple[list[Any], list[Any]] | None:
@@ -63,7 +63,7 @@ def home_of(node: Node[Any], dependent: Node[Any]) -> object:
 
 
 def _outdate(node: Node[Any], via: int, cause: object, home: object) -> int:
-    node._state = INVALIDATED if node._computation is None else OUTDATED
+    node._state = (ON_INVALIDATE if node._computation is None else ON_OUTDATE)[node._state]
     table = node.table
     table.remove(node)
     return table.registry.history.record(OUT_OF_DATE, node, via, cause, home)

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from fusion_cluster.graph.core.pure.history import COMPUTED, FAILED, PAGED_IN, PAGED_OUT, History
 from fusion_cluster.graph.core.pure.queue import Queue, Queued
-from fusion_cluster.graph.core.pure.states import COMPUTING, CONSISTENT
+from fusion_cluster.graph.core.pure.states import COMPUTING, ON_ADMIT
 from fusion_cluster.runtime.clock import SYSTEM_CLOCK
 
 T_co = TypeVar("T_co", covariant=True)
@@ -224,7 +224,7 @@ class Registry:
         node._computation = None
         if node.version == 0:
             node.version = self.next_version()
-        node._state = CONSISTENT
+        node._state = ON_ADMIT[node._state]
         self.completed(node, None)
         return True
 

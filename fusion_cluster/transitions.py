@@ -1,0 +1,38 @@
+"""Transition tables: what may happen in which state, and what state follows, as data.
+
+A table is written state first, as it is read: `{State: {Event: NewState}}`. The code that runs it asks the other way
+round, for one event at a time, so it is turned once, when it is imported. Events that a state does not name are not
+allowed in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import TypeVar
+
+from fusion_cluster.errors import ProtocolError
+
+S = TypeVar("S", bound=IntEnum)
+E = TypeVar("E", bound=IntEnum)
+
+
+def turned(table: Mapping[S, Mapping[E, S]]) -> dict[E, dict[S, S]]:
+    """Return a table event first."""
+    by_event: dict[E, dict[S, S]] = {}
+    for state, row in table.items():
+        for event, following in row.items():
+            by_event.setdefault(event, {})[state] = following
+    return by_event
+
+
+def next_state(table: Mapping[S, Mapping[E, S]], event: E, state: S, error: type[ProtocolError]) -> S:
+    """Return the state that an event leads to.
+
+    Raises:
+        ProtocolError: of the given class, when the table does not allow the event in this state.
+    """
+    following = table[state].get(event)
+    if following is None:
+        raise error(f"{event.name} is not allowed in state {type(state).__name__}.{state.name}")
+    return following
