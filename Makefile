@@ -8,12 +8,14 @@ TESTS ?=
 PARTS ?=
 SEED ?=
 SEEDS ?= 3
+THOROUGH ?=
 
 export RAY_AUTH_MODE ?= disabled
 export RAY_worker_niceness ?= 0
 export RAY_USAGE_STATS_ENABLED ?= 0
 # What a process compiles, the next finds: tests, demo and load start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
+export THOROUGH
 
 .PHONY: help install native demo test shuffle lint bench load proto k8s clean
 help:            ## what can be made
@@ -34,7 +36,7 @@ native: $(STAMP)
 demo: native     ## replay a day of real flights through 2 shards and a gateway; SECONDS=20 stops by itself
 	@$(BIN)/python -m examples.flights.demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: native     ## all the tests, in parts, 10 minutes; TESTS=tests/unit, PARTS=pure, SEED=7 for some or for an order
+test: native     ## all the tests, in parts, 10 minutes; TESTS=tests/unit, PARTS=pure, SEED=7, THOROUGH=1
 	@$(BIN)/python -m tools.gate $(if $(PARTS),--parts $(PARTS)) $(if $(SEED),--seed $(SEED)) $(TESTS)
 
 shuffle: native  ## all the tests in other orders, which show whether one needs another; SEEDS=3

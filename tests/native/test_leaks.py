@@ -19,6 +19,7 @@ from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, gather, isolated
 from fusion_cluster.graph.core.hot_path import IS_NATIVE
 from tests.native.remains import MOST_BLOCKS, remains_of
+from tests.thorough import times
 
 ROUNDS = 20_000
 MAX_NODES = 64
@@ -328,8 +329,8 @@ async def test_what_a_round_leaves_is_seen(graph: Graph) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_a_million_rounds_end_where_they_began(graph: Graph, numbers: Numbers) -> None:
-    rounds = 1_000_000 if IS_NATIVE else 100_000
+async def test_many_rounds_end_where_they_began(graph: Graph, numbers: Numbers) -> None:
+    rounds = times(200_000, 1_000_000) if IS_NATIVE else 100_000
     number, name = 10**12, "a name that is not interned: " + str(graph)
     watched = {
         "int argument": number,

@@ -46,8 +46,9 @@ from tests.property.graph_model import (
 from tests.property.graph_parties import Observation, Read, Refused, output_of
 from tests.property.graph_sheet import Awkward
 from tests.property.graph_stage import GraphStage
+from tests.thorough import times
 
-STEPS = int(os.environ.get("GRAPH_STEPS", "10000"))
+STEPS = int(os.environ.get("GRAPH_STEPS") or times(10_000, 100_000))
 STEPS_AN_EXAMPLE = 60
 READABLE = (*NAMES, *NAMES, *WIDES, *TAPS, *CHAINS)
 KNOWN_ERRORS = (ValueError, ShardUnavailable, ConnectionError, Stubborn, CircularDependencyError)

@@ -36,8 +36,9 @@ from fusion_cluster.graph.core.context import current_computation
 from tests.property import graph_steps as steps
 from tests.property.graph_steps import CHOOSING, Step
 from tests.property.graph_twin import Function, Twin
+from tests.thorough import times
 
-EXAMPLES = math.ceil(int(os.environ.get("GRAPH_STEPS", "10000")) / 50)
+EXAMPLES = math.ceil(int(os.environ.get("GRAPH_STEPS") or times(10_000, 100_000)) / 50)
 
 STEPS = (
     *(steps.lookup, steps.lookup, steps.lookup, steps.enter, steps.hit, steps.hit, steps.hit_unhashable),

@@ -17,7 +17,7 @@ GRAPH = (
 )
 """What is said of the graph alone: it needs no database, no network and no Ray."""
 
-FEWER_STEPS = {"GRAPH_STEPS": "4000"}
+FEWER_STEPS = {"GRAPH_STEPS": "2500"}
 """Of the property tests of the graph, which take all of theirs in the first part."""
 
 

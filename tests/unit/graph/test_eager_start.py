@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import importlib.util
 import signal
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -333,7 +334,20 @@ def test_a_signal_in_the_first_step_reaches_the_caller_and_caches_nothing(error:
         signal.signal(signal.SIGUSR1, before)
 
 
-@pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 5 * MAX_DEPTH, 1_200])
+LIMIT = 400
+
+
+@pytest.fixture
+def low_recursion_limit() -> Iterator[None]:
+    """Event loops in debug mode take a time that grows with the square of the depth."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(LIMIT)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("low_recursion_limit")
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 5 * MAX_DEPTH, LIMIT + 100])
 def test_bodies_within_bodies_begin_at_once_only_so_deep_that_the_stack_is_safe(
     depth: int, run: Callable[[Main], None]
 ) -> None:
