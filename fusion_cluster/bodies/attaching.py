@@ -48,6 +48,7 @@ def attach(
         bound[method.method_name] = descriptor.bind(
             method, instance, hosting, bodies.body(method, descriptor, instance)
         )
+    instance._runtime = hosting.graph.runtime
     instance._bound = {descriptors[name]: one for name, one in bound.items()}
     if not IS_NATIVE:  # in Python, nothing is quicker than to be found before the descriptor
         instance.__dict__.update(bound)

@@ -8,7 +8,6 @@ computed is out of date from birth.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -50,13 +49,14 @@ def expire_after(delay_s: float) -> None:
         UsageError: it is no number, or no compute method runs here.
     """
     delay_s = _number("delay_s", delay_s)
-    _say(delay_s, None, call_site("expired", f"the {delay_s:g} s that its body gave it by expire_after() were over"))
+    cause = call_site("expired", f"the {delay_s:g} s that its body gave it by expire_after() were over")
+    _say(delay_s, by_wall=False, cause=cause)
 
 
 def expire_at(moment: float | datetime) -> None:
     """Let the result that is being computed be out of date at a time of day, with all its dependents.
 
-    As `expire_after`, by the clock on the wall: never before `time.time()` says so, so that computing again finds that
+    As `expire_after`, by the clock on the wall: never before that says so, so that computing again finds that
     it is that late; and as soon as a timer can tell. (A clock that is set forward meanwhile is looked at when the timer
     ends.)
 
@@ -78,7 +78,7 @@ def expire_at(moment: float | datetime) -> None:
             raise UsageError("moment must have a time zone: datetime.now(UTC)", field="moment")
         moment = moment.timestamp()
     moment = _number("moment", moment)
-    _say(moment, _wall_clock, call_site("expired", f"its body let it expire at {_clock_time(moment)}"))
+    _say(moment, by_wall=True, cause=call_site("expired", f"its body let it expire at {_clock_time(moment)}"))
 
 
 class Expiry:
@@ -123,12 +123,12 @@ class Expiry:
             self._node.function.graph.invalidate_now(self._node, self._cause)
 
 
-def _say(at_s: float, clock: Callable[[], float] | None, cause: Cause) -> None:
+def _say(at_s: float, *, by_wall: bool, cause: Cause) -> None:
     """Let the result that is being computed here, or on whose behalf this thread runs, end then.
 
     Args:
         at_s: when.
-        clock: by which clock; None: so long from now, by that of the event loop.
+        by_wall: by the clock on the wall; else so long from now.
         cause: what its invalidation goes back to.
     """
     node = running_computation.get()
@@ -138,12 +138,12 @@ def _say(at_s: float, clock: Callable[[], float] | None, cause: Cause) -> None:
     if at_s == math.inf:
         return
     if node is not None:
-        _begin(node, at_s, clock, cause)
+        _begin(node, at_s, by_wall, cause)
     elif crossing is not None:
-        crossing.tell(lambda node: _begin(node, at_s, clock, cause))
+        crossing.tell(lambda node: _begin(node, at_s, by_wall, cause))
 
 
-def _begin(node: Node[Any], at_s: float, clock: Callable[[], float] | None, cause: Cause) -> None:
+def _begin(node: Node[Any], at_s: float, by_wall: bool, cause: Cause) -> None:
     computed: Any = node
     if computed._computation is None and computed.has_output:
         raise UsageError(f"{computed.key} has been computed: its body is to say how long it stands, before it returns")
@@ -151,8 +151,8 @@ def _begin(node: Node[Any], at_s: float, clock: Callable[[], float] | None, caus
         return  # nobody waits for it any more, or it is out of date already
     graph = node.function.graph
     loop = graph.starter().loop
-    if clock is None:
-        clock = loop.time
+    clock: Callable[[], float] = graph.runtime.clock.wall if by_wall else loop.time
+    if not by_wall:
         at_s += clock()
     delay_s = at_s - clock()
     if delay_s <= 0:
@@ -163,10 +163,6 @@ def _begin(node: Node[Any], at_s: float, clock: Callable[[], float] | None, caus
         if said is not None:
             said.cancel()
         node._expiry = Expiry(computed, at_s, clock, cause, loop)
-
-
-def _wall_clock() -> float:
-    return time.time()
 
 
 def _number(field: str, value: object) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fusion_cluster.catalogue.members import require_class
 from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, require_defaults
 from fusion_cluster.catalogue.service_method import ServiceMethod
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 if TYPE_CHECKING:
     from fusion_cluster.database import Database
@@ -36,6 +37,7 @@ class ComputeService:
     compute_defaults: ClassVar[ComputeOptions] = DEFAULT_OPTIONS
 
     _chosen_shard_group: ClassVar[str | None] = None
+    _runtime: Runtime = SYSTEM
     _bound: Mapping[ServiceMethod, Callable[..., Any]] | None = None
     """What each service method of an attached instance is. None: the instance is not attached."""
 
@@ -55,3 +57,8 @@ class ComputeService:
 def is_attached(instance: ComputeService) -> bool:
     """Tell whether `instance` has been attached to a host."""
     return instance._bound is not None
+
+
+def runtime_of(instance: ComputeService) -> Runtime:
+    """Return the runtime of the host that a service lives in; the system's where it lives in none."""
+    return instance._runtime

@@ -25,7 +25,7 @@ class LoopClock:
         self._starts_at_s = starts_at_s
         self.ahead_s = 0.0
 
-    def wall(self) -> float:
+    def __call__(self) -> float:
         """What the wall shows."""
         return self._starts_at_s + self.ahead_s + self._loop.time()
 
@@ -51,4 +51,4 @@ class VirtualRuntime(Runtime):
     ) -> None:
         loop = loop or asyncio.get_running_loop()
         self.wall_clock = LoopClock(loop, starts_at_s)
-        super().__init__(Clock(loop.time, self.wall_clock.wall, loop.time), SeededEntropy(seed))
+        super().__init__(Clock(loop.time, self.wall_clock, loop.time), SeededEntropy(seed))

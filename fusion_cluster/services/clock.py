@@ -7,12 +7,11 @@ become "4 minutes ago", and not before.
 from __future__ import annotations
 
 import math
-import time
 from datetime import UTC, datetime
 from typing import Final
 
 from fusion_cluster.bodies.expiry import expire_at
-from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.service import ComputeService, runtime_of
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import compute_method
 from fusion_cluster.quantities import LONGEST_S, as_number
@@ -55,7 +54,7 @@ class Clock(ComputeService):
         """
         wanted = f"a number of seconds from {FINEST_GRANULARITY_S} to {LONGEST_S:.0f}"
         as_number("granularity_s", granularity_s, wanted, least=FINEST_GRANULARITY_S, most=LONGEST_S)
-        step = _whole_steps(0.0, granularity_s, time.time())
+        step = _whole_steps(0.0, granularity_s, runtime_of(self).clock.wall())
         expire_at((step + 1) * granularity_s)
         return datetime.fromtimestamp(step * granularity_s, UTC)
 
@@ -74,7 +73,7 @@ class Clock(ComputeService):
         """
         if not isinstance(moment, datetime) or moment.tzinfo is None:
             raise InvalidArgument(f"a moment is a time with its zone, not {moment!r}", field="moment")
-        words, until_s = _in_words(moment.timestamp(), time.time())
+        words, until_s = _in_words(moment.timestamp(), runtime_of(self).clock.wall())
         expire_at(until_s)
         return words
 

@@ -1,11 +1,14 @@
-"""What users test their services with: a cluster in one process."""
+"""What users test their services with: a cluster in one process, and time that need not be waited for."""
 
 from typing import TYPE_CHECKING, Any
+
+from fusion_cluster.runtime import VirtualRuntime
+from fusion_cluster.testing.virtual_time import VirtualTimeLoop, run_in_virtual_time
 
 if TYPE_CHECKING:
     from fusion_router.local_cluster import LocalCluster as LocalCluster
 
-__all__ = ["LocalCluster"]
+__all__ = ["LocalCluster", "VirtualRuntime", "VirtualTimeLoop", "run_in_virtual_time"]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,14 @@ SPEAKING_INITS = {
     "fusion_cluster/testing/__init__.py": "the composition seam: LocalCluster comes from the router, on first use",
 }
 
+# Who imports one of these sleeps in virtual time.
+VIRTUAL_TIME = {
+    "fusion_cluster.testing.VirtualTimeLoop",
+    "fusion_cluster.testing.run_in_virtual_time",
+    "tests.unit.graph.gauges",
+    "tests.unit.graph.terms",
+}
+
 # File or folder → why a test there may sleep.
 SLEEPERS = {
     "tests/waiting.py": "the one bounded wait for a condition",
@@ -125,7 +133,7 @@ def test_no_test_sleeps(module: str) -> None:
 
     def is_in_virtual_time(source: Source) -> bool:
         imported = {found.module for found in source.imports()}
-        return bool(imported & {"tests.virtual_time", "tests.unit.graph.gauges", "tests.unit.graph.terms"})
+        return bool(imported & VIRTUAL_TIME)
 
     sleepy = [
         f"{source.name}:{node.lineno}"

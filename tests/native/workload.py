@@ -26,8 +26,8 @@ import pytest
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.errors import FusionError, UsageError
 from fusion_cluster.graph import Computed, Graph, GraphHosting, gather
+from fusion_cluster.testing import run_in_virtual_time
 from tests.native.odd_sheet import EXPECTED, NUMBERS, Parting, Reentrant, Sheet, Touchy
-from tests.virtual_time import run_in_virtual_time
 
 
 class Life:

@@ -9,10 +9,10 @@ from typing import Any
 
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Computed, Graph, GraphHosting
+from fusion_cluster.testing import VirtualTimeLoop
 from tests.property.graph_model import ATOMS, LAG_S, LAGGING, NAMES, Model, Value
 from tests.property.graph_parties import Observation, Read, Refused
 from tests.property.graph_sheet import Sheet
-from tests.virtual_time import VirtualTimeLoop
 
 
 class GraphStage:

@@ -24,7 +24,7 @@ from fusion_cluster.graph.computing.equality import is_same_output
 from fusion_cluster.graph.core.context import current_computation
 from fusion_cluster.graph.core.pure.history import OUT_OF_DATE
 from fusion_cluster.graph.why.cause import EVICTED, Cause
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 CELLS = 3
 QUIET_S = 1000.0

@@ -12,8 +12,8 @@ from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.graph.why.cause import EVICTED, Cause
+from fusion_cluster.testing import run_in_virtual_time
 from tests.unit.graph.cells import Gate
-from tests.virtual_time import run_in_virtual_time
 
 P = ParamSpec("P")
 

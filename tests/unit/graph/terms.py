@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
-
-import pytest
 
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.bodies.expiry import expire_after
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method, isolated
+from fusion_cluster.runtime import LoopClock
+from fusion_cluster.testing import VirtualRuntime, run_in_virtual_time
 from tests.unit.graph.cells import Gate
-from tests.virtual_time import WallClock, run_in_virtual_time
 
 Say = Callable[[], object]
 
@@ -23,7 +21,7 @@ Say = Callable[[], object]
 class Terms(ComputeService):
     """`say[name]` is what the bodies of `name` call; `gates` hold them up afterwards; `log` is what was computed."""
 
-    def __init__(self, clock: WallClock) -> None:
+    def __init__(self, clock: LoopClock) -> None:
         self.clock = clock
         self.say: dict[str, Say] = {}
         self.log: list[str] = []
@@ -112,17 +110,15 @@ def in_virtual_time(test: Callable[[Terms, Graph], Coroutine[object, object, Non
     """Run a test of terms, and of the graph that they are alone in, in virtual time; validate and close the graph."""
 
     async def main() -> None:
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            clock = WallClock()
-            monkeypatch.setattr(time, "time", clock)
-            graph, terms = Graph(), Terms(clock)
-            attach(terms, GraphHosting(graph))
-            try:
-                await test(terms, graph)
-                graph.validate()
-            finally:
-                await graph.close()
+        runtime = VirtualRuntime()
+        graph, terms = Graph(runtime=runtime), Terms(runtime.wall_clock)
+        attach(terms, GraphHosting(graph))
+        try:
+            await test(terms, graph)
             graph.validate()
+        finally:
+            await graph.close()
+        graph.validate()
 
     @functools.wraps(test)
     def run() -> None:

@@ -14,8 +14,8 @@ from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.graph.computing.retention import NODE_BYTES
+from fusion_cluster.testing import run_in_virtual_time
 from tests.unit.graph.pages import LARGE, MAX_BYTES, Pages, hosted, is_paged_out, size_of, value_of, watch
-from tests.virtual_time import run_in_virtual_time
 
 
 @pytest.fixture

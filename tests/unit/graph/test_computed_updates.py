@@ -13,8 +13,8 @@ from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import Overloaded
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from fusion_cluster.graph.core.hot_path import dependencies_of
+from fusion_cluster.testing import run_in_virtual_time
 from tests.unit.graph.cells import Cells
-from tests.virtual_time import run_in_virtual_time
 from tests.waiting import until
 
 Host = Callable[[Any], Any]

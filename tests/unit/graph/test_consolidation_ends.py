@@ -15,8 +15,8 @@ from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.graph.computing.consolidation import is_consolidated
+from fusion_cluster.testing import VirtualTimeLoop, run_in_virtual_time
 from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time
-from tests.virtual_time import VirtualTimeLoop, run_in_virtual_time
 
 
 async def value_of(computed: Computed[Any]) -> Any:

@@ -15,8 +15,8 @@ from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, State, compute_method
 from fusion_cluster.graph.core.pure.history import OUT_OF_DATE
 from fusion_cluster.graph.why.cause import Cause
+from fusion_cluster.testing import VirtualTimeLoop
 from tests.unit.graph.gauges import DELAY_S, Gauges, evict, in_virtual_time, seconds_until
-from tests.virtual_time import VirtualTimeLoop
 
 CHANGE = Cause("test", "the first change")
 

@@ -16,7 +16,7 @@ from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import BodyExited, FusionError, ShardUnavailable, UsageError
 from fusion_cluster.graph import Graph, GraphHosting, State, compute_method
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 Host = Callable[[Any], Any]
 

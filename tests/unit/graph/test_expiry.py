@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from fusion_cluster import expire_at
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Computed, Graph, GraphHosting, State
+from fusion_cluster.runtime import Clock, Runtime
 from tests.unit.graph.terms import Terms, in_virtual_time, seconds_until_invalidated, waiting_timers
 
 
@@ -142,19 +142,19 @@ async def test_infinite_says_nothing(terms: Terms, graph: Graph) -> None:
 def test_a_time_of_day_is_seconds_since_the_epoch_or_a_time_with_its_zone(zone: timezone | None) -> None:
     @in_virtual_time
     async def test(terms: Terms, graph: Graph) -> None:
-        at_s = time.time() + 90
+        at_s = terms.clock() + 90
         moment = at_s if zone is None else datetime.fromtimestamp(at_s, zone)
         terms.say["a"] = lambda: expire_at(moment)
         await terms.term("a")
         assert await seconds_until_invalidated(terms.term("a")) == pytest.approx(90, abs=0.002)
-        assert time.time() >= at_s
+        assert terms.clock() >= at_s
 
     test()
 
 
 @in_virtual_time
 async def test_a_time_that_is_past_is_no_time_at_all(terms: Terms, graph: Graph) -> None:
-    terms.say["a"] = lambda: expire_at(time.time() - 1)
+    terms.say["a"] = lambda: expire_at(terms.clock() - 1)
     computed = terms.term("a")
     await computed
     assert not computed.is_consistent
@@ -162,12 +162,12 @@ async def test_a_time_that_is_past_is_no_time_at_all(terms: Terms, graph: Graph)
 
 @in_virtual_time
 async def test_it_is_never_earlier_than_the_clock_on_the_wall_says(terms: Terms, graph: Graph) -> None:
-    at_s = time.time() + 60
+    at_s = terms.clock() + 60
     terms.say["a"] = lambda: expire_at(at_s)
     await terms.term("a")
     terms.clock.ahead_s -= 30  # somebody sets it back
     assert await seconds_until_invalidated(terms.term("a")) == pytest.approx(90, abs=0.002)
-    assert time.time() >= at_s
+    assert terms.clock() >= at_s
     assert terms.log == ["a"]
 
 
@@ -176,26 +176,25 @@ async def test_timers_that_come_too_early_are_not_asked_for_all_the_time(terms: 
     """Timers of uvloop are rounded to milliseconds, and may be early by half of one."""
     loop = asyncio.get_running_loop()
     looks: list[float] = []
-    at_s = time.time() + 60
+    at_s = terms.clock() + 60
 
     def clock() -> float:
         looks.append(loop.time())
         return terms.clock() - 0.0004
 
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(time, "time", clock)
-        terms.say["a"] = lambda: expire_at(at_s)
-        await terms.term("a")
-        looks.clear()
-        terms.clock.ahead_s = 0.0002  # from now on the clock is a little ahead of what the timer knows
-        await terms.term("a").when_invalidated()
-        assert at_s <= clock() <= at_s + 0.002
+    graph.runtime = Runtime(Clock(loop.time, clock))
+    terms.say["a"] = lambda: expire_at(at_s)
+    await terms.term("a")
+    looks.clear()
+    terms.clock.ahead_s = 0.0002  # from now on the clock is a little ahead of what the timer knows
+    await terms.term("a").when_invalidated()
+    assert at_s <= clock() <= at_s + 0.002
     assert len(looks) <= 3
 
 
 @in_virtual_time
 async def test_a_clock_that_is_set_forward_is_noticed_when_the_timer_ends(terms: Terms, graph: Graph) -> None:
-    terms.say["a"] = lambda: expire_at(time.time() + 60)
+    terms.say["a"] = lambda: expire_at(terms.clock() + 60)
     await terms.term("a")
     terms.clock.ahead_s += 3600
     assert await seconds_until_invalidated(terms.term("a")) == pytest.approx(60, abs=0.002)
@@ -256,10 +255,10 @@ async def test_a_result_that_is_consolidated_expires_only_if_it_has_changed(term
 
 @in_virtual_time
 async def test_a_value_that_is_paged_out_and_in_again_still_expires_in_time(terms: Terms, graph: Graph) -> None:
-    graph = Graph(max_bytes=2_500, size_of=lambda value: 1_000 if isinstance(value, int) else 0)
+    graph = Graph(max_bytes=2_500, size_of=lambda value: 1_000 if isinstance(value, int) else 0, runtime=graph.runtime)
     terms = Terms(terms.clock)
     attach(terms, GraphHosting(graph))
-    at_s = time.time() + 60
+    at_s = terms.clock() + 60
     terms.say["a"] = lambda: expire_at(at_s)
     shown = terms.shown("a")
     await shown

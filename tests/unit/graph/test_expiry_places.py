@@ -15,8 +15,8 @@ from fusion_cluster import RayTask, UsageError, expire_after, expire_at
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
+from fusion_cluster.testing import VirtualRuntime
 from tests.unit.graph.terms import Terms, in_virtual_time, seconds_until_invalidated
-from tests.virtual_time import WallClock
 
 
 # -- where it is said --------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ async def test_each_body_says_it_for_itself_alone(terms: Terms, graph: Graph) ->
 @pytest.fixture
 async def threaded(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Terms]:
     """Terms in real time: threads do not wait for a virtual one."""
-    graph, terms = Graph(), Terms(WallClock())
+    graph, terms = Graph(), Terms(VirtualRuntime().wall_clock)
     attach(terms, GraphHosting(graph))
     yield terms
     graph.validate()

@@ -16,7 +16,7 @@ from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.bodies.offload import Bodies, TaskBody
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import MutableState
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 TIMEOUT_S = 5.0
 

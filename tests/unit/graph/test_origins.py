@@ -12,8 +12,8 @@ from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
+from fusion_cluster.testing import run_in_virtual_time
 from tests.unit.graph.market import Market, here, names
-from tests.virtual_time import run_in_virtual_time
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from fusion_cluster import ComputedState, FixedDelayer
 from fusion_cluster.failures.exits import TRACEBACK
 from fusion_cluster.failures.printing import UnprintableError, printable
+from fusion_cluster.testing import run_in_virtual_time
 from fusion_cluster.wire.errors import encode_error
 from tests.faults.odd_errors import EXCEPTIONS, EXITS, Unspeakable
-from tests.virtual_time import run_in_virtual_time
 
 
 @pytest.mark.parametrize("kind", [*EXCEPTIONS, *EXITS])

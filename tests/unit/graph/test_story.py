@@ -9,8 +9,8 @@ import pytest
 
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting, Happening, StoryEntry
+from fusion_cluster.testing import run_in_virtual_time
 from tests.unit.graph.market import Market, here
-from tests.virtual_time import run_in_virtual_time
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ import pytest
 
 from fusion_cluster import App, ComputeService, command, compute_method
 from fusion_cluster.client.proxies import ClientHost
-from fusion_cluster.testing import LocalCluster
+from fusion_cluster.testing import LocalCluster, run_in_virtual_time
 from fusion_router.local_cluster import LocalShard
-from tests.virtual_time import run_in_virtual_time
 
 DELAY_S = 2.0
 

@@ -11,8 +11,8 @@ from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Computed, Graph, GraphHosting, compute_method
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState
+from fusion_cluster.testing import run_in_virtual_time
 from tests.unit.graph.cells import Cells
-from tests.virtual_time import run_in_virtual_time
 from tests.waiting import until
 
 

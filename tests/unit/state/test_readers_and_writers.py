@@ -20,7 +20,7 @@ from fusion_cluster.state import (
     UpdateDelayer,
     UserActions,
 )
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 WRITES = 60
 FINAL = WRITES

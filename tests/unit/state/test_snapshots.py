@@ -11,7 +11,7 @@ from fusion_cluster import ComputeService, UsageError, compute_method
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState, StateSnapshot
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 
 def counts(snapshot: StateSnapshot[int]) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ import pytest
 from fusion_cluster.graph import Cause, Computed
 from fusion_cluster.graph.why.recall import explain, tell
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 
 def cause_of(computed: Computed[int]) -> Cause:

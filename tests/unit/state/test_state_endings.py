@@ -12,7 +12,7 @@ from fusion_cluster import ComputeService, UsageError, compute_method
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Graph, GraphHosting
 from fusion_cluster.state import ComputedState, CutShortDelayer, FixedDelayer, MutableState, UserActions
-from tests.virtual_time import VirtualTimeLoop, run_in_virtual_time
+from fusion_cluster.testing import VirtualTimeLoop, run_in_virtual_time
 
 
 def state_of(source: MutableState[int], delay_s: float = 0.0) -> ComputedState[int]:

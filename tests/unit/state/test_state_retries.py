@@ -11,7 +11,7 @@ import pytest
 
 from fusion_cluster import HandshakeRefused, Overloaded, ShardUnavailable
 from fusion_cluster.state import BackoffDelayer, ComputedState, FixedDelayer, MutableState, UpdateDelayer
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 BACKOFF = BackoffDelayer(first_retry_delay_s=0.5, factor=2.0, max_retry_delay_s=3.0, jitter=0.0)
 

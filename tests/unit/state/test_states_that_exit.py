@@ -8,8 +8,8 @@ import pytest
 
 from fusion_cluster import ComputedState, FixedDelayer, MutableState
 from fusion_cluster.errors import BodyExited
+from fusion_cluster.testing import run_in_virtual_time
 from tests.faults.odd_errors import EXCEPTIONS, EXITS, state_of
-from tests.virtual_time import run_in_virtual_time
 
 
 async def value_after_errors(state: ComputedState[int]) -> int:

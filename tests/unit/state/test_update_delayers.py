@@ -11,7 +11,7 @@ import pytest
 
 from fusion_cluster import UsageError
 from fusion_cluster.state import BackoffDelayer, CutShortDelayer, FixedDelayer, UpdateDelayer, UserActions
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 NO_JITTER = BackoffDelayer(first_retry_delay_s=0.5, factor=3.0, max_retry_delay_s=10.0, jitter=0.0)
 

@@ -10,7 +10,7 @@ from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from fusion_cluster.state import ComputedState, FixedDelayer, MutableState
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 
 def test_update_now_ends_the_delay_in_progress() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fusion_cluster.state import BackoffDelayer, ComputedState, CutShortDelayer, FixedDelayer, MutableState, UserActions
-from tests.virtual_time import run_in_virtual_time
+from fusion_cluster.testing import run_in_virtual_time
 
 
 def now_s() -> float:
