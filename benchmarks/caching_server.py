@@ -11,21 +11,18 @@ import sys
 import uvloop
 
 from benchmarks.caching_rows import make_app
-from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.testing import LocalCluster
-from fusion_router.gateway import Gateway
-from fusion_router.serving import Serving
+from fusion_router.gateway import GatewayEntrance
+from fusion_router.member import Member
 
 
 async def serve(url: str) -> None:
     """Serve the app of that database."""
     async with LocalCluster(make_app(url), shards=2, strict=False) as cluster:
         host = cluster.new_host("gateway", epoch=1)
-        acceptor = SessionAcceptor(Serving(host, host.barriers, accepts_invalidations=False), peer_id="gateway")
-        gateway = Gateway(host, acceptor=acceptor, address="127.0.0.1:0")
-        print(await gateway.start(), flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-        await gateway.stop(0.5)
+        async with Member(host, entrances=[GatewayEntrance(host, address="127.0.0.1:0")], grace_s=0.5) as member:
+            print(member.address, flush=True)
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":

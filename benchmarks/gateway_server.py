@@ -15,10 +15,9 @@ import grpc.aio
 import uvloop
 
 from fusion_cluster import App, ComputeService, command, compute_method
-from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.testing import LocalCluster
-from fusion_router.gateway import Gateway
-from fusion_router.serving import Serving
+from fusion_router.gateway import GatewayEntrance
+from fusion_router.member import Member
 
 KEYS = 1_000
 WATCHED_KEYS = 20
@@ -72,10 +71,8 @@ app = App("figures", services=[Figures])
 async def serve_gateway() -> None:
     async with LocalCluster(app, shards=1, strict=False) as cluster:
         host = cluster.new_host("gateway", epoch=1)
-        acceptor = SessionAcceptor(Serving(host, host.barriers, accepts_invalidations=False), peer_id="gateway")
-        gateway = Gateway(host, acceptor=acceptor, address="127.0.0.1:0")
-        await _until_told(await gateway.start())
-        await gateway.stop(0.5)
+        async with Member(host, entrances=[GatewayEntrance(host, address="127.0.0.1:0")], grace_s=0.5) as member:
+            await _until_told(member.address)
 
 
 class Echo(grpc.GenericRpcHandler):

@@ -15,12 +15,11 @@ from sqlalchemy import event
 
 from benchmarks.caching_rows import StoredRow
 from fusion_cluster import App, ComputeService, Database, command, compute_method
-from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
-from fusion_cluster.link.tcp import listen_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_router.entrances import LinkEntrance
 from fusion_router.host import ClusterHost
-from fusion_router.serving import Serving
+from fusion_router.member import Member
 
 SECRET = b"benchmark"
 
@@ -62,18 +61,11 @@ def map_of(address: ShardAddress) -> SlotMap:
 
 async def serve_shard(url: str) -> None:
     host = ClusterHost(make_app(url), dial=_nobody, peer_id="shard", secret=SECRET, shard_id=0, epoch=1)
-    await host.start()
-    serving = Serving(host, host.barriers, accepts_invalidations=True)
-    acceptor = SessionAcceptor(serving, peer_id="shard", secret=SECRET)
-    listener = await listen_tcp(acceptor)
-    name, port = listener.address
-    host.set_slot_map(map_of(ShardAddress(0, name, port, 1)))
-    print(port, flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await listener.close()
-    serving.close()
-    await acceptor.close()
-    await host.close()
+    async with Member(host, entrances=[LinkEntrance(host, secret=SECRET)]) as member:
+        name, _, port = member.address.rpartition(":")
+        host.set_slot_map(map_of(ShardAddress(0, name, int(port), 1)))
+        print(port, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 async def _nobody(address: ShardAddress) -> Carrier:

@@ -308,21 +308,29 @@ class Host(ABC):
             await self.dispatcher.start()
 
     async def close(self) -> None:
-        """Cancel what still computes, and what the host does by itself; of a copy, in a forked process, nothing."""
+        """Stop what `start` has begun, and cancel what still computes; a copy, in a forked process, stops nothing."""
         if not self.graph.is_forked:
-            await self.stop_working()
-            await self.graph.close()
+            await self.stop_delivering()
+            await self.stop_following()
+            await self.close_graph()
 
-    async def stop_working(self) -> None:
-        """End what the host does by itself, which needs all the rest of it: what `start` has begun."""
+    async def stop_delivering(self) -> None:
+        """Deliver no more events. Handlers that run are cancelled, and what they have committed is published."""
         if self.dispatcher is not None:
             await self.dispatcher.close()
+
+    async def stop_following(self) -> None:
+        """Follow the operation log no more."""
         if self.follower is not None:
             await self.follower.close()
         if self._trimmer is not None:
             await self._trimmer.close()
+
+    async def close_graph(self) -> None:
+        """Cancel what still computes; whoever waits for it gets an error."""
         if self.strict is not None:
             self.strict.check_all()
+        await self.graph.close()
 
     # -- events --------------------------------------------------------------------------------
     def handles_event(self, event_type: str) -> bool:

@@ -173,11 +173,15 @@ class Barriers:
         read_lease_s: how long a subscriber may serve replicas without hearing from us.
         succeeds: this process takes the place of one that died, which may have subscribers that we do not know.
         runtime: the clock of the leases, and the numbers of barriers.
+
+    Attributes:
+        read_lease_s: as given.
     """
 
     def __init__(self, *, read_lease_s: float, succeeds: bool = False, runtime: Runtime = SYSTEM) -> None:
         self._clock = runtime.clock.monotonic
         self._entropy = runtime.entropy
+        self.read_lease_s = read_lease_s
         self._patience_s = read_lease_s * PATIENCE
         # Until then a predecessor's subscribers may serve its replicas.
         self._quiet_until_s = self._clock() + self._patience_s if succeeds else 0.0

@@ -283,16 +283,19 @@ class ClusterHost(Host):
             retry_after_s=1.0,
         )
 
-    async def close(self) -> None:
-        """Leave the cluster: links are closed, computations cancelled; who waits for something else gets an error."""
-        if self.graph.is_forked:
-            return
-        # Event handlers first: what they have committed is told to its owners as long as there are links.
-        await self.stop_working()
+    async def leave(self) -> None:
+        """Give up what is still to be told to owners, and close the links; who waits for either gets an error."""
         if self.cycles is not None:
             self.cycles.close()
         self.barriers.close()
         self.publications.leave()
         await self.links.close()
         await self.publications.close()
-        await self.graph.close()
+
+    async def close(self) -> None:
+        """Leave the cluster, in the order of `member.STOP_ORDER`; a copy, in a forked process, stops nothing."""
+        if not self.graph.is_forked:
+            await self.stop_delivering()
+            await self.leave()
+            await self.stop_following()
+            await self.close_graph()

@@ -6,6 +6,7 @@ milliseconds. Public as `fusion_cluster.testing.LocalCluster`.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from types import TracebackType
 from typing import Self, TypeVar
@@ -16,7 +17,6 @@ from fusion_cluster.catalogue.slots import SLOT_COUNT
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph import DEFAULT_HISTORY
 from fusion_cluster.graph.computing.retention import NODE_BYTES
-from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.memory import MemoryCarrier, memory_pair
 from fusion_cluster.protocol.lease import as_read_lease
@@ -24,8 +24,9 @@ from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_number
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict, raise_findings
+from fusion_router.entrances import Entrance
 from fusion_router.host import ClusterHost
-from fusion_router.serving import Serving
+from fusion_router.member import Member
 
 S = TypeVar("S", bound=ComputeService)
 
@@ -33,25 +34,22 @@ SECRET = b"a local cluster has no outside"
 
 
 class LocalShard:
-    """One shard of a local cluster: a host and the links it accepts."""
+    """One shard of a local cluster: a member whose entrance is in memory.
 
-    def __init__(self, cluster: LocalCluster, shard_id: int, epoch: int) -> None:
-        self.address = ShardAddress(shard_id, "memory", shard_id + 1, epoch)
-        self.host = cluster.new_host(f"shard-{shard_id}.{epoch}", shard_id=shard_id, epoch=epoch)
-        self.serving = Serving(self.host, self.host.barriers, accepts_invalidations=True)
-        self.acceptor = SessionAcceptor(
-            self.serving,
-            peer_id=self.host.peer_id,
-            secret=SECRET,
-            read_lease_s=cluster.read_lease_s,
-            runtime=cluster.runtime,
-        )
+    Attributes:
+        address: names it in the slot map.
+        host: its services.
+        serving: answers its callers.
+        acceptor: keeps their sessions.
+        member: the whole of it.
+    """
 
-    async def close(self) -> None:
-        """Stop serving."""
-        self.serving.close()
-        await self.acceptor.close()
-        await self.host.close()
+    def __init__(self, address: ShardAddress, host: ClusterHost) -> None:
+        self.address = address
+        self.host = host
+        entrance = Entrance(host, secret=SECRET)
+        self.serving, self.acceptor = entrance.serving, entrance.acceptor
+        self.member = Member(host, entrances=[entrance], grace_s=0.0)
 
 
 class LocalCluster:
@@ -167,8 +165,10 @@ class LocalCluster:
         if shard_id not in self._epochs or shard_id in self.shards:
             raise UsageError(f"shard {shard_id!r} {self._what_runs(shard_id)}", field="shard_id")
         self._epochs[shard_id] += 1
-        shard = LocalShard(self, shard_id, self._epochs[shard_id])
-        await shard.host.start()
+        address = ShardAddress(shard_id, "memory", shard_id + 1, self._epochs[shard_id])
+        host = self.new_host(f"shard-{shard_id}.{address.epoch}", shard_id=shard_id, epoch=address.epoch)
+        shard = LocalShard(address, host)
+        await shard.member.start()
         self.shards[shard_id] = shard
         self._publish(self.slot_map.with_shard(shard.address))
 
@@ -181,7 +181,7 @@ class LocalCluster:
         self.cut_links(shard_id)
         self._hosts.remove(shard.host)
         self._publish(self.slot_map.without_shard(shard_id))
-        await shard.close()
+        await shard.member.stop()
 
     def cut_links(self, shard_id: int) -> None:
         """Lose all connections to a shard, and what is under way on them; its callers dial again."""
@@ -214,10 +214,12 @@ class LocalCluster:
             return  # a copy, in the midst of which the process was forked
         if error is None:
             self.validate()
-        for shard in self.shards.values():
-            await shard.acceptor.close()
+        shards = {shard.host: shard for shard in self.shards.values()}
         for host in self._hosts:
-            await host.close()
+            if host not in shards:
+                await host.close()
+        # Together: none waits for another one that is gone by then.
+        await asyncio.gather(*(shard.member.stop() for shard in shards.values()))
         if self.app.database is not None:
             await self.app.database.dispose()
         self._is_open = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -12,9 +11,9 @@ import ray
 from fusion_cluster.app import App
 from fusion_cluster.blocks import async_block
 from fusion_cluster.bodies.offload import TaskRunner
-from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_router.host import ClusterHost
-from fusion_shards.control import follow_slot_map, persist
+from fusion_router.member import Member
+from fusion_shards.control import CoordinatorMaps
 from fusion_shards.joining import join_ray
 from fusion_shards.launch import attach
 from fusion_shards.member import new_host
@@ -39,14 +38,8 @@ async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
     launched = await attach(app.name, namespace)
     peer_id = f"{app.name}/driver-{os.getpid()}-{secrets.token_hex(4)}"
     host = new_host(app, launched.configuration, peer_id)
-    encoded = await persist(lambda: launched.coordinator.slot_map.remote(0, 0.0))
-    host.set_slot_map(SlotMap.decode(encoded))
-    following = asyncio.get_running_loop().create_task(follow_slot_map(host, launched.coordinator))
-    try:
+    async with Member(host, slot_maps=CoordinatorMaps(launched.coordinator)):
         yield host
-    finally:
-        following.cancel()
-        await host.close()
 
 
 def local_task_runner() -> TaskRunner:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from ray.exceptions import ActorDiedError, RayActorError
 
 from fusion_cluster.errors import ShardUnavailable
-from fusion_cluster.protocol.slot_map import SlotMap
+from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.host import ClusterHost
 
 logger = logging.getLogger(__name__)
@@ -47,14 +47,37 @@ async def persist(call: Callable[[], Any], *, timeout_s: float = 30.0) -> Any:
         await asyncio.sleep(PAUSE_S)
 
 
-async def follow_slot_map(host: ClusterHost, coordinator: Actor) -> None:
-    """Keep a host's slot map the coordinator's, until cancelled; while the coordinator is down the last one stays."""
-    while True:
-        try:
-            encoded = await coordinator.slot_map.remote(host.slot_map_version, LONG_POLL_S)
-            host.set_slot_map(SlotMap.decode(encoded))
-        except RayActorError:
-            await asyncio.sleep(4 * PAUSE_S)
-        except Exception:  # without a new map this process would never find a shard that has restarted
-            logger.exception("the slot map could not be brought up to date; trying again")
-            await asyncio.sleep(20 * PAUSE_S)
+class CoordinatorMaps:
+    """The slot maps that the coordinator makes (a `member.SlotMapSource`).
+
+    Args:
+        coordinator: handle of the app's coordinator.
+        shard: what the member is to be in the map, at the address where it listens; None: it owns nothing.
+    """
+
+    def __init__(self, coordinator: Actor, shard: Callable[[str], ShardAddress] | None = None) -> None:
+        self._coordinator = coordinator
+        self._shard = shard
+
+    async def join(self, address: str) -> SlotMap:
+        """Register, if this is a shard, and return the slot map.
+
+        Raises:
+            ShardUnavailable: the coordinator does not answer.
+        """
+        if self._shard is None:
+            return SlotMap.decode(await persist(lambda: self._coordinator.slot_map.remote(0, 0.0)))
+        shard = self._shard(address)
+        return SlotMap.decode(await persist(lambda: self._coordinator.register.remote(shard)))
+
+    async def follow(self, host: ClusterHost) -> None:
+        """Keep a host's slot map the coordinator's; while the coordinator is down the last one stays."""
+        while True:
+            try:
+                encoded = await self._coordinator.slot_map.remote(host.slot_map_version, LONG_POLL_S)
+                host.set_slot_map(SlotMap.decode(encoded))
+            except RayActorError:
+                await asyncio.sleep(4 * PAUSE_S)
+            except Exception:  # without a new map this process would never find a shard that has restarted
+                logger.exception("the slot map could not be brought up to date; trying again")
+                await asyncio.sleep(20 * PAUSE_S)

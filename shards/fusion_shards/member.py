@@ -20,9 +20,6 @@ from fusion_router.serving import Serving
 from fusion_shards.configuration import AppConfiguration, MemberStatus, Role, resident_bytes
 from fusion_shards.ray_offload import RayTasks, WorkerPreparation
 
-GRACE_S = 2.0
-"""How long calls and commands in flight may go on when a member stops."""
-
 
 def node_address() -> str:
     """The address by which other members reach this host."""

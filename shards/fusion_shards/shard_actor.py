@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
-from fusion_cluster.link.acceptor import SessionAcceptor
-from fusion_cluster.link.tcp import TcpListener, listen_tcp
-from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
-from fusion_router.host import ClusterHost
-from fusion_router.serving import Serving
+from fusion_cluster.protocol.slot_map import ShardAddress
+from fusion_router.entrances import LinkEntrance
+from fusion_router.member import Member
 from fusion_shards.configuration import AppConfiguration, MemberStatus
-from fusion_shards.control import Actor, follow_slot_map, persist
-from fusion_shards.member import GRACE_S, import_configured_app, new_host, node_address, status_of, watch_loop
+from fusion_shards.control import Actor, CoordinatorMaps, persist
+from fusion_shards.member import import_configured_app, new_host, node_address, status_of, watch_loop
 
 
 class Shard:
@@ -32,11 +30,8 @@ class Shard:
         self._shard_id = shard_id
         self._coordinator = coordinator
         self._address: ShardAddress
-        self._host: ClusterHost
-        self._serving: Serving
-        self._acceptor: SessionAcceptor
-        self._listener: TcpListener
-        self._following: asyncio.Task[None]
+        self._member: Member
+        self._entrance: LinkEntrance
         self._watch = watch_loop(f"shard {shard_id}", configuration)
         self._started = asyncio.get_running_loop().create_task(self._start())
 
@@ -44,21 +39,21 @@ class Shard:
         epoch: int = await persist(lambda: self._coordinator.new_epoch.remote("shard", self._shard_id))
         app = import_configured_app(self._configuration)
         peer_id = f"{app.name}/shard-{self._shard_id}.{epoch}"
-        self._host = new_host(app, self._configuration, peer_id, shard_id=self._shard_id, epoch=epoch)
-        await self._host.start()
-        self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=True)
-        acceptor = self._acceptor = SessionAcceptor(
-            self._serving,
-            peer_id=peer_id,
-            secret=self._configuration.secret,
-            read_lease_s=self._configuration.read_lease_s,
+        host = new_host(app, self._configuration, peer_id, shard_id=self._shard_id, epoch=epoch)
+        self._entrance = LinkEntrance(host, secret=self._configuration.secret, address=node_address())
+        self._member = Member(
+            host,
+            entrances=[self._entrance],
+            slot_maps=CoordinatorMaps(self._coordinator, self._addressed),
+            database=app.database,
         )
-        self._listener = await listen_tcp(acceptor, host=node_address())
-        host, port = self._listener.address
-        self._address = ShardAddress(self._shard_id, host, port, epoch)
-        encoded = await persist(lambda: self._coordinator.register.remote(self._address))
-        self._host.set_slot_map(SlotMap.decode(encoded))
-        self._following = asyncio.get_running_loop().create_task(follow_slot_map(self._host, self._coordinator))
+        await self._member.start()
+
+    def _addressed(self, address: str) -> ShardAddress:
+        """Return where this shard listens, as the coordinator is told."""
+        name, _, port = address.rpartition(":")
+        self._address = ShardAddress(self._shard_id, name, int(port), self._member.host.epoch)
+        return self._address
 
     async def describe(self) -> ShardAddress:
         """Where this shard listens and in which epoch; waits until it does.
@@ -77,17 +72,10 @@ class Shard:
         """What `fusion-cluster status` shows of this shard."""
         await asyncio.shield(self._started)
         address = f"{self._address.host}:{self._address.port}"
-        return status_of("shard", self._shard_id, self._host, self._serving, address)
+        return status_of("shard", self._shard_id, self._member.host, self._entrance.serving, address)
 
     async def stop(self) -> None:
-        """Leave: close the links and the database."""
+        """Leave: finish the commands in flight, close the links and the database."""
         await asyncio.shield(self._started)
         self._watch.stop()
-        self._following.cancel()
-        await self._listener.close()
-        await self._serving.drain(GRACE_S)
-        self._serving.close()
-        await self._acceptor.close()
-        await self._host.close()
-        if self._host.app.database is not None:
-            await self._host.app.database.dispose()
+        await self._member.stop()

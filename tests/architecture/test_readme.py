@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from fusion_cluster import App
-from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.testing import LocalCluster
-from fusion_router.serving import Serving
+from fusion_router.gateway import GatewayEntrance
+from fusion_router.member import Member
 from tests.architecture.sources import ROOT
-from tests.gateways import serving
 
 BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SERVED_AT = "localhost:50051"
@@ -67,12 +66,11 @@ async def test_the_shop_is_called_from_outside(folder: Path, shop: App) -> None:
     await run(folder, "try_it.py")  # tables, a product and a cart
     async with LocalCluster(shop, shards=2) as cluster:
         host = cluster.new_host("gateway-0")
-        replicas = Serving(host, host.barriers, accepts_invalidations=False)
-        acceptor = SessionAcceptor(replicas, peer_id="gateway-0", secret=None)
-        async with serving(host, acceptor) as served:
+        entrance = GatewayEntrance(host, address="127.0.0.1:0")
+        async with Member(host, entrances=[entrance], grace_s=0.5) as member:
             outside = folder / "outside.py"
             assert SERVED_AT in outside.read_text()
-            outside.write_text(outside.read_text().replace(SERVED_AT, served.gateway.address))
+            outside.write_text(outside.read_text().replace(SERVED_AT, member.address))
             await run(folder, "outside.py")
 
 

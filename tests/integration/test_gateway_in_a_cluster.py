@@ -59,7 +59,7 @@ async def test_a_watch_survives_the_death_of_the_shard_that_owns_its_key(
 async def test_a_change_through_one_gateway_is_seen_through_the_other(
     front: Front, stub: gateway_pb2_grpc.GatewayAsyncStub
 ) -> None:
-    other = Front(front.cluster, read_lease_s=1.0, name="other")
+    other = Front(front.cluster, name="other")
     await other.start()
     async with connect(other.address) as client:
         shelf = client.service(Shelf)

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from fusion_cluster.graph.core.hot_path import IS_NATIVE
-from fusion_cluster.link import SessionAcceptor, dial_tcp, listen_tcp
+from fusion_cluster.link import dial_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
-from fusion_router.gateway import Gateway
+from fusion_router.entrances import LinkEntrance
+from fusion_router.gateway import GatewayEntrance
 from fusion_router.host import ClusterHost
-from fusion_router.serving import Serving
+from fusion_router.member import Member
 from tests.apps.sheet import Cells, app, fresh_store
 from tests.processes.sleepy_reader import CELL, SECRET, WAYS
 
@@ -35,26 +36,17 @@ class Shard:
             read_lease_s=READ_LEASE_S,
         )  # fmt: skip
         self.cells = self.host.service(Cells)
-        self._members = Serving(self.host, self.host.barriers, accepts_invalidations=True)
-        self._clients = Serving(self.host, self.host.barriers, accepts_invalidations=False)
         self.addresses: dict[str, str] = {}
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Shard]:
-        links = SessionAcceptor(self._members, peer_id="shard", secret=SECRET, read_lease_s=READ_LEASE_S)
-        streams = SessionAcceptor(self._clients, peer_id="gateway", read_lease_s=READ_LEASE_S)
-        listener = await listen_tcp(links)
-        gateway = Gateway(self.host, acceptor=streams, address="127.0.0.1:0")
-        host, port = listener.address
-        self.addresses = {"link": f"{host}:{port}", "client": await gateway.start()}
-        self.host.set_slot_map(SlotMap.even([0]).with_shard(ShardAddress(0, host, port, 1)))
-        try:
+        links = LinkEntrance(self.host, secret=SECRET)
+        clients = GatewayEntrance(self.host, address="127.0.0.1:0")
+        async with Member(self.host, entrances=[links, clients], grace_s=0.2) as member:
+            self.addresses = {"link": member.address, "client": clients.gateway.address}
+            host, _, port = member.address.rpartition(":")
+            self.host.set_slot_map(SlotMap.even([0]).with_shard(ShardAddress(0, host, int(port), 1)))
             yield self
-        finally:
-            await gateway.stop(0.2)
-            await listener.close()
-            await links.close()
-            await self.host.close()
 
 
 class Reader:

@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fusion_cluster.host import Host
-from fusion_cluster.link.acceptor import SessionAcceptor
 from fusion_cluster.link.carrier import Carrier
-from fusion_cluster.link.tcp import TcpListener, dial_tcp, listen_tcp
+from fusion_cluster.link.tcp import dial_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
-from fusion_router.gateway import Gateway
+from fusion_router.entrances import Entrance, LinkEntrance
+from fusion_router.gateway import GatewayEntrance
 from fusion_router.host import ClusterHost
-from fusion_router.serving import Serving
+from fusion_router.member import Member, Step
 from tests.apps.bank import bank_app
 from tests.faults.crash_points import arm
 
@@ -92,14 +92,12 @@ def cached(host: Host) -> list[tuple[str, list[Any], Any, str | None]]:
     ]
 
 
-class Member:
-    """One member of the cluster, in this process."""
+class MemberInProcess:
+    """The member of the cluster that this process is."""
 
     def __init__(self, description: Description) -> None:
         self._description = description
         is_shard = description.role == "shard"
-        self._server: TcpListener | Gateway
-        self._serving: Serving
         self._host = ClusterHost(
             bank_app(description.url, follows_log=description.follows_log),
             dial=dial,
@@ -110,6 +108,16 @@ class Member:
             read_lease_s=description.read_lease_s,
             call_timeout_s=description.call_timeout_s,
         )
+        self._entrance: Entrance = (
+            LinkEntrance(self._host, secret=SECRET)
+            if is_shard
+            else GatewayEntrance(self._host, address=description.address)
+        )
+        self._member = Member(self._host, entrances=[self._entrance], on_step=self._on_step)
+
+    def _on_step(self, step: Step) -> None:
+        if step is Step.LINKS_ENTRANCE and self._description.crash_point:
+            arm(self._description.crash_point)  # now that the host has started
 
     async def run(self) -> None:
         """Serve, and do what one is told, until the other end closes the socket."""
@@ -122,28 +130,10 @@ class Member:
             writer.write(json.dumps(what).encode() + b"\n")
 
         say(role=self._description.role, member_id=self._description.member_id, pid=os.getpid())
-        await self._host.start()
-        if self._description.crash_point:
-            arm(self._description.crash_point)
-        say(address=await self._serve())
+        await self._member.start()
+        say(address=self._member.address)
         while line := await reader.readline():
             say(answer=await self._do(**json.loads(line)))
-
-    async def _serve(self) -> str:
-        is_shard = self._description.role == "shard"
-        serving = self._serving = Serving(self._host, self._host.barriers, accepts_invalidations=is_shard)
-        acceptor = SessionAcceptor(
-            serving,
-            peer_id=self._description.name,
-            secret=SECRET if is_shard else None,
-            read_lease_s=self._description.read_lease_s,
-        )
-        if is_shard:
-            listener = self._server = await listen_tcp(acceptor)
-            host, port = listener.address
-            return f"{host}:{port}"
-        gateway = self._server = Gateway(self._host, acceptor=acceptor, address=self._description.address)
-        return await gateway.start()
 
     async def _do(self, what: str, argument: Any) -> Any:
         if what == "slot map":
@@ -167,7 +157,7 @@ class Member:
         elif what == "arm to stop":
             arm(argument, stops=True)
         elif what == "finish commands":
-            await self._serving.drain(argument)
+            await self._entrance.drain(argument)
         else:
             raise ValueError(what)
         return None
@@ -175,7 +165,7 @@ class Member:
 
 async def be_member(description: Description) -> None:
     """Be a member, to the end."""
-    await Member(description).run()
+    await MemberInProcess(description).run()
 
 
 def main(lines: Iterable[str]) -> None:

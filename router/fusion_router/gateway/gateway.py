@@ -122,6 +122,16 @@ class Gateway:
         if self._server is not None:
             lose_grpc()
 
+    async def leave(self) -> None:
+        """Say NOT_SERVING, end the streams of watches with UNAVAILABLE, and refuse new ones; all else goes on."""
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            self._rpcs.end_watches()
+
+    async def drain(self, grace_s: float) -> None:
+        """Wait for the commands of single calls to end; cancel those that take longer than `grace_s` seconds."""
+        await self._rpcs.end_commands(grace_s)
+
     async def stop(self, grace_s: float = 5.0) -> None:
         """Leave in good order: health says NOT_SERVING, streams end with UNAVAILABLE, calls in flight finish.
 
@@ -131,9 +141,8 @@ class Gateway:
         grace_s = as_finite_delay("grace_s", grace_s)
         if self._server is None:
             return
+        await self.leave()
         server, self._server = self._server, None
-        await self._health.enter_graceful_shutdown()
-        self._rpcs.end_watches()
         commands = asyncio.ensure_future(self._rpcs.end_commands(grace_s))
         self._sessions.end()
         if self._acceptor is not None:

@@ -156,9 +156,10 @@ class GatewayRpcs:
 
     def end_watches(self) -> None:
         """End every watch with UNAVAILABLE, and refuse new ones."""
-        self._is_stopping = True
-        for task in self._watches:
-            task.cancel()
+        if not self._is_stopping:
+            self._is_stopping = True
+            for task in self._watches:
+                task.cancel()
 
     async def end_commands(self, grace_s: float) -> None:
         """Wait for the commands that run, at most so long; then cancel them."""

@@ -1,0 +1,54 @@
+"""The entrance of clients: a gateway in front of a member."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fusion_router.entrances import Entrance
+from fusion_router.gateway.gateway import Gateway
+from fusion_router.gateway.limits import GatewayLimits
+from fusion_router.host import ClusterHost
+
+
+class GatewayEntrance(Entrance):
+    """Serves clients over gRPC.
+
+    Args:
+        host: whose services are called.
+        address: see `Gateway`.
+        insecure: see `Gateway`.
+        limits: see `Gateway`.
+
+    Attributes:
+        gateway: the server.
+    """
+
+    def __init__(
+        self,
+        host: ClusterHost,
+        *,
+        address: str,
+        insecure: bool = False,
+        limits: GatewayLimits | None = None,
+    ) -> None:
+        super().__init__(host, secret=None)
+        self.gateway = Gateway(host, acceptor=self.acceptor, address=address, insecure=insecure, limits=limits)
+        self._grace_s = 0.0
+
+    async def open(self) -> str:
+        """Listen; returns the address, with the port that was taken."""
+        return await self.gateway.start()
+
+    async def leave(self) -> None:
+        """Say NOT_SERVING, end the streams of watches, and refuse new ones: their clients go to another gateway."""
+        await self.gateway.leave()
+
+    async def drain(self, grace_s: float) -> None:
+        """Wait until the commands that run have ended, of sessions and of single calls, at most for so long."""
+        self._grace_s = grace_s
+        await asyncio.gather(super().drain(grace_s), self.gateway.drain(grace_s))
+
+    async def close(self) -> None:
+        """End all sessions, and the server; its calls in flight finish, within the time that `drain` was given."""
+        self.serving.close()
+        await self.gateway.stop(self._grace_s)
