@@ -227,8 +227,8 @@ class Member:
             await asyncio.wait([self._starting])
         failure: BaseException | None = None
         for step in STOP_ORDER:
-            self._on_step(step)
             try:
+                self._on_step(step)
                 await self._stop_step(step)
             except BaseException as error:  # also a cancellation: the event loop ends, and the rest is to be closed
                 logger.debug("%s: stopping its %s: %r", self.host.peer_id, step.value, error)
