@@ -221,11 +221,11 @@ async def test_who_stops_a_member_again_waits_for_the_same_stop(made: Made, kind
 async def test_a_step_that_fails_keeps_none_of_the_later_ones(made: Made, kind: str, step: Step) -> None:
     member = made.member(kind)
     await member.start()
-    made_step = member._stop_step
+    stop_step, broken = member._stop_step, step
 
-    async def fail(begun: Step) -> None:
-        await made_step(begun)
-        if begun is step:
+    async def fail(step: Step) -> None:
+        await stop_step(step)
+        if step is broken:
             raise RuntimeError("broken")
 
     member._stop_step = fail  # type: ignore[method-assign]
@@ -234,7 +234,7 @@ async def test_a_step_that_fails_keeps_none_of_the_later_ones(made: Made, kind: 
     assert tuple(made.steps) == (*START_ORDER, *STOP_ORDER)
     assert member.host.graph.is_closed
     member._stopping = None
-    member._stop_step = made_step  # type: ignore[method-assign]
+    member._stop_step = stop_step  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("step", STOP_ORDER)
