@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import get_origin
 
+from fusion_cluster.catalogue.generics import require_known, variables_of
 from fusion_cluster.catalogue.members import abstract_methods, require_class, service_methods
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UnknownMethod, UnknownService, UsageError
+from fusion_cluster.wire.description import type_name
 
 
 class Catalogue(Mapping[str, Method]):
@@ -91,7 +93,12 @@ class Catalogue(Mapping[str, Method]):
     # -- inside ------------------------------------------------------------------------------------------------------
     def _add(self, service: type[ComputeService], defaults: ComputeOptions) -> None:
         if not (isinstance(service, type) and issubclass(service, ComputeService)):
-            raise UsageError(f"{service!r} is not a ComputeService class", field="services")
+            hint = (
+                f": write `class Some{service.__origin__.__name__}({type_name(service)})`"
+                if get_origin(service)
+                else ""
+            )
+            raise UsageError(f"{type_name(service)} is not a ComputeService class{hint}", field="services")
         name = service.service_name
         if name in self.services:
             raise UsageError(f"two services of the app {self._app_name!r} are named {name!r}", field="services")
@@ -104,7 +111,7 @@ class Catalogue(Mapping[str, Method]):
         self._of_service[service] = methods = methods_of(service, defaults)
         for method in methods:
             if method.kind != "event":  # called with events alone, never by those who call methods
-                method.require_codecs()
+                require_types(method)
                 self._methods[method.name] = method
 
 
@@ -121,7 +128,10 @@ def methods_of(
     name = service_name or service.service_name
     methods: list[Method] = []
     for descriptor in service_methods(service).values():
-        signature: Any = descriptor.signature_class(descriptor.body, f"{name}.{descriptor.name}")
+        full_name, variables = f"{name}.{descriptor.name}", variables_of(service, descriptor)
+        signature = descriptor.signature_class(descriptor.body, full_name, variables)
+        if descriptor.kind == "event":
+            require_known(signature.parameters[0].type, full_name, signature.parameters[0].name, service)
         options = options_of(descriptor.options, service, defaults)
         methods.append(
             Method(
@@ -138,6 +148,21 @@ def methods_of(
             )
         )
     return tuple(methods)
+
+
+def require_types(method: Method) -> None:
+    """Check that what a method takes and gives can travel.
+
+    Raises:
+        UsageError: a type variable stands for nothing, or values of a type cannot travel; the message names the method,
+            `field` the parameter or "return".
+    """
+    signature = method.signature
+    assert method.service is not None
+    for parameter in signature.parameters:
+        require_known(parameter.type, method.name, parameter.name, method.service)
+    require_known(signature.result_type, method.name, "return", method.service)
+    method.require_codecs()
 
 
 def options_of(said: ComputeOptions, service: type[ComputeService], defaults: ComputeOptions) -> ComputeOptions:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 
 from fusion_cluster.errors import InvalidArgument, UsageError
 from fusion_cluster.wire.codec import ArgumentsCodec
+from fusion_cluster.wire.spelling import substituted
 
 
 class Required(enum.Enum):
@@ -56,6 +57,7 @@ class Signature:
     Args:
         function: the method as written, with `self` first.
         name: "Service.method".
+        variables: what type variables in its hints stand for.
 
     Attributes:
         is_key: equal arguments are the same key, as those of compute methods are.
@@ -66,9 +68,10 @@ class Signature:
 
     is_key: ClassVar[bool] = True
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, variables: Mapping[Any, Any] | None = None) -> None:
         self.name = name
         self._function = function
+        self._variables = dict(variables) if variables else None
         parameters = list(inspect.signature(function).parameters.values())
         if not parameters or parameters[0].kind not in (
             inspect.Parameter.POSITIONAL_ONLY,
@@ -93,10 +96,6 @@ class Signature:
             name for kind in type(self).__mro__ for name, of in vars(kind).items() if isinstance(of, cached_property)
         }
         return {name: value for name, value in vars(self).items() if name not in derived}
-
-    def renamed(self, name: str) -> Signature:
-        """Return the same signature under another name."""
-        return Signature(self._function, name)
 
     @property
     def documentation(self) -> str:
@@ -221,7 +220,9 @@ class Signature:
         """Resolve one type hint; names are looked up as in the function's body."""
         function: Any = inspect.unwrap(self._function)
         annotation = function.__annotations__.get(name, Any)
-        enclosing: dict[str, Any] = {}
+        variables = self._variables or {}
+        named = (*variables, *getattr(function, "__type_params__", ()))
+        enclosing: dict[str, Any] = {variable.__name__: variable for variable in named}
         for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # not assigned yet
                 enclosing[variable] = cell.cell_contents
@@ -233,7 +234,7 @@ class Signature:
                 f"{self.name}: the type hint of {name!r} cannot be resolved ({error}); it must exist at run time",
                 field=name,
             ) from error
-        return hints[name]
+        return substituted(hints[name], variables)
 
     def _with_defaults(self, values: list[Any]) -> list[Any]:
         for index, (name, default) in enumerate(zip(self.parameter_names, self.defaults, strict=True)):

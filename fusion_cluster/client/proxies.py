@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_origin
 
 from fusion_cluster.bodies.attaching import attach
-from fusion_cluster.catalogue.catalogue import methods_of
-from fusion_cluster.catalogue.injection import service_annotations
+from fusion_cluster.bodies.facade import Facade
+from fusion_cluster.catalogue.catalogue import methods_of, require_types
+from fusion_cluster.catalogue.injection import service_annotations, those_that_fit
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.service_method import UnhostedMethod
 from fusion_cluster.client.failures import in_doubt
 from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.commands import Invocation
@@ -33,6 +35,7 @@ from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ValueCodec
+from fusion_cluster.wire.description import type_name
 from fusion_cluster.wire.errors import decode_error
 from fusion_cluster.wire.results import decode_result
 
@@ -73,12 +76,33 @@ class ClientHost:
         if instance is None:
             instance = self._services[service] = service.__new__(service)
             methods = methods_of(service)
+            for method in methods:
+                if method.kind != "event":
+                    require_types(method)
             attach(instance, self, methods=methods)
             self._methods |= {method.name: method for method in methods}
             for attribute, hint in service_annotations(service).items():
-                if isinstance(hint, type) and issubclass(hint, ComputeService):
-                    setattr(instance, attribute, self.service(hint))
+                setattr(instance, attribute, self._other(service, attribute, hint))
         return cast(S, instance)
+
+    def _other(self, service: type[ComputeService], attribute: str, hint: Any) -> Any:
+        """Return the service that an annotation asks for.
+
+        The client has no app that says which classes there are: for `Repo[User]` it is the one that was asked for here,
+        else the one class of this program that is derived from it and has no further subclass.
+        """
+        if get_origin(hint) is None:
+            return self.service(hint)
+        fitting = those_that_fit(hint, self._services) or those_that_fit(hint, _leaves(get_origin(hint)))
+        if len(fitting) == 1:
+            return self.service(fitting[0])
+        names = (
+            f"{', '.join(sorted(one.__name__ for one in fitting))} are" if fitting else "no class of this program is"
+        )
+        return UnhostedMethod(
+            f"{service.__name__}.{attribute} asks for {type_name(hint)}, and {names} derived from it: "
+            "name the class of the service"
+        )
 
     async def produce(self, node: Computed[Any]) -> Any:
         """Read the value from the gateway, and subscribe to its invalidation.
@@ -174,6 +198,12 @@ class ClientHost:
         else:
             what = f"the gateway at {where} was away for {self._timeout_s:g} s"
         return type(error)(f"{name}: {what}", retry_after_s=error.retry_after_s)
+
+
+def _leaves(kind: type[ComputeService]) -> list[type[ComputeService]]:
+    """Return the classes derived from a class that have no further subclass, apart from facades."""
+    derived = [one for one in kind.__subclasses__() if not issubclass(one, Facade)]
+    return [leaf for one in derived for leaf in _leaves(one)] if derived else [kind]
 
 
 def new_command_id() -> str:

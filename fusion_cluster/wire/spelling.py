@@ -14,7 +14,7 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, Union, get_args, get_origin
 
@@ -292,14 +292,23 @@ def is_record_class(kind: type) -> bool:
     return dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct) or hooks.is_pydantic_model(kind)
 
 
+def type_parameters(hint: Any) -> tuple[Any, ...]:
+    """Return the type variables in a hint, or of a generic class, in order."""
+    if hooks.is_pydantic_model(hint):
+        return tuple(getattr(hint, "__pydantic_generic_metadata__", {}).get("parameters", ()))
+    found = getattr(hint, "__parameters__", ())
+    return found if isinstance(found, tuple) else ()
+
+
 def substituted(hint: Any, variables: Mapping[Any, Any]) -> Any:
-    """A hint in which type variables are replaced by what they stand for."""
+    """Return a hint in which type variables are replaced by what they stand for, at any depth."""
     if isinstance(hint, typing.TypeVar):
         return variables.get(hint, hint)
-    parameters: Iterable[Any] = getattr(hint, "__parameters__", ())
-    if not variables or isinstance(hint, type) or not parameters:
+    parameters = type_parameters(hint)
+    is_open_class = isinstance(hint, type) and get_origin(hint) is None and not hooks.is_pydantic_model(hint)
+    if is_open_class or not any(one in variables for one in parameters):
         return hint
-    return hint[tuple(variables.get(parameter, parameter) for parameter in parameters)]
+    return hint[tuple(variables.get(one, one) for one in parameters)]
 
 
 def _class_of(member: Any) -> type:
