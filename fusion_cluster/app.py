@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,10 @@ class App:
         """The most CPUs that one body asks for with `offload=RayTask(...)`; 0 when there is none."""
         offloads = [method.options.offload for method in self.methods.values() if method.kind == "compute"]
         return max((offload.num_cpus for offload in offloads if isinstance(offload, RayTask)), default=0.0)
+
+    def carried(self) -> Mapping[str, str]:
+        """What the middleware adds to the calls that leave the process from this context."""
+        return self._middleware.carried()
 
     def new_bodies(self, strict: Strictness | None = None) -> Bodies:
         """What one host runs the app's bodies with.

@@ -33,6 +33,7 @@ from fusion_cluster.forks import watch_forks
 from fusion_cluster.graph import Computed, ComputeFunction, Graph
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
+from fusion_cluster.runtime.baggage import current_baggage
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ValueCodec
 from fusion_cluster.wire.description import type_name
@@ -119,7 +120,7 @@ class ClientHost:
         peer = self._peer
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         call = peer.read(
-            Invocation(method.name, node.arguments, deadline_s=deadline_s),
+            Invocation(method.name, node.arguments, deadline_s=deadline_s, baggage=current_baggage.get()),
             method.arguments.encode(node.arguments),
             on_invalidated=lambda _id: invalidate(node, replica_cause(call, "the gateway")),
         )

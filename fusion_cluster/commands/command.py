@@ -19,6 +19,7 @@ from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.exits import body_cancelled, body_exited
 from fusion_cluster.graph.core.context import running_command_name
+from fusion_cluster.runtime.baggage import current_baggage
 from fusion_cluster.runtime.deadline import current_deadline_s
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class BoundCommand(Generic[P, T]):
             is_retry: the id was sent before, so the command may have run.
         """
         return Invocation(
-            *(self.name, arguments, self.method.kind, command_id or "", is_retry), deadline_s=current_deadline_s()
+            *(self.name, arguments, self.method.kind, command_id or "", is_retry),
+            deadline_s=current_deadline_s(),
+            baggage=current_baggage.get(),
         )
 
     async def body(self, arguments: tuple[Any, ...]) -> T:

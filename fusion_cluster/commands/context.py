@@ -12,8 +12,12 @@ from typing import Any, Final, Protocol
 from fusion_cluster.commands.records import CommandLog, LoggedKey
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.key import Key
-from fusion_cluster.graph.why.abridged import abridged_arguments
+from fusion_cluster.graph.why.abridged import abridged, abridged_arguments
 from fusion_cluster.graph.why.cause import Cause, CommandRun
+from fusion_cluster.runtime.baggage import TRACEPARENT, current_baggage, current_principal
+
+MAX_TRACE: Final = 55
+"""How many characters a `traceparent` has."""
 
 
 class Publisher(Protocol):
@@ -109,12 +113,17 @@ class CommandContext:
         self.is_in_doubt = False
         self.is_open = True
         self._arguments = arguments
+        self._principal = current_principal.get()
+        self._traceparent = current_baggage.get().get(TRACEPARENT, "")
         self._publications: list[Awaitable[None]] = []
 
     @cached_property
     def run(self) -> CommandRun:
         """This run as the causes of invalidations name it."""
-        return CommandRun(self.name, abridged_arguments(self._arguments), self.command_id)
+        principal = "" if self._principal is None else abridged(self._principal)
+        return CommandRun(
+            self.name, abridged_arguments(self._arguments), self.command_id, principal, self._traceparent[:MAX_TRACE]
+        )
 
     def add(self, publication: Awaitable[None]) -> None:
         """Let the command's return wait for a publication."""

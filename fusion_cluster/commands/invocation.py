@@ -6,16 +6,14 @@ Invariant: an invocation does not change. What is called on behalf of another ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
+from fusion_cluster.runtime.baggage import NO_BAGGAGE
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 
 InvocationKind = Literal["compute", "command", "event"]
-
-NO_BAGGAGE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Invocation(msgspec.Struct, frozen=True, eq=False):
@@ -31,7 +29,7 @@ class Invocation(msgspec.Struct, frozen=True, eq=False):
         deadline_s: until when somebody waits for it, on the monotonic clock of this process's runtime; infinite: its
             caller says nothing. Between processes the time that is left travels.
         path: keys of the computations and commands that wait for it, the outermost first.
-        baggage: what travels with it for others.
+        baggage: what travels with it for others (see `runtime.baggage`).
     """
 
     method: str

@@ -214,6 +214,7 @@ class Peer:
         """
         call = PeerCall(
             *(_READ, invocation.method, arguments, invocation.deadline_s, invocation.path),
+            baggage=invocation.baggage,
             peer=self,
             on_invalidated=on_invalidated,
         )
@@ -236,13 +237,13 @@ class Peer:
             Its result, or the error it ended with.
 
         Raises:
-            InvalidArgument: the command id, or the path, is not a text that can be sent.
+            InvalidArgument: the command id, or the path, is not a text that can be sent, or the baggage cannot travel.
             CommandOutcomeUnknown: the owner was lost while it ran. Retry with the same command id.
             ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
         """
         call = PeerCall(
             *(CallKind.COMMAND, invocation.method, arguments, invocation.deadline_s, invocation.path),
-            *(invocation.command_id, invocation.is_retry),
+            *(invocation.command_id, invocation.is_retry, invocation.baggage),
             peer=self,
         )
         self._start(call)

@@ -9,7 +9,6 @@ from fusion_cluster.middleware.authorization import (
     ComputationRule,
     acting_as,
     anybody,
-    current_principal,
     signed_in,
 )
 from fusion_cluster.middleware.call import Call, CallKind, Middleware, Next
@@ -17,6 +16,7 @@ from fusion_cluster.middleware.retries import Retries
 from fusion_cluster.middleware.slow_calls import SlowCalls
 from fusion_cluster.middleware.timing import MethodTimes, Timing
 from fusion_cluster.middleware.tracing import Tracing
+from fusion_cluster.runtime.baggage import carrying, current_principal
 
 __all__ = [
     "Authorization",
@@ -33,6 +33,7 @@ __all__ = [
     "Tracing",
     "acting_as",
     "anybody",
+    "carrying",
     "current_principal",
     "signed_in",
 ]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import Token
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusion_cluster.errors import PermissionDenied, UsageError
 from fusion_cluster.middleware.call import Call, Next
+from fusion_cluster.runtime.baggage import current_principal
 
 if TYPE_CHECKING:
     from fusion_cluster.app import App
@@ -26,9 +27,6 @@ CommandRule = Callable[[Any, Call], bool | Awaitable[bool]]
 
 ComputationRule = Callable[[Call], bool | Awaitable[bool]]
 """Tells whether there may be a result for this key, whoever asks for it."""
-
-current_principal: Final[ContextVar[Any]] = ContextVar("fusion_cluster_principal", default=None)
-"""On whose behalf the code runs in this context: whatever the rules of the app understand. None: nobody is known."""
 
 
 class acting_as:  # noqa: N801 - used like a function
@@ -70,11 +68,10 @@ class Authorization:
     `async`; what it raises is raised.
 
     *Commands* are refused unless a rule allows them: a new command is nobody's until somebody has said whose. A command
-    that another command calls is asked about like any other; its rule sees `call.is_nested`. The principal is that of
-    the caller where the caller is in the process that runs the command. It does not travel between processes: for
-    a command that comes over the network it is None, and whatever the rules need must be among the arguments, or be
-    decided by whoever lets it in (a gateway). A retry of a command that was carried out is given the result recorded
-    for it, without passing here.
+    that another command calls is asked about like any other; its rule sees `call.is_nested`. The principal travels with
+    the command between the members of a cluster, as JSON. From a client outside none is taken: for its commands it is
+    None, and whatever the rules need must be among the arguments. A retry of a command that was carried out is given
+    the result recorded for it, without passing here.
 
     *Event handlers* are not asked about: nobody calls them, they follow from a command that was allowed. Whom that was
     for is not known any more: a command that a handler calls is nested, and there is no principal.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.failures.failure import TransientClassifier, is_transient
 from fusion_cluster.graph.why.abridged import abridged_arguments
+from fusion_cluster.runtime.baggage import NO_BAGGAGE
 
 CallKind = Literal["command", "compute", "event"]
+
+
+def _no_baggage() -> Mapping[str, str]:
+    return NO_BAGGAGE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +37,8 @@ class Call:
             command that it is a part of, and each attempt of an event handler at one event the same. None for
             computations.
         is_nested: it is a command that another command, or an event handler, has called.
+        baggage: what has come along with the call, the trace for example (see `carrying`). A result must not depend on
+            it: a computation has that of whoever asked first.
         is_transient: the app's classifier: tells of an error whether trying again may end better.
     """
 
@@ -43,6 +50,7 @@ class Call:
     arguments: tuple[Any, ...] = ()
     command_id: str | None = None
     is_nested: bool = False
+    baggage: Mapping[str, str] = field(default_factory=_no_baggage)
     is_transient: TransientClassifier = field(default=is_transient, repr=False)
 
     @property
@@ -89,4 +97,13 @@ class Middleware(Protocol):
             call: what is called.
             next: the rest of the way.
         """
+        ...
+
+
+@runtime_checkable
+class CarryingMiddleware(Protocol):
+    """Middleware that adds something to the calls that leave the process."""
+
+    def carried(self) -> Mapping[str, str]:
+        """What calls made in this context take along."""
         ...

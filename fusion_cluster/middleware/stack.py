@@ -7,7 +7,7 @@ and then reaches the body, all in the task, and the context, in which the body w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from types import CoroutineType
 from typing import Any
@@ -17,7 +17,8 @@ from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands.context import current_command, is_nested
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import TransientClassifier
-from fusion_cluster.middleware.call import Call, Middleware
+from fusion_cluster.middleware.call import Call, CarryingMiddleware, Middleware
+from fusion_cluster.runtime.baggage import current_baggage
 
 
 class MiddlewareStack:
@@ -36,6 +37,11 @@ class MiddlewareStack:
         self._is_transient = is_transient
         for one in self._middleware:
             _require_middleware(one)
+        self._carriers = [one.carried for one in self._middleware if isinstance(one, CarryingMiddleware)]
+
+    def carried(self) -> Mapping[str, str]:
+        """What the middleware adds to the calls that leave the process from this context: the trace."""
+        return {name: value for carrier in self._carriers for name, value in carrier().items()}
 
     def wrap(self, body: AsyncBody, method: Method, service: ComputeService) -> AsyncBody:
         """Return the body with the middleware around it; the body itself where there is none.
@@ -57,6 +63,7 @@ class MiddlewareStack:
                 *(kind, service, service_name, method_name, names, arguments),
                 None if command is None else command.command_id,
                 command is not None and is_nested.get(),
+                current_baggage.get(),
                 self._is_transient,
             )
             return _Passage(self._middleware, call, partial(body, *args, **kwargs)).run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.errors import UsageError
@@ -12,6 +13,7 @@ from fusion_cluster.graph.why.abridged import abridged
 from fusion_cluster.middleware.call import Call, Next
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span, TracerProvider
     from opentelemetry.util.types import AttributeValue
 
@@ -40,10 +42,10 @@ class Tracing:
     `.is_cancelled` if it was, and, if asked for, `.argument.<parameter>`. An error is recorded as an exception with its
     traceback, and is the span's status.
 
-    Its parent is the span in which the caller was, where the caller is in the process that runs the body. A computation
-    that several wait for is beneath the one that asked first; a hit makes no span. Bodies in threads see the span
-    as current; bodies that run as Ray tasks do not, and their spans end when the task does. Over the network nothing is
-    passed on: a call that comes from another process begins a trace.
+    Its parent is the span in which the caller was, also where the caller is in another process: the trace context (W3C)
+    travels with the call. A computation that several wait for is beneath the one that asked first; a hit makes no span.
+    Bodies in threads see the span as current; bodies that run as Ray tasks do not, and their spans end when the task
+    does.
 
     Args:
         tracer_provider: makes the spans; by default the global one, whenever that is set.
@@ -56,9 +58,12 @@ class Tracing:
     def __init__(self, *, tracer_provider: TracerProvider | None = None, arguments: bool = False) -> None:
         try:
             from opentelemetry import trace
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
         except ImportError as error:
             raise UsageError("Tracing needs opentelemetry-api: pip install 'fusion-cluster[tracing]'") from error
         self._tracer = trace.get_tracer(INSTRUMENTATION, tracer_provider=tracer_provider)
+        self._current_span = trace.get_current_span
+        self._propagator = TraceContextTextMapPropagator()
         self._arguments = arguments
         self._error = trace.StatusCode.ERROR
 
@@ -66,7 +71,11 @@ class Tracing:
         """Let the call through in a span of its own."""
         failure: BaseException | None = None
         with self._tracer.start_as_current_span(
-            call.name, attributes=self._attributes(call), record_exception=False, set_status_on_exception=False
+            call.name,
+            self._parent(call),
+            attributes=self._attributes(call),
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             try:
                 return await next(call)
@@ -80,6 +89,18 @@ class Tracing:
             raise failure
         finally:
             del failure
+
+    def carried(self) -> Mapping[str, str]:
+        """What calls that leave the process from the current span take along: its trace context."""
+        carried: dict[str, str] = {}
+        self._propagator.inject(carried)
+        return carried
+
+    def _parent(self, call: Call) -> Context | None:
+        """Return the context with the caller's span if that is in another process; else None: the current one."""
+        if not call.baggage or self._current_span().get_span_context().is_valid:
+            return None
+        return self._propagator.extract(call.baggage)
 
     def _record(self, span: Span, error: BaseException) -> None:
         if span.is_recording():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.protocol.states import ON_CALLER_CALL, CallerCall, CallerCallEvent
+from fusion_cluster.runtime.baggage import NO_BAGGAGE
 from fusion_cluster.v1.session_pb2 import ClientFrame, Invalidate, Result
 
 
@@ -51,6 +52,7 @@ class OutgoingCall(Struct, eq=False):
         path: keys of the computations that wait for this call.
         command_id: of a COMMAND.
         is_retry: of a COMMAND whose id was sent before.
+        baggage: what travels with it for others.
         invalidate: of an INVALIDATION.
         id: given by the session at `start`; 0 before.
         state: see `states`; set by the session alone.
@@ -68,6 +70,7 @@ class OutgoingCall(Struct, eq=False):
     path: Sequence[str] = ()
     command_id: str = ""
     is_retry: bool = False
+    baggage: Mapping[str, str] = NO_BAGGAGE
     invalidate: Invalidate | None = None
     id: int = 0
     state: CallerCall = CallerCall.WAITING
@@ -107,7 +110,7 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
         call.state = state
         deadline_s = call.deadline_s
         timeout_ms = 0 if deadline_s == _INFINITY else min(max(1, int((deadline_s - now_s) * 1000)), _MAX_TIMEOUT_MS)
-        if call.kind is _READ and not call.path:
+        if call.kind is _READ and not call.path and not call.baggage:
             add(id=call.id, method=call.method, arguments=call.arguments, timeout_ms=timeout_ms)
         elif call.invalidate is not None:
             call.invalidate.id = call.id
@@ -122,4 +125,5 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
                 command_id=call.command_id,
                 path=call.path,
                 is_retry=call.is_retry,
+                baggage=call.baggage,
             )

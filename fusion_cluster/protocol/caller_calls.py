@@ -18,6 +18,7 @@ from fusion_cluster.protocol.events import Answered, CallerEvent, Failed, MovedA
 from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.protocol.probes import ProbeQueue
 from fusion_cluster.protocol.states import ON_CALLER_CALL, CallerCall, CallerCallEvent
+from fusion_cluster.runtime.baggage import check_baggage
 from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
 
 _INFINITY: Final = float("inf")
@@ -90,13 +91,16 @@ class CallerCalls:
         """Take a new call; it leaves when the session is open.
 
         Raises:
-            InvalidArgument: its arguments are too long for a frame, or a name of it is no text.
+            InvalidArgument: its arguments are too long for a frame, a name of it is no text, or its baggage cannot
+                travel.
             ShardUnavailable: the session is closed.
         """
         if self._is_ended:
             raise ShardUnavailable("the link is closed")
         if call.path or not (call.method.isascii() and call.command_id.isascii()):
             check_text(call)
+        if call.baggage:
+            check_baggage(call.baggage)
         size = len(call.arguments) if call.invalidate is None else call.invalidate.ByteSize()
         if size > MAX_PAYLOAD_SIZE:
             raise InvalidArgument(f"{size} bytes of arguments, {MAX_PAYLOAD_SIZE} are allowed", field="arguments")

@@ -277,6 +277,26 @@ class Call(_message.Message):
     KIND_READ: Call.Kind.ValueType  # 0
     KIND_COMMAND: Call.Kind.ValueType  # 1
 
+    @_typing.final
+    class BaggageEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
@@ -285,6 +305,7 @@ class Call(_message.Message):
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     IS_RETRY_FIELD_NUMBER: _builtins.int
+    BAGGAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Unique within the session, rising."""
     kind: Global___Call.Kind.ValueType
@@ -301,6 +322,12 @@ class Call(_message.Message):
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the computations that wait for this call, outermost first."""
 
+    @_builtins.property
+    def baggage(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What travels with the call for others: the trace (`traceparent`, `tracestate`, as W3C Trace Context has them), the
+        principal of a command in JSON (only from members of the cluster), and what users add. 8 KiB in all.
+        """
+
     def __init__(
         self,
         *,
@@ -312,10 +339,11 @@ class Call(_message.Message):
         command_id: _builtins.str = ...,
         path: _abc.Iterable[_builtins.str] | None = ...,
         is_retry: _builtins.bool = ...,
+        baggage: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "baggage", b"baggage", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

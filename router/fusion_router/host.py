@@ -29,6 +29,7 @@ from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.runtime import SYSTEM, Runtime
+from fusion_cluster.runtime.baggage import current_baggage, of_a_read, with_principal
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import decode_error
@@ -183,7 +184,11 @@ class ClusterHost(Host):
         method = node.function.method
         arguments = method.arguments.encode(node.arguments)
         invalidate = self.graph.invalidate_now
-        invocation = Invocation(method.name, node.arguments, deadline_s=self._deadline_s(NO_DEADLINE))
+        invocation = Invocation(
+            *(method.name, node.arguments),
+            deadline_s=self._deadline_s(NO_DEADLINE),
+            baggage=of_a_read(self._carried(current_baggage.get())),
+        )
         cycles = self.cycles
 
         async def attempt(peer: Peer) -> session_pb2.Result:
@@ -227,6 +232,7 @@ class ClusterHost(Host):
         sent = invocation.replace(
             command_id=invocation.command_id or self.runtime.entropy.new_id(),
             deadline_s=self._deadline_s(invocation.deadline_s),
+            baggage=with_principal(self._carried(invocation.baggage)),
         )
         doubt: CommandOutcomeUnknown | None = None
 
@@ -247,6 +253,11 @@ class ClusterHost(Host):
         if result.WhichOneof("outcome") == "error":
             raise decode_error(result.error)
         return CommandResult(decode_result(method.name, method.result, result.value), is_replayed=result.replayed)
+
+    def _carried(self, baggage: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the baggage of a call that leaves the process: it goes on in the trace that the caller is in now."""
+        carried = self.app.carried()
+        return {**baggage, **carried} if carried else baggage
 
     def _deadline_s(self, deadline_s: float) -> float:
         """Return the deadline of a call whose caller gives it this one: without one it has the host's timeout."""

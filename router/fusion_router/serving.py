@@ -28,6 +28,7 @@ from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words
 from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.link.acceptor import ServedSession
 from fusion_cluster.protocol.edge_chasing import Probe
+from fusion_cluster.runtime.baggage import arrive, current_baggage
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
@@ -266,6 +267,7 @@ class Serving:
     def _on_calls(self, subscriber: Subscriber, calls: Sequence[session_pb2.Call]) -> None:
         for call in calls:
             try:
+                arrive(call.baggage, is_trusted=subscriber.is_member)
                 if call.kind == session_pb2.Call.KIND_READ:
                     self._read(subscriber, call)
                 else:
@@ -302,7 +304,8 @@ class Serving:
             return
         deadline_s = self._host.runtime.clock.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else NO_DEADLINE
         invocation = Invocation(
-            *(call.method, arguments, "command", call.command_id, call.is_retry, deadline_s, tuple(call.path))
+            *(call.method, arguments, "command", call.command_id, call.is_retry, deadline_s, tuple(call.path)),
+            baggage=current_baggage.get(),
         )
 
         async def run() -> None:

@@ -36,5 +36,7 @@ async def test_middleware_is_around_bodies_in_the_processes_of_shards(ray_cluste
             assert stamped in counts, "around a task middleware is in the process that waits for it"
             assert worker not in counts
 
-            with acting_as("Ann"), pytest.raises(PermissionDenied, match=r"Letters\.burn is not permitted"):
+            with acting_as("Ann"):
+                await letters.burn(1)
+            with pytest.raises(PermissionDenied, match=r"Letters\.burn is not permitted"):
                 await letters.burn(1)

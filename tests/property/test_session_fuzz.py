@@ -55,6 +55,7 @@ calls = st.builds(
     arguments=st.binary(max_size=20),
     timeout_ms=small,
     path=st.lists(texts, max_size=2),
+    baggage=st.dictionaries(texts, texts, max_size=2),
 )
 requests = st.builds(
     Invalidate, id=ids, keys=st.lists(st.builds(KeyReference, method=texts), max_size=2), barrier=barriers

@@ -38,6 +38,7 @@ from fusion_cluster.graph.core.hot_path import (
 from fusion_cluster.graph.core.key import key_of
 from fusion_cluster.graph.core.pure.states import ON_END
 from fusion_cluster.graph.why.cause import ABANDONED, CANCELLED, LOST_VALUE, OVERTAKEN, Cause
+from fusion_cluster.runtime.baggage import current_principal
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ class Computation(msgspec.Struct, eq=False):
         function: Function[Any] = node.function
         current_computation.set(node)
         running_computation.set(node)
+        current_principal.set(None)  # a result is everybody's, whoever asks first
         if node._computation is not self:
             return  # abandoned before it began
         ambient = exception()

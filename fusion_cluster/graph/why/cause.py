@@ -44,14 +44,20 @@ class CommandRun(NamedTuple):
         name: "Products.set_price".
         arguments: as they would be written, abridged.
         command_id: names the run; a retry has the same.
+        principal: on whose behalf, abridged; "": nobody is known.
+        traceparent: the trace that it belongs to, as W3C Trace Context has it; "": none is known.
     """
 
     name: str
     arguments: str
     command_id: str
+    principal: str = ""
+    traceparent: str = ""
 
     def __str__(self) -> str:
-        return f"command {self.name}({self.arguments}) (id {self.command_id})"
+        principal = f" for {self.principal}" if self.principal else ""
+        trace = f", trace {self.traceparent}" if self.traceparent else ""
+        return f"command {self.name}({self.arguments}){principal} (id {self.command_id}{trace})"
 
 
 class Cause(Struct, frozen=True, eq=False, gc=False):
