@@ -36,7 +36,7 @@ VIRTUAL_TIME = {
     "fusion_cluster.testing.VirtualTimeLoop",
     "fusion_cluster.testing.run_in_virtual_time",
     "tests.unit.graph.gauges",
-    "tests.unit.graph.terms",
+    "tests.unit.bodies.terms",
 }
 
 # File or folder → why a test there may sleep.

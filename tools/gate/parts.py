@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 GRAPH = (
+    "tests/unit/runtime",
+    "tests/unit/catalogue",
     "tests/unit/graph",
+    "tests/unit/bodies",
+    "tests/unit/failures",
     "tests/unit/state",
     "tests/property/test_graph_never_stale.py",
     "tests/property/test_graph_twins.py",

@@ -13,7 +13,7 @@ import pytest
 from fusion_cluster import CircularDependencyError, ComputeService, UsageError, compute_method
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import GraphHosting
-from tests.unit.graph.desk import PLACES, TIMEOUT_S, Office, flavour
+from tests.unit.bodies.desk import PLACES, TIMEOUT_S, Office, flavour
 from tests.waiting import until
 
 

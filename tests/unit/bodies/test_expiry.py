@@ -13,7 +13,7 @@ from fusion_cluster import expire_at
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.graph import Computed, Graph, GraphHosting, State
 from fusion_cluster.runtime import Clock, Runtime
-from tests.unit.graph.terms import Terms, in_virtual_time, seconds_until_invalidated, waiting_timers
+from tests.unit.bodies.terms import Terms, in_virtual_time, seconds_until_invalidated, waiting_timers
 
 
 async def value_of(computed: Computed[Any]) -> Any:

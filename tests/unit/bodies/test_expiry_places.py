@@ -16,7 +16,7 @@ from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.graph import Graph, GraphHosting, compute_method
 from fusion_cluster.testing import VirtualRuntime
-from tests.unit.graph.terms import Terms, in_virtual_time, seconds_until_invalidated
+from tests.unit.bodies.terms import Terms, in_virtual_time, seconds_until_invalidated
 
 
 # -- where it is said --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.unit.graph.desk import Office
+from tests.unit.bodies.desk import Office
 from tests.waiting import until
 
 METHODS = ("twice", "twice_async", "by_a_plain_coroutine", "by_a_plain_coroutine_async")
