@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any, TypeVar, cast, get_origin
 
 from fusion_cluster.bodies.attaching import attach
@@ -21,6 +22,7 @@ from fusion_cluster.catalogue.service_method import UnhostedMethod
 from fusion_cluster.client.failures import in_doubt
 from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.commands import Invocation
+from fusion_cluster.commands.retrying import until_answered
 from fusion_cluster.errors import (
     ClusterError,
     CommandOutcomeUnknown,
@@ -31,8 +33,10 @@ from fusion_cluster.errors import (
 )
 from fusion_cluster.forks import watch_forks
 from fusion_cluster.graph import Computed, ComputeFunction, Graph
+from fusion_cluster.graph.computing.waiting import latest_deadline_s as latest_deadline
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.replica_cause import replica_cause
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.runtime.baggage import current_baggage
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import ValueCodec
@@ -41,9 +45,6 @@ from fusion_cluster.wire.errors import decode_error
 from fusion_cluster.wire.results import decode_result
 
 S = TypeVar("S", bound=ComputeService)
-
-RETRY_PAUSE_S = 0.05
-"""Pause before a command whose outcome is not known is asked for again."""
 
 
 class ClientHost:
@@ -54,10 +55,20 @@ class ClientHost:
         contact: made before the first call.
         timeout_s: how long a read or a command may take, reconnects included.
         max_nodes: bound on the number of replicas.
+        runtime: the clock of deadlines.
     """
 
-    def __init__(self, peer: Peer, contact: FirstContact, *, timeout_s: float, max_nodes: int) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        contact: FirstContact,
+        *,
+        timeout_s: float,
+        max_nodes: int,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
         self._peer = peer
+        self._runtime = runtime
         self._contact = contact
         self._timeout_s = timeout_s
         self._graph = watch_forks(Graph(max_nodes=max_nodes, name=f"the client of {contact.where}"))
@@ -113,24 +124,32 @@ class ClientHost:
             Exception: what the method raised.
         """
         method = node.function.method
-        codec = method.result
+        name, codec = method.name, method.result
+        encoded = method.arguments.encode(node.arguments)
+        peer = self._peer
+
+        async def attempt(invocation: Invocation) -> Any:
+            call = peer.read(
+                invocation,
+                encoded,
+                on_invalidated=lambda _id: self._graph.invalidate_now(node, replica_cause(call, "the gateway")),
+                latest_deadline_s=latest_deadline_s,
+            )
+            try:
+                result = await call
+            except (ShardUnavailable, DeadlineExceeded) as error:
+                raise self._explained(error, name) from None
+            node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
+            node.version = result.version
+            return _value(name, result, codec)
+
         if not self._contact.is_made:
             await self._contact.make()
-        invalidate = self._graph.invalidate_now
-        peer = self._peer
-        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
-        call = peer.read(
-            Invocation(method.name, node.arguments, deadline_s=deadline_s, baggage=current_baggage.get()),
-            method.arguments.encode(node.arguments),
-            on_invalidated=lambda _id: invalidate(node, replica_cause(call, "the gateway")),
+        latest_deadline_s = partial(latest_deadline, node, self._unlimited_s())
+        invocation = Invocation(name, node.arguments, deadline_s=latest_deadline_s(), baggage=current_baggage.get())
+        return await until_answered(
+            invocation, attempt, runtime=self._runtime, pause=self._pause, latest_deadline_s=latest_deadline_s
         )
-        try:
-            result = await call
-        except (ShardUnavailable, DeadlineExceeded) as error:
-            raise self._explained(error, method.name) from None
-        node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
-        node.version = result.version
-        return _value(method.name, result, codec)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """Never: a replica expires when its owner says so."""
@@ -157,31 +176,35 @@ class ClientHost:
         name = invocation.method
         method = self._methods[name]
         codec = method.result  # made before the command is sent: its result could not be read otherwise
-        deadline_s = min(invocation.deadline_s, asyncio.get_running_loop().time() + self._timeout_s)
-        sent = invocation.replace(command_id=invocation.command_id or new_command_id(), deadline_s=deadline_s)
-        return _value(name, await self._until_answered(sent, method.arguments.encode(invocation.arguments)), codec)
+        encoded = method.arguments.encode(invocation.arguments)
 
-    async def _until_answered(self, invocation: Invocation, arguments: bytes) -> session_pb2.Result:
+        async def attempt(invocation: Invocation) -> Any:
+            try:
+                result = await self._peer.execute(invocation, encoded)
+            except CommandOutcomeUnknown:
+                raise in_doubt(name, invocation.command_id) from None
+            except ClusterError as error:
+                if invocation.is_retry and self._graph.is_closed:
+                    raise in_doubt(name, invocation.command_id) from None
+                raise self._explained(error, name) from None
+            return _value(name, result, codec)
+
         if not self._contact.is_made:
             await self._contact.make()
-        loop = asyncio.get_running_loop()
-        name = invocation.method
-        doubt: CommandOutcomeUnknown | None = None
-        while True:
-            try:
-                result = await self._peer.execute(invocation, arguments)
-            except CommandOutcomeUnknown:
-                doubt = in_doubt(name, invocation.command_id)
-            except ClusterError as error:
-                raise doubt or self._explained(error, name) from None
-            else:
-                if result.error.type != CommandOutcomeUnknown.__name__:
-                    return result
-                doubt = cast(CommandOutcomeUnknown, decode_error(result.error))
-            if loop.time() + RETRY_PAUSE_S >= invocation.deadline_s:
-                raise doubt
-            invocation = invocation.replace(is_retry=True)
-            await asyncio.sleep(RETRY_PAUSE_S)
+        sent = invocation.replace(
+            command_id=invocation.command_id or new_command_id(),
+            deadline_s=min(invocation.deadline_s, self._unlimited_s()),
+        )
+        return await until_answered(sent, attempt, runtime=self._runtime, pause=self._pause)
+
+    def _unlimited_s(self) -> float:
+        """The deadline of a call whose caller gives it none."""
+        return self._runtime.clock.monotonic() + self._timeout_s
+
+    async def _pause(self, pause_s: float) -> None:
+        if self._graph.is_closed:
+            raise ShardUnavailable("the client was closed")
+        await asyncio.sleep(pause_s)
 
     async def close(self) -> None:
         """Forget the replicas; who still waits for one gets an error."""

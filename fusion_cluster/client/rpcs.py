@@ -13,18 +13,20 @@ import grpc
 from fusion_cluster.client.channel import SERVICE
 from fusion_cluster.client.failures import call_error, in_doubt, is_connection_lost
 from fusion_cluster.client.first_contact import FirstContact
+from fusion_cluster.commands import Invocation
+from fusion_cluster.commands.retrying import until_answered
 from fusion_cluster.errors import (
-    CommandOutcomeUnknown,
     DeadlineExceeded,
     InvalidArgument,
     ShardUnavailable,
     UsageError,
 )
 from fusion_cluster.quantities import as_number
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.v1 import gateway_pb2
 
 RETRY_PAUSE_S = 0.05
-"""Pause before a read or a watch that was cut off is tried again."""
+"""Pause before a watch that was cut off is tried again."""
 
 LONGEST_INTERVAL_S = 30 * 86_400.0
 """Between two updates of a watch."""
@@ -43,9 +45,14 @@ class PlainRpcs:
         contact: made before the first call.
         timeout_s: how long a call may take, reconnects included; a watch may take so long to reconnect. It may be
             infinite.
+        runtime: the clock of deadlines.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, contact: FirstContact, *, timeout_s: float) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, contact: FirstContact, *, timeout_s: float, runtime: Runtime = SYSTEM
+    ) -> None:
+        self._runtime = runtime
+        self._now_s = runtime.clock.monotonic
         self._channel = channel
         self._contact = contact
         self._timeout_s = timeout_s
@@ -105,27 +112,19 @@ class PlainRpcs:
         """
         service, method = split_name(name)
         request = gateway_pb2.ExecuteRequest(service=service, method=method, arguments=arguments, command_id=command_id)
-        deadline_s = _now_s() + self._timeout_s
-        doubt: CommandOutcomeUnknown | None = None
-        while True:
+
+        async def attempt(invocation: Invocation) -> gateway_pb2.ExecuteReply:
+            with self._ended_by_close(name, command_id if invocation.is_retry else ""):
+                await self._connected(invocation.deadline_s)
+            request.is_retry = invocation.is_retry
             try:
-                with self._ended_by_close(name):
-                    await self._connected(deadline_s)
                 with self._ended_by_close(name, command_id):
-                    return await self._execute(request, timeout=_left_s(deadline_s))
-            except (ShardUnavailable, UsageError) as error:
-                if doubt is None:
-                    raise
-                raise doubt from error
+                    return await self._execute(request, timeout=self._left_s(invocation.deadline_s))
             except grpc.aio.AioRpcError as error:
-                failure = self._execute_error(error, name, command_id)
-                if not isinstance(failure, CommandOutcomeUnknown | ShardUnavailable) or not failure.is_transient:
-                    raise failure from error
-                if isinstance(failure, CommandOutcomeUnknown):
-                    doubt, request.is_retry = failure, True
-                if _now_s() + RETRY_PAUSE_S >= deadline_s:
-                    raise doubt or failure from error
-            await asyncio.sleep(RETRY_PAUSE_S)
+                raise self._execute_error(error, name, command_id) from error
+
+        invocation = Invocation(name, (), "command", command_id, deadline_s=self._now_s() + self._timeout_s)
+        return await until_answered(invocation, attempt, runtime=self._runtime, pause=self._pause)
 
     def _execute_error(self, error: grpc.aio.AioRpcError, name: str, command_id: str) -> Exception:
         if is_connection_lost(error) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -146,7 +145,7 @@ class PlainRpcs:
         request = gateway_pb2.WatchRequest(call=call, min_interval_ms=round(min_interval_s * 1000))
         while True:
             with self._ended_by_close(name):
-                await self._connected(_now_s() + self._timeout_s)
+                await self._connected(self._now_s() + self._timeout_s)
                 updates = self._watch(request)
             try:
                 while (update := await self._next(updates, name)) is not None:
@@ -182,28 +181,37 @@ class PlainRpcs:
                 raise in_doubt(name, command_id) from None
             raise UsageError(f"{name}: the client of {self._contact.where} was closed meanwhile") from None
 
-    async def _repeated(self, name: str, attempt: Callable[[float | None], Awaitable[T]]) -> T:
-        deadline_s = _now_s() + self._timeout_s
-        while True:
+    async def _repeated(self, name: str, rpc: Callable[[float | None], Awaitable[T]]) -> T:
+        async def attempt(invocation: Invocation) -> T:
             try:
                 with self._ended_by_close(name):
-                    await self._connected(deadline_s)
-                    return await attempt(_left_s(deadline_s))
+                    await self._connected(invocation.deadline_s)
+                    return await rpc(self._left_s(invocation.deadline_s))
             except grpc.aio.AioRpcError as error:
                 failure = call_error(error)
-                if isinstance(failure, DeadlineExceeded) and _now_s() >= deadline_s:
+                if isinstance(failure, DeadlineExceeded) and self._now_s() >= invocation.deadline_s:
                     where = self._contact.where
                     raise DeadlineExceeded(f"{name}: {where} has not answered within {self._timeout_s:g} s") from error
-                if not isinstance(failure, ShardUnavailable) or _now_s() + RETRY_PAUSE_S >= deadline_s:
-                    raise failure from error
-            await asyncio.sleep(RETRY_PAUSE_S)
+                raise failure from error
+
+        invocation = Invocation(name, deadline_s=self._now_s() + self._timeout_s)
+        return await until_answered(invocation, attempt, runtime=self._runtime, pause=self._pause)
+
+    async def _pause(self, pause_s: float) -> None:
+        if self._is_closed:
+            raise ShardUnavailable(f"the client of {self._contact.where} was closed meanwhile")
+        await asyncio.sleep(pause_s)
+
+    def _left_s(self, deadline_s: float) -> float | None:
+        """Return the time until then as asyncio and gRPC take it: None for no limit."""
+        return max(0.0, deadline_s - self._now_s()) if deadline_s < math.inf else None
 
     async def _connected(self, deadline_s: float) -> None:
         if not self._contact.is_made:
             await self._contact.make()
         while (state := self._channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             try:
-                await asyncio.wait_for(self._channel.wait_for_state_change(state), _left_s(deadline_s))
+                await asyncio.wait_for(self._channel.wait_for_state_change(state), self._left_s(deadline_s))
             except TimeoutError:
                 where = self._contact.where
                 raise ShardUnavailable(f"the gateway at {where} was away for {self._timeout_s:g} s") from None
@@ -229,12 +237,3 @@ def split_name(name: str) -> tuple[str, str]:
     if not service or not method:
         raise InvalidArgument(f"{name!r} is not of the form Service.method", field="method")
     return service, method
-
-
-def _left_s(deadline_s: float) -> float | None:
-    """Return the time until then as asyncio and gRPC take it: None for no limit."""
-    return max(0.0, deadline_s - _now_s()) if deadline_s < math.inf else None
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

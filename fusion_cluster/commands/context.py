@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any, Final, Protocol
 
 from fusion_cluster.commands.records import CommandLog, LoggedKey
+from fusion_cluster.commands.time_limit import UNLIMITED, TimeLimit
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.why.abridged import abridged, abridged_arguments
@@ -82,6 +83,8 @@ class CommandContext:
         is_in_doubt: nobody can tell whether that is so.
         waiting: its operation, whose block has ended and which is committed with the result, which comes next.
         function: its body, as it is written; None: that is not known.
+        limit: ends the run when its caller's time is up; lifted while something is committed.
+        has_published: it has made an invalidation known.
         is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
     """
 
@@ -97,6 +100,7 @@ class CommandContext:
         fingerprint: bytes | None = None,
         outcome: bytes | None = None,
         function: FunctionType | None = None,
+        limit: TimeLimit = UNLIMITED,
     ) -> None:
         self.name = name
         self.command_id = command_id
@@ -110,6 +114,8 @@ class CommandContext:
         self.committed: dict[CommandLog, bytes | None] = {}
         self.waiting: WaitsForResult | None = None
         self.function = function
+        self.limit = limit
+        self.has_published = False
         self.is_in_doubt = False
         self.is_open = True
         self._arguments = arguments
@@ -127,6 +133,7 @@ class CommandContext:
 
     def add(self, publication: Awaitable[None]) -> None:
         """Let the command's return wait for a publication."""
+        self.has_published = True
         self._publications.append(publication)
 
     async def published(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
@@ -27,6 +26,7 @@ from fusion_cluster.commands.records import (
     outcome_of_error,
 )
 from fusion_cluster.commands.reruns import Reruns
+from fusion_cluster.commands.time_limit import UNLIMITED, TimeLimit, within
 from fusion_cluster.commands.turns import Turns
 from fusion_cluster.errors import (
     ClusterError,
@@ -34,11 +34,15 @@ from fusion_cluster.errors import (
     CommandOutcomeUnknown,
     CommandResultLost,
     DatabaseUnavailable,
+    DeadlineExceeded,
+    FusionError,
     InvalidArgument,
     InvariantViolation,
     UsageError,
 )
 from fusion_cluster.graph.core.context import isolated
+from fusion_cluster.runtime import Runtime
+from fusion_cluster.runtime.deadline import NO_DEADLINE, deadline_at
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,11 @@ class CommandHost(Publisher, Protocol):
         ...
 
     @property
+    def runtime(self) -> Runtime:
+        """Whose clock deadlines are on."""
+        ...
+
+    @property
     def command_log(self) -> CommandLog | None:
         """Where they are recorded; None: nowhere, for there is no database."""
         ...
@@ -68,8 +77,8 @@ class CommandHost(Publisher, Protocol):
 async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *, host: CommandHost) -> CommandResult:
     """Run a command here, when it is its key's turn, and return its result once all its publications have ended.
 
-    Cancelled, it is rolled back unless its commit has begun. What was committed is published in any case, also when the
-    caller has left or the rest of the command fails.
+    Cancelled, or when its caller's time is up, it is rolled back unless its commit has begun. What was committed is
+    published in any case, also when the caller has left or the rest of the command fails.
 
     Args:
         command: what to run.
@@ -79,18 +88,21 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
     Raises:
         InvalidArgument: the id was used for another command.
         CommandNotRecorded: it is a retry, and nothing is recorded here.
-        CommandOutcomeUnknown: it is committed, but an owner of what it invalidated could not be reached in time.
+        CommandOutcomeUnknown: it is committed, but an owner of what it invalidated could not be reached in time; or it
+            may be committed, and the time is up.
         CommandResultLost: it ran before, and its result is not known.
         DatabaseUnavailable, DatabaseNotWritable: nothing was committed.
+        DeadlineExceeded: the time was up, and nothing is committed.
         Exception: what the command raised, or, when it succeeded, the error of a publication.
     """
-    arguments, command_id = invocation.arguments, invocation.command_id
+    arguments, command_id, deadline_s = invocation.arguments, invocation.command_id, invocation.deadline_s
     log = host.command_log if command_id else None
     if invocation.is_retry and log is None:
-        raise CommandNotRecorded(f"{command.name} may have been carried out: without a database nothing is recorded")
+        raise CommandNotRecorded(f"{command.name} may have run before: without a database nothing is recorded")
+    limit = UNLIMITED if deadline_s == NO_DEADLINE else TimeLimit(deadline_s - host.runtime.clock.monotonic())
     context = CommandContext(
         command.name,
-        command_id or uuid.uuid4().hex,
+        command_id or host.runtime.entropy.new_id(),
         command.hosting,
         barrier=command.method.barrier,
         peer_id=host.peer_id,
@@ -98,23 +110,30 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         fingerprint=command.method.fingerprint(arguments) if command_id else None,
         outcome=NONE_OUTCOME if command.method.returns_nothing else None,
         function=command.written,
+        limit=limit,
     )
     tokens = current_command.set(context), is_nested.set(False)
+    run = _Run(command, invocation, context, host, log)
     try:
-        with isolated():
-            run = _Run(command, invocation, context, host, log)
-            async with host.turns.of(command.method.turn_key(arguments)):
-                done = await run.result_or_record()
-            result = done if isinstance(done, CommandResult) else await run.replay(*done)
         try:
-            await context.published()
+            async with limit:
+                with isolated(), deadline_at(deadline_s):
+                    result = await run.result()
+        except TimeoutError:
+            if not limit.is_over:
+                raise
+            raise run.late() from None
+        try:
+            is_published = await within(_left_s(deadline_s, host), context.published())
         except ClusterError as error:
             raise CommandOutcomeUnknown(
-                f"{command.name} is carried out, but not everywhere confirmed: {error.message}",
+                f"{command.name} is committed, but not everywhere confirmed: {error.message}",
                 retry_after_s=error.retry_after_s,
             ) from error
+        if not is_published:
+            raise CommandOutcomeUnknown(f"{command.name} is committed, but was not everywhere confirmed in time")
     except Exception:
-        await _published_quietly(context)
+        await within(_left_s(deadline_s, host), _published_quietly(context))
         raise
     else:
         return result
@@ -122,6 +141,10 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         context.is_open = False
         current_command.reset(tokens[0])
         is_nested.reset(tokens[1])
+
+
+def _left_s(deadline_s: float, host: CommandHost) -> float:
+    return NO_DEADLINE if deadline_s == NO_DEADLINE else deadline_s - host.runtime.clock.monotonic()
 
 
 class _Run:
@@ -150,12 +173,31 @@ class _Run:
         self._log = log
         # It may have been carried out, and the log has not said otherwise.
         self._is_in_question = invocation.is_retry
+        self._is_recorded = False
+
+    async def result(self) -> CommandResult:
+        """Run it when it is its key's turn; or give the result of an earlier run."""
+        async with self._host.turns.of(self._command.method.turn_key(self._arguments)):
+            done = await self.result_or_record()
+        return done if isinstance(done, CommandResult) else await self.replay(*done)
+
+    def late(self) -> FusionError:
+        """Return what the caller is told when its time was up."""
+        context = self._context
+        if context.committed or context.has_published or self._is_recorded:
+            return CommandOutcomeUnknown(
+                f"{context.name} did not end in the time that its caller had: it has taken effect"
+            )
+        if self._is_in_question:
+            return CommandOutcomeUnknown(f"{context.name} did not end in time, and may have run before")
+        return DeadlineExceeded(f"{context.name} did not end in the time that its caller had: nothing is committed")
 
     async def result_or_record(self) -> CommandResult | tuple[Recorded, CommandLog]:
         """Run it; or give what is recorded of an earlier run, and where."""
         reruns = Reruns(self._command.name)
         log, is_refused = self._log, False
         while True:
+            self._context.limit.restore()
             try:
                 recorded = None if log is None else await log.find(self._context.command_id)
                 if recorded is None and is_refused:
@@ -171,6 +213,7 @@ class _Run:
                 log = await self._pause_after(error, reruns) or log
             else:
                 assert log is not None
+                self._is_recorded = True
                 return recorded, log
 
     async def _pause_after(self, error: Exception, reruns: Reruns) -> CommandLog | None:
@@ -216,6 +259,7 @@ class _Run:
             if self._context.fingerprint is not None and self._context.committed and not self._context.is_in_doubt:
                 await self._record(outcome_of_error(error))
             raise
+        self._context.limit.lift()
         if self._context.fingerprint is not None:
             await self._record(self._outcome_of(result))
         return result

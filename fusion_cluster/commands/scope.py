@@ -202,6 +202,8 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             raise
         operation.state = OperationState.COMMITTING
         # From here on the caller's cancellation waits until the outcome is known.
+        if self._command is not None:
+            self._command.limit.lift()
         self._publications = await complete(self._commit_and_publish())
 
     async def _commit_and_publish(self) -> list[Awaitable[None]]:

@@ -199,7 +199,14 @@ class Peer:
         return self._session.subscription_count
 
     # -- calls --------------------------------------------------------------------------------------------------------
-    def read(self, invocation: Invocation, arguments: bytes, *, on_invalidated: Callable[[int], None]) -> PeerCall:
+    def read(
+        self,
+        invocation: Invocation,
+        arguments: bytes,
+        *,
+        on_invalidated: Callable[[int], None],
+        latest_deadline_s: Callable[[], float] | None = None,
+    ) -> PeerCall:
         """Ask for the value of a key, and to be told when it is out of date.
 
         Args:
@@ -208,6 +215,7 @@ class Peer:
             on_invalidated: called with the call's id, once, at any time after this call, when the owner invalidates the
                 computed, or can no longer be relied upon to do so: the carrier is lost after the result came, or its
                 read lease has run out. Never after `unsubscribe`, nor after the call has raised or been cancelled.
+            latest_deadline_s: gives the deadline as it is now, which may be later than the invocation's by then.
 
         Returns:
             To be awaited once; see `PeerCall` for what it raises.
@@ -217,6 +225,7 @@ class Peer:
             baggage=invocation.baggage,
             peer=self,
             on_invalidated=on_invalidated,
+            latest=latest_deadline_s,
         )
         if self._runner is None:
             self._ensure_running()

@@ -37,12 +37,18 @@ class PeerCall(OutgoingCall, eq=False, kw_only=True):
         on_invalidated: called once with its id, when the read is out of date; None from then on.
         future: made when somebody waits; a call that is answered before needs none.
         error: what the await raises.
+        latest: gives the deadline of those who wait for a read now; None: it stays what it was.
     """
 
     peer: Peer
     on_invalidated: Callable[[int], None] | None = None
     future: asyncio.Future[Result] | None = None
     error: Exception | None = None
+    latest: Callable[[], float] | None = None
+
+    def latest_deadline_s(self) -> float:
+        """Return the deadline as it is now."""
+        return self.deadline_s if self.latest is None else self.latest()
 
     def __await__(self) -> Generator[Any, None, Result]:
         if self.error is not None:

@@ -35,6 +35,9 @@ class OutdatedBy(IntEnum):
     """The session was closed."""
 
 
+ANSWER_GRACE_S: Final = 0.25
+"""How long after its deadline a command may be answered."""
+
 _READ: Final = CallKind.READ
 _INFINITY: Final = float("inf")
 _MAX_TIMEOUT_MS: Final = 2**32 - 1
@@ -78,6 +81,16 @@ class OutgoingCall(Struct, eq=False):
     outdated_by: OutdatedBy = OutdatedBy.OWNER
     result: Result | None = None
     slot_map_version: int = 0
+
+    @property
+    def gives_up_at_s(self) -> float:
+        """When it ends without a result. A command waits a little for its owner to say what has become of it."""
+        is_running = self.kind is CallKind.COMMAND and self.state is CallerCall.SENT
+        return self.deadline_s + ANSWER_GRACE_S if is_running else self.deadline_s
+
+    def latest_deadline_s(self) -> float:
+        """Return the deadline as it is now: who waits for a read can change."""
+        return self.deadline_s
 
     def __repr__(self) -> str:
         return f"<{self.kind.name.lower()} {self.id} {self.method} {self.state.name.lower()}>"

@@ -239,7 +239,11 @@ class CallerSession:
             if self._lease.is_silent(now_s):
                 events.append(Silent())
         if now_s >= self._calls.next_deadline_s:
-            events += self._calls.time_out(now_s, is_reachable=is_open and self._lease.was_heard_lately(now_s))
+            events += self._calls.time_out(
+                now_s,
+                is_reachable=is_open and self._lease.was_heard_lately(now_s),
+                can_renew=self.state is not _LEAVING,  # then no call is sent
+            )
         return events
 
     # -- frames in ----------------------------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ from fusion_cluster.protocol.states import ON_CALLER_CALL, CallerCall, CallerCal
 from fusion_cluster.runtime.baggage import check_baggage
 from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
 
+RENEWAL_MARGIN_S: Final = 0.3
+"""How long before its deadline a read can be renewed: time in which news of a later deadline passes several owners."""
+
 _INFINITY: Final = float("inf")
 _READ: Final = CallKind.READ
 _SENT: Final = CallerCall.SENT
@@ -107,8 +110,9 @@ class CallerCalls:
         self._last_id = call.id = call_id = self._last_id + 1
         self._pending[call_id] = call
         self._unsent.append(call)
-        if call.deadline_s < self.next_deadline_s:
-            self.next_deadline_s = call.deadline_s
+        review_at_s = call.deadline_s - RENEWAL_MARGIN_S
+        if review_at_s < self.next_deadline_s:
+            self.next_deadline_s = review_at_s
         self._on_output()
 
     def cancel(self, call: OutgoingCall) -> None:
@@ -272,14 +276,36 @@ class CallerCalls:
         """See whether some of them still live by the read lease."""
         self.are_relied_on = bool(self._answered) or any(map(_is_read_in_flight, self._pending.values()))
 
-    def time_out(self, now_s: float, *, is_reachable: bool) -> list[CallerEvent]:
-        """Give up the calls whose deadline has passed."""
-        calls = [call for call in self._pending.values() if call.deadline_s <= now_s]
+    def time_out(self, now_s: float, *, is_reachable: bool, can_renew: bool) -> list[CallerEvent]:
+        """Give up the calls whose deadline has passed; renew the reads that somebody has more time for by now."""
+        calls: list[OutgoingCall] = []
+        next_s = _INFINITY
+        for call in list(self._pending.values()):
+            if can_renew and call.kind is _READ and call.deadline_s - RENEWAL_MARGIN_S <= now_s:
+                deadline_s = call.latest_deadline_s()
+                if deadline_s > call.deadline_s:
+                    self._renew(call, deadline_s)
+            if call.gives_up_at_s <= now_s:
+                calls.append(call)
+            else:
+                next_s = min(next_s, call.deadline_s - RENEWAL_MARGIN_S if call.kind is _READ else call.gives_up_at_s)
         failures = late(calls, is_reachable=is_reachable)
         for call in calls:
             self.cancel(call)
-        self.next_deadline_s = min((call.deadline_s for call in self._pending.values()), default=_INFINITY)
+        self.next_deadline_s = next_s
         return [*failures]
+
+    def _renew(self, call: OutgoingCall, deadline_s: float) -> None:
+        """Ask anew, with a later deadline. In a frame, calls come before cancellations: the owner's work goes on."""
+        del self._pending[call.id]
+        if call.state is not CallerCall.WAITING:
+            self._cancelled.append(call.id)
+            self._unsent.append(call)
+            call.state = CallerCall.WAITING
+        self._last_id = call.id = self._last_id + 1
+        call.deadline_s = deadline_s
+        self._pending[call.id] = call
+        self._on_output()
 
     def end(self, error: FusionError) -> list[CallerEvent]:
         """Give all calls up, for this reason."""

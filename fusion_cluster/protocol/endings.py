@@ -30,16 +30,16 @@ def late(calls: Iterable[OutgoingCall], *, is_reachable: bool) -> list[Failed]:
     unknown: list[OutgoingCall] = []
     unreachable: list[OutgoingCall] = []
     for call in calls:
-        if is_reachable and call.state is CallerCall.SENT:
-            unanswered.append(call)
-        elif _may_have_run(call):
+        if _may_have_run(call):
             unknown.append(call)
+        elif is_reachable and call.state is CallerCall.SENT:
+            unanswered.append(call)
         else:
             unreachable.append(call)
     return _failures(
         (unanswered, DeadlineExceeded("no result before the deadline")),
         (unreachable, ShardUnavailable("the owner could not be reached before the deadline")),
-        (unknown, CommandOutcomeUnknown("the shard could not be reached while the command ran")),
+        (unknown, CommandOutcomeUnknown("the shard has not told in time what has become of the command")),
     )
 
 

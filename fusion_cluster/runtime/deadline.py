@@ -36,6 +36,12 @@ def current_deadline_s() -> float:
     return NO_DEADLINE if deadline is None else deadline.until_s
 
 
+def leave_deadline() -> None:
+    """Let the code of this context, which must be a task's own, go on without a deadline."""
+    if _current.get() is not None:
+        _current.set(None)
+
+
 class deadline_at:  # noqa: N801 - used like a function
     """Give the calls of a block a deadline. It ends nothing by itself: it tells the calls how long they may take.
 

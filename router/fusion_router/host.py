@@ -10,17 +10,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from fusion_cluster.app import App
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.commands import CommandResult, Invocation, run_command
-from fusion_cluster.errors import (
-    CommandOutcomeUnknown,
-    NotOwner,
-    ShardUnavailable,
-)
+from fusion_cluster.commands.retrying import until_answered
+from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.graph import DEFAULT_HISTORY, Cause, Computed, Key
+from fusion_cluster.graph.computing.waiting import latest_deadline_s as latest_deadline
 from fusion_cluster.graph.why.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
@@ -31,7 +30,6 @@ from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.runtime.baggage import current_baggage, of_a_read, with_principal
 from fusion_cluster.runtime.deadline import NO_DEADLINE
-from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import decode_error
 from fusion_cluster.wire.results import decode_result
 from fusion_router.barrier import Barriers
@@ -44,9 +42,6 @@ from fusion_router.publications import Publications
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-RETRY_PAUSE_S = 0.05
-"""How long to wait before a shard that could not be reached is tried again, unless a new slot map comes first."""
 
 
 class ClusterHost(Host):
@@ -183,18 +178,17 @@ class ClusterHost(Host):
     async def _read(self, node: Computed[Any], slot: int) -> Any:
         method = node.function.method
         arguments = method.arguments.encode(node.arguments)
-        invalidate = self.graph.invalidate_now
-        invocation = Invocation(
-            *(method.name, node.arguments),
-            deadline_s=self._deadline_s(NO_DEADLINE),
-            baggage=of_a_read(self._carried(current_baggage.get())),
-        )
         cycles = self.cycles
+        unlimited_s = self._clock() + self._call_timeout_s
+        latest_deadline_s = partial(latest_deadline, node, unlimited_s)
 
-        async def attempt(peer: Peer) -> session_pb2.Result:
-            owner = f"shard {self.ownership.owner_of_slot(slot)}"
+        async def attempt(invocation: Invocation) -> Any:
+            peer, owner = self._owner(slot)
             call = peer.read(
-                invocation, arguments, on_invalidated=lambda _id: invalidate(node, replica_cause(call, owner))
+                invocation,
+                arguments,
+                on_invalidated=lambda _id: self.graph.invalidate_now(node, replica_cause(call, owner)),
+                latest_deadline_s=latest_deadline_s,
             )
             if cycles is not None:
                 cycles.began(node, peer, call)
@@ -204,13 +198,17 @@ class ClusterHost(Host):
                 if cycles is not None:
                     cycles.ended(node)
             node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
-            return result
+            node.version = result.version
+            if result.WhichOneof("outcome") == "error":
+                raise decode_error(result.error)
+            return decode_result(method.name, method.result, result.value)
 
-        result = await self._retrying(slot, invocation, attempt)
-        node.version = result.version
-        if result.WhichOneof("outcome") == "error":
-            raise decode_error(result.error)
-        return decode_result(method.name, method.result, result.value)
+        invocation = Invocation(
+            *(method.name, node.arguments),
+            deadline_s=latest_deadline_s(),
+            baggage=of_a_read(self._carried(current_baggage.get())),
+        )
+        return await self._until_answered(slot, invocation, attempt, latest_deadline_s)
 
     # -- commands ----------------------------------------------------------------------
     async def carry_out(self, invocation: Invocation) -> CommandResult:
@@ -222,6 +220,7 @@ class ClusterHost(Host):
         Raises:
             CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been committed.
             ShardUnavailable: the owner could not be reached; it was not run.
+            DeadlineExceeded: its time was up before its commit had begun; nothing is committed.
         """
         command = self.command(invocation.method)
         method = command.method
@@ -229,39 +228,25 @@ class ClusterHost(Host):
         if self.ownership.owns_slot(slot):
             return await run_command(command, invocation, host=self)
         encoded = method.arguments.encode(invocation.arguments)
+
+        async def attempt(invocation: Invocation) -> CommandResult:
+            result = await self._owner(slot)[0].execute(invocation, encoded)
+            if result.WhichOneof("outcome") == "error":
+                raise decode_error(result.error)
+            return CommandResult(decode_result(method.name, method.result, result.value), is_replayed=result.replayed)
+
+        unlimited_s = self._clock() + self._call_timeout_s
         sent = invocation.replace(
             command_id=invocation.command_id or self.runtime.entropy.new_id(),
-            deadline_s=self._deadline_s(invocation.deadline_s),
+            deadline_s=unlimited_s if invocation.deadline_s == NO_DEADLINE else invocation.deadline_s,
             baggage=with_principal(self._carried(invocation.baggage)),
         )
-        doubt: CommandOutcomeUnknown | None = None
-
-        async def attempt(peer: Peer) -> session_pb2.Result:
-            nonlocal doubt, sent
-            try:
-                return await peer.execute(sent, encoded)
-            except CommandOutcomeUnknown as error:
-                doubt, sent = error, sent.replace(is_retry=True)
-                raise ShardUnavailable(error.message) from error
-
-        try:
-            result = await self._retrying(slot, sent, attempt)
-        except ShardUnavailable as error:
-            if doubt is not None:
-                raise doubt from error
-            raise
-        if result.WhichOneof("outcome") == "error":
-            raise decode_error(result.error)
-        return CommandResult(decode_result(method.name, method.result, result.value), is_replayed=result.replayed)
+        return await self._until_answered(slot, sent, attempt)
 
     def _carried(self, baggage: Mapping[str, str]) -> Mapping[str, str]:
         """Return the baggage of a call that leaves the process: it goes on in the trace that the caller is in now."""
         carried = self.app.carried()
         return {**baggage, **carried} if carried else baggage
-
-    def _deadline_s(self, deadline_s: float) -> float:
-        """Return the deadline of a call whose caller gives it this one: without one it has the host's timeout."""
-        return deadline_s if deadline_s < NO_DEADLINE else self._clock() + self._call_timeout_s
 
     # -- invalidations ----------------------------------------------------------------------
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
@@ -277,22 +262,33 @@ class ClusterHost(Host):
         self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
 
     # -- owners ----------------------------------------------------------------------
-    async def _retrying(self, slot: int, invocation: Invocation, attempt: Callable[[Peer], Awaitable[T]]) -> T:
+    async def _until_answered(
+        self,
+        slot: int,
+        invocation: Invocation,
+        attempt: Callable[[Invocation], Awaitable[T]],
+        latest_deadline_s: Callable[[], float] | None = None,
+    ) -> T:
         """Ask the owner of a slot, through restarts and moves, until the time is up."""
-        while (remaining_s := invocation.deadline_s - self._clock()) > 0:
-            peer = self.links.peer(self.ownership.owner_of_slot(slot))
-            if peer is not None:
-                try:
-                    return await attempt(peer)
-                except (ShardUnavailable, NotOwner) as error:
-                    logger.debug("slot %d: %s; trying again", slot, error)
-            if self.links.is_closed:
-                raise ShardUnavailable("this member has left the cluster")
-            await self.links.changed(min(RETRY_PAUSE_S, remaining_s))
-        raise ShardUnavailable(
-            f"shard {self.ownership.owner_of_slot(slot)} could not be reached within {self._call_timeout_s:g} s",
-            retry_after_s=1.0,
+        return await until_answered(
+            invocation,
+            attempt,
+            runtime=self.runtime,
+            pause=self.links.changed,
+            latest_deadline_s=latest_deadline_s,
         )
+
+    def _owner(self, slot: int) -> tuple[Peer, str]:
+        """The link to the owner of a slot, and what to call that one.
+
+        Raises:
+            ShardUnavailable: it does not serve now.
+        """
+        shard_id = self.ownership.owner_of_slot(slot)
+        peer = self.links.peer(shard_id)
+        if peer is None:
+            raise ShardUnavailable(f"shard {shard_id} does not serve")
+        return peer, f"shard {shard_id}"
 
     async def leave(self) -> None:
         """Give up what is still to be told to owners, and close the links; who waits for either gets an error."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
@@ -102,7 +103,13 @@ class Links:
             peer.expire(now_s)
 
     async def changed(self, timeout_s: float) -> None:
-        """Wait for a newer slot map, or the end; at most so long."""
+        """Wait for a newer slot map, or the end; at most so long.
+
+        Raises:
+            ShardUnavailable: there are no links any more.
+        """
+        if self._is_closed:
+            raise ShardUnavailable("this member has left the cluster")
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._changed], timeout=timeout_s)

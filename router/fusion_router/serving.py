@@ -19,6 +19,7 @@ from fusion_cluster.commands import Invocation
 from fusion_cluster.errors import (
     CircularDependencyError,
     CommandOutcomeUnknown,
+    DeadlineExceeded,
     FusionError,
     InvariantViolation,
     PermissionDenied,
@@ -35,6 +36,7 @@ from fusion_cluster.wire.errors import encode_error
 from fusion_cluster.wire.results import encode_result
 from fusion_router.barrier import Barriers, Confirmations
 from fusion_router.faults import client_error
+from fusion_router.late_reads import LateReads
 
 if TYPE_CHECKING:
     from fusion_router.host import ClusterHost
@@ -55,17 +57,35 @@ class Subscription:
         self.is_outdated = False
         self.is_answered = False
 
-    def begin(self) -> None:
-        """Watch the node, then wait for its output: in this order, so that no invalidation falls in between."""
+    def begin(self, timeout_s: float) -> None:
+        """Watch the node, then wait for its output: in this order, so that no invalidation falls in between.
+
+        Args:
+            timeout_s: how long its caller waits; 0: for as long as it takes.
+        """
         self.node.on_invalidated(self._on_invalidated)
         waiter = self.node.join(self._on_done)
         if not self.node.has_output:
             self.waiter = waiter
+            if timeout_s:
+                late_reads = self.subscriber.late_reads
+                waiter.deadline_s = late_reads.clock_s() + timeout_s
+                late_reads.add(self, waiter.deadline_s)
+
+    def give_up(self) -> None:
+        """Tell the caller that its time is up; the computation goes on if others wait for it."""
+        subscriber = self.subscriber
+        subscriber.subscriptions.pop(self.id, None)
+        subscriber.confirmations.owe()
+        self.end()
+        late = DeadlineExceeded(f"{self.node.function.name} has not ended in the time that its caller had")
+        subscriber.session.send_error(self.id, 0, subscriber.encoded(late, self.node.function.name), subscribed=False)
 
     def end(self) -> None:
         """The caller has no use for it any more."""
         self.node.remove_observer(self._on_invalidated)
         if self.waiter is not None:
+            self.subscriber.late_reads.discard(self)
             self.waiter.leave()
 
     def break_cycle(self, path: str) -> None:
@@ -76,6 +96,7 @@ class Subscription:
         """
         self.is_answered = True
         subscriber = self.subscriber
+        subscriber.late_reads.discard(self)
         error = subscriber.encoded(CircularDependencyError(path), self.node.function.name)
         subscriber.session.send_error(self.id, 0, error, subscribed=not self.is_outdated)
         if self.is_outdated:
@@ -92,10 +113,12 @@ class Subscription:
                 self.end()
 
     def _on_done(self, node: Computed[Any]) -> None:
-        self.waiter = None
+        subscriber = self.subscriber
+        if self.waiter is not None:
+            self.waiter = None
+            subscriber.late_reads.discard(self)
         if self.is_answered:
             return
-        subscriber = self.subscriber
         if self.is_outdated:
             subscriber.subscriptions.pop(self.id, None)
         is_subscribed = not self.is_outdated
@@ -130,12 +153,14 @@ class Subscriber:
     Attributes:
         session: its end here.
         is_member: it is that of a member of the cluster, not of a client: it is told more of errors.
+        late_reads: gives up those of its reads whose time is up.
     """
 
-    __slots__ = ("commands", "confirmations", "is_member", "session", "subscriptions")
+    __slots__ = ("commands", "confirmations", "is_member", "late_reads", "session", "subscriptions")
 
-    def __init__(self, session: ServedSession, *, is_member: bool) -> None:
+    def __init__(self, session: ServedSession, late_reads: LateReads, *, is_member: bool) -> None:
         self.session = session
+        self.late_reads = late_reads
         self.is_member = is_member
         self.confirmations = Confirmations(session)
         # Call id -> a read that computes or is subscribed; removed when it is out of date and answered.
@@ -163,6 +188,7 @@ class Serving:
         self._accepts_invalidations = accepts_invalidations
         self._subscribers: dict[ServedSession, Subscriber] = {}
         # The commands that run, also those whose session is lost.
+        self._late_reads = LateReads(host.runtime)
         self._commands = host.runtime.scope("commands that others have sent")
 
     @property
@@ -188,7 +214,9 @@ class Serving:
     # -- SessionHandler ----------------------------------------------------------------------
     def on_session(self, session: ServedSession) -> None:
         """A new session was opened."""
-        subscriber = self._subscribers[session] = Subscriber(session, is_member=self._accepts_invalidations)
+        subscriber = self._subscribers[session] = Subscriber(
+            session, self._late_reads, is_member=self._accepts_invalidations
+        )
         self._barriers.add(subscriber.confirmations)
         session.before_sending = self._host.graph.fence.check
 
@@ -294,7 +322,7 @@ class Serving:
             return
         subscription = Subscription(subscriber, call.id, function.lookup(arguments))
         subscriber.subscriptions[call.id] = subscription
-        subscription.begin()
+        subscription.begin(call.timeout_ms / 1000)
 
     def _execute(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
         command = self._host.command(call.method)
@@ -341,4 +369,5 @@ class Serving:
 
     def close(self) -> None:
         """Cancel the commands that run, as the end of the process would."""
+        self._late_reads.close()
         self._commands.cancel()

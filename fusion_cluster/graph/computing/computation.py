@@ -39,6 +39,7 @@ from fusion_cluster.graph.core.key import key_of
 from fusion_cluster.graph.core.pure.states import ON_END
 from fusion_cluster.graph.why.cause import ABANDONED, CANCELLED, LOST_VALUE, OVERTAKEN, Cause
 from fusion_cluster.runtime.baggage import current_principal
+from fusion_cluster.runtime.deadline import NO_DEADLINE, leave_deadline
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,14 @@ class Waiter(msgspec.Struct, eq=False):
         dependent: the computation on whose behalf it waits, if any.
         on_done: called once with the node, when the computation ends; not after `leave`. None while it need not be.
         is_isolated: the dependent waits, but will not depend on what it gets.
+        deadline_s: until when it waits, where no computation does on whose behalf; infinite: nobody has said so.
     """
 
     computation: Computation | None
     dependent: Node[Any] | None = None
     on_done: Callable[[Any], object] | None = None
     is_isolated: bool = False
+    deadline_s: float = NO_DEADLINE
 
     def leave(self) -> None:
         """Stop waiting. The last waiter that leaves cancels the computation. Without effect once it has ended."""
@@ -174,6 +177,7 @@ class Computation(msgspec.Struct, eq=False):
         current_computation.set(node)
         running_computation.set(node)
         current_principal.set(None)  # a result is everybody's, whoever asks first
+        leave_deadline()  # that of whoever was first to wait: others may have more time
         if node._computation is not self:
             return  # abandoned before it began
         ambient = exception()

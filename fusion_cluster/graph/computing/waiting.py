@@ -22,11 +22,15 @@ from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.hot_path import COMPUTING, OUTDATED, Node, link
 from fusion_cluster.graph.core.key import key_of
+from fusion_cluster.runtime.deadline import NO_DEADLINE, current_deadline_s
 
 _get_running: Final = running_computation.get
 
 MAX_GENERATIONS: Final = 8
 """How many outdated computations of one key may wait for each other."""
+
+MAX_REVIEWED: Final = 1_000
+"""How many computations `latest_deadline_s` looks at; where more wait, some are taken to have no deadline."""
 
 
 def enter(
@@ -63,8 +67,9 @@ def enter(
     else:
         dependent = None  # nobody who computes waits: a computation that has ended waits no more
     computation: Computation | None = node._computation
+    deadline_s = current_deadline_s() if dependent is None else NO_DEADLINE
     if computation is not None:
-        waiter = Waiter(computation, dependent, on_done, is_isolated)
+        waiter = Waiter(computation, dependent, on_done, is_isolated, deadline_s)
         computation.waiters[waiter] = None
         if waiting is not None:
             waiting.start_waiting(waiter, node)
@@ -73,12 +78,37 @@ def enter(
                 on_joined(node)
         return waiter
     node._computation = computation = Computation(node)
-    waiter = Waiter(computation, dependent, on_done, is_isolated)
+    waiter = Waiter(computation, dependent, on_done, is_isolated, deadline_s)
     computation.waiters[waiter] = None
     if waiting is not None:
         waiting.start_waiting(waiter, node)
     computation.start(is_eager)
     return waiter
+
+
+def latest_deadline_s(node: Node[Any], unlimited_s: float) -> float:
+    """Return until when somebody waits for a computation, directly or through others: the latest of their deadlines.
+
+    Args:
+        node: what is computed.
+        unlimited_s: counts as the deadline of those who have none.
+    """
+    latest_s: float = -NO_DEADLINE
+    seen = {node}
+    pending = [node]
+    while pending:
+        computation: Computation | None = pending.pop()._computation
+        for waiter in computation.waiters if computation is not None else ():
+            dependent = waiter.dependent
+            if dependent is None:
+                deadline_s = waiter.deadline_s
+                latest_s = max(latest_s, unlimited_s if deadline_s == NO_DEADLINE else deadline_s)
+            elif dependent not in seen:
+                if len(seen) == MAX_REVIEWED:
+                    return max(latest_s, unlimited_s)
+                seen.add(dependent)
+                pending.append(dependent)
+    return latest_s if latest_s > -NO_DEADLINE else unlimited_s
 
 
 def _blocked(running: Node[Any]) -> Node[Any] | None:

@@ -28,6 +28,7 @@ from fusion_cluster.errors import (
 )
 from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words, reraise_outside
 from fusion_cluster.host import Host
+from fusion_cluster.runtime.deadline import NO_DEADLINE, deadline_at
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.descriptions import describe
 from fusion_router.gateway.executions import Executions
@@ -69,7 +70,8 @@ class GatewayRpcs:
             read = self._reads.read(request)
             node = read.lookup()
             if not node.is_consistent or node.error is not None:
-                await _outcome(read.function.name, node)
+                with deadline_at(self._deadline_s(context)):
+                    await _outcome(read.function.name, node)
             return self._reads.reply(request, read, node)
         except Exception as error:
             return await _abort(context, _status(error, "Call"))
@@ -85,7 +87,8 @@ class GatewayRpcs:
                 raise _stopping()
             self._watches.add(task)
             watch = Watch(read, read.function.name, context.write, min_interval_s=message.min_interval_ms / 1000)
-            await watch.run()
+            with deadline_at(self._deadline_s(context)):
+                await watch.run()
         except asyncio.CancelledError:
             if not self._is_stopping or context.done():
                 raise
@@ -112,7 +115,8 @@ class GatewayRpcs:
                 method.arguments, message.arguments, max_bytes=self._limits.max_arguments_bytes
             )
             command = self._host.command(method.name)
-            invocation = command.invocation(arguments, command_id, is_retry=message.is_retry)
+            with deadline_at(self._deadline_s(context)):
+                invocation = command.invocation(arguments, command_id, is_retry=message.is_retry)
             was_recorded = False
 
             async def run() -> bytes:
@@ -164,6 +168,11 @@ class GatewayRpcs:
     async def end_commands(self, grace_s: float) -> None:
         """Wait for the commands that run, at most so long; then cancel them."""
         await self._executions.close(grace_s)
+
+    def _deadline_s(self, context: Context) -> float:
+        """Until when the client waits, on the host's clock; infinite: it says nothing."""
+        left_s = context.time_remaining()
+        return NO_DEADLINE if left_s is None else self._host.runtime.clock.monotonic() + left_s
 
     # -- resolving
     def _resolve(self, request: gateway_pb2.CallRequest) -> Read:
