@@ -11,6 +11,7 @@ from tests.virtual_time import run_in_virtual_time
 
 from fusion_cluster.errors import ClusterError
 from fusion_cluster.runtime.deadline import deadline_at
+from fusion_cluster.testing import run_in_virtual_time
 from tests.apps.relays import Relays, relays
 
 TICK_S = 0.6

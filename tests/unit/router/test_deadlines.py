@@ -10,7 +10,7 @@ from tests.virtual_time import run_in_virtual_time
 
 from fusion_cluster.errors import CommandOutcomeUnknown, DeadlineExceeded
 from fusion_cluster.runtime.deadline import current_deadline_s, deadline_at
-from fusion_cluster.testing import LocalCluster
+from fusion_cluster.testing import LocalCluster, run_in_virtual_time
 from tests.apps.relays import Relays, on_shard, relays
 
 TICK_S = 0.4
