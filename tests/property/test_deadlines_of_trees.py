@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.virtual_time import run_in_virtual_time
 
 from fusion_cluster.errors import ClusterError
 from fusion_cluster.runtime.deadline import deadline_at

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
-from tests.virtual_time import run_in_virtual_time
 
 from fusion_cluster.errors import CommandOutcomeUnknown, DeadlineExceeded
 from fusion_cluster.runtime.deadline import current_deadline_s, deadline_at
