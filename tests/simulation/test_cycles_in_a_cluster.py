@@ -1,4 +1,4 @@
-"""Random cycles on real shards, while readers give up and data changes: each read ends, and no read ends for nothing."""
+"""Random cycles on real shards, while readers give up and data changes: each read ends, with what is true."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def length_from(plan: Plan, place: str, path: tuple[str, ...] = ()) -> int | Non
 async def outcome(labyrinth: Labyrinth, place: str) -> int | None:
     try:
         return await labyrinth.walk(place)
-    except CircularDependencyError as error:
-        assert f"Labyrinth.walk({place!r})" not in str(error) or str(error).count(" → ") > 0
+    except CircularDependencyError:
         return None
 
 
