@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -41,6 +41,11 @@ from fusion_router.gateway.watching import Watch, is_cancelled_from_outside
 Context = grpc.aio.ServicerContext[bytes, bytes]
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
+
+
+_OF_A_COMMAND: Final = 0.9
+"""How much of its client's time a command may take. The rest is for the way back: a client whose time is up before it
+is answered cannot know whether the command has run."""
 
 
 class MethodError(Exception):
@@ -115,7 +120,7 @@ class GatewayRpcs:
                 method.arguments, message.arguments, max_bytes=self._limits.max_arguments_bytes
             )
             command = self._host.command(method.name)
-            with deadline_at(self._deadline_s(context)):
+            with deadline_at(self._deadline_s(context, share=_OF_A_COMMAND)):
                 invocation = command.invocation(arguments, command_id, is_retry=message.is_retry)
             was_recorded = False
 
@@ -169,10 +174,15 @@ class GatewayRpcs:
         """Wait for the commands that run, at most so long; then cancel them."""
         await self._executions.close(grace_s)
 
-    def _deadline_s(self, context: Context) -> float:
-        """Until when the client waits, on the host's clock; infinite: it says nothing."""
+    def _deadline_s(self, context: Context, share: float = 1.0) -> float:
+        """Return until when a call may go on, on the host's clock; infinite: the client says nothing.
+
+        Args:
+            context: of the rpc.
+            share: how much of the time that is left the call may take.
+        """
         left_s = context.time_remaining()
-        return NO_DEADLINE if left_s is None else self._host.runtime.clock.monotonic() + left_s
+        return NO_DEADLINE if left_s is None else self._host.runtime.clock.monotonic() + share * left_s
 
     # -- resolving
     def _resolve(self, request: gateway_pb2.CallRequest) -> Read:
