@@ -19,6 +19,7 @@ import msgspec
 from fusion_cluster.errors import UsageError
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.description import type_name
+from fusion_cluster.wire.models import require_clear_unions
 
 _msgpack = msgspec.msgpack.Encoder(enc_hook=hooks.to_msgpack)
 _json = msgspec.json.Encoder(enc_hook=hooks.to_json)
@@ -65,6 +66,8 @@ def _refuse_what_never_arrives(part: Any) -> None:
         raise UsageError("records and dictionaries cannot be keys of a dictionary that travels: use tuples")
     if isinstance(part, msgspec.inspect.DataclassType):
         _refuse_lost_fields(part.cls)
+    if isinstance(part, msgspec.inspect.CustomType) and hooks.is_pydantic_model(part.cls):
+        require_clear_unions(part.cls)
 
 
 def _refuse_lost_fields(record: Any) -> None:
