@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-import secrets
-import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fusion_cluster.commands import run_command
+from fusion_cluster.commands import BoundEventHandler, run_command
 from fusion_cluster.commands.events.dispatcher import Dispatcher
+from fusion_cluster.commands.events.options import EventOptions
 from fusion_cluster.commands.events.subscriptions import subscriptions_of
+from fusion_cluster.commands.pipeline import CommandHost
 from fusion_cluster.database.event_claims import EventClaims
+from fusion_cluster.runtime import Runtime
 
 if TYPE_CHECKING:
     from fusion_cluster.database import Database
-    from fusion_cluster.host import Host
 
 
-def new_dispatcher(host: Host, database: Database) -> Dispatcher:
-    """A dispatcher of a database's events to the event handlers of a host, for the slots that it owns."""
-    options, subscriptions = host.app.event_options, subscriptions_of(host.event_handlers)
-    me = f"{host.peer_id}/{secrets.token_hex(4)}"
+def new_dispatcher(
+    host: CommandHost,
+    database: Database,
+    handlers: Sequence[BoundEventHandler],
+    *,
+    options: EventOptions,
+    owned: Callable[[], bytes | None],
+    runtime: Runtime,
+) -> Dispatcher:
+    """Return a dispatcher of a database's events to event handlers, for the slots that a host owns.
+
+    Args:
+        host: where the handlers run.
+        database: whose outbox is read.
+        handlers: all event handlers of the host.
+        options: how often, how long and how many at a time.
+        owned: gives a byte for each slot, 1 where it is owned now; None: all are.
+        runtime: the clock of the claims, and the random part of the claimant's name.
+    """
+    subscriptions = subscriptions_of(handlers)
+    me = f"{host.peer_id}/{runtime.entropy.token_hex(4)}"
     return Dispatcher(
-        EventClaims(database, me=me, types=subscriptions, clock=time.time, claim_s=options.claim_s),
+        EventClaims(database, me=me, types=subscriptions, clock=runtime.clock.wall, claim_s=options.claim_s),
         subscriptions,
         deliver=lambda handler, event, command_id: run_command(
             handler, handler.invocation((event,), command_id), host=host
         ),
-        owned=host.owned_slots,
+        owned=owned,
         options=options,
     )

@@ -1,7 +1,8 @@
 """Hosts: what an app's services live in.
 
-A host owns one graph and one instance of each service, and decides where a computation's value comes from (the body, or
-another process) and where invalidations and commands go. `LocalHost` is the whole app in one process.
+A host has one graph, the services bound to it, the operation log that it follows and the dispatcher of events. It
+decides where a computation's value comes from (the body, or another process) and where invalidations and commands go.
+`LocalHost` is the whole app in one process.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ import logging
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from fusion_cluster.bodies.attaching import attach
-from fusion_cluster.catalogue.injection import inject, new_instance
+from fusion_cluster.bound_services import BoundServices
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.commands import (
     BoundCommand,
-    BoundEventHandler,
     CommandResult,
     Invocation,
     LoggedKey,
@@ -32,12 +31,9 @@ from fusion_cluster.commands import (
 )
 from fusion_cluster.commands.events.dispatcher import Dispatcher
 from fusion_cluster.database.applied_operations import AppliedOperations
-from fusion_cluster.database.log_follower import LogFollower
-from fusion_cluster.database.log_readers import LogEntry
-from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.delivery import new_dispatcher
-from fusion_cluster.errors import UnknownMethod, UsageError
+from fusion_cluster.followed_log import FollowedLog
 from fusion_cluster.forks import watch_forks
 from fusion_cluster.graph import (
     DEFAULT_HISTORY,
@@ -51,7 +47,7 @@ from fusion_cluster.graph import (
     StoryEntry,
 )
 from fusion_cluster.graph.hosting import run_body
-from fusion_cluster.graph.why.cause import MISSED, call_site
+from fusion_cluster.graph.why.cause import call_site
 from fusion_cluster.logged_keys import keys_of, logged_keys
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict
@@ -82,8 +78,9 @@ class Host(ABC):
         bodies: default options, and what runs bodies off the event loop.
         runtime: the clock, the random numbers and the tasks of all that is in it.
         peer_id: names this process, and this host in it, to others.
+        services: an instance of each service, and what is bound to the graph.
         applied: the operations whose invalidations are applied here.
-        follower: what applies those of the operation log; None before `start`, and where there is no log to follow.
+        log: follows the operation log; None before `start`, and where no bodies run or there is no database.
         dispatcher: what delivers events; None before `start`, and where there are no handlers to run.
         loop: the event loop in which it was made, if it was in one.
     """
@@ -116,15 +113,11 @@ class Host(ABC):
         self.bodies = app.new_bodies(self.strict)
         self.peer_id = peer_id
         self.applied = AppliedOperations()
-        self.follower: LogFollower | None = None
-        self._trimmer: LogTrimmer | None = None
+        self.services = BoundServices(app, self.graph.functions)
+        self.log: FollowedLog | None = None
         self.dispatcher: Dispatcher | None = None
         self.loop = asyncio._get_running_loop()
-        self._runs_bodies = False
-        self.commands: dict[str, BoundCommand[..., Any]] = {}
-        self.event_handlers: list[BoundEventHandler] = []
         self.turns = Turns()
-        self._services: dict[type[ComputeService], ComputeService] = {}
 
     def _bind_services(self, *, runs_bodies: bool) -> None:
         """Make the services. A host does it last: a service's `__init__` may use all that the host has.
@@ -132,43 +125,31 @@ class Host(ABC):
         Args:
             runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
         """
-        self._runs_bodies = runs_bodies
-        self._services.update((service, self._create(service, runs_bodies)) for service in self.app.services.values())
-        for instance in self._services.values():
-            inject(instance, self._services, database=self.app.database, app_name=self.app.name)
+        self.services.bind(self, bodies=self.bodies, runs_bodies=runs_bodies)
 
     def service(self, service: type[S]) -> S:
-        """The instance of a service class that lives in this host.
+        """Return the instance of a service class that lives in this host.
 
         Raises:
             UsageError: the class is not one of the app's services.
         """
-        instance = self._services.get(service)
-        if instance is None:
-            raise UsageError(f"{service.__name__} is not a service of the app {self.app.name!r}", field="service")
-        return cast(S, instance)
+        return self.services.service(service)
 
     def function(self, name: str) -> ComputeFunction:
-        """The compute method of that full name ("Carts.total").
+        """Return the compute method of that full name ("Carts.total").
 
         Raises:
-            UnknownMethod: there is none.
+            UnknownMethod: the app has no such method.
         """
-        function = self.graph.functions.get(name)
-        if function is None:
-            raise UnknownMethod(f"no compute method {name!r} in the app {self.app.name!r}", field="method")
-        return function
+        return self.services.function(name)
 
     def command(self, name: str) -> BoundCommand[..., Any]:
-        """The command of that full name ("Products.set_price").
+        """Return the command of that full name ("Products.set_price").
 
         Raises:
-            UnknownMethod: there is none.
+            UnknownMethod: the app has no such command.
         """
-        command = self.commands.get(name)
-        if command is None:
-            raise UnknownMethod(f"no command {name!r} in the app {self.app.name!r}", field="method")
-        return command
+        return self.services.command(name)
 
     # -- why -----------------------------------------------------------------------------------
     def why(self, method: str, /, *args: object, **kwargs: object) -> Explanation | None:
@@ -268,26 +249,6 @@ class Host(ABC):
         """Keys that another process knows as these; those that nobody here knows are left out."""
         return keys_of(logged, told_by, self.app.methods)
 
-    def apply_entries(self, entries: Sequence[LogEntry]) -> None:
-        """Apply operations that the log tells of, if no push has applied them.
-
-        What is owned elsewhere is left to its owner, who tells of it whoever has a replica.
-        """
-        for entry in entries:
-            missing = self.applied.missing(entry.operation_id, entry.keys)
-            for key, cause in self.keys_of(missing, f"the operation log, written by {entry.host}").items():
-                if self.owns(key):
-                    self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
-            self.applied.add(entry.operation_id)
-        if self.dispatcher is not None and any(entry.host != self.peer_id for entry in entries):
-            self.dispatcher.wake_soon()  # others may have emitted events
-
-    def invalidate_all(self) -> None:
-        """Take everything for out of date: what has changed cannot be told any more."""
-        for function in self.graph.functions.values():
-            for node in function.all_nodes():
-                self.graph.invalidate_now(node, MISSED)
-
     async def start(self) -> None:
         """Begin what the host does by itself, if bodies run here: follow the operation log, deliver events.
 
@@ -295,17 +256,30 @@ class Host(ABC):
             Exception: the database cannot be reached, or the library's tables cannot be made in it.
         """
         database = self.app.database
-        if database is None or not self._runs_bodies:
+        if database is None or not self.services.runs_bodies:
             return
         await database.prepare()
-        self._trimmer = LogTrimmer(database)
-        self._trimmer.start()
-        if database.log.options.follows:
-            self.follower = LogFollower(database, on_entries=self.apply_entries, on_missed=self.invalidate_all)
-            await self.follower.start()
-        if self.event_handlers:
-            self.dispatcher = new_dispatcher(self, database)
+        self.log = FollowedLog(
+            database,
+            methods=self.app.methods,
+            graph=self.graph,
+            applied=self.applied,
+            owns=self.owns,
+            function=self.function,
+            peer_id=self.peer_id,
+            on_others=self._on_others_committed,
+        )
+        await self.log.start()
+        handlers = self.services.event_handlers
+        if handlers:
+            self.dispatcher = new_dispatcher(
+                self, database, handlers, options=self.app.event_options, owned=self.owned_slots, runtime=self.runtime
+            )
             await self.dispatcher.start()
+
+    def _on_others_committed(self) -> None:
+        if self.dispatcher is not None:
+            self.dispatcher.wake_soon()  # they may have emitted events
 
     async def close(self) -> None:
         """Stop what `start` has begun, and cancel what still computes; a copy, in a forked process, stops nothing."""
@@ -321,10 +295,8 @@ class Host(ABC):
 
     async def stop_following(self) -> None:
         """Follow the operation log no more."""
-        if self.follower is not None:
-            await self.follower.close()
-        if self._trimmer is not None:
-            await self._trimmer.close()
+        if self.log is not None:
+            await self.log.close()
 
     async def close_graph(self) -> None:
         """Cancel what still computes; whoever waits for it gets an error."""
@@ -340,19 +312,6 @@ class Host(ABC):
     def owned_slots(self) -> bytes | None:
         """A byte for each slot, 1 where it is owned here now; None: all are."""
         return None
-
-    # -- wiring ----------------------------------------------------------------------
-    def _create(self, service: type[ComputeService], runs_bodies: bool) -> ComputeService:
-        instance = new_instance(service) if runs_bodies else service.__new__(service)
-        methods = self.app.methods.of(service)
-        attach(instance, self, methods=methods, bodies=self.bodies)
-        for method in methods:
-            bound = getattr(instance, method.method_name).function
-            if isinstance(bound, BoundEventHandler):
-                self.event_handlers.append(bound)
-            elif isinstance(bound, BoundCommand):
-                self.commands[bound.name] = bound
-        return instance
 
 
 class LocalHost(Host):

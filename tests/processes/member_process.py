@@ -141,7 +141,7 @@ class MemberInProcess:
         elif what == "cached":
             return cached(self._host)
         elif what == "follower":
-            follower = self._host.follower
+            follower = None if self._host.log is None else self._host.log.follower
             return None if follower is None else [follower.read_count, follower.entry_count]
         elif what == "pragma":
             database = self._host.app.database

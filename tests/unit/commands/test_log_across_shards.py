@@ -20,6 +20,7 @@ from fusion_cluster.v1 import session_pb2
 from fusion_router.host import ClusterHost
 from fusion_router.invalidation import Keys, plan_invalidation
 from tests.apps.shelves import Base, Gate, ShelfRow, Shelves, Stock
+from tests.following import follower_of
 from tests.log_entries import logged
 from tests.waiting import until
 
@@ -78,8 +79,8 @@ async def read_everywhere(cluster: LocalCluster, shelf_id: int, amount: int) -> 
 
 async def all_have_read(cluster: LocalCluster, entries: int) -> None:
     """Wait until every shard has read so many entries of the log."""
-    followers = [shard.host.follower for shard in cluster.shards.values()]
-    await until(lambda: all(follower and follower.entry_count >= entries for follower in followers))
+    followers = [follower_of(shard.host) for shard in cluster.shards.values()]
+    await until(lambda: all(follower.entry_count >= entries for follower in followers))
 
 
 def suppress_push(host: ClusterHost, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +191,8 @@ async def test_a_push_that_told_of_some_of_the_keys_keeps_nothing_from_the_other
         assert (told.is_consistent, untold.is_consistent) == (False, True)
         again = host.service(Shelves).amount(owned[0])
         await again
-        host.apply_entries([LogEntry("of both", "shard-1.1", tuple(references))])
+        assert host.log is not None
+        host.log.apply([LogEntry("of both", "shard-1.1", tuple(references))])
         assert (again.is_consistent, untold.is_consistent) == (True, False)
         await untold.update()
         host.invalidations.apply_request(request, "shard-1.1")
