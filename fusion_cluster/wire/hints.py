@@ -51,7 +51,7 @@ def _decodable(hint: Any, known: _Known) -> Any:
         msgspec.msgpack.Decoder(hint)
     except (TypeError, NotImplementedError, RecursionError) as error:
         return _replaced(hint, error, known)
-    for part in _parts(hint):
+    for part in parts_of(hint):
         _refuse_what_never_arrives(part)
     return hint
 
@@ -85,10 +85,10 @@ def _refuse_lost_fields(record: Any) -> None:
 
 def custom_classes(hint: Any) -> set[type]:
     """The classes in a hint, at any depth, that msgspec leaves to the hooks."""
-    return {part.cls for part in _parts(hint) if isinstance(part, msgspec.inspect.CustomType)}
+    return {part.cls for part in parts_of(hint) if isinstance(part, msgspec.inspect.CustomType)}
 
 
-def _parts(hint: Any) -> Iterator[Any]:
+def parts_of(hint: Any) -> Iterator[Any]:
     """What msgspec says of a hint and of the types in it, at any depth."""
     seen: set[int] = set()
     waiting: list[Any] = [msgspec.inspect.type_info(hint)]

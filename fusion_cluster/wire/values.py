@@ -14,6 +14,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.description import type_name
 from fusion_cluster.wire.hints import decodable
+from fusion_cluster.wire.offsets import may_hold_offset, with_whole_minutes
 
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ def _not_encodable(value: object, error: BaseException) -> UsageError:
 
 
 class ValueCodec(Generic[T]):
-    """Decodes values of one type; `value_codec` keeps one per type.
+    """Encodes and decodes values of one type; `value_codec` keeps one per type.
 
     Args:
         hint: the type; Any (or a type variable) decodes to plain values.
@@ -64,13 +65,29 @@ class ValueCodec(Generic[T]):
         UsageError: values of the type cannot be told apart when encoded.
     """
 
-    __slots__ = ("_json", "_msgpack", "hint")
+    __slots__ = ("_json", "_may_hold_offset", "_msgpack", "hint")
 
     def __init__(self, hint: Any) -> None:
         self.hint = hint
         known = decodable(hint)
         self._msgpack = msgspec.msgpack.Decoder(known, dec_hook=hooks.from_msgpack)
         self._json = msgspec.json.Decoder(known, dec_hook=hooks.from_json)
+        self._may_hold_offset = may_hold_offset(known)
+
+    def encode_json(self, value: T) -> str:
+        """Return a value as JSON, as `encode_json` does, with all instants as they are.
+
+        Raises:
+            UsageError: it, or something in it, cannot leave the process.
+        """
+        encoded = encode_json(value)
+        if not self._may_hold_offset:
+            return encoded
+        try:
+            kept = with_whole_minutes(value, encoded)
+        except ENCODING_ERRORS as error:
+            raise _not_encodable(value, error) from error
+        return encoded if kept is value else encode_json(kept)
 
     def decode_msgpack(self, encoded: bytes) -> T:
         """The value that was encoded as msgpack.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.failures.exits import body_exited
 from fusion_cluster.v1 import gateway_pb2
-from fusion_cluster.wire.codec import ArgumentsCodec, encode_json
+from fusion_cluster.wire.codec import ArgumentsCodec
 from fusion_cluster.wire.results import check_result_size, encode_result
 
 Encoding = Literal["json", "msgpack"]
@@ -42,7 +43,7 @@ def decode_arguments(
         raise body_exited(f"{codec.name}: the class of an argument", error) from error
 
 
-def encode_payload(method: str, value: object, encoding: Encoding) -> gateway_pb2.Payload:
+def encode_payload(method: Method, value: object, encoding: Encoding) -> gateway_pb2.Payload:
     """What a method returns, in the encoding of its request.
 
     Raises:
@@ -50,7 +51,7 @@ def encode_payload(method: str, value: object, encoding: Encoding) -> gateway_pb
         ResourceExhausted: it is too large.
     """
     if encoding == "msgpack":
-        return gateway_pb2.Payload(msgpack=encode_result(method, value))
-    encoded = encode_json(value)
-    check_result_size(method, len(encoded.encode()))
+        return gateway_pb2.Payload(msgpack=encode_result(method.name, value))
+    encoded = method.result.encode_json(value)
+    check_result_size(method.name, len(encoded.encode()))
     return gateway_pb2.Payload(json=encoded)

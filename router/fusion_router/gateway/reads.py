@@ -65,7 +65,7 @@ class Read:
         if version == self._version:
             return self._reply
         try:
-            payload = encode_payload(node.function.name, node.value, self.encoding)
+            payload = encode_payload(self.function.method, node.value, self.encoding)
         except ResourceExhausted:
             raise
         except BaseException as error:

@@ -129,7 +129,7 @@ class GatewayRpcs:
                 result = await _outcome(method.name, self._host.carry_out(invocation))
                 was_recorded = result.is_replayed
                 try:
-                    return encode_payload(method.name, result.value, encoding).SerializeToString()
+                    return encode_payload(method, result.value, encoding).SerializeToString()
                 except ResourceExhausted:
                     raise
                 except BaseException as error:
