@@ -46,4 +46,5 @@ def new_dispatcher(
         ),
         owned=owned,
         options=options,
+        runtime=runtime,
     )

@@ -67,10 +67,13 @@ class FollowedLog:
         Raises:
             Exception: the database cannot be reached.
         """
-        self._trimmer = LogTrimmer(self._database)
+        runtime = self._graph.runtime
+        self._trimmer = LogTrimmer(self._database, runtime=runtime)
         self._trimmer.start()
         if self._database.log.options.follows:
-            self.follower = LogFollower(self._database, on_entries=self.apply, on_missed=self._on_missed)
+            self.follower = LogFollower(
+                self._database, on_entries=self.apply, on_missed=self._on_missed, runtime=runtime
+            )
             await self.follower.start()
 
     async def close(self) -> None:

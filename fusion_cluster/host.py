@@ -258,6 +258,7 @@ class Host(ABC):
         database = self.app.database
         if database is None or not self.services.runs_bodies:
             return
+        database.live_by(self.runtime)
         await database.prepare()
         self.log = FollowedLog(
             database,

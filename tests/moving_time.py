@@ -1,4 +1,4 @@
-"""Time that a test moves forward: the event loop's and the wall's, while files, sockets and threads take theirs.
+"""Time that a test moves forward: the event loop's and a runtime's wall, while files, sockets and threads take theirs.
 
 `pytest_plugins` of a test module names it, and the test asks for the fixture `moving_time`. In contrast to virtual time
 it goes on by itself, too, as databases need it to.
@@ -13,18 +13,28 @@ from contextlib import contextmanager
 
 import pytest
 
+from fusion_cluster.runtime import Clock, Runtime
+
 
 class MovingTime:
-    """The clocks of the loop that runs and of the wall, and what they are ahead of the real ones."""
+    """The clocks of the loop that runs and of the wall, and what they are ahead of the real ones.
+
+    Attributes:
+        runtime: has that wall.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._ahead_s = 0.0
         self._stands_at_s: float | None = None
         loop = asyncio.get_running_loop()
         self._real_time = loop.time
-        behind_s = time.time() - loop.time()
+        self._behind_s = time.time() - loop.time()
+        self.runtime = Runtime(Clock(wall=self.wall))
         monkeypatch.setattr(loop, "time", self._time)
-        monkeypatch.setattr(time, "time", lambda: self._time() + behind_s)
+
+    def wall(self) -> float:
+        """What the wall shows."""
+        return self._time() + self._behind_s
 
     def _time(self) -> float:
         return (self._real_time() if self._stands_at_s is None else self._stands_at_s) + self._ahead_s

@@ -19,6 +19,7 @@ from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.exits import body_cancelled, body_exited
 from fusion_cluster.graph.core.context import running_command_name
+from fusion_cluster.runtime import is_being_cancelled
 from fusion_cluster.runtime.baggage import current_baggage
 from fusion_cluster.runtime.deadline import current_deadline_s
 
@@ -123,8 +124,7 @@ class BoundCommand(Generic[P, T]):
         except Exception:
             raise
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_being_cancelled():
                 raise
             raise body_cancelled(self.name, error) from error
         except BaseException as error:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from fusion_cluster.bodies.crossing import Outcome, outcome_of
+from fusion_cluster.runtime import SYSTEM
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ async def complete(coroutine: Coroutine[Any, Any, T]) -> T:
             coroutine.close()
             ended.cancel()
 
-    task = loop.create_task(run())
+    task = SYSTEM.create_task(run(), name="run to the end")
     task.add_done_callback(on_done)
     cancellation: asyncio.CancelledError
     try:

@@ -15,6 +15,7 @@ from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.why.abridged import abridged, abridged_arguments
 from fusion_cluster.graph.why.cause import Cause, CommandRun
+from fusion_cluster.runtime import SYSTEM
 from fusion_cluster.runtime.baggage import TRACEPARENT, current_baggage, current_principal
 
 MAX_TRACE: Final = 55
@@ -190,7 +191,7 @@ def collect_publication(start: Callable[[bool], Awaitable[None]]) -> Awaitable[N
 def unhurt(publication: Awaitable[None]) -> Awaitable[None]:
     """The same publication, for several to await: a waiter that is cancelled takes nothing away from the others."""
     if asyncio.iscoroutine(publication):
-        publication = asyncio.ensure_future(publication)
+        publication = SYSTEM.create_task(publication, name="publish")
     return _Unhurt(publication) if isinstance(publication, asyncio.Future) else publication
 
 

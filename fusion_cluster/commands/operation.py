@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import uuid
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Final, TypeVar
@@ -21,6 +20,7 @@ from fusion_cluster.commands.records import LoggedKey, outcome_of
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.why.cause import Cause
+from fusion_cluster.runtime import SYSTEM, Entropy
 
 T = TypeVar("T")
 
@@ -49,12 +49,15 @@ class Operation:
         is_commands_own: it was opened by its command itself, not by one that the command has called.
     """
 
-    def __init__(self, session: AsyncSession, *, savepoint_in: Operation | None = None) -> None:
+    def __init__(
+        self, session: AsyncSession, *, savepoint_in: Operation | None = None, entropy: Entropy = SYSTEM.entropy
+    ) -> None:
+        self._entropy = entropy
         self.command = running_command()
         if savepoint_in is not None:
             self.id: str = savepoint_in.id
         else:
-            self.id = self.command.command_id if self.command is not None else uuid.uuid4().hex
+            self.id = self.command.command_id if self.command is not None else entropy.new_id()
         self.session = session
         self.state = OperationState.OPEN
         self.surrounding = running_operation()
@@ -110,7 +113,7 @@ class Operation:
         """
         if self.state is not OperationState.OPEN or self._is_sealed:
             raise UsageError("events are emitted in the block of an operation, before it commits")
-        self._emitted.append(emitted(event, key, delay_s))
+        self._emitted.append(emitted(event, key, delay_s, entropy=self._entropy))
 
     @property
     def events(self) -> tuple[EmittedEvent, ...]:

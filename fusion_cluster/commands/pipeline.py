@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
@@ -57,6 +56,11 @@ LONGEST_RESULT_PAUSE_S: Final = 0.25
 
 class CommandHost(Publisher, Protocol):
     """Where commands run."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The clock, the random numbers and the tasks of all that is in it."""
+        ...
 
     @property
     def turns(self) -> Turns:
@@ -194,7 +198,7 @@ class _Run:
 
     async def result_or_record(self) -> CommandResult | tuple[Recorded, CommandLog]:
         """Run it; or give what is recorded of an earlier run, and where."""
-        reruns = Reruns(self._command.name)
+        reruns = Reruns(self._command.name, runtime=self._host.runtime)
         log, is_refused = self._log, False
         while True:
             self._context.limit.restore()
@@ -313,7 +317,7 @@ class _Run:
         Raises:
             CommandOutcomeUnknown: the database cannot tell now.
         """
-        left_s = min(recorded.committed_at + RESULT_PATIENCE_S - time.time(), RESULT_PATIENCE_S)
+        left_s = min(recorded.committed_at + RESULT_PATIENCE_S - self._host.runtime.clock.wall(), RESULT_PATIENCE_S)
         pause_s = FIRST_RESULT_PAUSE_S
         while recorded.outcome is None and recorded.host not in ("", self._host.peer_id) and left_s > 0:
             await asyncio.sleep(pause_s)

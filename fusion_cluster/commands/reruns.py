@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from fusion_cluster.errors import DatabaseNotWritable, DatabaseUnavailable, FusionError
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +46,16 @@ class Reruns:
 
     Args:
         name: of the command.
-        jitter: gives a number from 0 to its argument.
+        runtime: the clock and the jitter.
+        jitter: gives a number from 0 to its argument, in place of the runtime.
     """
 
-    def __init__(self, name: str, *, jitter: Callable[[float], float] | None = None) -> None:
+    def __init__(self, name: str, *, runtime: Runtime = SYSTEM, jitter: Callable[[float], float] | None = None) -> None:
         self._name = name
-        self._jitter = jitter or (lambda longest_s: random.uniform(0, longest_s))
+        self._jitter = jitter or (lambda longest_s: runtime.entropy.uniform(0, longest_s))
+        self._clock = runtime.clock.monotonic
         self._count = 0
-        self._began_s = 0.0
+        self._began_s: float | None = None
 
     async def pause_after(self, error: Exception) -> None:
         """Return when the command is to be run again.
@@ -67,10 +69,11 @@ class Reruns:
             raise DatabaseNotWritable(f"the database cannot be written: {_reason(error)}") from error
         if not is_passing(error):
             raise error
-        loop = asyncio.get_running_loop()
+        now_s = self._clock()
         self._count += 1
-        self._began_s = self._began_s or loop.time()
-        if self._count >= MAX_RUNS or loop.time() - self._began_s > LONGEST_S:
+        if self._began_s is None:
+            self._began_s = now_s
+        if self._count >= MAX_RUNS or now_s - self._began_s > LONGEST_S:
             raise DatabaseUnavailable(
                 f"{self._name}: the database has failed {self._count} times, last: {_reason(error)}", retry_after_s=1.0
             ) from error

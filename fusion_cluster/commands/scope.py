@@ -40,6 +40,7 @@ from fusion_cluster.commands.transactions import (
     Transactions,
 )
 from fusion_cluster.errors import CommandOutcomeUnknown, UsageError
+from fusion_cluster.runtime import Entropy
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,9 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         if outer is None:
             self._enter()
             try:
-                self._operation = OpenOperation(await self._begin(), self._transactions)
+                self._operation = OpenOperation(
+                    await self._begin(), self._transactions, entropy=self._database.runtime.entropy
+                )
             except BaseException:
                 self._leave()
                 raise
@@ -82,7 +85,9 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
                     "an operation's transaction belongs to the task that opened it: open another outside its block"
                 )
             self._savepoint = await outer.session.begin_nested()
-            self._operation = OpenOperation(outer.transaction, self._transactions, savepoint_in=outer)
+            self._operation = OpenOperation(
+                outer.transaction, self._transactions, savepoint_in=outer, entropy=self._database.runtime.entropy
+            )
         self._previous = current_operation.get()
         current_operation.set(self._operation)
         return self._operation
@@ -338,9 +343,14 @@ class OpenOperation(Operation):
     """An operation that knows its transaction, and which database it is on."""
 
     def __init__(
-        self, transaction: Transaction, transactions: Transactions, *, savepoint_in: Operation | None = None
+        self,
+        transaction: Transaction,
+        transactions: Transactions,
+        *,
+        savepoint_in: Operation | None = None,
+        entropy: Entropy,
     ) -> None:
-        super().__init__(transaction.session, savepoint_in=savepoint_in)
+        super().__init__(transaction.session, savepoint_in=savepoint_in, entropy=entropy)
         self.transaction = transaction
         self.transactions = transactions
 

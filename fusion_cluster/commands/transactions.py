@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fusion_cluster.commands.events.event import EventOutbox
 from fusion_cluster.commands.records import CommandLog
 from fusion_cluster.errors import UsageError
+from fusion_cluster.runtime import Runtime
 
 IN_PART: Final = "for a part that may fail: `async with operation.session.begin_nested()`"
 """What to do instead of ending a transaction that is an operation's."""
@@ -89,6 +90,11 @@ class OperationalDatabase(Protocol):
     @property
     def events(self) -> EventOutbox:
         """Its outbox."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime:
+        """That of the host that lives in the event loop that runs."""
         ...
 
     def transactions(self) -> Transactions:

@@ -12,6 +12,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.exits import body_exited
 from fusion_cluster.failures.failure import Failure
 from fusion_cluster.graph.core.context import detached_context
+from fusion_cluster.runtime import SYSTEM
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -149,7 +150,8 @@ class Batch(Generic[K]):
         for place in [place for place in self.places if place.answer.cancelled()]:
             self.leave(place)  # its caller has been cancelled in this turn, and does not know it yet
         if self.places:
-            self.task = self.loop.create_task(self._answer(load_many, tuple(self.askers)), context=detached_context())
+            answer = self._answer(load_many, tuple(self.askers))
+            self.task = SYSTEM.create_task(answer, name="look a batch up", context=detached_context())
             self.task.add_done_callback(self._on_done)
 
     async def _answer(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, MetaData, RowMapping, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +24,7 @@ from fusion_cluster.database.operation_log import LogOptions, OperationLog
 from fusion_cluster.database.row_loader import RowLoaders
 from fusion_cluster.database.url import masked, parse_url
 from fusion_cluster.quantities import as_finite_timeout
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 K = TypeVar("K")
 R = TypeVar("R")
@@ -56,7 +58,9 @@ class Database:
     def __init__(self, url: str, *, busy_timeout_s: float = 30.0, log: LogOptions = DEFAULT_LOG_OPTIONS) -> None:
         self._url = parse_url(url)
         self._busy_timeout_s = as_finite_timeout("busy_timeout_s", busy_timeout_s)
-        self.log = OperationLog(self.engines, self.prepare, log)
+        # Event loop -> the runtime of the host that lives in it, where that is not the system's.
+        self._runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
+        self.log = OperationLog(self.engines, self.prepare, log, runtime=lambda: self.runtime)
         self.events = EventStore(self)
         # Process and event loop -> its engines. Those of other processes (this one was forked) and of closed loops are
         # dropped when new ones are made: their connections cannot be closed from here.
@@ -75,6 +79,16 @@ class Database:
     def url(self) -> str:
         """The URL in full, without its password."""
         return masked(self._url.render_as_string())
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime by which entries and events are dated in the event loop that runs."""
+        return self._runtimes.get(asyncio.get_running_loop(), SYSTEM)
+
+    def live_by(self, runtime: Runtime) -> None:
+        """Take clock, random numbers and tasks from here in the event loop that runs. Hosts do so when they start."""
+        if runtime is not self.runtime:
+            self._runtimes[asyncio.get_running_loop()] = runtime
 
     def session(self) -> AsyncSession:
         """A session to read with: `async with database.session() as session`.

@@ -10,7 +10,6 @@ one operation at a time per process, so that they queue here and not in SQLite; 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from fusion_cluster.database.transaction import OperationTransaction
 from fusion_cluster.database.transaction_watch import TransactionWatch, set_mark, watch_transactions
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import DatabaseUnavailable, UsageError
+from fusion_cluster.runtime import SYSTEM_CLOCK
 
 _MAX_BUSY_TIMEOUT_MS = 2**31 - 1
 """SQLite counts it in an int of C."""
@@ -297,15 +297,19 @@ def _naming_the_file(url: URL) -> Iterator[None]:
         raise UsageError(f"{url.database} is not a database of SQLite", field="url") from error
 
 
+_thread_clock = SYSTEM_CLOCK.monotonic
+"""For what waits in a thread: real time, whatever that of the event loop is."""
+
+
 def _switch_to_wal(connection: Any, busy_timeout_s: float) -> None:
     """Make the journal a WAL, which a file stays with; SQLite refuses that at once while another connection writes."""
-    deadline = time.monotonic() + busy_timeout_s
+    deadline_s = _thread_clock() + busy_timeout_s
     cursor = connection.cursor()
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except OperationalError:
-            if time.monotonic() > deadline:
+            if _thread_clock() > deadline_s:
                 raise
             cursor.execute("BEGIN IMMEDIATE")  # which waits for the other to end
             cursor.execute("COMMIT")

@@ -11,7 +11,6 @@ import datetime
 import enum
 import json
 import logging
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
@@ -103,7 +102,7 @@ class EventStore:
         if isinstance(hosting, HandlesEvents):
             events = [event for event in events if self._is_handled(hosting, event)]
         if events:
-            await insert_events(await operation.session.connection(), events, emitted_at=time.time())
+            await insert_events(await operation.session.connection(), events, emitted_at=self._now_s())
 
     def on_committed(self) -> None:
         """Wake those in this process who deliver."""
@@ -122,6 +121,9 @@ class EventStore:
     def remove_deliverer(self, wake: Callable[[], None]) -> None:
         """Do not call it any more."""
         self._deliverers.pop(wake, None)
+
+    def _now_s(self) -> float:
+        return self._database.runtime.clock.wall()
 
     def _is_handled(self, hosting: HandlesEvents, event: EmittedEvent) -> bool:
         if hosting.handles_event(event.type):
@@ -156,7 +158,7 @@ class EventStore:
         chosen = select(EVENTS).where(EVENTS.c.position > after, *_conditions(state, type))
         async with self._database.session() as session:
             rows = await session.execute(chosen.order_by(EVENTS.c.position).limit(limit))
-            return [_stored(row) for row in rows]
+            return [_stored(row, self._now_s()) for row in rows]
 
     async def retry(self, event_id: str) -> bool:
         """Have an event delivered as soon as possible, a dead one with all attempts before it again.
@@ -183,7 +185,7 @@ class EventStore:
         return await self._discard(_conditions(EventState.DEAD, type))
 
     async def _retry(self, conditions: Sequence[ColumnElement[bool]]) -> int:
-        now = time.time()
+        now = self._now_s()
         is_dead = EVENTS.c.state == EventState.DEAD.value
         statement = (
             update(EVENTS)
@@ -249,7 +251,7 @@ def _conditions(state: EventState | None, type: str | None) -> list[ColumnElemen
     return conditions
 
 
-def _stored(row: Row[Any]) -> StoredEvent:
+def _stored(row: Row[Any], now_s: float) -> StoredEvent:
     return StoredEvent(
         position=row.position,
         event_id=row.event_id,
@@ -262,7 +264,7 @@ def _stored(row: Row[Any]) -> StoredEvent:
         due_at=_time(row.due_at),
         remaining=None if row.remaining is None else tuple(json.loads(row.remaining)),
         error=row.error,
-        is_claimed=row.claimed_until is not None and row.claimed_until > time.time(),
+        is_claimed=row.claimed_until is not None and row.claimed_until > now_s,
     )
 
 

@@ -7,17 +7,21 @@ having been used a moment ago, fails when it is used, as any may at any time.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fusion_cluster.runtime import SYSTEM_CLOCK
+
 PING_AFTER_S: Final = 1.0
 """How long a connection may lie idle and be used without asking."""
 
 _RETURNED: Final = "fusion_returned_s"
+
+_clock: Final = SYSTEM_CLOCK.monotonic
+"""Real time, which servers live in."""
 
 
 def pings_when_idle(engine: AsyncEngine) -> None:
@@ -25,7 +29,7 @@ def pings_when_idle(engine: AsyncEngine) -> None:
     dialect: Any = engine.dialect
 
     def on_return(connection: Any, record: Any) -> None:
-        record.info[_RETURNED] = time.monotonic()
+        record.info[_RETURNED] = _clock()
 
     def on_checkout(connection: Any, record: Any, proxy: object) -> None:
         returned_s = record.info.get(_RETURNED)
@@ -33,7 +37,7 @@ def pings_when_idle(engine: AsyncEngine) -> None:
             return
         try:
             is_alive = not _is_closed(connection.driver_connection) and (
-                time.monotonic() - returned_s < PING_AFTER_S or dialect.do_ping(connection)
+                _clock() - returned_s < PING_AFTER_S or dialect.do_ping(connection)
             )
         except Exception as error:
             raise InvalidatePoolError from error

@@ -11,12 +11,12 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.database.log_readers import LogEntry, new_reader
 from fusion_cluster.database.log_wakes import new_wake
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 if TYPE_CHECKING:
     from fusion_cluster.database.database import Database
@@ -29,6 +29,7 @@ SHORTEST_PAUSE_S: Final = 0.01
 READ_TIMEOUT_S: Final = 15.0
 """A server that has not answered by then, though the connection stands, is asked over another one."""
 
+FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 2.0
 """Between two attempts to read a log that cannot be read."""
 
@@ -40,6 +41,7 @@ class LogFollower:
         database: whose.
         on_entries: applies entries.
         on_missed: takes everything for out of date: entries are lost to this reader.
+        runtime: makes its task.
 
     Attributes:
         read_count: how often the log has been read.
@@ -52,15 +54,17 @@ class LogFollower:
         *,
         on_entries: Callable[[Sequence[LogEntry]], None],
         on_missed: Callable[[], None],
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._log = database.log
         self._on_entries = on_entries
         self._on_missed = on_missed
         self._reader = new_reader(database.engines)
-        self._wake = new_wake(database.engines)
+        self._wake = new_wake(database.engines, runtime=runtime)
+        self._pauses = runtime.backoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = runtime.scope("the follower of the operation log")
         self.read_count = 0
         self.entry_count = 0
 
@@ -68,20 +72,14 @@ class LogFollower:
         """Begin: what is committed after this has returned will be applied."""
         await self._reader.start()
         self._log.on_logged.append(self._on_logged)
-        # In a context of its own: the computation or operation around whoever starts a host is none of this.
-        self._tasks = [
-            self._loop.create_task(self._follow(), name="follow the operation log", context=Context()),
-        ]
+        self._tasks.spawn(self._follow(), name="follow the operation log")
 
     async def close(self) -> None:
         """Stop reading."""
         with contextlib.suppress(ValueError):
             self._log.on_logged.remove(self._on_logged)
-        for task in self._tasks:
-            task.cancel()
         try:
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            await self._tasks.close()
         finally:
             await self._wake.close()
 
@@ -96,19 +94,20 @@ class LogFollower:
                 self._loop.call_soon_threadsafe(self._wake.notify)
 
     async def _follow(self) -> None:
-        pause_s = 0.0
+        is_failing = False
         while True:
             try:
                 await self._wake.wait(self._log.options.period_s)
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     entries = await self._reader.read()
             except Exception as error:  # the database is away, or broken: that must not end this
-                if not pause_s:
+                if not is_failing:
                     logger.warning("the operation log cannot be read: %s; trying again", error)
-                pause_s = min(max(2 * pause_s, 0.05), LONGEST_PAUSE_S)
-                await asyncio.sleep(pause_s)
+                is_failing = True
+                await asyncio.sleep(self._pauses.next_s())
             else:
-                pause_s = 0.0
+                is_failing = False
+                self._pauses.reset()
                 self._apply(entries)
                 await asyncio.sleep(SHORTEST_PAUSE_S)  # so that a stream of commits is not read one by one
 

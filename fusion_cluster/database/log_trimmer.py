@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, case, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_cluster.database.schema import COMMANDS, OPERATIONS, TRIMMED
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 if TYPE_CHECKING:
     from fusion_cluster.database.database import Database
@@ -95,29 +93,28 @@ class LogTrimmer:
 
     Args:
         database: whose.
+        runtime: the clock by which entries are old, the jitter of the period, the task.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, runtime: Runtime = SYSTEM) -> None:
         self._log = database.log
-        self._task: asyncio.Task[None] | None = None
+        self._clock = runtime.clock.wall
+        self._entropy = runtime.entropy
+        self._tasks = runtime.scope("the trimmer of the operation log")
 
     def start(self) -> None:
         """Begin to trim, once a period."""
-        self._task = asyncio.get_running_loop().create_task(
-            self._run(), name="trim the operation log", context=Context()
-        )
+        self._tasks.spawn(self._run(), name="trim the operation log")
 
     async def close(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._tasks.close()
 
     async def _run(self) -> None:
-        pause_s = random.uniform(0.5, 1.0)
+        pause_s = self._entropy.uniform(0.5, 1.0)
         while True:
             await asyncio.sleep(self._log.options.trim_period_s * pause_s)
-            pause_s = random.uniform(0.9, 1.1)
+            pause_s = self._entropy.uniform(0.9, 1.1)
             try:
                 while await self.trim() >= BATCH:
                     pass
@@ -129,7 +126,7 @@ class LogTrimmer:
         return await self._log.in_transaction(self._trim)
 
     async def _trim(self, connection: AsyncConnection) -> int:
-        options, now = self._log.options, time.time()
+        options, now = self._log.options, self._clock()
         old: dict[str, Any] = {"before": now - options.retention_s, "batch": BATCH}
         is_postgresql = connection.dialect.name == "postgresql"
         if is_postgresql and not await connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):

@@ -13,10 +13,11 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 if TYPE_CHECKING:
     from fusion_cluster.database.engines import Engines
@@ -54,11 +55,11 @@ class LogWake(Protocol):
         ...
 
 
-def new_wake(engines: Callable[[], Engines]) -> LogWake:
+def new_wake(engines: Callable[[], Engines], *, runtime: Runtime = SYSTEM) -> LogWake:
     """What wakes a follower of the database whose engines are given."""
     reading = engines().reading
     if reading.dialect.name == "postgresql":
-        return PostgreSQLWake(engines)
+        return PostgreSQLWake(engines, runtime=runtime)
     return SQLiteWake(f"{reading.url.database}-wal")
 
 
@@ -109,9 +110,11 @@ class PostgreSQLWake:
 
     Args:
         engines: gives what to connect with.
+        runtime: makes the task that notifies.
     """
 
-    def __init__(self, engines: Callable[[], Engines]) -> None:
+    def __init__(self, engines: Callable[[], Engines], *, runtime: Runtime = SYSTEM) -> None:
+        self._tasks = runtime.scope("the wake of the operation log")
         self._engines = engines
         self._woken = asyncio.Event()
         self._connection: AsyncConnection | None = None
@@ -133,7 +136,7 @@ class PostgreSQLWake:
         """Notify all others, once for all that call this meanwhile; as soon as there is a connection."""
         self._is_notified = True
         if self._notifying is None and self._driver is not None:
-            self._notifying = asyncio.get_running_loop().create_task(self._notify(), context=Context())
+            self._notifying = self._tasks.spawn(self._notify(), name="notify of a commit")
 
     def wake(self) -> None:
         """Let `wait` return."""
@@ -141,9 +144,7 @@ class PostgreSQLWake:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._notifying is not None:
-            self._notifying.cancel()
-            await asyncio.wait([self._notifying])
+        await self._tasks.close()
         await self._drop()
 
     async def _listen(self, timeout_s: float) -> None:

@@ -13,7 +13,6 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from typing import Any, Final
 
 from sqlalchemy import bindparam, literal, select, union_all
@@ -21,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fusion_cluster.database.schema import COMMANDS, OPERATIONS
 from fusion_cluster.failures.failure import Failure
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ class LookUps:
         session: gives a session to read with.
     """
 
-    def __init__(self, engine: AsyncEngine, session: Callable[[], AsyncSession]) -> None:
+    def __init__(self, engine: AsyncEngine, session: Callable[[], AsyncSession], *, runtime: Runtime = SYSTEM) -> None:
+        self._tasks = runtime.scope("look-ups of commands")
         self._engine = engine
         self._session = session
         self._ask = {"aiosqlite": _ask_aiosqlite, "asyncpg": _ask_asyncpg}.get(engine.dialect.driver)
@@ -77,8 +78,7 @@ class LookUps:
         answer: asyncio.Future[Found | None] = loop.create_future()
         self._wanted.setdefault(operation_id, []).append(answer)
         if self._task is None:
-            # In a context of its own: it is no part of what the first who asks is doing.
-            self._task = loop.create_task(self._run(), name="look commands up", context=Context())
+            self._task = self._tasks.spawn(self._run(), name="look commands up")
         return await answer
 
     async def close(self) -> None:

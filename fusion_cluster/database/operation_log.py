@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -31,6 +29,7 @@ from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIO
 from fusion_cluster.database.transaction_watch import TransactionWatch, marked, watch_of
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.quantities import as_finite_timeout, as_timeout
+from fusion_cluster.runtime import Runtime
 
 if TYPE_CHECKING:
     from fusion_cluster.database.engines import Engines
@@ -99,8 +98,16 @@ class OperationLog:
         options: how it is followed and kept.
     """
 
-    def __init__(self, engines: Callable[[], Engines], prepare: Callable[[], Any], options: LogOptions) -> None:
+    def __init__(
+        self,
+        engines: Callable[[], Engines],
+        prepare: Callable[[], Any],
+        options: LogOptions,
+        *,
+        runtime: Callable[[], Runtime],
+    ) -> None:
         self._engines = engines
+        self._runtime = runtime
         self._prepare = prepare
         self.options = options
         self._insertion = DirectInsert(OPERATIONS, _ENTRY)
@@ -123,7 +130,7 @@ class OperationLog:
         async def write(connection: AsyncConnection) -> None:
             await self._write(
                 connection,
-                operation_id=uuid.uuid4().hex,
+                operation_id=self._runtime().entropy.new_id(),
                 command=None,
                 fingerprint=None,
                 outcome=None,
@@ -268,13 +275,14 @@ class OperationLog:
             outcome=outcome,
             host=operation.peer_id,
             keys=keys,
+            committed_at=self._runtime().clock.wall(),
         )
         connection = session.connection()
         self._insert(connection, entry, watch_of(connection))
         operation.is_logged = True
 
     async def _write(self, connection: AsyncConnection, **values: Any) -> None:
-        await connection.run_sync(self._insert, _entry(**values))
+        await connection.run_sync(self._insert, _entry(**values, committed_at=self._runtime().clock.wall()))
 
     def _insert(self, connection: Connection, entry: Sequence[Any], watch: TransactionWatch | None = None) -> None:
         is_marked = watch is not None and connection.dialect.name == "postgresql"
@@ -297,9 +305,10 @@ def _entry(
     outcome: bytes | None,
     host: str,
     keys: Sequence[LoggedKey],
+    committed_at: float,
 ) -> Sequence[Any]:
     """The values of the columns `_ENTRY`."""
-    return operation_id, command, fingerprint, outcome, host, time.time(), _ENCODER.encode(keys)
+    return operation_id, command, fingerprint, outcome, host, committed_at, _ENCODER.encode(keys)
 
 
 def _is_text(operation_id: str) -> bool:

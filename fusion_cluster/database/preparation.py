@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.migrations import NEWEST, find_revision, upgrade
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 
 class Preparation:
@@ -18,7 +19,8 @@ class Preparation:
     them and not remembered.
     """
 
-    def __init__(self, reading: AsyncEngine, writing: AsyncEngine) -> None:
+    def __init__(self, reading: AsyncEngine, writing: AsyncEngine, *, runtime: Runtime = SYSTEM) -> None:
+        self._create_task = runtime.create_task
         self._reading = reading
         self._writing = writing
         self._is_done = False
@@ -30,7 +32,7 @@ class Preparation:
             return
         if self._running is None:
             # In a context of its own: it is no part of what the first who asks is doing.
-            self._running = asyncio.get_running_loop().create_task(self._prepare(), context=Context())
+            self._running = self._create_task(self._prepare(), name="prepare the database", context=Context())
             self._running.add_done_callback(self._on_ended)
         running = self._running
         await asyncio.wait((running,))

@@ -21,6 +21,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from threading import Thread
 from typing import Any, Final
 
@@ -106,24 +107,29 @@ class Connection(aiosqlite.Connection):
 
     def stop(self) -> asyncio.Future[Any] | None:
         """Have the thread end, and remember what it says then."""
-        self._stopping = super().stop()
-        return self._stopping
+        stopping = self._stopping = super().stop()
+        if stopping is not None and (stands_still := _time_standing_still(stopping.get_loop())) is not None:
+            block = stands_still()
+            block.__enter__()
+            stopping.add_done_callback(lambda _: block.__exit__(None, None, None))
+        return stopping
 
     async def _connect(self) -> Any:
         """Open the file. Where that fails, the thread has ended before the error is raised: it speaks to the event
         loop once more, which may be closed right after.
         """
         connect: Any = super()._connect
-        try:
-            return await connect()
-        except Exception:
-            if self._stopping is not None:
-                await self._stopping
-            raise
+        with _waiting_for_thread(asyncio.get_running_loop()):
+            try:
+                return await connect()
+            except Exception:
+                if self._stopping is not None:
+                    await self._stopping
+                raise
 
     async def _execute(self, *arguments: Any, **options: Any) -> Any:
         execute: Any = super()._execute
-        with _GivingWay(asyncio.get_running_loop()):
+        with _waiting_for_thread(asyncio.get_running_loop()):
             try:
                 return await execute(*arguments, **options)
             except asyncio.CancelledError:
@@ -191,7 +197,19 @@ class Connection(aiosqlite.Connection):
         return True
 
 
-class _GivingWay:
+def _time_standing_still(loop: Any) -> Callable[[], AbstractContextManager[None]] | None:
+    """A block in which no time passes in an event loop; None: its time is the real one (see `testing.virtual_time`)."""
+    found: Callable[[], AbstractContextManager[None]] | None = getattr(loop, "time_standing_still", None)
+    return found
+
+
+def _waiting_for_thread(loop: Any) -> AbstractContextManager[None]:
+    """What holds while the thread has a call: in virtual time no time passes meanwhile."""
+    stands_still = _time_standing_still(loop)
+    return _GivingWay(loop) if stands_still is None else stands_still()
+
+
+class _GivingWay(AbstractContextManager[None]):
     """Let threads have the interpreter's lock for an instant now and then, as long as the block lasts.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from abc import ABC, abstractmethod
+from base64 import urlsafe_b64encode
 
 
 class Entropy(ABC):
@@ -29,6 +30,10 @@ class Entropy(ABC):
     def token_hex(self, size: int) -> str:
         """Return the digits of so many bytes that nobody can guess."""
         return self.token_bytes(size).hex()
+
+    def token_urlsafe(self, size: int) -> str:
+        """Return so many bytes that nobody can guess, as text that may stand in an address or a cookie."""
+        return urlsafe_b64encode(self.token_bytes(size)).rstrip(b"=").decode()
 
     def new_id(self) -> str:
         """Return a new name that nobody else has: 32 digits."""

@@ -12,14 +12,13 @@ by groups that wait for a step, `renewals`: so the counts of a folder cost the s
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from fusion_cluster.bodies.expiry import expire_at
-from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.service import ComputeService, runtime_of
 from fusion_cluster.commands import Operation, command
 from fusion_cluster.database import Database
 from fusion_cluster.database.schema import KEY_VALUES, MAX_ID_CHARACTERS
@@ -65,7 +64,7 @@ class KeyValueStore(ComputeService):
         """
         _require_key(key)
         row = await self.database.loader(KEY_VALUES).load(key)  # with all that are asked for now, one query
-        if row is None or not _is_alive(row["expires_at"], time.time()):
+        if row is None or not _is_alive(row["expires_at"], runtime_of(self).clock.wall()):
             return None
         if row["expires_at"] is not None:
             expire_at(row["expires_at"])
@@ -81,7 +80,7 @@ class KeyValueStore(ComputeService):
         """
         _require_prefix(prefix)
         await self.membership(_folder_of(prefix))
-        now_s = time.time()
+        now_s = runtime_of(self).clock.wall()
         alive = select(func.count(), func.min(_COLUMNS.expires_at)).where(*_beginning_with(prefix), _alive(now_s))
         async with self.database.session() as session:
             count, next_expiry = (await session.execute(alive)).one()
@@ -103,7 +102,7 @@ class KeyValueStore(ComputeService):
         as_count("limit", limit, most=MAX_KEYS_AT_ONCE)
         _require_prefix(after, "after")
         await self.membership(_folder_of(prefix))
-        now_s = time.time()
+        now_s = runtime_of(self).clock.wall()
         page = (
             select(_COLUMNS.key, _COLUMNS.expires_at)
             .where(*_beginning_with(prefix), _COLUMNS.key > after, _alive(now_s))
@@ -183,7 +182,7 @@ class KeyValueStore(ComputeService):
             if row is not None:
                 self.get.invalidate(key)
                 self._invalidate_membership(key)
-            return operation.result(row is not None and _is_alive(row.expires_at, time.time()))
+            return operation.result(row is not None and _is_alive(row.expires_at, runtime_of(self).clock.wall()))
 
     @command
     async def remove_expired(self, limit: int = 1000) -> int:
@@ -195,7 +194,7 @@ class KeyValueStore(ComputeService):
             InvalidArgument: `limit` is not 1 to 1000.
         """
         as_count("limit", limit, most=MAX_KEYS_AT_ONCE)
-        is_over = _COLUMNS.expires_at < time.time() - CLOCK_TOLERANCE_S
+        is_over = _COLUMNS.expires_at < runtime_of(self).clock.wall() - CLOCK_TOLERANCE_S
         oldest = select(_COLUMNS.key).where(is_over).order_by(_COLUMNS.expires_at).limit(limit)
         async with self.database.operation() as operation:
             # A key that is set again in between is asked twice whether its time is over, and stays.
@@ -209,11 +208,11 @@ class KeyValueStore(ComputeService):
         if expires_in_s is not None:
             as_finite_timeout("expires_in_s", expires_in_s)
         async with self.database.operation() as operation:
-            expires_at = None if expires_in_s is None else time.time() + expires_in_s
+            expires_at = None if expires_in_s is None else runtime_of(self).clock.wall() + expires_in_s
             before = await _expiries(operation, values)
             rows = [{"key": key, "value": values[key], "expires_at": expires_at} for key in sorted(values)]
             await operation.session.execute(upsert(operation.session, KEY_VALUES, "key"), rows)
-            now_s = time.time()
+            now_s = runtime_of(self).clock.wall()
             for key in values:
                 self.get.invalidate(key)
                 if key not in before or not _is_alive(before[key], now_s):

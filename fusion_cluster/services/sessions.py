@@ -12,8 +12,6 @@ time of their session. Who is heard of close to the end of their presence is tol
 
 from __future__ import annotations
 
-import secrets
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
@@ -22,7 +20,7 @@ import msgspec
 from sqlalchemy import Select, delete, func, select, update
 
 from fusion_cluster.bodies.expiry import expire_at
-from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.catalogue.service import ComputeService, runtime_of
 from fusion_cluster.commands import command
 from fusion_cluster.database import Database
 from fusion_cluster.database.schema import MAX_ID_CHARACTERS, SESSIONS
@@ -30,6 +28,7 @@ from fusion_cluster.database.upsert import upsert
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import compute_method
 from fusion_cluster.quantities import as_count, as_finite_timeout
+from fusion_cluster.runtime import SYSTEM, Entropy
 from fusion_cluster.services.checks import require_text
 from fusion_cluster.services.ends import STEP_S, expire_after_end
 
@@ -65,9 +64,9 @@ class SignIn:
     details: dict[str, str]
 
 
-def new_session_id() -> str:
+def new_session_id(entropy: Entropy = SYSTEM.entropy) -> str:
     """An id for a client session that nobody can guess: 256 random bits in 43 characters that may stand in a cookie."""
-    return secrets.token_urlsafe(32)
+    return entropy.token_urlsafe(32)
 
 
 class Sessions(ComputeService):
@@ -142,7 +141,7 @@ class Sessions(ComputeService):
         async with self.database.operation() as operation:
             found = select(_COLUMNS.user_id).where(_COLUMNS.session_id == session_id).with_for_update()
             previous_user = await operation.session.scalar(found)
-            now_s = time.time()
+            now_s = runtime_of(self).clock.wall()
             row = {"session_id": session_id, "user_id": user_id, "details": encoded, "signed_in_at": now_s}
             await operation.session.execute(
                 upsert(operation.session, SESSIONS, "session_id"), {**row, "seen_at": now_s}
@@ -194,7 +193,7 @@ class Sessions(ComputeService):
         if unseen_for_s < self.presence_timeout_s + CLOCK_TOLERANCE_S:
             raise InvalidArgument("who was seen so lately may still be present", field="unseen_for_s")
         as_count("limit", limit, most=MAX_AT_ONCE)
-        is_idle = _COLUMNS.seen_at < time.time() - unseen_for_s
+        is_idle = _COLUMNS.seen_at < runtime_of(self).clock.wall() - unseen_for_s
         longest = select(_COLUMNS.session_id).where(is_idle).order_by(_COLUMNS.seen_at).limit(limit)
         async with self.database.operation() as operation:
             # One that is heard of in between is asked twice whether it is idle, and stays.
@@ -240,7 +239,7 @@ class Sessions(ComputeService):
         _require_user(user_id)
         async with self.database.session() as session:
             seen_at = await session.scalar(select(func.max(_COLUMNS.seen_at)).where(_COLUMNS.user_id == user_id))
-        if seen_at is None or self._end_of_presence(seen_at) <= time.time():
+        if seen_at is None or self._end_of_presence(seen_at) <= runtime_of(self).clock.wall():
             return False
         expire_at(self._end_of_presence(seen_at))
         return True
@@ -258,7 +257,7 @@ class Sessions(ComputeService):
         if after != "":
             _require_user(after, "after")
         await self.presence()
-        now_s = time.time()
+        now_s = runtime_of(self).clock.wall()
         page = self._present(now_s).where(_COLUMNS.user_id > after).order_by(_COLUMNS.user_id).limit(limit)
         async with self.database.session() as session:
             rows = (await session.execute(page)).all()
@@ -270,7 +269,7 @@ class Sessions(ComputeService):
     async def present_count(self) -> int:
         """How many users are present. One whose presence has ended may be counted for a second more."""
         await self.presence()
-        now_s = time.time()
+        now_s = runtime_of(self).clock.wall()
         present = self._present(now_s).subquery()
         async with self.database.session() as session:
             counted = await session.execute(select(func.count(), func.min(present.c.seen_at)).select_from(present))
@@ -307,7 +306,7 @@ class Sessions(ComputeService):
             row = (await operation.session.execute(found)).one_or_none()
             if row is None or not self._is_long_ago(row.seen_at):  # noted meanwhile, which was not known here yet
                 return
-            now_s = time.time()
+            now_s = runtime_of(self).clock.wall()
             await operation.session.execute(update(SESSIONS).where(is_session).values(seen_at=now_s))
             self.seen_at.invalidate(session_id)
             end_s = self._end_of_presence(row.seen_at)
@@ -319,7 +318,7 @@ class Sessions(ComputeService):
 
     # -- inside --------------------------------------------------------------------------------------------------------
     def _is_long_ago(self, seen_at_s: float) -> bool:
-        return time.time() >= seen_at_s + self.touch_interval_s
+        return runtime_of(self).clock.wall() >= seen_at_s + self.touch_interval_s
 
     def _end_of_presence(self, seen_at_s: float) -> float:
         return seen_at_s + self.presence_timeout_s

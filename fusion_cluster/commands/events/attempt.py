@@ -15,6 +15,7 @@ from fusion_cluster.errors import CommandResultLost, UnknownMethod
 from fusion_cluster.failures.exits import as_body_exited, body_exited, reraise_outside
 from fusion_cluster.failures.printing import printable
 from fusion_cluster.quantities import as_finite_delay
+from fusion_cluster.runtime import Entropy, is_being_cancelled
 
 if TYPE_CHECKING:
     from fusion_cluster.commands.events.handler import BoundEventHandler
@@ -53,8 +54,7 @@ async def attempt(
         except Exception as error:
             failures[name] = error
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_being_cancelled():
                 raise
             failures[name] = as_body_exited(name, error)
         except BaseException as error:  # of the event's class, when it was made
@@ -68,6 +68,7 @@ def judged(
     failures: Mapping[str, Exception],
     options: EventOptions,
     now: float,
+    entropy: Entropy,
 ) -> Verdict:
     """What becomes of an event after an attempt in which handlers have failed.
 
@@ -77,20 +78,23 @@ def judged(
         failures: their errors.
         options: how often to try, and when.
         now: in seconds since the epoch.
+        entropy: for the jitter of the pause.
     """
     has_succeeded = len(failures) < len(_due_handlers(event, subscription))
     own_s = max((_own_pause_s(error) for error in failures.values()), default=0.0)
     error = "; ".join(f"{name}: {_in_words(error)}" for name, error in failures.items())
-    verdict = _verdict(event, error, options, now, own_s, tuple(failures) if has_succeeded else event.remaining)
+    verdict = _verdict(
+        event, error, options, now, own_s, tuple(failures) if has_succeeded else event.remaining, entropy
+    )
     level = logging.ERROR if verdict.is_dead else logging.WARNING
     for name, failure in failures.items():
         logger.log(level, "%s", _told(event, verdict, name), exc_info=printable(failure))
     return verdict
 
 
-def judged_abandoned(event: ClaimedEvent, options: EventOptions, now: float) -> Verdict:
+def judged_abandoned(event: ClaimedEvent, options: EventOptions, now: float, entropy: Entropy) -> Verdict:
     """What becomes of an event whose host has ended while delivering it: it might have been the cause."""
-    verdict = _verdict(event, ABANDONED, options, now, 0.0, event.remaining)
+    verdict = _verdict(event, ABANDONED, options, now, 0.0, event.remaining, entropy)
     logger.warning("%s: %s", _told(event, verdict, "its host"), ABANDONED)
     return verdict
 
@@ -117,14 +121,17 @@ def _verdict(
     now: float,
     own_pause_s: float,
     remaining: tuple[str, ...] | None,
+    entropy: Entropy,
 ) -> Verdict:
     attempts = event.attempts + 1
     is_dead = attempts >= options.max_attempts
-    pause_s = 0.0 if is_dead else max(_backoff_s(options, attempts), own_pause_s)
+    pause_s = 0.0 if is_dead else max(_backoff_s(options, attempts, entropy), own_pause_s)
     return Verdict(attempts, now + pause_s, is_dead, remaining, _storable(error))
 
 
-def _backoff_s(options: EventOptions, failed: int) -> float:
+def _backoff_s(options: EventOptions, failed: int, entropy: Entropy) -> float:
+    if options.backoff is exponential_backoff:
+        return exponential_backoff(failed, entropy)
     try:
         pause_s = float(options.backoff(failed))
         if pause_s < math.inf:
@@ -133,7 +140,7 @@ def _backoff_s(options: EventOptions, failed: int) -> float:
     except BaseException as raised:  # the app's; it must not keep the event, and all others, from being seen to
         reraise_outside(raised)
         logger.exception("EventOptions.backoff failed")
-        return exponential_backoff(failed)
+        return exponential_backoff(failed, entropy)
 
 
 def _own_pause_s(error: Exception) -> float:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
-import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+import math
+from collections.abc import Callable
+from typing import Final
 
 from fusion_cluster.commands.events.attempt import Deliver, attempt, judged, judged_abandoned
 from fusion_cluster.commands.events.claims import ClaimedEvent, Claims, Verdict
 from fusion_cluster.commands.events.options import EventOptions
 from fusion_cluster.commands.events.subscriptions import Subscriptions
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Dispatcher:
         deliver: runs one.
         owned: gives a byte for each slot, 1 where it is owned here now; None: all are.
         options: how to deliver.
-        clock: seconds since the epoch, as for the claims.
+        runtime: the clock on the wall, as for the claims; the jitter of retries; the tasks.
 
     Attributes:
         delivered_count: how many events have reached all their handlers.
@@ -76,22 +76,25 @@ class Dispatcher:
         deliver: Deliver,
         owned: Callable[[], bytes | None],
         options: EventOptions,
-        clock: Callable[[], float] = time.time,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._claims = claims
         self._subscriptions = subscriptions
         self._deliver = deliver
         self._owned = owned
         self._options = options
-        self._clock = clock
+        self._clock = runtime.clock.wall
+        self._monotonic = runtime.clock.monotonic
+        self._entropy = runtime.entropy
+        self._tasks = runtime.scope("the dispatcher of events")
         self._woken = asyncio.Event()
         self._soon: asyncio.TimerHandle | None = None
         self._is_closing = False
         # What is delivered now; as many as `options.concurrency` at most, each of another key.
-        self._deliveries: set[_Delivery] = set()
+        self._deliveries: dict[_Delivery, None] = {}
         self._looking: asyncio.Task[None] | None = None
         self._holding: asyncio.Task[None] | None = None
-        self._trim_due_s = 0.0
+        self._trim_due_s = -math.inf
         self.delivered_count = 0
         self.failed_count = 0
 
@@ -102,8 +105,8 @@ class Dispatcher:
             Exception: there is no outbox, and none can be made.
         """
         await self._claims.open(self.wake)
-        self._looking = self._begin(self._look_again_and_again(), "look for events")
-        self._holding = self._begin(self._hold(), "hold events")
+        self._looking = self._tasks.spawn(self._look_again_and_again(), name="look for events")
+        self._holding = self._tasks.spawn(self._hold(), name="hold events")
 
     async def close(self) -> None:
         """Stop: handlers that run are cancelled, and what they were called with is left to other hosts."""
@@ -143,10 +146,6 @@ class Dispatcher:
         self._soon = None
         self._woken.set()
 
-    def _begin(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        # A context of its own: the operation or command around whoever starts this is none of the handlers'.
-        return asyncio.get_running_loop().create_task(coroutine, name=name, context=contextvars.Context())
-
     # -- looking for what is due ---------------------------------------------------------------------------------------
     async def _look_again_and_again(self) -> None:
         has_failed = False
@@ -179,8 +178,8 @@ class Dispatcher:
         )
         for event in claimed.events:
             delivery = _Delivery(event)
-            self._deliveries.add(delivery)
-            delivery.task = self._begin(self._run(delivery), f"deliver {event.type}")
+            self._deliveries[delivery] = None
+            delivery.task = self._tasks.spawn(self._run(delivery), name=f"deliver {event.type}")
         if claimed.is_more and claimed.events:
             return 0.0
         if claimed.next_due_at is None:
@@ -189,10 +188,10 @@ class Dispatcher:
 
     def _judge_abandoned(self, event: ClaimedEvent) -> Verdict:
         self.failed_count += 1
-        return judged_abandoned(event, self._options, self._clock())
+        return judged_abandoned(event, self._options, self._clock(), self._entropy)
 
     async def _trim_when_due(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._monotonic()
         if now_s < self._trim_due_s:
             return
         self._trim_due_s = now_s + TRIM_PERIOD_S
@@ -214,7 +213,7 @@ class Dispatcher:
             delivery.event = None
         finally:
             if delivery.event is None:  # else we are closing, and it is given back
-                self._deliveries.discard(delivery)
+                self._deliveries.pop(delivery, None)
             self._woken.set()
 
     async def _deliver_one(self, delivery: _Delivery, event: ClaimedEvent, *, wants_next: bool) -> None:
@@ -226,7 +225,8 @@ class Dispatcher:
         finally:
             delivery.is_attempting = False
         if failures:
-            await self._claims.failed(event, judged(event, subscription, failures, self._options, self._clock()))
+            verdict = judged(event, subscription, failures, self._options, self._clock(), self._entropy)
+            await self._claims.failed(event, verdict)
             delivery.event = None
             self.failed_count += 1
         else:

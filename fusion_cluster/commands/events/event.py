@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from fusion_cluster.catalogue.slots import slot_of
 from fusion_cluster.errors import UsageError
 from fusion_cluster.quantities import as_finite_delay
+from fusion_cluster.runtime import SYSTEM, Entropy
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.spelling import canonical
@@ -58,13 +58,16 @@ class EventOutbox(Protocol):
         ...
 
 
-def emitted(event: object, key: object = None, delay_s: float = 0.0) -> EmittedEvent:
+def emitted(
+    event: object, key: object = None, delay_s: float = 0.0, *, entropy: Entropy = SYSTEM.entropy
+) -> EmittedEvent:
     """What is written of an event.
 
     Args:
         event: an instance of a dataclass, a msgspec Struct or a pydantic model.
         key: what it is about: any value that can be encoded. None: name and value of its first field.
         delay_s: how long after the commit it is delivered, at the earliest.
+        entropy: gives its id.
 
     Raises:
         UsageError: it is no such instance, it or its key cannot be encoded, the key is too long, or the delay is
@@ -87,7 +90,7 @@ def emitted(event: object, key: object = None, delay_s: float = 0.0) -> EmittedE
             field="key",
         )
     return EmittedEvent(
-        event_id=secrets.token_hex(10),
+        event_id=entropy.token_hex(10),
         type=event_type(type(event)),
         key=encoded_key,
         slot=slot_of(SLOT_GROUP, encoded_key),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_timeout
+from fusion_cluster.runtime import SYSTEM, Entropy
 
 Backoff = Callable[[int], float]
 """Seconds until the next attempt, given how many have failed: 1, 2, …"""
@@ -17,10 +17,10 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 300.0
 
 
-def exponential_backoff(failed: int) -> float:
+def exponential_backoff(failed: int, entropy: Entropy = SYSTEM.entropy) -> float:
     """1 s, 2 s, 4 s, … up to 5 min, each up to a half shorter at random, so that what failed together comes apart."""
     longest_s = min(FIRST_PAUSE_S * 2.0 ** min(failed - 1, 60), LONGEST_PAUSE_S)
-    return longest_s * random.uniform(0.5, 1.0)
+    return longest_s * entropy.uniform(0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ class Deaf:
 async def test_what_one_host_commits_the_other_sees_within_the_period(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_follower, "new_wake", lambda engines: Deaf())
+    monkeypatch.setattr(log_follower, "new_wake", lambda engines, runtime: Deaf())
     async with shelves_hosts(database_url, log=OFTEN) as (here, there):
         shelves = there.service(Shelves)
         total = shelves.total(1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 import pytest
 
@@ -14,6 +14,7 @@ from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.event_look import WINDOW
 from fusion_cluster.database.event_store import EventState, StoredEvent
+from fusion_cluster.runtime import Clock, Runtime
 from tests.unit.events.orders import OrderPlaced, ProductChanged, Unheard
 
 pytest_plugins = ["tests.databases"]
@@ -45,12 +46,11 @@ class Outbox:
 
 
 @pytest.fixture
-async def outbox(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outbox]:
+async def outbox(database: Database) -> Outbox:
     await database.prepare()
     outbox = Outbox(database)
-    monkeypatch.setattr("fusion_cluster.database.event_store.time.time", lambda: outbox.now)
-    yield outbox
-    monkeypatch.undo()
+    database.live_by(Runtime(Clock(wall=lambda: outbox.now)))
+    return outbox
 
 
 def unjudged(event: ClaimedEvent) -> Verdict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -176,14 +175,14 @@ async def test_keys_that_are_kept_alive_cost_their_count_nothing_for_each(
         for key in keys:
             await store.set(key, b"", 6)
             moving_time.advance(0.2)
-        start_s = time.time()
+        start_s = moving_time.wall()
         with statements() as sent:
             for key in keys * 2:
                 await store.set(key, b"again", 6)
                 assert await store.count("alive/") == len(keys)
                 assert await store.list("alive/") == tuple(keys)
                 moving_time.advance(0.2)
-        steps = (time.time() - start_s) / STEP_S
+        steps = (moving_time.wall() - start_s) / STEP_S
         assert 0 < len([statement for statement in sent if "count(*)" in statement.text]) <= 2 * steps + 2
         pages = [text for text in map(repr, sent) if "LIMIT" in text and "FROM fusion_key_values" in text]
         assert 0 < len(pages) <= 2 * steps + 2
@@ -194,20 +193,24 @@ async def test_ends_that_come_one_after_the_other_are_seen_together_and_a_step_l
 ) -> None:
     ends_s = []
     for number in range(20):
-        ends_s.append(time.time() + 10 + number / 5)
-        await store.set(f"a/{number:02}", b"", ends_s[-1] - time.time())
+        ends_s.append(moving_time.wall() + 10 + number / 5)
+        await store.set(f"a/{number:02}", b"", ends_s[-1] - moving_time.wall())
     await read(store.count())
-    moving_time.advance(ends_s[0] - time.time() - 0.1)
-    start_s = time.time()
+    moving_time.advance(ends_s[0] - moving_time.wall() - 0.1)
+    start_s = moving_time.wall()
     with statements() as sent:
-        while time.time() < ends_s[-1] + STEP_S + 0.5:
+        while moving_time.wall() < ends_s[-1] + STEP_S + 0.5:
             await asyncio.sleep(0)  # timers that are due end
-            earliest_s = time.time() - STEP_S - 0.5
+            earliest_s = moving_time.wall() - STEP_S - 0.5
             count = await store.count()
-            assert sum(end_s > time.time() for end_s in ends_s) <= count <= sum(end_s > earliest_s for end_s in ends_s)
+            assert (
+                sum(end_s > moving_time.wall() for end_s in ends_s)
+                <= count
+                <= sum(end_s > earliest_s for end_s in ends_s)
+            )
             moving_time.advance(0.05)
     counted = len([statement for statement in sent if "count(*)" in statement.text])
-    assert counted <= (time.time() - start_s) / STEP_S + 2
+    assert counted <= (moving_time.wall() - start_s) / STEP_S + 2
     await store.count().when(lambda count: count == 0)
 
 
