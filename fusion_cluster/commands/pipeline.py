@@ -58,11 +58,6 @@ class CommandHost(Publisher, Protocol):
     """Where commands run."""
 
     @property
-    def runtime(self) -> Runtime:
-        """The clock, the random numbers and the tasks of all that is in it."""
-        ...
-
-    @property
     def turns(self) -> Turns:
         """The commands that run there, by key."""
         ...
