@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import resource
-from typing import Literal
 
 import msgspec
 
-Role = Literal["shard", "gateway"]
+from fusion_cluster.protocol.coordination import Role
+from fusion_cluster.protocol.slot_map import ShardAddress
 
 
 class AppConfiguration(msgspec.Struct, frozen=True):
@@ -58,6 +58,18 @@ class AppConfiguration(msgspec.Struct, frozen=True):
     def gateway_port(self, gateway_id: int, *, has_own_host: bool) -> int:
         """The port that a gateway listens on; 0: any free one."""
         return self.grpc_port if has_own_host or not self.grpc_port else self.grpc_port + gateway_id
+
+
+class MemberDescription(msgspec.Struct, frozen=True):
+    """What a member that serves says to the coordinator.
+
+    Attributes:
+        epoch: its incarnation.
+        address: where a shard listens; None for a gateway.
+    """
+
+    epoch: int
+    address: ShardAddress | None = None
 
 
 class MemberStatus(msgspec.Struct, frozen=True):

@@ -75,7 +75,8 @@ class CoordinatorMaps:
         while True:
             try:
                 encoded = await self._coordinator.slot_map.remote(host.slot_map_version, LONG_POLL_S)
-                host.set_slot_map(SlotMap.decode(encoded))
+                if encoded is not None:
+                    host.set_slot_map(SlotMap.decode(encoded))
             except RayActorError:
                 await asyncio.sleep(4 * PAUSE_S)
             except Exception:  # without a new map this process would never find a shard that has restarted

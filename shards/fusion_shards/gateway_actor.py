@@ -9,7 +9,7 @@ import ray
 from fusion_cluster.addresses import Address
 from fusion_router.gateway import GatewayEntrance
 from fusion_router.member import Member
-from fusion_shards.configuration import AppConfiguration, MemberStatus
+from fusion_shards.configuration import AppConfiguration, MemberDescription, MemberStatus
 from fusion_shards.control import Actor, CoordinatorMaps, persist
 from fusion_shards.member import import_configured_app, new_host, status_of, watch_loop
 
@@ -50,18 +50,20 @@ class GatewayMember:
         )
         await self._member.start()
 
-    async def describe(self) -> str:
-        """The address it listens on; waits until it does.
+    async def describe(self) -> MemberDescription:
+        """Say in which epoch this gateway is; wait until it serves.
 
         Raises:
             UsageError: the app cannot be imported, or the address is not free.
         """
         await asyncio.shield(self._started)
-        return self._member.address
+        return MemberDescription(self._member.host.epoch)
 
-    async def watch(self) -> None:
-        """Never return: the call fails when this process dies."""
-        await asyncio.Event().wait()
+    async def watch(self, epoch: int) -> None:
+        """Return when the incarnation of that epoch is over, as that of a shard does."""
+        await asyncio.shield(self._started)
+        if epoch == self._member.host.epoch:
+            await asyncio.Event().wait()
 
     async def status(self) -> MemberStatus:
         """What `fusion-cluster status` shows of this gateway."""

@@ -14,10 +14,11 @@ from fusion_cluster.app_import import import_app
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.tcp import dial_tcp
 from fusion_cluster.loop_watch import LoopWatch, blocked_loop_s, leave_process
+from fusion_cluster.protocol.coordination import Role
 from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_router.host import ClusterHost
 from fusion_router.serving import Serving
-from fusion_shards.configuration import AppConfiguration, MemberStatus, Role, resident_bytes
+from fusion_shards.configuration import AppConfiguration, MemberStatus, resident_bytes
 from fusion_shards.ray_offload import RayTasks, WorkerPreparation
 
 

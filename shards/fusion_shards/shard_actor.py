@@ -11,7 +11,7 @@ import asyncio
 from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_router.entrances import LinkEntrance
 from fusion_router.member import Member
-from fusion_shards.configuration import AppConfiguration, MemberStatus
+from fusion_shards.configuration import AppConfiguration, MemberDescription, MemberStatus
 from fusion_shards.control import Actor, CoordinatorMaps, persist
 from fusion_shards.member import import_configured_app, new_host, node_address, status_of, watch_loop
 
@@ -55,18 +55,23 @@ class Shard:
         self._address = ShardAddress(self._shard_id, name, int(port), self._member.host.epoch)
         return self._address
 
-    async def describe(self) -> ShardAddress:
-        """Where this shard listens and in which epoch; waits until it does.
+    async def describe(self) -> MemberDescription:
+        """Say where this shard listens, and in which epoch; wait until it does.
 
         Raises:
             UsageError: the app cannot be imported.
         """
         await asyncio.shield(self._started)
-        return self._address
+        return MemberDescription(self._address.epoch, self._address)
 
-    async def watch(self) -> None:
-        """Never return: the call fails when this process dies."""
-        await asyncio.Event().wait()
+    async def watch(self, epoch: int) -> None:
+        """Return when the incarnation of that epoch is over: never in that one itself, at once in a successor.
+
+        The call fails when this process dies.
+        """
+        await asyncio.shield(self._started)
+        if epoch == self._address.epoch:
+            await asyncio.Event().wait()
 
     async def status(self) -> MemberStatus:
         """What `fusion-cluster status` shows of this shard."""

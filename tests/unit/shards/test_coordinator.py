@@ -7,13 +7,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from fusion_cluster.errors import UsageError
+from fusion_cluster.protocol.coordination import START_ATTEMPTS, MemberId
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_shards import coordinator as module
-from fusion_shards.configuration import AppConfiguration
-from fusion_shards.coordinator import START_ATTEMPTS, Coordinator
+from fusion_shards.configuration import AppConfiguration, MemberDescription
+from fusion_shards.control_plane import RayControlPlane
+from fusion_shards.coordinator import Coordinator
 from tests.waiting import until
 
 CONFIGURATION = AppConfiguration(app_path="a:app", app_name="a", namespace="n", secret=b"s", shards=2, gateways=0)
@@ -32,11 +34,21 @@ class _Member:
 
     def __init__(self) -> None:
         self.address: asyncio.Future[ShardAddress] = asyncio.get_running_loop().create_future()
+        self.dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.describe = _Method(self._describe)
-        self.watch = _Method(asyncio.Event().wait)
+        self.watch = _Method(self._watch)
+        self.stop = _Method(self._stop)
 
-    async def _describe(self) -> ShardAddress:
-        return await asyncio.shield(self.address)
+    async def _describe(self) -> MemberDescription:
+        address = await asyncio.shield(self.address)
+        return MemberDescription(address.epoch, address)
+
+    async def _watch(self, epoch: int) -> None:
+        assert epoch == self.address.result().epoch
+        await asyncio.shield(self.dead)
+
+    async def _stop(self) -> None:
+        pass
 
     def fail(self, error: Exception) -> None:
         failure = RayTaskError("describe", "no traceback", error)  # type: ignore[no-untyped-call]
@@ -44,18 +56,21 @@ class _Member:
 
 
 class _Ray:
-    """The members, and which of them were started again."""
+    """The members; which of them were started again, and which ended for good."""
 
     def __init__(self) -> None:
         self.members = [_Member(), _Member()]
         self.killed: list[int] = []
+        self.ended: list[int] = []
 
-    def get_or_start(self, member: tuple[str, int]) -> _Member:
-        return self.members[member[1]]
+    def get_or_start(self, member: MemberId) -> _Member:
+        return self.members[member.number]
 
     def kill(self, actor: _Member, *, no_restart: bool) -> None:
-        assert not no_restart
         shard_id = self.members.index(actor)
+        if no_restart:
+            self.ended.append(shard_id)
+            return
         self.killed.append(shard_id)
         self.members[shard_id] = _Member()
 
@@ -63,10 +78,9 @@ class _Ray:
 @pytest.fixture
 async def fake(monkeypatch: pytest.MonkeyPatch) -> _Ray:
     ray = _Ray()
-    monkeypatch.setattr(Coordinator, "_get_or_start", lambda _coordinator, member: ray.get_or_start(member))
+    monkeypatch.setattr(RayControlPlane, "_get_or_start", lambda _plane, member: ray.get_or_start(member))
     monkeypatch.setattr("ray.kill", ray.kill)
     monkeypatch.setattr(module, "was_restarted", lambda: False)
-    monkeypatch.setattr(module, "RESTART_PAUSE_S", 0.0)
     return ray
 
 
@@ -75,9 +89,19 @@ def up(shard_id: int, epoch: int) -> ShardAddress:
 
 
 async def end(coordinator: Coordinator) -> None:
-    for supervision in coordinator._supervisions:
-        supervision.cancel()
-    await asyncio.gather(*coordinator._supervisions, return_exceptions=True)
+    coordinator._loop.close()
+    await coordinator._plane.close()
+
+
+def shards(coordinator: Coordinator) -> set[int]:
+    return set(coordinator._loop.slot_map.shards)
+
+
+async def known(coordinator: Coordinator, newer_than: int, timeout_s: float) -> set[int]:
+    """The shards in the map that a member is told."""
+    encoded = await coordinator.slot_map(newer_than, timeout_s)
+    assert encoded is not None
+    return set(SlotMap.decode(encoded).shards)
 
 
 async def test_a_new_coordinator_tells_nobody_who_has_a_map_of_one_without_the_shards_that_live(
@@ -85,13 +109,20 @@ async def test_a_new_coordinator_tells_nobody_who_has_a_map_of_one_without_the_s
 ) -> None:
     monkeypatch.setattr(module, "was_restarted", lambda: True)
     coordinator = Coordinator(CONFIGURATION)
-    following = asyncio.create_task(coordinator.slot_map(KNOWN_VERSION, 30.0))
+    following = asyncio.create_task(known(coordinator, KNOWN_VERSION, 30.0))
     fake.members[0].address.set_result(up(0, 1))
-    await until(lambda: 0 in coordinator._slot_map.shards)
+    await until(lambda: 0 in shards(coordinator))
     assert not following.done()
-    assert set(SlotMap.decode(await coordinator.slot_map(0, 0.0)).shards) == {0}  # better than nothing
+    assert await known(coordinator, 0, 0.0) == {0}  # better than nothing
     fake.members[1].address.set_result(up(1, 1))
-    assert set(SlotMap.decode(await following).shards) == {0, 1}
+    assert await following == {0, 1}
+    await end(coordinator)
+
+
+async def test_who_waits_for_a_map_in_vain_is_told_so(fake: _Ray) -> None:
+    coordinator = Coordinator(CONFIGURATION)
+    assert await coordinator.slot_map(KNOWN_VERSION, 0.01) is None
+    assert not coordinator._loop._map_askers
     await end(coordinator)
 
 
@@ -101,7 +132,7 @@ async def test_epochs_rise_over_the_restart_of_the_coordinator_and_those_that_li
     monkeypatch.setattr(module, "was_restarted", lambda: True)
     coordinator = Coordinator(CONFIGURATION)
     fake.members[0].address.set_result(up(0, 9))
-    await until(lambda: 0 in coordinator._slot_map.shards)
+    await until(lambda: 0 in shards(coordinator))
     assert await coordinator.new_epoch("shard", 0) == 10
     assert await coordinator.new_epoch("shard", 1) > 1_000_000  # its predecessor's is not known any more
     await end(coordinator)
@@ -137,5 +168,30 @@ async def test_a_member_that_was_up_and_cannot_start_for_now_is_tried_again(
     fake.members[1].fail(OSError("the port is taken for a moment"))
     await until(lambda: fake.killed == [1])
     fake.members[1].address.set_result(up(1, 3))
-    await until(lambda: 1 in coordinator._slot_map.shards)
+    await until(lambda: 1 in shards(coordinator))
     await end(coordinator)
+
+
+async def test_a_member_that_dies_leaves_the_map_and_is_started_again(fake: _Ray) -> None:
+    coordinator = Coordinator(CONFIGURATION)
+    for shard_id in (0, 1):
+        assert await coordinator.new_epoch("shard", shard_id) == 1
+        fake.members[shard_id].address.set_result(up(shard_id, 1))
+    await coordinator._loop.wait_until_launched()
+    died = fake.members[0]
+    fake.members[0] = _Member()
+    died.dead.set_exception(RayActorError())
+    await until(lambda: shards(coordinator) == {1})
+    assert await coordinator.new_epoch("shard", 0) == 2
+    fake.members[0].address.set_result(up(0, 2))
+    await until(lambda: shards(coordinator) == {0, 1})
+    await end(coordinator)
+
+
+async def test_stopping_ends_with_the_last_member(fake: _Ray) -> None:
+    coordinator = Coordinator(CONFIGURATION)
+    fake.members[0].address.set_result(up(0, 1))
+    await until(lambda: 0 in shards(coordinator))
+    await coordinator.stop()
+    assert sorted(fake.ended) == [0, 1]
+    await coordinator.stop()  # the launcher may ask again
