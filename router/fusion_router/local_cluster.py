@@ -14,16 +14,18 @@ from typing import Self, TypeVar
 from fusion_cluster.app import App
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.catalogue.slots import SLOT_COUNT
-from fusion_cluster.errors import UsageError
+from fusion_cluster.errors import InvariantViolation, UsageError
 from fusion_cluster.graph import DEFAULT_HISTORY
 from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.memory import MemoryCarrier, memory_pair
+from fusion_cluster.protocol.coordination import Coordination, Died, MemberId, Served, StopAsked, Stopped
 from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_number
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict, raise_findings
+from fusion_router.coordinating import CoordinationLoop, Report
 from fusion_router.entrances import Entrance
 from fusion_router.host import ClusterHost
 from fusion_router.member import Member
@@ -50,6 +52,35 @@ class LocalShard:
         entrance = Entrance(host, secret=SECRET)
         self.serving, self.acceptor = entrance.serving, entrance.acceptor
         self.member = Member(host, entrances=[entrance], grace_s=0.0)
+
+
+class HeldStarts:
+    """The control plane of shards in one process: they start when `LocalCluster` is told to start them.
+
+    Attributes:
+        held: shards that are to start: shard id → where to report what becomes of them.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[int, Report] = {}
+        self._stopping: list[tuple[MemberId, Report]] = []
+
+    def start(self, member: MemberId, report: Report) -> None:
+        """Hold the start of a shard until somebody wants it."""
+        self.held[member.number] = report
+
+    def kill(self, member: MemberId) -> None:
+        """Never needed: a shard that cannot start raises its error in `start_shard`."""
+        raise InvariantViolation(f"{member} was not reported as one that cannot start")
+
+    def stop(self, member: MemberId, report: Report) -> None:
+        """Note that a shard is to stop; `LocalCluster` closes all of them."""
+        self._stopping.append((member, report))
+
+    def report_stopped(self) -> None:
+        """Report that all shards have stopped."""
+        for member, report in self._stopping:
+            report(Stopped(member))
 
 
 class LocalCluster:
@@ -100,7 +131,8 @@ class LocalCluster:
         self._strict: list[Strictness] = []
         """Of each member that there was."""
         self._shard_count = shards
-        self._epochs = dict.fromkeys(range(shards), 0)
+        self._plane = HeldStarts()
+        self._coordination: CoordinationLoop
         self._hosts: list[ClusterHost] = []
         self._links: dict[int, list[MemoryCarrier]] = {}
         # Shard id -> the shard, while it runs.
@@ -162,15 +194,20 @@ class LocalCluster:
     async def start_shard(self, shard_id: int) -> None:
         """Start a shard, or start it again after `kill_shard`: with a new epoch and an empty graph."""
         self._require_open()
-        if shard_id not in self._epochs or shard_id in self.shards:
+        report = self._plane.held.pop(shard_id, None)
+        if report is None:
             raise UsageError(f"shard {shard_id!r} {self._what_runs(shard_id)}", field="shard_id")
-        self._epochs[shard_id] += 1
-        address = ShardAddress(shard_id, "memory", shard_id + 1, self._epochs[shard_id])
-        host = self.new_host(f"shard-{shard_id}.{address.epoch}", shard_id=shard_id, epoch=address.epoch)
-        shard = LocalShard(address, host)
-        await shard.member.start()
+        member = MemberId("shard", shard_id)
+        try:
+            epoch = await self._coordination.next_epoch(member)
+            host = self.new_host(f"shard-{shard_id}.{epoch}", shard_id=shard_id, epoch=epoch)
+            shard = LocalShard(ShardAddress(shard_id, "memory", shard_id + 1, epoch), host)
+            await shard.member.start()
+        except BaseException:
+            self._plane.held[shard_id] = report
+            raise
         self.shards[shard_id] = shard
-        self._publish(self.slot_map.with_shard(shard.address))
+        report(Served(member, shard.address.epoch, shard.address))
 
     async def kill_shard(self, shard_id: int) -> None:
         """Stop a shard as if its process had died: its sessions and its graph are gone."""
@@ -180,7 +217,7 @@ class LocalCluster:
         shard = self.shards.pop(shard_id)
         self.cut_links(shard_id)
         self._hosts.remove(shard.host)
-        self._publish(self.slot_map.without_shard(shard_id))
+        self._coordination.report(Died(MemberId("shard", shard_id), shard.address.epoch))
         await shard.member.stop()
 
     def cut_links(self, shard_id: int) -> None:
@@ -202,6 +239,9 @@ class LocalCluster:
         if self._was_opened:
             raise UsageError(f"{self._name} was opened before: make another one")
         self._is_open = self._was_opened = True
+        self._coordination = CoordinationLoop(Coordination(shards=self._shard_count, gateways=0), self._plane)
+        self._coordination.begin()
+        self._coordination.ask_map(self.slot_map.version, self._on_map)
         for shard_id in range(self._shard_count):
             await self.start_shard(shard_id)
         self._driver = self.new_host("driver")
@@ -214,12 +254,15 @@ class LocalCluster:
             return  # a copy, in the midst of which the process was forked
         if error is None:
             self.validate()
+        self._coordination.report(StopAsked())
+        self._coordination.close()
         shards = {shard.host: shard for shard in self.shards.values()}
         for host in self._hosts:
             if host not in shards:
                 await host.close()
         # Together: none waits for another one that is gone by then.
         await asyncio.gather(*(shard.member.stop() for shard in shards.values()))
+        self._plane.report_stopped()
         if self.app.database is not None:
             await self.app.database.dispose()
         self._is_open = False
@@ -244,8 +287,13 @@ class LocalCluster:
 
     def _what_runs(self, shard_id: int) -> str:
         running = ", ".join(map(str, sorted(self.shards))) or "none"
-        what = "runs" if shard_id in self.shards else "does not run" if shard_id in self._epochs else "is not there"
-        return f"{what}; of {len(self._epochs)} shards there run {running}"
+        is_there = shard_id in range(self._shard_count)
+        what = "runs" if shard_id in self.shards else "does not run" if is_there else "is not there"
+        return f"{what}; of {self._shard_count} shards there run {running}"
+
+    def _on_map(self, slot_map: SlotMap) -> None:
+        self._publish(slot_map)
+        self._coordination.ask_map(slot_map.version, self._on_map)
 
     def _publish(self, slot_map: SlotMap) -> None:
         self.slot_map = slot_map
