@@ -122,6 +122,15 @@ class CoordinationLoop:
         if self._map_askers.pop(asker, None) is not None:
             self.report(AskerLeft(asker))
 
+    def follow(self, on_map: Callable[[SlotMap], bool]) -> None:
+        """Give somebody the map that is in force now, and each newer one, until `on_map` returns False."""
+
+        def on_answer(slot_map: SlotMap) -> None:
+            if on_map(slot_map):
+                self.ask_map(slot_map.version, on_answer)
+
+        self.ask_map(0, on_answer)
+
     # -- what callers wait for ----------------------------------------------------------------------------------------
     async def next_epoch(self, member: MemberId) -> int:
         """Give the epoch of the process of a member that has begun."""

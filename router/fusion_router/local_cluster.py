@@ -241,7 +241,7 @@ class LocalCluster:
         self._is_open = self._was_opened = True
         self._coordination = CoordinationLoop(Coordination(shards=self._shard_count, gateways=0), self._plane)
         self._coordination.begin()
-        self._coordination.ask_map(self.slot_map.version, self._on_map)
+        self._coordination.follow(self._publish)
         for shard_id in range(self._shard_count):
             await self.start_shard(shard_id)
         self._driver = self.new_host("driver")
@@ -291,14 +291,11 @@ class LocalCluster:
         what = "runs" if shard_id in self.shards else "does not run" if is_there else "is not there"
         return f"{what}; of {self._shard_count} shards there run {running}"
 
-    def _on_map(self, slot_map: SlotMap) -> None:
-        self._publish(slot_map)
-        self._coordination.ask_map(slot_map.version, self._on_map)
-
-    def _publish(self, slot_map: SlotMap) -> None:
+    def _publish(self, slot_map: SlotMap) -> bool:
         self.slot_map = slot_map
         for host in self._hosts:
             host.set_slot_map(slot_map)
+        return True
 
     async def _dial(self, address: ShardAddress) -> Carrier:
         shard = self.shards.get(address.shard_id)

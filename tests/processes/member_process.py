@@ -129,7 +129,8 @@ class MemberInProcess:
         def say(**what: Any) -> None:
             writer.write(json.dumps(what).encode() + b"\n")
 
-        say(role=self._description.role, member_id=self._description.member_id, pid=os.getpid())
+        who = self._description
+        say(role=who.role, member_id=who.member_id, epoch=who.epoch, pid=os.getpid())
         await self._member.start()
         say(address=self._member.address)
         while line := await reader.readline():

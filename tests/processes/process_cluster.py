@@ -1,7 +1,7 @@
 """A cluster of real processes without Ray: shards and gateways, each of which can be killed and is back at once.
 
-The supervisor lives in the test. It does what the coordinator does: hands out epochs and slot maps, and sees at the
-closed socket that a process has died.
+The supervisor lives in the test. It runs the coordination core as the coordinator does; its control plane forks
+processes, and sees at the closed socket that one has died.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import tempfile
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
+from fusion_cluster.protocol.coordination import Coordination, Died, MemberId, Role, Served, StopAsked, Stopped
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_router.coordinating import CoordinationLoop, Report
 from fusion_router.host import ClusterHost
 from tests.apps.bank import ACCOUNTS, Accounts, Books, Branches, bank_app
 from tests.processes.member_process import SECRET, Description, cached, dial
 from tests.waiting import until, until_so
 
-Role = Literal["shard", "gateway"]
-
 START_S = 15.0
 """How long a member may take to start, on a machine that has much to do."""
 
 RESTART_PAUSE_S = 0.2
-"""Before a member that could not start is started again."""
+"""Pause before a member that could not start is started again."""
 
 
 class MemberProcess:
@@ -39,11 +39,13 @@ class MemberProcess:
 
     Attributes:
         pid: its process.
+        epoch: its incarnation.
         address: where it serves.
     """
 
-    def __init__(self, pid: int, address: str, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, pid: int, epoch: int, address: str, writer: asyncio.StreamWriter) -> None:
         self.pid = pid
+        self.epoch = epoch
         self.address = address
         self._writer = writer
         # Who waits for the answers, in the order of the questions.
@@ -120,13 +122,11 @@ class ProcessCluster:
         self._call_timeout_s = call_timeout_s
         self._follows_log = follows_log
         self.crash_points: dict[int, list[str]] = {}
-        self.slot_map = SlotMap.even(range(shards))
+        self._shards = shards
+        self._gateways = gateways
+        self._coordination: CoordinationLoop
         self.members: dict[tuple[Role, int], MemberProcess] = {}
         self.deaths = 0
-        self._epochs: dict[tuple[Role, int], int] = {
-            **{("shard", shard_id): 0 for shard_id in range(shards)},
-            **{("gateway", gateway_id): 0 for gateway_id in range(gateways)},
-        }
         # Where clients expect each gateway.
         self._addresses: dict[int, str] = {}
         self._replaced: list[MemberProcess] = []
@@ -136,10 +136,17 @@ class ProcessCluster:
         self._server: asyncio.Server
         self._conversations: set[asyncio.Task[None]] = set()
         self._is_closing = False
+        # Where to report what becomes of each member.
+        self._reports: dict[MemberId, Report] = {}
 
     def gateway_address(self, gateway_id: int = 0) -> str:
         """Where clients connect; its successors have the same."""
         return self._addresses[gateway_id]
+
+    @property
+    def slot_map(self) -> SlotMap:
+        """The map in force."""
+        return self._coordination.slot_map
 
     def shard(self, shard_id: int) -> MemberProcess:
         """A shard that runs."""
@@ -157,7 +164,7 @@ class ProcessCluster:
 
     async def until_up(self) -> None:
         """Wait until all that were killed are back."""
-        await until(lambda: len(self.members) == len(self._epochs), timeout_s=START_S, what="the start of all members")
+        await until(lambda: self._coordination.coordination.is_up, timeout_s=START_S, what="the start of all members")
 
     async def cached(self) -> dict[str, list[Any]]:
         """All that reads would be served now without asking anybody, by process."""
@@ -210,16 +217,22 @@ class ProcessCluster:
             read_lease_s=self._read_lease_s,
             call_timeout_s=self._call_timeout_s,
         )
-        driver.set_slot_map(self.slot_map)
+
+        def on_map(slot_map: SlotMap) -> bool:
+            driver.set_slot_map(slot_map)
+            return True
+
+        self._coordination.follow(on_map)
         self._drivers.append(driver)
         return driver
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_unix_server(self._on_connected, self._control, limit=2**26)
-        for role, member_id in self._epochs:
-            self._fork(role, member_id)
+        coordination = Coordination(shards=self._shards, gateways=self._gateways, death_pause_s=RESTART_PAUSE_S)
+        self._coordination = CoordinationLoop(coordination, self)
+        self._coordination.begin()
         try:
-            await self.until_up()
+            await asyncio.wait_for(self._coordination.wait_until_launched(), START_S)
         except BaseException:
             await self._close()
             raise
@@ -238,23 +251,38 @@ class ProcessCluster:
         await self._close()
 
     async def _close(self) -> None:
-        self._is_closing = True
-        for member in (*self.members.values(), *self._replaced):
+        self._coordination.report(StopAsked())
+        self._coordination.close()
+        for member in self._replaced:
             member.kill()
         self._server.close()
         if self._conversations:
             await asyncio.wait(self._conversations, timeout=START_S)
         self._folder.cleanup()
 
-    # -- what the coordinator does -------------------------------------------------------------------------------------
-    def _fork(self, role: Role, member_id: int) -> None:
-        if self._is_closing:
-            return
-        self._epochs[role, member_id] += 1
+    # -- the control plane ---------------------------------------------------------------------------------------------
+    def start(self, member: MemberId, report: Report) -> None:
+        """Fork a member, in an epoch that is asked for in its name."""
+        self._reports[member] = report
+        self._coordination.ask_epoch(member, lambda epoch: self._fork(member, epoch))
+
+    def kill(self, member: MemberId) -> None:
+        """Never needed: a process that cannot serve ends."""
+        raise AssertionError(f"{member} was not reported as one that cannot start")
+
+    def stop(self, member: MemberId, report: Report) -> None:
+        """Kill a member; one that is just starting is killed when it is there."""
+        self._is_closing = True
+        if (process := self.members.get(member)) is not None:
+            process.kill()
+        report(Stopped(member))
+
+    def _fork(self, member: MemberId, epoch: int) -> None:
+        role, member_id = member
         description = Description(
             role=role,
             member_id=member_id,
-            epoch=self._epochs[role, member_id],
+            epoch=epoch,
             url=self._url,
             control=self._control,
             read_lease_s=self._read_lease_s,
@@ -281,54 +309,47 @@ class ProcessCluster:
         hello = await _line(reader)
         if hello is None:
             return
-        role, member_id = hello["role"], hello["member_id"]
+        member, epoch = MemberId(hello["role"], hello["member_id"]), hello["epoch"]
         if (started := await _line(reader)) is not None:
-            member = MemberProcess(hello["pid"], started["address"], writer)
-            self._on_started(role, member_id, member)
+            process = MemberProcess(hello["pid"], epoch, started["address"], writer)
+            self._on_started(member, process)
             while (answer := await _line(reader)) is not None:
-                member.on_answer(answer["answer"])
-            member.on_died()
-            if self.members.get((role, member_id)) is not member:
+                process.on_answer(answer["answer"])
+            process.on_died()
+            if self.members.get(member) is not process:
                 return  # it had a successor
-            del self.members[role, member_id]
+            del self.members[member]
         self.deaths += 1
-        if self._is_closing:
-            return
-        if role == "shard":
-            self._publish(self.slot_map.without_shard(member_id))
-        if started is None:  # what it could not start without may be back soon
-            asyncio.get_running_loop().call_later(RESTART_PAUSE_S, self._fork, role, member_id)
-        else:
-            self._fork(role, member_id)
+        self._reports[member](Died(member, epoch if started is not None else 0))
 
     def replace(self, shard_id: int) -> MemberProcess:
         """Take a shard for dead, as one that is silent: it gets a successor. Gives the process, which runs on."""
-        replaced = self.members.pop(("shard", shard_id))
+        member = MemberId("shard", shard_id)
+        replaced = self.members.pop(member)
         self._replaced.append(replaced)
-        self._publish(self.slot_map.without_shard(shard_id))
-        self._fork("shard", shard_id)
+        self._reports[member](Died(member, replaced.epoch))
         return replaced
 
-    def _on_started(self, role: Role, member_id: int, member: MemberProcess) -> None:
+    def _on_started(self, member: MemberId, process: MemberProcess) -> None:
         if self._is_closing:
-            member.kill()
+            process.kill()
             return
-        self.members[role, member_id] = member
-        slot_map = self.slot_map
-        if role == "gateway":
-            self._addresses[member_id] = member.address
+        self.members[member] = process
+        address = None
+        if member.role == "gateway":
+            self._addresses[member.number] = process.address
         else:
-            host, _, port = member.address.rpartition(":")
-            slot_map = slot_map.with_shard(ShardAddress(member_id, host, int(port), self._epochs[role, member_id]))
-        self._publish(slot_map)
+            host, _, port = process.address.rpartition(":")
+            address = ShardAddress(member.number, host, int(port), process.epoch)
+        self._reports[member](Served(member, process.epoch, address))
 
-    def _publish(self, slot_map: SlotMap) -> None:
-        self.slot_map = slot_map
-        encoded = base64.b64encode(slot_map.encode()).decode()
-        for member in self.members.values():
-            member.ask("slot map", encoded)
-        for driver in self._drivers:
-            driver.set_slot_map(slot_map)
+        def on_map(slot_map: SlotMap) -> bool:
+            if self.members.get(member) is not process:
+                return False
+            process.ask("slot map", base64.b64encode(slot_map.encode()).decode())
+            return True
+
+        self._coordination.follow(on_map)
 
 
 async def _line(reader: asyncio.StreamReader) -> Any:
