@@ -117,7 +117,9 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         try:
             async with limit:
                 with isolated(), deadline_at(deadline_s):
-                    result = await run.result()
+                    async with host.turns.of(command.method.turn_key(arguments)):
+                        done = await run.result_or_record()
+                    result = done if isinstance(done, CommandResult) else await run.replay(*done)
         except TimeoutError:
             if not limit.is_over:
                 raise
@@ -173,12 +175,6 @@ class _Run:
         # It may have been carried out, and the log has not said otherwise.
         self._is_in_question = invocation.is_retry
         self._is_recorded = False
-
-    async def result(self) -> CommandResult:
-        """Run it when it is its key's turn; or give the result of an earlier run."""
-        async with self._host.turns.of(self._command.method.turn_key(self._arguments)):
-            done = await self.result_or_record()
-        return done if isinstance(done, CommandResult) else await self.replay(*done)
 
     def late(self) -> FusionError:
         """Return what the caller is told when its time was up."""

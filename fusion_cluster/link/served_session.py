@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -59,7 +60,7 @@ class SessionHandler(Protocol):
         ...
 
     def on_calls(self, session: ServedSession, calls: Sequence[Call]) -> None:
-        """Reads and commands to answer, each once, now or later."""
+        """Reads and commands to answer, each once, now or later. It runs in an empty context."""
         ...
 
     def on_cancelled(self, session: ServedSession, ids: Sequence[int]) -> None:
@@ -137,7 +138,6 @@ class ServedSession:
         self._on_detached = on_detached
         self._on_carrier_ended = on_carrier_ended
         self._handlers: dict[type[OwnerEvent], Callable[[Any], None]] = {
-            Called: lambda event: handler.on_calls(self, event.calls),
             Cancelled: lambda event: handler.on_cancelled(self, event.ids),
             Unsubscribed: lambda event: handler.on_unsubscribed(self, event.ids),
             InvalidationRequested: lambda event: handler.on_invalidate(self, event.request),
@@ -310,7 +310,11 @@ class ServedSession:
             for event in events:
                 if self._core.state is _LOST:
                     return
-                self._handlers[type(event)](event)
+                if type(event) is Called:
+                    # Calls have nothing to do with whoever called the carrier: a computation, or an operation.
+                    Context().run(self._handler.on_calls, self, event.calls)
+                else:
+                    self._handlers[type(event)](event)
         except Exception:
             logger.exception("a callback of the session of %s raised; the session ends", self.peer_id)
             self._end(go_away_frame(Error(code=_INTERNAL, message="internal error", transient=True)))

@@ -159,8 +159,8 @@ class Barrier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.invalidated_more()
-        self.answered()
+        self._barriers.invalidated_more(self.number)
+        self._barriers.answered(self.number, 1)
 
     def __await__(self) -> Generator[Any, None, None]:
         return self.settled.__await__()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -208,7 +208,13 @@ class ClusterHost(Host):
             deadline_s=latest_deadline_s(),
             baggage=of_a_read(self._carried(current_baggage.get())),
         )
-        return await self._until_answered(slot, invocation, attempt, latest_deadline_s)
+        return await until_answered(
+            invocation,
+            attempt,
+            runtime=self.runtime,
+            pause=self.links.changed,
+            latest_deadline_s=latest_deadline_s,
+        )
 
     # -- commands ----------------------------------------------------------------------
     async def carry_out(self, invocation: Invocation) -> CommandResult:
@@ -241,7 +247,7 @@ class ClusterHost(Host):
             deadline_s=unlimited_s if invocation.deadline_s == NO_DEADLINE else invocation.deadline_s,
             baggage=with_principal(self._carried(invocation.baggage)),
         )
-        return await self._until_answered(slot, sent, attempt)
+        return await until_answered(sent, attempt, runtime=self.runtime, pause=self.links.changed)
 
     def _carried(self, baggage: Mapping[str, str]) -> Mapping[str, str]:
         """Return the baggage of a call that leaves the process: it goes on in the trace that the caller is in now."""
@@ -262,22 +268,6 @@ class ClusterHost(Host):
         self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
 
     # -- owners ----------------------------------------------------------------------
-    async def _until_answered(
-        self,
-        slot: int,
-        invocation: Invocation,
-        attempt: Callable[[Invocation], Awaitable[T]],
-        latest_deadline_s: Callable[[], float] | None = None,
-    ) -> T:
-        """Ask the owner of a slot, through restarts and moves, until the time is up."""
-        return await until_answered(
-            invocation,
-            attempt,
-            runtime=self.runtime,
-            pause=self.links.changed,
-            latest_deadline_s=latest_deadline_s,
-        )
-
     def _owner(self, slot: int) -> tuple[Peer, str]:
         """The link to the owner of a slot, and what to call that one.
 

@@ -109,20 +109,16 @@ class Invalidations:
         self._ownership = ownership
         self._applied = applied
 
-    def apply(self, keys: Keys) -> None:
-        """Invalidate what this member has of keys, its own and replicas of others'."""
-        for key, cause in keys.items():
-            self._function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
-
-    def apply_operation(self, keys: Keys, operation_id: str) -> None:
-        """Do the same with all keys of a logged operation, unless it is applied here already.
+    def apply(self, keys: Keys, operation_id: str = "") -> None:
+        """Invalidate what this member has of keys, its own and replicas of others'.
 
         Args:
-            keys: which, and why.
-            operation_id: names the operation; "": there is none, and the keys are invalidated in any case.
+            keys: which, and why: all those of an operation.
+            operation_id: the logged operation that they belong to, which is applied once; "": there is none.
         """
         if operation_id not in self._applied:
-            self.apply(keys)
+            for key, cause in keys.items():
+                self._function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)
         self._applied.add(operation_id)
 
     def apply_request(self, request: session_pb2.Invalidate, peer_id: str) -> bool:

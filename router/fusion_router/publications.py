@@ -88,7 +88,7 @@ class Publications:
         """
         if barrier and not self._has_left:
             return self._publish_with_barrier(keys, operation_id)
-        self._invalidations.apply_operation(keys, operation_id)
+        self._invalidations.apply(keys, operation_id)
         remote = plan_invalidation(keys, self._ownership).remote
         if self._has_left:
             return self._refused() if remote or barrier else DONE
@@ -110,7 +110,7 @@ class Publications:
     def _publish_with_barrier(self, keys: Keys, operation_id: str) -> Awaitable[None]:
         """Tell each owner in messages of its own: a barrier's last one is answered when all it did is settled."""
         with self._barriers.begin() as barrier:
-            self._invalidations.apply_operation(keys, operation_id)
+            self._invalidations.apply(keys, operation_id)
             for shard_id, told in plan_invalidation(keys, self._ownership).remote.items():
                 barrier.told()
                 delivery = self._deliver(shard_id, told, barrier, operation_id)

@@ -10,7 +10,6 @@ date, also while it still computes, so a caller that reads later never joins a c
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -222,8 +221,23 @@ class Serving:
 
     def on_calls(self, session: ServedSession, calls: Sequence[session_pb2.Call]) -> None:
         """Reads and commands arrived."""
-        # A context of its own: what the carrier's callback inherited (a computation, an operation) is none of theirs.
-        contextvars.Context().run(self._on_calls, self._subscribers[session], calls)
+        subscriber = self._subscribers[session]
+        for call in calls:
+            try:
+                arrive(call.baggage, is_trusted=subscriber.is_member)
+                if call.kind == session_pb2.Call.KIND_READ:
+                    self._read(subscriber, call)
+                else:
+                    self._execute(subscriber, call)
+            except FusionError as error:
+                self._send_error(subscriber, call, error)
+            except Exception as error:
+                logger.exception("a call of %s cannot be started", call.method)
+                fault = InvariantViolation(f"a call of {call.method} cannot be started: {in_words(error)}")
+                fault.__cause__ = error
+                self._send_error(subscriber, call, fault)
+            except BaseException as error:  # of a class of its arguments, when they were made
+                self._send_error(subscriber, call, body_exited(call.method, error))
 
     def on_cancelled(self, session: ServedSession, ids: Sequence[int]) -> None:
         """Callers left before their results came."""
@@ -292,24 +306,6 @@ class Serving:
         # Commands go on: their caller may ask for the outcome by the command id.
 
     # -- calls ----------------------------------------------------------------------
-    def _on_calls(self, subscriber: Subscriber, calls: Sequence[session_pb2.Call]) -> None:
-        for call in calls:
-            try:
-                arrive(call.baggage, is_trusted=subscriber.is_member)
-                if call.kind == session_pb2.Call.KIND_READ:
-                    self._read(subscriber, call)
-                else:
-                    self._execute(subscriber, call)
-            except FusionError as error:
-                self._send_error(subscriber, call, error)
-            except Exception as error:
-                logger.exception("a call of %s cannot be started", call.method)
-                fault = InvariantViolation(f"a call of {call.method} cannot be started: {in_words(error)}")
-                fault.__cause__ = error
-                self._send_error(subscriber, call, fault)
-            except BaseException as error:  # of a class of its arguments, when they were made
-                self._send_error(subscriber, call, body_exited(call.method, error))
-
     @staticmethod
     def _send_error(subscriber: Subscriber, call: session_pb2.Call, error: Exception) -> None:
         subscriber.session.send_error(call.id, 0, subscriber.encoded(error, call.method), subscribed=False)

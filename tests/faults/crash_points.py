@@ -78,7 +78,7 @@ def committed() -> None:
 
 
 def invalidated_here() -> None:
-    _after_call(Invalidations, "apply_operation")
+    _after_call(Invalidations, "apply")
 
 
 def before_the_first_push() -> None:

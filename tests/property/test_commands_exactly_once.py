@@ -128,7 +128,7 @@ class Chaos:
 
         def silent(keys: Keys, barrier: bool, operation_id: str = "") -> Awaitable[None]:
             host.publications.publish = publish  # type: ignore[method-assign]
-            host.invalidations.apply_operation(keys, operation_id)
+            host.invalidations.apply(keys, operation_id)
             return DONE
 
         host.publications.publish = silent  # type: ignore[method-assign]

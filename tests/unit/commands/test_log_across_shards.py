@@ -87,7 +87,7 @@ def suppress_push(host: ClusterHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a shard tell no other of what it commits."""
 
     def publish(keys: Keys, barrier: bool, operation_id: str) -> Awaitable[None]:
-        host.invalidations.apply_operation(keys, operation_id)
+        host.invalidations.apply(keys, operation_id)
         assert plan_invalidation(keys, host.ownership).remote, "there was somebody to tell"
         return DONE
 
