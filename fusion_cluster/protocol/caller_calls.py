@@ -15,11 +15,11 @@ from fusion_cluster.protocol import edge_chasing
 from fusion_cluster.protocol.call import CallKind, OutdatedBy, OutgoingCall, add_calls, check_text
 from fusion_cluster.protocol.endings import closed, late
 from fusion_cluster.protocol.events import Answered, CallerEvent, Failed, MovedAway, Outdated
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.protocol.probes import ProbeQueue
 from fusion_cluster.protocol.states import ON_CALLER_CALL, CallerCall, CallerCallEvent
 from fusion_cluster.runtime.baggage import check_baggage
 from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
+from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 
 RENEWAL_MARGIN_S: Final = 0.3
 """How long before its deadline a read can be renewed: time in which news of a later deadline passes several owners."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
+
 PROTOCOL_VERSION: Final = 1
 """The version of the session protocol spoken here; the other end must speak the same."""
 
-MAX_FRAME_SIZE: Final = 16 * 1024 * 1024
-"""Largest frame in bytes, without its length prefix."""
+MAX_FRAME_SIZE: Final = MAX_PAYLOAD_SIZE + 64 * 1024
+"""Largest frame in bytes, without its length prefix: a payload, and room for what surrounds it."""
 
 MAX_HANDSHAKE_FRAME_SIZE: Final = 16 * 1024
 """Largest frame in bytes that is taken from a peer which has not proved who it is."""
-
-MAX_PAYLOAD_SIZE: Final = MAX_FRAME_SIZE - 64 * 1024
-"""Largest value, or arguments, of one call in bytes: leaves room for what surrounds it in its frame."""
 
 NONCE_SIZE: Final = 16
 """Fewest bytes of a nonce and of a resume token."""

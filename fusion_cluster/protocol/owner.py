@@ -30,7 +30,7 @@ from fusion_cluster.protocol.events import (
     Probed,
     Unsubscribed,
 )
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE, SessionLimits
+from fusion_cluster.protocol.limits import SessionLimits
 from fusion_cluster.protocol.parsing import cut_server_frame, parse_client_frame
 from fusion_cluster.protocol.probes import read_probe
 from fusion_cluster.protocol.states import (
@@ -44,6 +44,7 @@ from fusion_cluster.protocol.states import (
 )
 from fusion_cluster.transitions import next_state
 from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Hello, Invalidate, Ping, Probe, Result, ServerFrame
+from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 
 RESOURCE_EXHAUSTED: Final = 8
 """google.rpc.Code of a call beyond a limit."""

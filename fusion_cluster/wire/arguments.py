@@ -20,11 +20,11 @@ from typing import Any, Final, get_args, get_origin
 import msgspec
 
 from fusion_cluster.errors import FusionError, InvalidArgument, UsageError
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.arrow import library_of
 from fusion_cluster.wire.description import type_name
 from fusion_cluster.wire.hints import custom_classes, decodable
+from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.wire.scalars import NAN_DECIMAL, Spelling
 from fusion_cluster.wire.spelling import Speller
 from fusion_cluster.wire.traits import is_changeable, is_told_apart_by_python, may_hold_nan

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fusion_cluster.errors import InvalidResult, ResourceExhausted, UsageError
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.wire.description import type_name
+from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.wire.values import ValueCodec, encode_msgpack
 
 MAX_RESULT_BYTES: Final = MAX_PAYLOAD_SIZE

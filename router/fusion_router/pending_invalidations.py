@@ -12,8 +12,8 @@ from contextvars import copy_context
 from typing import Final
 
 from fusion_cluster.database.applied_operations import Reference
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.runtime import SYSTEM, Runtime
+from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 from fusion_router.invalidation import Sent, Told
 
 logger = logging.getLogger(__name__)

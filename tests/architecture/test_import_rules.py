@@ -62,3 +62,30 @@ def test_only_the_graph_of_a_process_stands_below_state_and_commands() -> None:
         f"{source.name}:{found.line} {found.module}" for source, found in reaching("fusion_cluster/graph", below)
     ]
     assert not reached, "the graph is one process, one event loop, and knows nothing of the rest"
+
+
+def test_the_catalogue_knows_nothing_of_what_uses_it() -> None:
+    below = ("fusion_cluster.runtime", "fusion_cluster.errors", "fusion_cluster.failures", "fusion_cluster.quantities",
+             "fusion_cluster.wire", "fusion_cluster.catalogue", "fusion_cluster.v1")  # fmt: skip
+    strangers = [
+        f"{source.name}:{found.line} {found.module}"
+        for folder in ("fusion_cluster/catalogue", "fusion_cluster/wire")
+        for source, found in reaching(folder, ("fusion_cluster",))
+        if found.module != "fusion_cluster"  # its errors
+        and not within(found.module, below)
+        and not (source.name.endswith("catalogue/service.py") and found.module == "fusion_cluster.database")
+    ]
+    assert not strangers
+
+
+def test_what_a_method_is_is_worked_out_in_the_catalogue_alone() -> None:
+    makers = ("value_codec(", "ArgumentsCodec(", "service_methods(", ".signature.codec", "import slot_of")
+    allowed = ("catalogue/", "wire/", "commands/events/", "bodies/")
+    found = [
+        f"{source.name}: {maker}"
+        for folder in ABOVE
+        for source in sources(folder)
+        for maker in makers
+        if maker in source.text and not any(f"fusion_cluster/{place}" in source.name for place in allowed)
+    ]
+    assert not found, "take it from the Method"

@@ -13,9 +13,9 @@ from fusion_cluster import App, ComputeService, Database, LogOptions, compute_me
 from fusion_cluster.errors import CommandOutcomeUnknown, ShardUnavailable
 from fusion_cluster.graph import Key
 from fusion_cluster.graph.why.cause import UNKNOWN
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.testing import LocalCluster
+from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 from fusion_router.host import ClusterHost
 from fusion_router.local_cluster import LocalShard
 from tests.apps.sheet import Cells, Store, app, fresh_store

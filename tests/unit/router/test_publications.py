@@ -11,8 +11,9 @@ from fusion_cluster.errors import ShardUnavailable, UnknownMethod
 from fusion_cluster.graph import Key
 from fusion_cluster.graph.why.cause import UNKNOWN
 from fusion_cluster.link.acceptor import AcceptorLimits
-from fusion_cluster.protocol.limits import MAX_PAYLOAD_SIZE, SessionLimits
+from fusion_cluster.protocol.limits import SessionLimits
 from fusion_cluster.testing import LocalCluster
+from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 from tests.apps.sheet import Cells, Store, app, fresh_store
 from tests.waiting import until
 

@@ -1,0 +1,8 @@
+"""How large a value may be that leaves a process."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_PAYLOAD_SIZE: Final = 16 * 1024 * 1024 - 64 * 1024
+"""Largest value, or arguments, of one call in bytes."""
