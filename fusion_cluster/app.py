@@ -8,34 +8,24 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
+from fusion_cluster.app_definition import AppDefinition
 from fusion_cluster.blocking import BlockingHost
 from fusion_cluster.blocks import async_block
-from fusion_cluster.bodies.offload import Bodies, TaskRunner
-from fusion_cluster.catalogue.catalogue import Catalogue
-from fusion_cluster.catalogue.method import Method
-from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, RayTask, require_defaults
-from fusion_cluster.catalogue.service import ComputeService
-from fusion_cluster.commands.events.options import DEFAULT_EVENT_OPTIONS, EventOptions
-from fusion_cluster.commands.events.subscriptions import event_classes_of
-from fusion_cluster.errors import UsageError
-from fusion_cluster.failures.failure import TransientClassifier, is_transient
+from fusion_cluster.bodies.offload import TaskRunner
 from fusion_cluster.graph import DEFAULT_HISTORY
-from fusion_cluster.graph.computing.retention import SizeOf, estimate_bytes
 from fusion_cluster.host import Host, LocalHost
-from fusion_cluster.middleware import Middleware
-from fusion_cluster.middleware.stack import MiddlewareStack
 from fusion_cluster.runtime import SYSTEM, Runtime
-from fusion_cluster.strict import Strictness, raise_findings
+from fusion_cluster.strict import raise_findings
 
 if TYPE_CHECKING:
-    from fusion_cluster.database import Database
+    pass
 
 
-class App:
+class App(AppDefinition):
     """Services under one name.
 
     Args:
@@ -63,71 +53,6 @@ class App:
             are for other things than events or have no database, defaults make no sense, or a method has a type that
             cannot travel.
     """
-
-    def __init__(
-        self,
-        name: str,
-        services: Sequence[type[ComputeService]] = (),
-        *,
-        database: Database | None = None,
-        defaults: ComputeOptions = DEFAULT_OPTIONS,
-        is_transient: TransientClassifier = is_transient,
-        size_of: SizeOf = estimate_bytes,
-        max_threads: int | None = None,
-        middleware: Sequence[Middleware] = (),
-        events: EventOptions = DEFAULT_EVENT_OPTIONS,
-    ) -> None:
-        if not name:
-            raise UsageError("an app needs a name", field="name")
-        if not callable(is_transient):
-            raise UsageError("is_transient must be a function of an error", field="is_transient")
-        self.name = name
-        self.database = database
-        self.defaults = defaults
-        self.is_transient = is_transient
-        self.size_of = size_of
-        self.max_threads = max_threads
-        self._middleware = MiddlewareStack(middleware, is_transient)
-        require_defaults(defaults, "defaults")
-        self.new_bodies()  # says what is wrong with the number of threads
-        self.methods = Catalogue(services, defaults, app_name=name)
-        self.event_options = events
-        self.event_classes: dict[str, type] = event_classes_of(self.methods.all_methods)
-        if self.event_classes and database is None:
-            raise UsageError("event handlers need a database, where events wait for them", field="database")
-
-    @property
-    def services(self) -> dict[str, type[ComputeService]]:
-        """The service classes by name, in the order in which the app was given them."""
-        return self.methods.services
-
-    def method(self, service: str, method: str) -> Method:
-        """Return the method of that name.
-
-        Raises:
-            UnknownService: the app has no such service.
-            UnknownMethod: the service has no such compute method or command.
-        """
-        return self.methods.method(service, method)
-
-    @property
-    def task_cpus(self) -> float:
-        """The most CPUs that one body asks for with `offload=RayTask(...)`; 0 when there is none."""
-        offloads = [method.options.offload for method in self.methods.values() if method.kind == "compute"]
-        return max((offload.num_cpus for offload in offloads if isinstance(offload, RayTask)), default=0.0)
-
-    def carried(self) -> Mapping[str, str]:
-        """What the middleware adds to the calls that leave the process from this context."""
-        return self._middleware.carried()
-
-    def new_bodies(self, strict: Strictness | None = None) -> Bodies:
-        """What one host runs the app's bodies with.
-
-        Args:
-            strict: of a host that is strict.
-        """
-        wrap = self._middleware.wrap if strict is None else strict.around(self._middleware.wrap)
-        return Bodies(max_threads=self.max_threads, wrap=wrap)
 
     @async_block
     async def local(

@@ -16,7 +16,7 @@ from fusion_cluster.errors import UnknownMethod, UsageError
 from fusion_cluster.graph import ComputeFunction
 
 if TYPE_CHECKING:
-    from fusion_cluster.app import App
+    from fusion_cluster.app_definition import AppDefinition
     from fusion_cluster.bodies.offload import Bodies
     from fusion_cluster.graph.hosting import Hosting
 
@@ -37,7 +37,7 @@ class BoundServices:
         runs_bodies: whether methods' bodies can run here; known from `bind` on.
     """
 
-    def __init__(self, app: App, functions: Mapping[str, ComputeFunction]) -> None:
+    def __init__(self, app: AppDefinition, functions: Mapping[str, ComputeFunction]) -> None:
         self._app = app
         self.functions = functions
         self.commands: dict[str, BoundCommand[..., Any]] = {}

@@ -53,7 +53,7 @@ from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict
 
 if TYPE_CHECKING:
-    from fusion_cluster.app import App
+    from fusion_cluster.app_definition import AppDefinition
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Host(ABC):
 
     def __init__(
         self,
-        app: App,
+        app: AppDefinition,
         *,
         peer_id: str,
         max_nodes: int,
@@ -320,7 +320,7 @@ class LocalHost(Host):
 
     def __init__(
         self,
-        app: App,
+        app: AppDefinition,
         *,
         max_nodes: int = 1_000_000,
         max_bytes: float = math.inf,

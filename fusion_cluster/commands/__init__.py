@@ -5,8 +5,8 @@ from fusion_cluster.commands.context import Publisher, collect_publication, runn
 from fusion_cluster.commands.events.handler import BoundEventHandler, EventHandler, event_handler
 from fusion_cluster.commands.invocation import Invocation
 from fusion_cluster.commands.operation import Operation, record_invalidation, running_operation
+from fusion_cluster.commands.outcomes import CommandResult, LoggedKey
 from fusion_cluster.commands.pipeline import run_command
-from fusion_cluster.commands.records import CommandResult, LoggedKey
 from fusion_cluster.commands.returning import UnrecordedResult
 from fusion_cluster.commands.turns import Turns
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from types import FunctionType
 from typing import Any, Final, Protocol
 
-from fusion_cluster.commands.records import CommandLog, LoggedKey
+from fusion_cluster.commands.outcomes import LoggedKey, OutcomeLog
 from fusion_cluster.commands.time_limit import UNLIMITED, TimeLimit
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.key import Key
@@ -110,9 +110,9 @@ class CommandContext:
         self.peer_id = peer_id
         self.fingerprint = fingerprint
         self.outcome = outcome
-        self.logs: set[CommandLog] = set()
-        self.operations: set[CommandLog] = set()
-        self.committed: dict[CommandLog, bytes | None] = {}
+        self.logs: set[OutcomeLog] = set()
+        self.operations: set[OutcomeLog] = set()
+        self.committed: dict[OutcomeLog, bytes | None] = {}
         self.waiting: WaitsForResult | None = None
         self.function = function
         self.limit = limit

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fusion_cluster.commands.context import Publisher, is_computing, is_nested, running_command, unhurt
 from fusion_cluster.commands.events.event import EmittedEvent, emitted
-from fusion_cluster.commands.records import LoggedKey, outcome_of
+from fusion_cluster.commands.outcomes import LoggedKey, outcome_of
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.why.cause import Cause

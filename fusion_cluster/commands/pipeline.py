@@ -13,13 +13,14 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from fusion_cluster.commands.command import BoundCommand
+from fusion_cluster.commands.command_log import CommandLog
 from fusion_cluster.commands.context import CommandContext, Publisher, current_command, is_nested
 from fusion_cluster.commands.invocation import Invocation
-from fusion_cluster.commands.records import (
+from fusion_cluster.commands.outcomes import (
     NONE_OUTCOME,
-    CommandLog,
     CommandResult,
     DuplicateOperation,
+    OutcomeLog,
     Recorded,
     outcome_of,
     outcome_of_error,
@@ -187,10 +188,11 @@ class _Run:
             return CommandOutcomeUnknown(f"{context.name} did not end in time, and may have run before")
         return DeadlineExceeded(f"{context.name} did not end in the time that its caller had: nothing is committed")
 
-    async def result_or_record(self) -> CommandResult | tuple[Recorded, CommandLog]:
+    async def result_or_record(self) -> CommandResult | tuple[Recorded, OutcomeLog]:
         """Run it; or give what is recorded of an earlier run, and where."""
         reruns = Reruns(self._command.name, runtime=self._host.runtime)
-        log, is_refused = self._log, False
+        log: OutcomeLog | None = self._log
+        is_refused = False
         while True:
             self._context.limit.restore()
             try:
@@ -211,7 +213,7 @@ class _Run:
                 self._is_recorded = True
                 return recorded, log
 
-    async def _pause_after(self, error: Exception, reruns: Reruns) -> CommandLog | None:
+    async def _pause_after(self, error: Exception, reruns: Reruns) -> OutcomeLog | None:
         """Return when the command is to be looked up, and perhaps run, again; gives the log that has it, if known.
 
         Raises:
@@ -233,7 +235,7 @@ class _Run:
             return log
         return None
 
-    async def _log_with_record(self, error: Exception) -> CommandLog | None:
+    async def _log_with_record(self, error: Exception) -> OutcomeLog | None:
         try:
             for log in {self._log, *self._context.logs}:
                 if log is not None and await log.find(self._context.command_id) is not None:
@@ -288,19 +290,19 @@ class _Run:
         except Exception:
             logger.warning("the outcome of %s could not be recorded", self._context.name, exc_info=True)
 
-    async def replay(self, recorded: Recorded, log: CommandLog) -> CommandResult:
+    async def replay(self, recorded: Recorded, log: OutcomeLog) -> CommandResult:
         """Give an earlier run's result, and see that what it changed is known everywhere: it may have died before.
 
         The turn is over by then: what else is to be done with the key does not wait for another process's result.
         """
         context = self._context
-        recorded.check(self._command, context.fingerprint or self._command.method.fingerprint(self._arguments))
+        recorded.check(self._command.method, context.fingerprint or self._command.method.fingerprint(self._arguments))
         keys = self._host.keys_of(recorded.keys, TOLD_BY_LOG)
         if keys:
             context.add(self._host.publish(keys, context.barrier, context.command_id))
-        return (await self._ended(recorded, log)).replay(self._command)
+        return (await self._ended(recorded, log)).replay(self._command.method)
 
-    async def _ended(self, recorded: Recorded, log: CommandLog) -> Recorded:
+    async def _ended(self, recorded: Recorded, log: OutcomeLog) -> Recorded:
         """The same when its result is recorded; or, if that takes too long, without.
 
         A run in another process may have committed and be still at it. One in this process is over: it had its turn.

@@ -30,7 +30,7 @@ from fusion_cluster.commands.operation import (
     current_operation,
     running_operation,
 )
-from fusion_cluster.commands.records import outcome_of
+from fusion_cluster.commands.outcomes import outcome_of
 from fusion_cluster.commands.returning import returns_next, warn_of_unrecorded_result
 from fusion_cluster.commands.transactions import (
     IN_PART,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from fusion_cluster.commands.records import LoggedKey
+from fusion_cluster.commands.outcomes import LoggedKey
 
 Reference = tuple[str, bytes]
 """A key as processes tell each other of it: the method's full name and the encoded arguments."""

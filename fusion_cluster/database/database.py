@@ -61,13 +61,13 @@ class Database:
         # Event loop -> the runtime of the host that lives in it, where that is not the system's.
         self._runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
         self.log = OperationLog(self.engines, self.prepare, log, runtime=lambda: self.runtime)
-        self.events = EventStore(self)
+        self.events = EventStore(self.prepare, self.session, self.log, runtime=lambda: self.runtime)
         # Process and event loop -> its engines. Those of other processes (this one was forked) and of closed loops are
         # dropped when new ones are made: their connections cannot be closed from here.
         self._engines: dict[tuple[int, asyncio.AbstractEventLoop], Engines] = {}
         # They are not connected: this only says what is wrong with the URL.
         create_engines(self._url, busy_timeout_s=self._busy_timeout_s)
-        self._loaders = RowLoaders(self, self._url)
+        self._loaders = RowLoaders(self.session, self.began, self._url)
 
     def __repr__(self) -> str:
         return f"Database({self.url!r})"

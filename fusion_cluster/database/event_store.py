@@ -11,21 +11,20 @@ import datetime
 import enum
 import json
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, case, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from fusion_cluster.commands.events.event import EmittedEvent
 from fusion_cluster.commands.operation import Operation
+from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.database.schema import EVENTS
 from fusion_cluster.quantities import as_count
-
-if TYPE_CHECKING:
-    from fusion_cluster.database.database import Database
+from fusion_cluster.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -82,14 +81,26 @@ class HandlesEvents(Protocol):
 
 
 class EventStore:
-    """The outbox of one database (a `commands.events.event.EventOutbox`).
+    """The outbox of one database (a `commands.events.outbox.EventOutbox`).
 
     Args:
-        database: whose.
+        prepare: makes the tables, if they are missing.
+        session: gives a session to read with.
+        log: writes in transactions that belong to no operation.
+        runtime: gives the runtime of the event loop that runs.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(
+        self,
+        prepare: Callable[[], Awaitable[None]],
+        session: Callable[[], AsyncSession],
+        log: OperationLog,
+        runtime: Callable[[], Runtime],
+    ) -> None:
+        self._prepare = prepare
+        self._session = session
+        self._log = log
+        self._runtime = runtime
         # Who delivers in this process: each with the event loop in which it is to be woken.
         self._deliverers: dict[Callable[[], None], asyncio.AbstractEventLoop] = {}
         self._unhandled: set[str] = set()
@@ -123,7 +134,7 @@ class EventStore:
         self._deliverers.pop(wake, None)
 
     def _now_s(self) -> float:
-        return self._database.runtime.clock.wall()
+        return self._runtime().clock.wall()
 
     def _is_handled(self, hosting: HandlesEvents, event: EmittedEvent) -> bool:
         if hosting.handles_event(event.type):
@@ -154,9 +165,9 @@ class EventStore:
             InvalidArgument: `limit` or `after` is not a whole number, or negative.
         """
         limit, after = as_count("limit", limit), as_count("after", after, least=0)
-        await self._database.prepare()
+        await self._prepare()
         chosen = select(EVENTS).where(EVENTS.c.position > after, *_conditions(state, type))
-        async with self._database.session() as session:
+        async with self._session() as session:
             rows = await session.execute(chosen.order_by(EVENTS.c.position).limit(limit))
             return [_stored(row, self._now_s()) for row in rows]
 
@@ -212,8 +223,8 @@ class EventStore:
         return await self._in_transaction(run)
 
     async def _in_transaction(self, run: Callable[[AsyncConnection], Coroutine[Any, Any, int]]) -> int:
-        await self._database.prepare()
-        return await self._database.log.in_transaction(run)
+        await self._prepare()
+        return await self._log.in_transaction(run)
 
 
 async def insert_events(connection: AsyncConnection, events: Sequence[EmittedEvent], *, emitted_at: float) -> None:

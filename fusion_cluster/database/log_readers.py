@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 from sqlalchemy import TextClause, text
 
-from fusion_cluster.commands.records import LoggedKey
+from fusion_cluster.commands.outcomes import LoggedKey
 from fusion_cluster.database.operation_log import decode_keys
 from fusion_cluster.errors import UsageError
 

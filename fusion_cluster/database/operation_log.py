@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import CommandContext
 from fusion_cluster.commands.operation import Operation
-from fusion_cluster.commands.records import DuplicateOperation, LoggedKey, Recorded
+from fusion_cluster.commands.outcomes import DuplicateOperation, LoggedKey, Recorded
 from fusion_cluster.database.availability import reaching
 from fusion_cluster.database.direct import DirectInsert
 from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIONS
@@ -90,7 +90,7 @@ def decode_keys(encoded: bytes) -> tuple[LoggedKey, ...]:
 
 
 class OperationLog:
-    """The operation log of one database (a `commands.CommandLog`).
+    """The operation log of one database (a `commands.command_log.CommandLog`).
 
     Args:
         engines: gives the engines of the event loop that runs.

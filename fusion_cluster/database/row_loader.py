@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import ClauseElement, Table
 from sqlalchemy.engine import URL
@@ -16,9 +16,6 @@ from fusion_cluster.database.batch import Wanted, by_key
 from fusion_cluster.database.batch_loader import BatchLoader
 from fusion_cluster.database.row_query import RowQuery
 from fusion_cluster.errors import FusionError, UsageError
-
-if TYPE_CHECKING:
-    from fusion_cluster.database.database import Database
 
 _DATA_EXCEPTION = "22"
 """The class of SQLSTATE that says that a value is at fault."""
@@ -34,15 +31,25 @@ class RowLoader(BatchLoader[Any, Any]):
     own, and belong to the operation's session.
 
     Args:
-        database: where they are.
+        session: gives a session to read with.
+        began: tells whether the transaction of an operation is one of their database.
         query: finds them.
         gives_lists: for each key a list of its rows, instead of its row or None.
         max_batch_size: how many keys one statement may be given.
     """
 
-    def __init__(self, database: Database, query: RowQuery, *, gives_lists: bool, max_batch_size: int) -> None:
+    def __init__(
+        self,
+        session: Callable[[], AsyncSession],
+        began: Callable[[Operation], bool],
+        query: RowQuery,
+        *,
+        gives_lists: bool,
+        max_batch_size: int,
+    ) -> None:
         super().__init__(self._look_up, max_batch_size=max_batch_size)
-        self._database = database
+        self._session = session
+        self._began = began
         self._query = query
         self._find = query.all_each if gives_lists else query.one_each
         self._gives_lists = gives_lists
@@ -61,7 +68,7 @@ class RowLoader(BatchLoader[Any, Any]):
         return list(rows or ()) if self._gives_lists else rows
 
     async def _look_up(self, keys: Sequence[Any]) -> list[Any]:
-        async with self._database.session() as session:
+        async with self._session() as session:
             return await self._each(session, keys)
 
     async def _each(self, session: AsyncSession, keys: Sequence[Any]) -> list[Any]:
@@ -78,7 +85,7 @@ class RowLoader(BatchLoader[Any, Any]):
 
     async def _found_within(self, operation: Operation, keys: Sequence[Wanted[Any]]) -> Mapping[Wanted[Any], Any]:
         own: Operation | None = operation
-        while own is not None and not (own.is_open and self._database.began(own)):
+        while own is not None and not (own.is_open and self._began(own)):
             own = own.surrounding
         if own is None:  # all of them are on other databases
             return await self._batched(keys)
@@ -98,12 +105,14 @@ class RowLoaders:
     """The loaders of a database: the same one for the same look-up, wherever it is asked for.
 
     Args:
-        database: the database.
+        session: gives a session of the database to read with.
+        began: tells whether the transaction of an operation is one of the database.
         url: its URL, with the driver.
     """
 
-    def __init__(self, database: Database, url: URL) -> None:
-        self._database = database
+    def __init__(self, session: Callable[[], AsyncSession], began: Callable[[Operation], bool], url: URL) -> None:
+        self._session = session
+        self._began = began
         self._backend = url.get_backend_name()
         self._most_parameters = url.get_dialect().insertmanyvalues_max_parameters
         # Entity and whether lists are given -> the loaders, each with its columns and order.
@@ -124,7 +133,7 @@ class RowLoaders:
                 return loader
         query = RowQuery(entity, columns, order, backend=self._backend)
         most = self._most_parameters // query.parameters_each
-        loader = RowLoader(self._database, query, gives_lists=gives_lists, max_batch_size=most)
+        loader = RowLoader(self._session, self._began, query, gives_lists=gives_lists, max_batch_size=most)
         if len(known) == _MOST_LOADERS:
             del known[0]
         known.append((columns, order, loader))

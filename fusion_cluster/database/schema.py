@@ -15,6 +15,9 @@ METADATA: Final = MetaData()
 _Position: Final = BigInteger().with_variant(Integer, "sqlite")
 """Rises with each row and is never given twice; on SQLite only an INTEGER key can do that."""
 
+VERSION_TABLE: Final = "fusion_schema_version"
+"""Has one row: the revision of the library's tables. Alembic's `alembic_version` is left to the app."""
+
 MAX_ID_CHARACTERS: Final = 300
 """The longest id of a command, an operation or an event."""
 

@@ -6,17 +6,30 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from fusion_cluster.errors import NotOwner
 from fusion_cluster.protocol.call import OutgoingCall
 from fusion_cluster.protocol.events import Answered, Failed, MovedAway
 from fusion_cluster.v1.session_pb2 import Result
 
-if TYPE_CHECKING:
-    from fusion_cluster.link.peer import Peer
-
 logger = logging.getLogger(__name__)
+
+
+class CallMaker(Protocol):
+    """What a call is made on: a link."""
+
+    create_future: Callable[[], asyncio.Future[Result]]
+    """Makes a future of the link's event loop."""
+
+    @property
+    def owner_id(self) -> str:
+        """Names the owner, once it has said so."""
+        ...
+
+    def abandon(self, call: Any) -> None:
+        """Give a call up that nobody waits for any more."""
+        ...
 
 
 class PeerCall(OutgoingCall, eq=False, kw_only=True):
@@ -40,7 +53,7 @@ class PeerCall(OutgoingCall, eq=False, kw_only=True):
         latest: gives the deadline of those who wait for a read now; None: it stays what it was.
     """
 
-    peer: Peer
+    peer: CallMaker
     on_invalidated: Callable[[int], None] | None = None
     future: asyncio.Future[Result] | None = None
     error: Exception | None = None

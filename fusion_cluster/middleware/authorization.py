@@ -18,7 +18,7 @@ from fusion_cluster.middleware.call import Call, Next
 from fusion_cluster.runtime.baggage import current_principal
 
 if TYPE_CHECKING:
-    from fusion_cluster.app import App
+    from fusion_cluster.app_definition import AppDefinition
 
 R = TypeVar("R")
 
@@ -128,7 +128,7 @@ class Authorization:
             answer = await answer
         return bool(answer)
 
-    def unmatched(self, app: App) -> list[str]:
+    def unmatched(self, app: AppDefinition) -> list[str]:
         """The patterns that no method of the app matches: misspelled ones. A test may see that there are none."""
         names = {
             kind: [name for name, method in app.methods.items() if method.kind == kind]

@@ -35,6 +35,7 @@ _ON_RESULT: Final = (
 _ON_INVALIDATION: Final = ON_CALLER_CALL[CallerCallEvent.INVALIDATION]
 _ON_DETACH: Final = ON_CALLER_CALL[CallerCallEvent.DETACH]
 _ON_LOSS: Final = ON_CALLER_CALL[CallerCallEvent.LOSS]
+_ON_RENEWAL: Final = ON_CALLER_CALL[CallerCallEvent.RENEWAL]
 _ON_END: Final = ON_CALLER_CALL[CallerCallEvent.END]
 
 
@@ -301,7 +302,7 @@ class CallerCalls:
         if call.state is not CallerCall.WAITING:
             self._cancelled.append(call.id)
             self._unsent.append(call)
-            call.state = CallerCall.WAITING
+            call.state = _ON_RENEWAL[call.state]
         self._last_id = call.id = self._last_id + 1
         call.deadline_s = deadline_s
         self._pending[call.id] = call

@@ -16,6 +16,7 @@ A call at the caller's end (`CALLER_CALL`):
 8.  A read that gets a result is answered: subscribed, until it is invalidated or given up. All else ends with its
     result.
 9.  An invalidation may come before the result: it is reported then, and the result ends the read.
+9a. A read whose callers have more time than it was sent with is asked anew, under a new id.
 
 The owner's end of the link (`OWNER_LINK`):
 10. A session is attached to at most one carrier. A new carrier that proves itself takes it over from the old one.
@@ -124,7 +125,8 @@ class CallerCallEvent(IntEnum):
     INVALIDATION = 3
     DETACH = 4
     LOSS = 5
-    END = 6
+    RENEWAL = 6
+    END = 7
 
 
 CALLER_CALL: Final[Mapping[CallerCall, Mapping[CallerCallEvent, CallerCall]]] = {
@@ -139,6 +141,7 @@ CALLER_CALL: Final[Mapping[CallerCall, Mapping[CallerCallEvent, CallerCall]]] = 
         CallerCallEvent.OUTCOME: CallerCall.ENDED,
         CallerCallEvent.INVALIDATION: CallerCall.SENT,
         CallerCallEvent.DETACH: CallerCall.UNSURE,
+        CallerCallEvent.RENEWAL: CallerCall.WAITING,
         CallerCallEvent.END: CallerCall.ENDED,
     },
     CallerCall.UNSURE: {
@@ -148,6 +151,7 @@ CALLER_CALL: Final[Mapping[CallerCall, Mapping[CallerCallEvent, CallerCall]]] = 
         CallerCallEvent.INVALIDATION: CallerCall.UNSURE,
         CallerCallEvent.DETACH: CallerCall.UNSURE,
         CallerCallEvent.LOSS: CallerCall.WAITING,
+        CallerCallEvent.RENEWAL: CallerCall.WAITING,
         CallerCallEvent.END: CallerCall.ENDED,
     },
     CallerCall.ANSWERED: {

@@ -41,6 +41,12 @@ class Source:
     def tree(self) -> ast.Module:
         return _parse(self.path)
 
+    @property
+    def module(self) -> str:
+        parts = self.path.relative_to(ROOT).with_suffix("").parts
+        parts = parts[1:] if "/".join(parts[:2]) in PACKAGES else parts
+        return ".".join(parts).removesuffix(".__init__")
+
     def imports(self) -> Iterator[Import]:
         """Every import but those for type checkers alone."""
         yield from _imports(self.tree, is_eager=True)

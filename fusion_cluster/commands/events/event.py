@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -14,9 +14,6 @@ from fusion_cluster.runtime import SYSTEM, Entropy
 from fusion_cluster.wire import hooks
 from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.spelling import canonical
-
-if TYPE_CHECKING:
-    from fusion_cluster.commands.operation import Operation
 
 SLOT_GROUP: Final = "events"
 """Takes the place of a shard group in the slots of events: equal keys are one key, whichever service emits them."""
@@ -44,18 +41,6 @@ class EmittedEvent:
     slot: int
     payload: bytes
     delay_s: float
-
-
-class EventOutbox(Protocol):
-    """Where operations put what they emit: a database."""
-
-    async def write(self, operation: Operation) -> None:
-        """Write what an operation has emitted, in its transaction."""
-        ...
-
-    def on_committed(self) -> None:
-        """Events were committed here: wake those who deliver them."""
-        ...
 
 
 def emitted(

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from fusion_cluster.database.migrations.upgrading import VERSION_TABLE
+from fusion_cluster.database.schema import VERSION_TABLE
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import UsageError
 

@@ -14,14 +14,12 @@ from sqlalchemy import Connection, Select, String, column, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fusion_cluster.database.schema import VERSION_TABLE
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import UsageError
 
 NEWEST: Final = "0001"
 """The newest revision there is in `versions`: what this version of the library works with."""
-
-VERSION_TABLE: Final = "fusion_schema_version"
-"""Has one row: the revision of the library's tables. Alembic's `alembic_version` is left to the app."""
 
 _LOCK: Final = 0x667573696F6F
 """The number of PostgreSQL's advisory lock for those who upgrade."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fusion_cluster.app import App
+from fusion_cluster.app_definition import AppDefinition
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.errors import UsageError
@@ -21,7 +21,7 @@ _KINDS = {
 }
 
 
-def describe(app: App, service: str = "") -> gateway_pb2.DescribeReply:
+def describe(app: AppDefinition, service: str = "") -> gateway_pb2.DescribeReply:
     """The description of one service, or of all of them in the order of the app.
 
     Raises:
@@ -31,7 +31,7 @@ def describe(app: App, service: str = "") -> gateway_pb2.DescribeReply:
     return gateway_pb2.DescribeReply(app=app.name, services=[_service(app, one) for one in services])
 
 
-def _service(app: App, service: type[ComputeService]) -> gateway_pb2.ServiceDescription:
+def _service(app: AppDefinition, service: type[ComputeService]) -> gateway_pb2.ServiceDescription:
     methods = [_method(method) for method in app.methods.of(service) if method.kind in _KINDS]
     return gateway_pb2.ServiceDescription(
         name=service.service_name, documentation=_documentation(service), methods=methods

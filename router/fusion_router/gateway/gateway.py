@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -13,7 +12,6 @@ from fusion_cluster.addresses import parse_address
 from fusion_cluster.errors import UsageError
 from fusion_cluster.forks import lose_grpc, require_grpc, watch_forks
 from fusion_cluster.host import Host
-from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.quantities import as_finite_delay
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.handlers import GatewayHandlers
@@ -21,22 +19,12 @@ from fusion_router.gateway.limits import GatewayLimits
 from fusion_router.gateway.listening import check_can_listen, require_local
 from fusion_router.gateway.reflection import add_reflection
 from fusion_router.gateway.rpcs import GatewayRpcs
-from fusion_router.gateway.sessions import GatewaySessions
+from fusion_router.gateway.sessions import Acceptor, GatewaySessions
 
 SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["Gateway"].full_name
 
 KEEPALIVE_S = 30
 """How often clients may, and the gateway does, ping an idle connection."""
-
-
-class Acceptor(Protocol):
-    """What takes the carriers of `Session` streams: `link.acceptor.SessionAcceptor`."""
-
-    def accept(self, carrier: Carrier) -> None:
-        """Serve a session over the carrier."""
-
-    async def close(self) -> None:
-        """End all sessions."""
 
 
 class Gateway:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import grpc
 from grpc_status import rpc_status
 
 from fusion_cluster.errors import ShardUnavailable
+from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.grpc_stream import UNMERGED_FROM_OWNER, GrpcStreamCarrier
 from fusion_router.gateway.failures import failure_status
 
-if TYPE_CHECKING:
-    from fusion_router.gateway.gateway import Acceptor
+
+class Acceptor(Protocol):
+    """What takes the carriers of `Session` streams: `link.acceptor.SessionAcceptor`."""
+
+    def accept(self, carrier: Carrier) -> None:
+        """Serve a session over the carrier."""
+
+    async def close(self) -> None:
+        """End all sessions."""
 
 
 class GatewaySessions:

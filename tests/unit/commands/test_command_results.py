@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from fusion_cluster import Database, LogOptions
 from fusion_cluster.commands import CommandResult, pipeline
-from fusion_cluster.commands.records import Recorded, outcome_of_error
+from fusion_cluster.commands.outcomes import Recorded, outcome_of_error
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.errors import CommandOutcomeUnknown, CommandResultLost, DatabaseUnavailable, RemoteError
 from fusion_cluster.host import LocalHost

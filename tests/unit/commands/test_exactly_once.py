@@ -10,7 +10,7 @@ import pytest
 
 from fusion_cluster import App, Database, LogOptions
 from fusion_cluster.commands import CommandResult
-from fusion_cluster.commands.records import Recorded
+from fusion_cluster.commands.outcomes import Recorded
 from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.errors import CommandNotRecorded, InvalidArgument
 from fusion_cluster.host import LocalHost

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from fusion_cluster import App, ComputeService, Database, UnrecordedResult, UsageError, command
-from fusion_cluster.commands.records import outcome_of
+from fusion_cluster.commands.outcomes import outcome_of
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.host import LocalHost
 from tests.apps.shelves import Base, ShelfRow

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from fusion_cluster import Database, LogOptions
-from fusion_cluster.commands.records import NONE_OUTCOME
+from fusion_cluster.commands.outcomes import NONE_OUTCOME
 from fusion_cluster.database import log_trimmer
 from fusion_cluster.database.log_trimmer import LogTrimmer
 from fusion_cluster.database.schema import COMMANDS

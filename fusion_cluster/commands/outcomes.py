@@ -7,17 +7,13 @@ message of the session protocol.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
+from fusion_cluster.catalogue.method import Method
 from fusion_cluster.errors import CommandResultLost, FusionError, InvalidArgument
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.errors import decode_error, encode_error
-
-if TYPE_CHECKING:
-    from fusion_cluster.commands.command import BoundCommand
-    from fusion_cluster.commands.context import CommandContext
-    from fusion_cluster.commands.operation import Operation
 
 LoggedKey = tuple[str, bytes, str]
 """A key as it leaves the process: the method's full name, the encoded arguments, and what it is invalidated for."""
@@ -62,7 +58,7 @@ class Recorded:
     host: str = ""
     committed_at: float = 0.0
 
-    def check(self, command: BoundCommand[..., Any], fingerprint: bytes) -> None:
+    def check(self, method: Method, fingerprint: bytes) -> None:
         """See that it is the same command that is asked for again.
 
         Raises:
@@ -71,11 +67,11 @@ class Recorded:
         if self.fingerprint is not None and self.fingerprint != fingerprint:
             raise InvalidArgument(
                 f"the command id {self.command_id!r} was used before, for another command than this "
-                f"{command.name} or with other arguments",
+                f"{method.name} or with other arguments",
                 field="command_id",
             )
 
-    def replay(self, command: BoundCommand[..., Any]) -> CommandResult:
+    def replay(self, method: Method) -> CommandResult:
         """Give the result of the earlier run.
 
         Raises:
@@ -84,39 +80,19 @@ class Recorded:
         """
         if self.outcome is None:
             raise CommandResultLost(
-                f"{command.name} was carried out under the id {self.command_id!r}, but its result is not recorded: the "
+                f"{method.name} was carried out under the id {self.command_id!r}, but its result is not recorded: the "
                 "process that ran it ended before, or is still at it; operation.result(...) records it with the commit"
             )
         if self.outcome[:1] == _ERROR:
             raise decode_error(session_pb2.Error.FromString(self.outcome[1:]))
-        return CommandResult(command.method.result.decode_msgpack(self.outcome[1:]), is_replayed=True)
+        return CommandResult(method.result.decode_msgpack(self.outcome[1:]), is_replayed=True)
 
 
-class CommandLog(Protocol):
-    """Where commands and operations are recorded: the operation log of a database."""
+class OutcomeLog(Protocol):
+    """Where the outcomes of commands are recorded: the operation log of a database."""
 
     async def find(self, operation_id: str) -> Recorded | None:
         """What was committed under an id."""
-        ...
-
-    async def write(self, operation: Operation) -> None:
-        """Flush what an operation has not written yet, seal it, and write its entry, in its transaction.
-
-        Raises:
-            DuplicateOperation: one of that id is committed already.
-        """
-        ...
-
-    async def write_keys(self, operation: Operation, keys: list[LoggedKey]) -> None:
-        """Write an entry of its own for keys that a committed operation invalidates and that are not in its entry."""
-        ...
-
-    async def write_command(self, context: CommandContext, outcome: bytes) -> None:
-        """Record a command that had no operation, in a transaction of its own.
-
-        Raises:
-            DuplicateOperation: one of that id is committed already.
-        """
         ...
 
     async def record_outcome(self, operation_id: str, outcome: bytes) -> None:
@@ -125,10 +101,6 @@ class CommandLog(Protocol):
 
     async def settle(self, operation_id: str) -> bool | None:
         """Whether an operation whose commit ended in doubt is committed; None: that cannot be told."""
-        ...
-
-    def on_committed(self, operation: Operation) -> None:
-        """An operation was committed here: wake those who follow the log."""
         ...
 
 
@@ -141,7 +113,7 @@ class DuplicateOperation(FusionError):
 
     is_memoized = False
 
-    def __init__(self, message: str, log: CommandLog) -> None:
+    def __init__(self, message: str, log: OutcomeLog) -> None:
         super().__init__(message)
         self.log = log
 

@@ -1,0 +1,118 @@
+"""What an app is: a name, the services it consists of, and the database they share. (`App` says where it runs.)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fusion_cluster.bodies.offload import Bodies
+from fusion_cluster.catalogue.catalogue import Catalogue
+from fusion_cluster.catalogue.method import Method
+from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, RayTask, require_defaults
+from fusion_cluster.catalogue.service import ComputeService
+from fusion_cluster.commands.events.options import DEFAULT_EVENT_OPTIONS, EventOptions
+from fusion_cluster.commands.events.subscriptions import event_classes_of
+from fusion_cluster.errors import UsageError
+from fusion_cluster.failures.failure import TransientClassifier, is_transient
+from fusion_cluster.graph.computing.retention import SizeOf, estimate_bytes
+from fusion_cluster.middleware.call import Middleware
+from fusion_cluster.middleware.stack import MiddlewareStack
+from fusion_cluster.strict import Strictness
+
+if TYPE_CHECKING:
+    from fusion_cluster.database import Database
+
+
+class AppDefinition:
+    """Services under one name.
+
+    Args:
+        name: names the app in a Ray cluster; two apps in one cluster do not see each other.
+        services: the service classes; their names must differ.
+        database: given to every service as `self.database`.
+        defaults: options of compute methods where neither the method nor its service (`compute_defaults`) says
+            otherwise.
+        is_transient: tells which errors may go away by themselves, see `Transiency`; by default connections, time-outs,
+            lost or busy databases, and errors that say so themselves.
+        size_of: estimates the bytes of a value, for hosts with a bound in bytes; values of a kind that knows better
+            (NumPy, Arrow) say so by `nbytes`, others by `__sizeof__`.
+        max_threads: how many bodies with `offload="thread"` run at a time in each process, without those that wait for
+            another computation; None: a few more than there are CPUs.
+        middleware: what is around the bodies of all methods, in each process that runs them; the outermost first.
+
+        events: how events are delivered to event handlers.
+
+    Attributes:
+        methods: its compute methods and commands by full name: what each takes, gives and belongs to.
+        event_classes: the classes of the events that are handled, by their names.
+
+    Raises:
+        UsageError: two services have one name, a class is not a service, something is not middleware, event handlers
+            are for other things than events or have no database, defaults make no sense, or a method has a type that
+            cannot travel.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        services: Sequence[type[ComputeService]] = (),
+        *,
+        database: Database | None = None,
+        defaults: ComputeOptions = DEFAULT_OPTIONS,
+        is_transient: TransientClassifier = is_transient,
+        size_of: SizeOf = estimate_bytes,
+        max_threads: int | None = None,
+        middleware: Sequence[Middleware] = (),
+        events: EventOptions = DEFAULT_EVENT_OPTIONS,
+    ) -> None:
+        if not name:
+            raise UsageError("an app needs a name", field="name")
+        if not callable(is_transient):
+            raise UsageError("is_transient must be a function of an error", field="is_transient")
+        self.name = name
+        self.database = database
+        self.defaults = defaults
+        self.is_transient = is_transient
+        self.size_of = size_of
+        self.max_threads = max_threads
+        self._middleware = MiddlewareStack(middleware, is_transient)
+        require_defaults(defaults, "defaults")
+        self.new_bodies()  # says what is wrong with the number of threads
+        self.methods = Catalogue(services, defaults, app_name=name)
+        self.event_options = events
+        self.event_classes: dict[str, type] = event_classes_of(self.methods.all_methods)
+        if self.event_classes and database is None:
+            raise UsageError("event handlers need a database, where events wait for them", field="database")
+
+    @property
+    def services(self) -> dict[str, type[ComputeService]]:
+        """The service classes by name, in the order in which the app was given them."""
+        return self.methods.services
+
+    def method(self, service: str, method: str) -> Method:
+        """Return the method of that name.
+
+        Raises:
+            UnknownService: the app has no such service.
+            UnknownMethod: the service has no such compute method or command.
+        """
+        return self.methods.method(service, method)
+
+    @property
+    def task_cpus(self) -> float:
+        """The most CPUs that one body asks for with `offload=RayTask(...)`; 0 when there is none."""
+        offloads = [method.options.offload for method in self.methods.values() if method.kind == "compute"]
+        return max((offload.num_cpus for offload in offloads if isinstance(offload, RayTask)), default=0.0)
+
+    def carried(self) -> Mapping[str, str]:
+        """What the middleware adds to the calls that leave the process from this context."""
+        return self._middleware.carried()
+
+    def new_bodies(self, strict: Strictness | None = None) -> Bodies:
+        """What one host runs the app's bodies with.
+
+        Args:
+            strict: of a host that is strict.
+        """
+        wrap = self._middleware.wrap if strict is None else strict.around(self._middleware.wrap)
+        return Bodies(max_threads=self.max_threads, wrap=wrap)
