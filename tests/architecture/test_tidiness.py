@@ -48,6 +48,9 @@ SLEEPERS = {
     "tests/apps/customers.py": "clients that try again when the error says that they may",
     "tests/integration/test_random_faults.py": "faults at random moments; nothing is waited for by it",
     "tests/integration/test_database_faults.py": "faults while others work; nothing is waited for by it",
+    "tests/integration/test_one_way_to_ask_again.py": "faults while others work; nothing is waited for by it",
+    "tests/unit/commands/test_commands_out_of_time.py": "bodies that take longer than their callers have time",
+    "tests/apps/relays.py": "bodies that take as long as a plan says, in virtual time",
     "tests/property/test_commands_exactly_once.py": "commands and what disturbs them, at random times",
     "tests/property/test_graph_never_stale.py": "its loop is one in virtual time, which jumps",
 }
