@@ -11,14 +11,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Token
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from fusion_cluster.catalogue.catalogue import Catalogue
 from fusion_cluster.errors import PermissionDenied, UsageError
 from fusion_cluster.middleware.call import Call, Next
 from fusion_cluster.runtime.baggage import current_principal
-
-if TYPE_CHECKING:
-    from fusion_cluster.app_definition import AppDefinition
 
 R = TypeVar("R")
 
@@ -27,6 +25,15 @@ CommandRule = Callable[[Any, Call], bool | Awaitable[bool]]
 
 ComputationRule = Callable[[Call], bool | Awaitable[bool]]
 """Tells whether there may be a result for this key, whoever asks for it."""
+
+
+class HasMethods(Protocol):
+    """An app, for what it has here: its methods."""
+
+    @property
+    def methods(self) -> Catalogue:
+        """Its methods, by full name."""
+        ...
 
 
 class acting_as:  # noqa: N801 - used like a function
@@ -128,7 +135,7 @@ class Authorization:
             answer = await answer
         return bool(answer)
 
-    def unmatched(self, app: AppDefinition) -> list[str]:
+    def unmatched(self, app: HasMethods) -> list[str]:
         """The patterns that no method of the app matches: misspelled ones. A test may see that there are none."""
         names = {
             kind: [name for name, method in app.methods.items() if method.kind == kind]
