@@ -1,1 +1,1 @@
-"""What a service and its methods are: definitions, signatures, options, injection."""
+"""Services and their methods, worked out once for an app: signatures, codecs, shard keys, options, injection."""

@@ -10,7 +10,7 @@ from fusion_cluster.errors import UsageError
 
 
 def is_service_method(member: object) -> bool:
-    """Tell whether a member of a class is what one of our decorators leaves there."""
+    """Tell whether a member of a class was made by one of our decorators."""
     return getattr(type(member), "is_service_method", False) is True
 
 
@@ -19,7 +19,7 @@ def require_body(body: Any, decorator: str, *, takes_plain_def: bool) -> None:
 
     Args:
         body: what was decorated.
-        decorator: by what, for messages: "compute_method".
+        decorator: name of the decorator, for messages: "compute_method".
         takes_plain_def: it may be a plain `def` as well as an `async def`.
 
     Raises:
@@ -30,7 +30,7 @@ def require_body(body: Any, decorator: str, *, takes_plain_def: bool) -> None:
     if what:
         raise UsageError(f"@{decorator} on {name}, which is {what}")
     if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
-        raise UsageError(f"{name} is a generator, which gives no value: return a tuple or a list")
+        raise UsageError(f"{name} is a generator and has no single result: return a tuple or a list")
     if inspect.iscoroutinefunction(body):
         return
     if not takes_plain_def:
@@ -42,7 +42,7 @@ def require_body(body: Any, decorator: str, *, takes_plain_def: bool) -> None:
 
 
 def _instead_of_a_method(body: Any) -> str:
-    """What something is that cannot be a method; "" if it can be one."""
+    """Say what kind of thing the body is, and what to write instead; "" if it can be a method."""
     if isinstance(body, (classmethod, staticmethod)):
         kind = type(body).__name__
         return f"a {kind}: a result belongs to an instance of the service, so it must be an async def with self"

@@ -17,7 +17,7 @@ from fusion_cluster.wire.description import type_name
 from fusion_cluster.wire.spelling import substituted, type_parameters
 
 Variables = Mapping[Any, Any]
-"""What type variables stand for."""
+"""Type variables, each with the type that it stands for."""
 
 _PLURAL: Final = (typing.ParamSpec, typing.TypeVarTuple)
 _GENERIC: Final = (typing.Generic, typing.Protocol)
@@ -170,5 +170,5 @@ def _left_in(hint: Any) -> Iterator[Any]:
 
 
 def _declaring(service: type, variable: Any) -> type | None:
-    """Return the nearest class of a service's that has a type variable as its own; None if there is none."""
+    """Return the nearest base of a service that declares a type variable; None if no base does."""
     return next((one for one in service.__mro__ if variable in type_parameters(one)), None)

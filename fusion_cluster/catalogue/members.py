@@ -1,4 +1,4 @@
-"""The service methods of a class, and what else a service class may hold.
+"""Finds the service methods of a class, and checks what else the class holds.
 
 A decorator above ours hides the service method from its class: the class would have a plain function, a class method or
 a property, and each call would run the body, uncached, unrecorded, unseen by other processes. So a service class that
@@ -14,10 +14,10 @@ from fusion_cluster.catalogue.service_method import ServiceMethod
 from fusion_cluster.errors import UsageError
 
 _RESERVED: Final = frozenset({"database", "service_name", "shard_group", "compute_defaults"})
-"""What a service has by these names is set by its class or its host."""
+"""Names that a service method cannot have: the class or its host sets what they mean."""
 
 MAX_WRAPPERS: Final = 100
-"""How many wrappers around each other are looked into: some contain themselves."""
+"""Number of wrappers, one inside the other, that are looked into. Some contain themselves."""
 
 
 def service_methods(cls: type) -> dict[str, ServiceMethod]:
@@ -36,7 +36,9 @@ def require_class(cls: type) -> None:
     for name, member in _members(cls).items():
         if is_service_method(member):
             if name in _RESERVED:
-                raise UsageError(f"{cls.__name__}.{name}: a service has something else by this name", field=name)
+                raise UsageError(
+                    f"{cls.__name__}.{name}: this name has another meaning in a service: choose another", field=name
+                )
             other = names.setdefault(member, name)
             if other != name:
                 raise UsageError(
@@ -46,14 +48,14 @@ def require_class(cls: type) -> None:
         elif (hidden := _hidden_in(member)) is not None:
             around, ours = type(member).__name__, hidden.decorator
             raise UsageError(
-                f"{cls.__name__}.{name} is a {around} around a {ours}, which is hidden by it and never cached or "
+                f"{cls.__name__}.{name} is a {around} around a {ours}, which hides it, so it is never cached or "
                 f"recorded: write @{ours} above all others, on an async def with self",
                 field=name,
             )
 
 
 def abstract_methods(cls: type, methods: dict[str, ServiceMethod]) -> list[str]:
-    """Return the names of what a class declares and leaves to its subclasses."""
+    """Return the names of the methods that a class declares and leaves to its subclasses."""
     declared = set(getattr(cls, "__abstractmethods__", ()))
     return sorted(declared | {name for name, method in methods.items() if method.__isabstractmethod__})
 

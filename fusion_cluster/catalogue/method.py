@@ -1,7 +1,7 @@
-"""`Method`: all that is known of one method of an app, worked out once.
+"""`Method`: everything that is known about one method of an app, worked out once.
 
 Hosts, routers, gateways, clients, logs and checks take what they need from here: names, signature, codecs, shard key,
-options. Nothing derives any of it a second time.
+options. Nothing else derives it again.
 
 Invariant: equal arguments have one turn key, and one turn key has one slot, for every supported type hint.
 """
@@ -26,10 +26,10 @@ MethodKind = Literal["compute", "command", "event"]
 """A read that is cached, a change of data, or a handler of events."""
 
 ShardBy = str | Callable[..., Any]
-"""What places a call on a shard instead of the first argument: a parameter's name, or a function of the arguments."""
+"""A parameter's name, or a function of the arguments: it places a call on a shard instead of the first argument."""
 
 AsyncBody = Callable[..., Coroutine[Any, Any, Any]]
-"""A body as hosts call it, whatever it is and wherever it runs."""
+"""A body as hosts call it: a coroutine function, wherever the body runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ class Method:
         return slot_of(*self.turn_key(arguments))
 
     def turn_key(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
-        """Return what commands that do not interleave have in common: the shard group and the shard key.
+        """Return the key of turns, the shard group and the shard key: commands with the same one do not interleave.
 
         Events take turns before they come to their handlers; two equal events take turns here.
         """

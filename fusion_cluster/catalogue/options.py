@@ -1,8 +1,8 @@
-"""What `@compute_method` can be told.
+"""Options of `@compute_method`.
 
-Options are said in three places: at the method, at the service (`compute_defaults`) and at the app (`App(defaults=…)`).
-The nearest that says something about an option decides it; a place that says nothing about an option leaves it alone,
-so an option that is said with its default value still wins over what a wider place says.
+Options are set in three places: at the method, at the service (`compute_defaults`) and at the app (`App(defaults=…)`).
+The nearest place that sets an option wins. A place that does not name an option leaves it alone, so an option that is
+set to its default value still wins over a wider place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _AMOUNT: Final = "an amount, 0 or more"
 
 @dataclass(frozen=True, kw_only=True)
 class RayTask:
-    """Runs a body as a Ray task: in another process, on any host of the Ray cluster that has the resources free.
+    """Runs a body as a Ray task: in another process, on any machine of the Ray cluster that has the resources free.
 
     Where the process has no Ray, the body runs in a thread, under the same rules: it has its arguments and an instance
     made for it, and neither compute methods nor the database.
@@ -28,7 +28,7 @@ class RayTask:
     Attributes:
         num_cpus: CPUs that Ray sets aside while the body runs.
         num_gpus: GPUs, likewise; a fraction shares one.
-        memory_bytes: memory, likewise; None: none is set aside.
+        memory_bytes: memory, likewise; None: no memory is set aside.
         resources: custom resources, by name.
 
     Raises:
@@ -53,7 +53,7 @@ class RayTask:
 
 
 Offload = Literal["thread"] | RayTask
-"""Where a body runs instead of on the event loop."""
+"""A place for a body other than the event loop: a thread, or a Ray task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,8 @@ class ComputeOptions:
         consolidation_delay: when something beneath a result has changed, or it is invalidated by hand, compute it again
             after this long (0: in the next turn of the event loop), once, and invalidate it and its dependents only if
             the value is another by `==`, or the error by type and arguments. Readers may get the old value for so long
-            and until it is computed. If nobody depends on it or observes it, it is invalidated at once. None: likewise.
+            and until it is computed. A result without dependents and observers is invalidated at once. None: every
+            result is.
         shard_by: what places the key on a shard instead of the first argument: the name of a parameter, or a function
             of the arguments.
         offload: where the body runs: "thread", `RayTask(...)`, or None for the event loop.
@@ -94,7 +95,7 @@ class ComputeOptions:
     freeze: bool = False
 
     def __new__(cls, **said: Any) -> Self:
-        """Note what is said."""
+        """Note which options are named."""
         options = super().__new__(cls)
         object.__setattr__(options, "_said", frozenset(said))
         return options
@@ -102,7 +103,7 @@ class ComputeOptions:
     def __post_init__(self) -> None:
         for name in ("min_cache_duration", "auto_invalidation_delay", "transient_error_delay", "error_delay"):
             object.__setattr__(self, name, as_delay(name, getattr(self, name)))
-        # A result that is never told of a change would be wrong for ever.
+        # A result that never hears of a change would be wrong for ever.
         object.__setattr__(self, "invalidation_delay", as_finite_delay("invalidation_delay", self.invalidation_delay))
         if self.consolidation_delay is not None:
             delay_s = as_finite_delay("consolidation_delay", self.consolidation_delay)
@@ -127,22 +128,22 @@ class ComputeOptions:
 
 
 def require_defaults(options: object, where: str) -> None:
-    """Check that `options` can stand for many methods at once.
+    """Check that `options` can be those of many methods at once.
 
     Args:
         options: what somebody gave as defaults.
         where: names the place in the message.
 
     Raises:
-        UsageError: it is no `ComputeOptions`, or says `shard_by`, which is about the parameters of one method.
+        UsageError: it is not a `ComputeOptions`, or it sets `shard_by`, which is about the parameters of one method.
     """
     if not isinstance(options, ComputeOptions):
         raise UsageError(f"{where} must be ComputeOptions(...), not {options!r}", field=where)
     if "shard_by" in options.said:
         raise UsageError(
-            f"{where} cannot say shard_by: say it at the method, or give services one shard_group", field="shard_by"
+            f"{where} cannot set shard_by: set it at the method, or give services one shard_group", field="shard_by"
         )
 
 
 DEFAULT_OPTIONS: Final = ComputeOptions()
-"""Options of a compute method that is told nothing."""
+"""Options of a compute method that sets none."""

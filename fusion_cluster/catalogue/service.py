@@ -26,8 +26,8 @@ class ComputeService:
         service_name: the service's name in keys and on the wire; the class's own name unless the class sets it.
         shard_group: services of one group put equal first arguments on the same shard; the service's name unless the
             class or one of its bases sets it.
-        compute_defaults: options of the class's compute methods that say nothing themselves; a class adds to what its
-            bases say. They win over the app's.
+        compute_defaults: options of the class's compute methods where these set none themselves; a class adds to what
+            its bases set. They win over the app's.
     """
 
     database: Database
@@ -39,7 +39,7 @@ class ComputeService:
     _chosen_shard_group: ClassVar[str | None] = None
     _runtime: Runtime = SYSTEM
     _bound: Mapping[ServiceMethod, Callable[..., Any]] | None = None
-    """What each service method of an attached instance is. None: the instance is not attached."""
+    """The bound form of each service method of an attached instance. None: the instance is not attached."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -21,11 +21,11 @@ _NO_SERVICE: Final = object()
 
 
 class ServiceMethod(ABC):
-    """A method of a service that is more than a method.
+    """A compute method, command or event handler as it is declared in a class.
 
     Attributes:
-        kind: what it is to those who call it.
-        decorator: name of what makes it.
+        kind: what callers may do with it.
+        decorator: name of the decorator that makes it.
         takes_plain_def: the method may be a plain `def` as well as an `async def`.
         signature_class: makes its signature.
         body: the method as written.
@@ -38,7 +38,7 @@ class ServiceMethod(ABC):
         body: the method as written.
 
     Raises:
-        UsageError: it is not an `async def` (nor what else may be), or takes `*args` or `**kwargs`.
+        UsageError: it is not an `async def` (or a plain `def` where that is allowed), or takes `*args` or `**kwargs`.
     """
 
     kind: ClassVar[MethodKind]
@@ -72,7 +72,7 @@ class ServiceMethod(ABC):
         self._is_abstract = value
 
     def require_shard_by(self, shard_by: ShardBy | None) -> ShardBy | None:
-        """Return what was told as `shard_by`.
+        """Return `shard_by`, checked.
 
         Raises:
             UsageError: it names no parameter of the method, and is not a function.
@@ -126,7 +126,7 @@ class ServiceMethod(ABC):
 
 
 class UnhostedMethod:
-    """Stands for what an instance does not have until a host gives it: using it in any way says so."""
+    """Stands for something that only a host can give an instance: using it in any way says so."""
 
     def __init__(self, message: str) -> None:
         self._message = message

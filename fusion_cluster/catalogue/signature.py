@@ -1,4 +1,4 @@
-"""What a service method takes and gives, and the one canonical form of its arguments."""
+"""Signatures of service methods: parameters, result, and the one canonical form of arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fusion_cluster.wire.spelling import substituted
 
 
 class Required(enum.Enum):
-    """Class of the mark in `Parameter.default` that says: there is none."""
+    """Class of the mark for a parameter without a default."""
 
     REQUIRED = "REQUIRED"
 
@@ -91,7 +91,7 @@ class Signature:
         return f"<Signature {self.name}({', '.join(p.name for p in self._declared)})>"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what it is made of: a service sent to a worker takes no codecs along, which cannot be pickled."""
+        """Return the parts that can be pickled. Codecs cannot, and are made again in the other process."""
         derived = {
             name for kind in type(self).__mro__ for name, of in vars(kind).items() if isinstance(of, cached_property)
         }
@@ -109,12 +109,12 @@ class Signature:
 
     @cached_property
     def names_for_callers(self) -> tuple[str | None, ...]:
-        """As many as parameters: the names by which a call may give them; None where it may not."""
+        """One for each parameter: the name by which a call may give it; None where it may not be given by name."""
         return tuple(None if name in self._positional_only else name for name in self.parameter_names)
 
     @cached_property
     def defaults(self) -> tuple[Any, ...]:
-        """As many as parameters: their defaults, as written; `REQUIRED` where there is none."""
+        """One for each parameter: its default, as written; `REQUIRED` if it has no default."""
         empty = inspect.Parameter.empty
         return tuple(REQUIRED if p.default is empty else p.default for p in self._declared)
 
@@ -147,7 +147,7 @@ class Signature:
 
     @cached_property
     def codec(self) -> ArgumentsCodec:
-        """What makes arguments canonical, and bytes.
+        """Codec that makes arguments canonical, and bytes.
 
         Raises:
             UsageError: arguments of a parameter's type cannot travel; `field` names it.
@@ -156,7 +156,7 @@ class Signature:
 
     @cached_property
     def canonical_types(self) -> tuple[type | None, ...]:
-        """As many as parameters: the type whose values are canonical as they are; None if there is no such type."""
+        """One for each parameter: the type whose values are canonical as they are; None if it has no such type."""
         return tuple(parameter.type if parameter.type in (int, str, bytes) else None for parameter in self.parameters)
 
     @cached_property

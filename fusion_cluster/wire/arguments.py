@@ -70,7 +70,7 @@ class EncodedArguments(tuple[Any, ...]):
 
 
 class ArgumentCodec:
-    """How arguments for one parameter become canonical, and bytes.
+    """Codec of the arguments for one parameter: canonical values, and bytes.
 
     Args:
         method: full name of the method.
@@ -82,7 +82,7 @@ class ArgumentCodec:
         decodable: the hint, as msgspec takes it.
         is_told_apart_by_python: see `traits`.
         may_hold_nan: see `traits`.
-        is_changeable: whoever has the value can change it.
+        is_changeable: code that has the value can change it.
         is_always_canonical: whatever is decoded is canonical.
 
     Raises:
@@ -112,7 +112,7 @@ class ArgumentCodec:
         self._plain: frozenset[type] = plain or frozenset()
 
     def canonical(self, value: Any) -> tuple[Any, int]:
-        """The canonical value, and how many bytes it takes; 0 where they are few.
+        """Return the canonical value and its size in bytes; 0 where that is small.
 
         Raises:
             InvalidArgument: it is not of the parameter's type, would arrive as another value, or is too large.
@@ -125,11 +125,11 @@ class ArgumentCodec:
         return settled, len(encoded)
 
     def holds_nan(self, encoded: bytes) -> bool:
-        """Whether the bytes are those of a canonical value with NaN in it, as far as that is seen at once."""
+        """Tell whether the bytes may be those of a canonical value with NaN in it."""
         return self.may_hold_nan and (_NAN in encoded or b"NaN" in encoded)
 
     def takes(self, value: Any) -> bool:
-        """Whether a value is canonical, as far as that is seen at once."""
+        """Tell whether a value is canonical; False also where finding out takes longer."""
         kind = type(value)
         if kind not in self._plain:
             return False
@@ -140,7 +140,7 @@ class ArgumentCodec:
         return bool(kind is not bytes or len(value) < _SMALL_BYTES)
 
     def settle(self, value: Any) -> tuple[Any, bytes]:
-        """The canonical value, and its bytes.
+        """Return the canonical value and its bytes.
 
         Raises:
             InvalidArgument: as in `canonical`.
@@ -157,7 +157,7 @@ class ArgumentCodec:
         raise self.refusal(f"a {type(value).__name__} that is decoded and encoded is another each time")
 
     def encode(self, value: Any) -> bytes:
-        """The bytes of a value; they are those of the canonical value if it is canonical.
+        """Return the bytes of a value; they are those of the canonical value if it is canonical.
 
         Raises:
             InvalidArgument: it cannot leave the process, or is too large.
@@ -165,7 +165,7 @@ class ArgumentCodec:
         return self._encode(value, self._spell)
 
     def encode_key(self, value: Any) -> bytes:
-        """The same bytes for equal values, whether or not they are a key.
+        """Return the same bytes for equal values, whether or not they are a key.
 
         Raises:
             InvalidArgument: as in `encode`.
@@ -189,7 +189,7 @@ class ArgumentCodec:
         return encoded
 
     def decode(self, encoded: bytes) -> Any:
-        """The value of bytes.
+        """Return the value that the bytes encode.
 
         Raises:
             InvalidArgument: they do not fit the parameter's type.
@@ -200,7 +200,7 @@ class ArgumentCodec:
             raise self.refusal(reason_of(error)) from error
 
     def refusal(self, reason: str) -> InvalidArgument:
-        """The error that names the method and the parameter. msgspec says `at $.price`."""
+        """Return the error that names the method and the parameter. msgspec says `at $.price`."""
         place = _PLACE.search(reason)
         if place is not None:
             reason = f"{reason[: place.start()]} (at {self.name}{place['rest']})"
@@ -217,7 +217,7 @@ def _refuse_arrays(hint: Any) -> None:
 
 
 def _plain_classes(hint: Any) -> frozenset[type] | None:
-    """The classes of which every value is canonical, bounds of size aside; None if the hint has others as well."""
+    """Return the classes of which every small value is canonical; None if the hint has other classes as well."""
     while isinstance(hint, typing.NewType):
         hint = hint.__supertype__
     if get_origin(hint) in (typing.Union, types.UnionType):

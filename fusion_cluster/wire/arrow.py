@@ -14,14 +14,14 @@ from typing import Any, Final
 from fusion_cluster.errors import UsageError
 
 ARROW_MEDIA_TYPE: Final = "application/vnd.apache.arrow.stream"
-"""What arrays and frames become: an IPC stream (base64 in JSON)."""
+"""Media type of arrays and frames: an IPC stream (base64 in JSON)."""
 
 _COLUMN: Final = "value"
 _METADATA: Final = b"fusion_cluster"
 
 
 def library_of(kind: object) -> str | None:
-    """The library of a class whose values travel as Arrow data; None for every other class."""
+    """Return the library of a class whose values travel as Arrow data; None for every other class."""
     if not isinstance(kind, type):
         return None
     for library, names in _CLASSES.items():
@@ -40,10 +40,10 @@ _CLASSES: Final[dict[str, tuple[str, ...]]] = {
 
 
 def to_stream(value: Any) -> bytes:
-    """The Arrow IPC stream of an array or a frame.
+    """Return an array or a frame as an Arrow IPC stream.
 
     Raises:
-        UsageError: it holds what Arrow does not know, such as objects of Python.
+        UsageError: it holds something that Arrow does not know, such as objects of Python.
     """
     library = library_of(type(value))
     assert library is not None
@@ -57,10 +57,10 @@ def to_stream(value: Any) -> bytes:
 
 
 def from_stream(hint: type, encoded: bytes) -> Any:
-    """The array or frame of an Arrow IPC stream.
+    """Return the array or frame that an Arrow IPC stream encodes.
 
     Raises:
-        ValueError: it is not such a stream, or one of something else.
+        ValueError: it is not an Arrow IPC stream, or a stream of another kind of data.
     """
     library = library_of(hint)
     assert library is not None

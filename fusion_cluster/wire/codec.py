@@ -40,7 +40,7 @@ _json = msgspec.json.Encoder(enc_hook=hooks.to_json)
 
 
 class Parameter(Protocol):
-    """What is asked of a parameter (`graph.signature.Parameter`).
+    """The part of a parameter that codecs need (see `catalogue.signature.Parameter`).
 
     Attributes:
         name: its name.
@@ -72,8 +72,8 @@ class ArgumentsCodec:
         name: the method's full name.
         are_told_apart_by_python: canonical arguments that Python finds equal, and of equal classes, are the same, so
             that they are a plain tuple; if not they are `EncodedArguments`.
-        may_hold_nan: something in one of the arguments may be NaN; such ones are `EncodedArguments` in any case.
-        are_changeable: whoever has the arguments can change one of them.
+        may_hold_nan: something in one of the arguments may be NaN; arguments with NaN are always `EncodedArguments`.
+        are_changeable: code that has the arguments can change one of them.
 
     Raises:
         UsageError: arguments of a parameter's type cannot travel; `field` names it.
@@ -94,7 +94,7 @@ class ArgumentsCodec:
 
     # -- canonical arguments
     def canonical(self, values: Sequence[Any]) -> tuple[Any, ...]:
-        """The canonical arguments for values, one for each parameter.
+        """Return the canonical arguments for values, one for each parameter.
 
         Raises:
             InvalidArgument: one of them does not fit its parameter, cannot travel or is too large; `field` names it.
@@ -110,7 +110,7 @@ class ArgumentsCodec:
         return tuple([value for value, _ in measured])
 
     def probe(self, values: Sequence[Any]) -> EncodedArguments:
-        """What finds the canonical arguments for values in a dictionary, if they are there (not told apart by Python).
+        """Return arguments that find the canonical ones for these values in a dictionary (not told apart by Python).
 
         Raises:
             InvalidArgument: as in `canonical`.
@@ -118,7 +118,7 @@ class ArgumentsCodec:
         return EncodedArguments(values, self._join([one.encode(v) for one, v in zip(self._each, values, strict=True)]))
 
     def copy(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The same arguments anew, if they could be changed."""
+        """Return a copy of arguments that could be changed; others as they are."""
         if not self.are_changeable:
             return arguments
         values: tuple[Any, ...] = self._all.msgpack.decode(self.encode(arguments))
@@ -156,7 +156,7 @@ class ArgumentsCodec:
         return self._join([one.encode(value) for one, value in zip(self._each, arguments, strict=True)])
 
     def encode_as_key(self, arguments: tuple[Any, ...]) -> bytes:
-        """The same bytes for equal arguments, whether or not they are a key.
+        """Return the same bytes for equal arguments, whether or not they are a key.
 
         Raises:
             InvalidArgument: as in `encode`.
@@ -164,7 +164,7 @@ class ArgumentsCodec:
         return self._join([one.encode_key(value) for one, value in zip(self._each, arguments, strict=True)])
 
     def encode_one(self, index: int, arguments: tuple[Any, ...]) -> bytes:
-        """One of the arguments, equal ones in one way: what shard keys are made of."""
+        """Return the bytes of one argument, the same for equal ones: shard keys are made of them."""
         if isinstance(arguments, EncodedArguments):  # not from the value, which somebody may have changed
             return bytes(_COUNT.msgpack.decode(arguments.encoded)[index])
         return self._each[index].encode_key(arguments[index])
@@ -184,10 +184,10 @@ class ArgumentsCodec:
 
     # -- decoding
     def decode_msgpack(self, encoded: bytes) -> tuple[Any, ...]:
-        """Canonical arguments from a msgpack array; trailing ones that are missing get their defaults.
+        """Return canonical arguments from a msgpack array; trailing ones that are missing get their defaults.
 
         Raises:
-            InvalidArgument: wrong count or type, or no such array; `field` names the parameter.
+            InvalidArgument: wrong count or type, or not an array; `field` names the parameter.
         """
         self._check_length(len(encoded))
         try:
@@ -204,10 +204,10 @@ class ArgumentsCodec:
         return self.canonical(decoded)
 
     def decode_json(self, encoded: str | bytes) -> tuple[Any, ...]:
-        """Canonical arguments from a JSON array; trailing ones that are missing get their defaults.
+        """Return canonical arguments from a JSON array; trailing ones that are missing get their defaults.
 
         Raises:
-            InvalidArgument: wrong count or type, or no such array; `field` names the parameter.
+            InvalidArgument: wrong count or type, or not an array; `field` names the parameter.
         """
         self._check_length(len(encoded))
         try:
@@ -217,7 +217,7 @@ class ArgumentsCodec:
         return self.canonical(decoded)
 
     def from_builtins(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """Canonical arguments from plain values, such as a command line's JSON.
+        """Return canonical arguments from plain values, such as the JSON of a command line.
 
         Raises:
             InvalidArgument: wrong count or type; `field` names the parameter.

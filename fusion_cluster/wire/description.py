@@ -13,7 +13,7 @@ from fusion_cluster.wire.arrow import ARROW_MEDIA_TYPE, library_of
 
 
 def type_name(hint: Any) -> str:
-    """A readable name: `Product | None`, `list[Decimal]`, `Any`."""
+    """Return a readable name: `Product | None`, `list[Decimal]`, `Any`."""
     if hint is None or hint is types.NoneType:
         return "None"
     if hint is Ellipsis:
@@ -39,7 +39,7 @@ def _argument_name(argument: Any) -> str:
 
 
 def json_schema(hint: Any) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a type as it travels in JSON; the empty schema where none can be given."""
+    """Return the JSON Schema (2020-12) of a type as it travels in JSON; a title alone if it has no schema."""
     definitions: dict[str, Any] = {}
 
     def of_custom_type(custom: type) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How exceptions of the app's own classes are made again in another process of the cluster.
+"""Makes exceptions of the app's own classes again in another process of the cluster.
 
 A class is looked up by its name among the modules that are imported already: nothing is imported for it, and no code
 of the class runs. What is made is of a class that derives from it and from `RemoteError` (as Ray does it), so `except`
@@ -20,7 +20,7 @@ from fusion_cluster.failures.exact_copies import ATTRIBUTES, filled, parts_of
 from fusion_cluster.wire.tagged import NotPlainError, decode_tagged, encode_tagged
 
 NEVER_MADE: Final = (StopIteration, StopAsyncIteration)
-"""What Python itself turns into something else when a coroutine raises it."""
+"""Exceptions that Python itself turns into others when a coroutine raises them."""
 
 
 def class_name(cls: type[BaseException]) -> str:

@@ -1,4 +1,4 @@
-"""The table of errors: each of our classes has one `google.rpc` code. And how errors travel.
+"""The table of errors, one `google.rpc` code for each of our classes, and the way of errors to other processes.
 
 An error travels as its class's name, its message, its notes and what a caller can act on (field, transience, when to
 retry); an exception group with its members. Our own classes and a few builtins are rebuilt at the other end; any other
@@ -93,7 +93,7 @@ MAX_NOTES: Final = 16
 MAX_MEMBERS: Final = 100
 """Of one group and all groups in it together."""
 MAX_DEPTH: Final = 8
-"""How deeply groups may be nested."""
+"""Deepest nesting of groups."""
 _MAX_UINT32 = 2**32 - 1
 
 
@@ -104,7 +104,7 @@ class RemoteTraceback(str):
 
 
 def error_code(error: BaseException) -> int:
-    """The `google.rpc.Code` of an exception; UNKNOWN for those of user code."""
+    """Return the `google.rpc.Code` of an exception; UNKNOWN for those of user code."""
     if issubclass(type(error), asyncio.CancelledError):
         return int(code_pb2.CANCELLED)
     for ancestor in type(error).__mro__:
@@ -115,7 +115,7 @@ def error_code(error: BaseException) -> int:
 
 
 def encode_error(error: BaseException, *, for_member: bool = False) -> session_pb2.Error:
-    """The error as a message.
+    """Return the error as a message.
 
     Args:
         error: any; what it is asked for may raise.
@@ -128,7 +128,7 @@ def encode_error(error: BaseException, *, for_member: bool = False) -> session_p
 
 
 def decode_error(encoded: session_pb2.Error) -> Exception:
-    """The exception to raise for an error that came from another process."""
+    """Return the exception to raise for an error that came from another process."""
     error = _decoded(encoded)
     notes: list[str] = list(encoded.notes)
     if encoded.traceback:

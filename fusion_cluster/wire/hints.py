@@ -1,8 +1,9 @@
 """Type hints that msgspec cannot decode, made decodable.
 
 msgspec refuses unions with more than one record type (dataclass, pydantic model, ...), enumerations of other values
-than texts or ints, and what contains such. Here each part of a hint that it refuses is replaced by a stand-in class
-whose values are converted by us: a record by the names of its fields, a member of an enumeration by its encoded value.
+than texts or ints, and types that contain either. Here each part of a hint that it refuses is replaced by a stand-in
+class whose values are converted by us: a record by the names of its fields, a member of an enumeration by its encoded
+value.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _NO_TYPES = frozenset({"cls", "default", "default_factory", "name", "encode_name
 
 
 def decodable(hint: Any) -> Any:
-    """The hint, or one that msgspec decodes to the same values with the hooks of `wire.hooks`.
+    """Return the hint, or one that msgspec decodes to the same values with the hooks of `wire.hooks`.
 
     Raises:
         UsageError: values of the hint cannot be told apart in an encoding, or cannot travel.
@@ -84,12 +85,12 @@ def _refuse_lost_fields(record: Any) -> None:
 
 
 def custom_classes(hint: Any) -> set[type]:
-    """The classes in a hint, at any depth, that msgspec leaves to the hooks."""
+    """Return the classes in a hint, at any depth, that msgspec leaves to the hooks."""
     return {part.cls for part in parts_of(hint) if isinstance(part, msgspec.inspect.CustomType)}
 
 
 def parts_of(hint: Any) -> Iterator[Any]:
-    """What msgspec says of a hint and of the types in it, at any depth."""
+    """Give what msgspec knows of a hint and of the types in it, at any depth."""
     seen: set[int] = set()
     waiting: list[Any] = [msgspec.inspect.type_info(hint)]
     while waiting:
@@ -127,7 +128,7 @@ def _replaced(hint: Any, reason: BaseException, known: _Known) -> Any:
 
 # -- one of some values ------------------------------------------------------------------------------------------------
 def _one_of(hint: Any, allowed: Iterable[Any]) -> Any:
-    """A stand-in for an enumeration or a Literal, whose values are found by what they are when encoded."""
+    """Return a stand-in for an enumeration or a Literal, whose values are found by their encoded form."""
     values = tuple(allowed)
     if any(isinstance(getattr(value, "value", value), set | frozenset) for value in values):
         raise UsageError(f"a value of {type_name(hint)} is a set, which is encoded in no order: use a tuple")
@@ -224,14 +225,14 @@ def _required(record: Any) -> Iterator[str]:
 
 # -- records with a field that msgspec refuses -------------------------------------------------------------------------
 def _is_named_by_fields(kind: type) -> bool:
-    """Whether it is a class of records that are encoded as dictionaries."""
+    """Tell whether it is a class of records that are encoded as dictionaries."""
     if issubclass(kind, msgspec.Struct):
         return not kind.__struct_config__.array_like
     return dataclasses.is_dataclass(kind)
 
 
 def _fields_replaced(kind: Any, known: _Known) -> Any:
-    """A stand-in for a class of records, whose fields are converted one by one."""
+    """Return a stand-in for a class of records, whose fields are converted one by one."""
     _refuse_lost_fields(kind)
     hints = typing.get_type_hints(kind)
     names, required = _names_of(kind, hints)
@@ -260,7 +261,7 @@ def _fields_replaced(kind: Any, known: _Known) -> Any:
 
 
 def _names_of(kind: Any, hints: dict[str, Any]) -> tuple[dict[str, str], frozenset[str]]:
-    """The names of fields by their names when encoded, and which of these must be there."""
+    """Return the names of fields by their encoded names, and the encoded names that must be there."""
     if typing.is_typeddict(kind):
         return {name: name for name in hints}, frozenset(kind.__required_keys__)
     record = _record(kind)

@@ -1,7 +1,6 @@
-"""What msgspec does not know by itself: pydantic models, arrays and frames, and subclasses of plain types.
+"""Hooks for values that msgspec does not know: pydantic models, arrays and frames, subclasses of plain types.
 
-pydantic is never imported for its own sake: a value or a type of theirs can only be here if the user's
-code has imported them.
+pydantic is never imported here first: a value or a type of pydantic exists only if the user's code has imported it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from fusion_cluster.wire.scalars import EXACT_SCALARS, FOREIGN
 
 
 def is_pydantic_model(hint: object) -> bool:
-    """Whether it is a pydantic model class."""
+    """Tell whether it is a pydantic model class."""
     return isinstance(hint, type) and hasattr(hint, "__pydantic_core_schema__") and hasattr(hint, "model_validate")
 
 
@@ -44,14 +43,14 @@ class Alternatives(type):
 
 # -- encoding ----------------------------------------------------------------------------------------------------------
 def to_msgpack(value: Any) -> Any:
-    """A plain value for one that msgspec cannot encode."""
+    """Return a plain value for one that msgspec cannot encode."""
     if is_pydantic_model(type(value)):
         return value.model_dump(mode="python", round_trip=True)
     return _to_plain(value)
 
 
 def to_json(value: Any) -> Any:
-    """A plain value for one that msgspec cannot encode, by pydantic's own rules for JSON."""
+    """Return a plain value for one that msgspec cannot encode, by pydantic's own rules for JSON."""
     if is_pydantic_model(type(value)):
         return value.model_dump(mode="json", round_trip=True)
     return _to_plain(value)
@@ -87,14 +86,14 @@ def _to_plain(value: Any) -> Any:
 
 # -- decoding ----------------------------------------------------------------------------------------------------------
 def from_msgpack(hint: type, value: Any) -> Any:
-    """A value of a type that msgspec does not know from the plain value that came for it."""
+    """Return a value of a type that msgspec does not know, made from the plain value that has arrived."""
     if _is_proxy(hint):
         return _proxy_from_plain(hint, value, from_msgpack)
     return _from_plain(hint, value, from_json=False)
 
 
 def can_travel(kind: type) -> bool:
-    """Whether values of a class that msgspec does not know can come from another process."""
+    """Tell whether values of a class that msgspec does not know can come from another process."""
     return (
         isinstance(kind, Alternatives)
         or kind in (object, MappingProxyType)
@@ -106,7 +105,7 @@ def can_travel(kind: type) -> bool:
 
 
 def from_json(hint: type, value: Any) -> Any:
-    """The same for a plain value that came as JSON."""
+    """Do what `from_msgpack` does for a plain value that came as JSON."""
     if _is_proxy(hint):
         return _proxy_from_plain(hint, value, from_json)
     return _from_plain(hint, value, from_json=True)

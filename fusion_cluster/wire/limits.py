@@ -1,4 +1,4 @@
-"""How large a value may be that leaves a process."""
+"""Limits on the size of values that leave a process."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _EXACT: Final = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Em
 _MAX_PLAIN_DIGITS: Final = 28
 _ONE: Final = Decimal(1)
 NAN_DECIMAL: Final = Decimal("NaN")
-"""The one Decimal that is not a number."""
+"""The one NaN among Decimals."""
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def _fraction(value: Any) -> fractions.Fraction:
 
 
 def unwrapped(value: Any) -> Any:
-    """A plain number for a NumPy scalar; any other value as it is."""
+    """Return a plain number for a NumPy scalar; any other value as it is."""
     numpy = sys.modules.get("numpy")
     return value.item() if numpy is not None and isinstance(value, numpy.generic) else value
 
@@ -155,7 +155,7 @@ def spell_str(value: Any) -> Any:
 
 
 def spell_bytes(value: Any) -> Any:
-    """What is like bytes is bytes."""
+    """Objects that hold bytes (bytearray, memoryview) are bytes."""
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) and type(value) is not bytes else value
 
 
@@ -181,7 +181,7 @@ def spell_datetime(value: Any) -> Any:
 
 
 def spell_date(value: Any) -> Any:
-    """A date has no time of the day."""
+    """A date is a plain date; a datetime is not one."""
     if type(value) is datetime.date or not isinstance(value, datetime.date):
         return value
     if isinstance(value, datetime.datetime):
@@ -190,7 +190,7 @@ def spell_date(value: Any) -> Any:
 
 
 def spell_time(value: Any) -> Any:
-    """A time of the day has no zone, or a fixed offset of whole minutes; and no `fold`."""
+    """A time of the day has a fixed offset of whole minutes or no zone, and no `fold`."""
     if not isinstance(value, datetime.time):
         return value
     offset = value.utcoffset()
@@ -284,7 +284,7 @@ _SHARED: Final[dict[type, Spelling]] = {
     **{kind: both[0] for kind, both in FOREIGN.items()},
 }
 KEY_SCALARS: Final = MappingProxyType(_SHARED | {float: spell_float, Decimal: spell_decimal})
-"""How plain values are spelled in keys: equal ones in one way."""
+"""Spellings of plain values in keys: equal values have one."""
 
 EXACT_SCALARS: Final = MappingProxyType(_SHARED | {float: spell_float_as_it_is, Decimal: spell_decimal_as_it_is})
-"""How plain values are spelled where they travel exactly as they are."""
+"""Spellings of plain values that travel exactly as they are."""

@@ -28,13 +28,13 @@ type_alias_type: Final = getattr(typing, "TypeAliasType", None)
 """Class of Python 3.12's `type X = ...`, None before."""
 
 MAX_DEPTH: Final = 64
-"""How deeply values may be nested where their type sets no limit."""
+"""Deepest nesting of values whose type sets no limit."""
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=hooks.to_msgpack)
 
 
 def plain_hint(hint: Any) -> Any:
-    """What a hint stands for: without NewType, Annotated and type aliases; None is NoneType."""
+    """Return a hint without NewType, Annotated and type aliases; None is NoneType."""
     while True:
         if hint is None:
             return types.NoneType
@@ -62,7 +62,7 @@ class Speller:
         self._records: dict[Any, Spelling] = {}
 
     def of(self, hint: Any) -> Spelling:
-        """The spelling of a hint's values.
+        """Return the spelling of a hint's values.
 
         It raises ValueError for values that would arrive as others; what does not fit the hint is left as it is.
         """
@@ -179,7 +179,7 @@ class Speller:
         return self.free(value, is_checked=True, depth=0)
 
     def free(self, value: Any, *, is_checked: bool = False, depth: int = 0) -> Any:
-        """The spelling of a value by its own class.
+        """Return the spelling of a value by its own class.
 
         Args:
             value: which.
@@ -217,7 +217,7 @@ class Speller:
 
 
 def canonical(value: Any) -> Any:
-    """The one spelling of a value whose type is not known beforehand; numbers of different kinds stay different."""
+    """Return the one spelling of a value of unknown type; numbers of different kinds stay different."""
     return Speller(is_key=True).free(value)
 
 
@@ -286,7 +286,7 @@ class _Record:
 
 
 def is_record_class(kind: type) -> bool:
-    """Whether it is a class of records: a dataclass, Struct, NamedTuple or pydantic model."""
+    """Tell whether it is a class of records: a dataclass, Struct, NamedTuple or pydantic model."""
     if issubclass(kind, tuple):
         return hasattr(kind, "_fields")
     return dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct) or hooks.is_pydantic_model(kind)
@@ -341,7 +341,7 @@ def _ordered(value: Any) -> Any:
 
 
 def _hashable(value: Any) -> Any:
-    """A key of a dictionary, which has no lists in it; their bytes are those of tuples."""
+    """Return a key of a dictionary with tuples for lists; their bytes are the same."""
     if isinstance(value, dict):
         raise ValueError("a record cannot be a key of a dictionary that travels")
     return tuple(map(_hashable, value)) if isinstance(value, list) else value

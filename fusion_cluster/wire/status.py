@@ -21,7 +21,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 
 def error_to_status(error: session_pb2.Error) -> status_pb2.Status:
-    """The same error as a status with `google.rpc` details."""
+    """Return the same error as a status with `google.rpc` details."""
     status = status_pb2.Status(code=error.code, message=error.message)
     info = error_details_pb2.ErrorInfo(reason=error.type, domain=DOMAIN)
     if error.transient:
@@ -38,7 +38,7 @@ def error_to_status(error: session_pb2.Error) -> status_pb2.Status:
 
 
 def status_to_error(status: status_pb2.Status) -> session_pb2.Error:
-    """The error that a status was made from; what another server left out stays empty."""
+    """Return the error that a status was made from; parts that another server left out stay empty."""
     error = session_pb2.Error(code=status.code, message=status.message)
     info, bad_request, retry = (
         error_details_pb2.ErrorInfo(),
@@ -57,7 +57,7 @@ def status_to_error(status: status_pb2.Status) -> session_pb2.Error:
 
 
 def status_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> status_pb2.Status | None:
-    """The status in the trailing metadata of a call, if there is one that can be read."""
+    """Return the status in the trailing metadata of a call; None if it has none that can be read."""
     for key, value in metadata or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             try:

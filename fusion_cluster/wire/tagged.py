@@ -1,7 +1,7 @@
 """Plain values of any type, in msgpack: what comes back is of the type that it was.
 
 msgpack itself has no tuples, sets or decimals, so whatever is not a number, text or bytes is a pair of a tag and parts.
-For what nobody has said the type of: the arguments and attributes of exceptions.
+For values without a type hint: the arguments and attributes of exceptions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a type hint says about its values as keys: how they are told apart, and whether they can be changed."""
+"""Traits of a type hint's values as keys: how they are told apart, and whether they can be changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NUMBERS: Final = (int, float, Decimal)
 
 
 def is_told_apart_by_python(hint: Any) -> bool:
-    """Whether two values of one class that Python calls equal are the same argument; NaN, which equals nothing, aside.
+    """Tell whether two values of one class that Python calls equal are the same argument, apart from NaN.
 
     They are not where numbers of several kinds meet (`1 == True`), in records that say themselves what they are equal
     to, in lists and dictionaries (no hash), for times with an offset (two that are equal are not the same time of day).
@@ -34,7 +34,7 @@ def is_told_apart_by_python(hint: Any) -> bool:
 
 
 def _is_told_apart(hint: Any, within: frozenset[Any]) -> bool:
-    """The same inside of the records `within`, which may contain each other."""
+    """Tell the same inside of the records `within`, which may contain each other."""
     hint = plain_hint(hint)
     if isinstance(hint, type) and (hint in _SCALARS or issubclass(hint, enum.Enum)):
         return True
@@ -53,7 +53,7 @@ def _is_told_apart(hint: Any, within: frozenset[Any]) -> bool:
 
 
 def may_hold_nan(hint: Any) -> bool:
-    """Whether something in a value that Python tells apart from others may be NaN, which is not equal to itself."""
+    """Tell whether something in a value may be NaN, which is not equal to itself."""
     return _may_hold_nan(hint, frozenset(), is_inside=False)
 
 
@@ -73,7 +73,7 @@ def _may_hold_nan(hint: Any, within: frozenset[Any], *, is_inside: bool = True) 
 
 
 def _compared_fields(kind: Any, arguments: tuple[Any, ...]) -> list[Any] | None:
-    """The types of a record's fields, if records of the class are equal when all fields are and cannot be changed."""
+    """Return the types of a record's fields if its records are frozen and compared by all fields; else None."""
     if not isinstance(kind, type):
         return None
     if issubclass(kind, msgspec.Struct):
@@ -95,7 +95,7 @@ def _compared_fields(kind: Any, arguments: tuple[Any, ...]) -> list[Any] | None:
 
 
 def _is_generated(method: Any) -> bool:
-    """Whether `dataclasses` has made it."""
+    """Tell whether `dataclasses` has made a method."""
     return getattr(getattr(method, "__code__", None), "co_filename", "") == "<string>"
 
 
@@ -115,7 +115,7 @@ def _number_kinds(hints: list[Any]) -> set[Any]:
 
 
 def is_changeable(hint: Any) -> bool:
-    """Whether a value of the hint may be changed by whoever has it: a list, an ordinary dataclass, what is unknown."""
+    """Tell whether code may change a value of the hint: a list, an ordinary dataclass, a value of unknown type."""
     return _is_changeable(hint, frozenset())
 
 
@@ -145,7 +145,7 @@ def _is_changeable_class(hint: Any, kind: Any, arguments: tuple[Any, ...], withi
 
 
 def _frozen_fields(kind: type, arguments: tuple[Any, ...]) -> list[Any] | None:
-    """The types of a record's fields; None if they can be assigned anew, or it is not a record."""
+    """Return the types of a record's fields; None if they can be assigned anew, or it is not a record."""
     if hooks.is_pydantic_model(kind):
         model: Any = kind
         is_frozen = model.model_config.get("frozen") and model.model_config.get("extra") != "allow"

@@ -27,7 +27,7 @@ DECODING_ERRORS = (ValueError, TypeError, ArithmeticError, LookupError, Attribut
 
 
 def encode_msgpack(value: object) -> bytes:
-    """A value as msgpack.
+    """Return a value as msgpack.
 
     Raises:
         UsageError: it, or something in it, is of a type that cannot leave the process.
@@ -39,7 +39,7 @@ def encode_msgpack(value: object) -> bytes:
 
 
 def encode_json(value: object) -> str:
-    """A value as JSON. NaN and the infinities become null, bytes base64, Decimals strings.
+    """Return a value as JSON. NaN and the infinities become null, bytes base64, Decimals strings.
 
     Raises:
         UsageError: it, or something in it, is of a type that cannot leave the process.
@@ -90,10 +90,10 @@ class ValueCodec(Generic[T]):
         return encoded if kept is value else encode_json(kept)
 
     def decode_msgpack(self, encoded: bytes) -> T:
-        """The value that was encoded as msgpack.
+        """Return the value that was encoded as msgpack.
 
         Raises:
-            UsageError: it does not fit the type, or is no msgpack.
+            UsageError: it does not fit the type, or is not msgpack.
         """
         try:
             return cast(T, self._msgpack.decode(encoded))
@@ -101,10 +101,10 @@ class ValueCodec(Generic[T]):
             raise self._unfit(error) from error
 
     def decode_json(self, encoded: str | bytes) -> T:
-        """The value that was encoded as JSON.
+        """Return the value that was encoded as JSON.
 
         Raises:
-            UsageError: it does not fit the type, or is no JSON.
+            UsageError: it does not fit the type, or is not JSON.
         """
         try:
             return cast(T, self._json.decode(encoded))
@@ -121,7 +121,7 @@ def _cached_value_codec(hint: Any) -> ValueCodec[Any]:
 
 
 def value_codec(hint: Any) -> ValueCodec[Any]:
-    """The codec of a type, made once."""
+    """Return the codec of a type, made once."""
     try:
         return _cached_value_codec(hint)
     except TypeError:  # a hint that cannot be hashed, such as Annotated[int, []]
@@ -129,7 +129,7 @@ def value_codec(hint: Any) -> ValueCodec[Any]:
 
 
 def reason_of(error: BaseException) -> str:
-    """What a decoder's error says, in words for the caller."""
+    """Return what a decoder's error says, in words for the caller."""
     if isinstance(error, RecursionError):
         return "nested too deeply, or it contains itself"
     if isinstance(error, UnicodeError):

@@ -157,7 +157,7 @@ def test_a_class_may_be_mixed_into_services() -> None:
 
 @pytest.mark.parametrize("name", ["database", "service_name", "shard_group", "compute_defaults"])
 def test_names_that_services_have_are_not_for_methods(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"^Shop.{name}: a service has something else by this name") as caught:
+    with pytest.raises(UsageError, match=rf"^Shop.{name}: this name has another meaning") as caught:
         type("Shop", (ComputeService,), {name: compute_method(body)})
     assert caught.value.field == name
 
