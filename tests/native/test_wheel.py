@@ -17,13 +17,13 @@ from tests.native.processes import needs_compiler, passes, python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-EXTENSION = f"fusion_cluster/graph/{hatch_build.EXTENSION.name}"
+EXTENSION = hatch_build.EXTENSION.relative_to(hatch_build.ROOT).as_posix()
 OFFLINE = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--no-cache-dir")
 USE = """
 import asyncio, sys
 from pathlib import Path
 import fusion_cluster, fusion_router, fusion_shards
-from fusion_cluster.graph import ComputeService, Graph, GraphHosting, attach, compute_method
+from fusion_cluster import App, ComputeService, compute_method
 from fusion_cluster.graph.core.hot_path import IS_NATIVE
 
 class Numbers(ComputeService):
@@ -32,10 +32,10 @@ class Numbers(ComputeService):
         return 2 * number
 
 async def main():
-    graph, numbers = Graph(), Numbers()
-    attach(numbers, GraphHosting(graph))
-    assert [await numbers.get(3), await numbers.get(3)] == [6, 6]
-    assert graph.stats.hits == 1
+    async with App("numbers", services=[Numbers]).local(strict=False) as host:
+        numbers = host.service(Numbers)
+        assert [await numbers.get(3), await numbers.get(3)] == [6, 6]
+        assert host.graph.stats.hits == 1
 
 asyncio.run(main())
 installed = Path(sys.argv[1])

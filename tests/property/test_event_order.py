@@ -100,7 +100,7 @@ def _number(event: ClaimedEvent) -> int:
 
 async def deliver(url: str, run: Run, hosts: int, concurrency: int) -> None:
     databases = [Database(url) for _ in range(hosts)]
-    options = quick(concurrency=concurrency, max_attempts=MAX_ATTEMPTS, claim_s=0.15, poll_period_s=0.03)
+    options = quick(concurrency=concurrency, max_attempts=MAX_ATTEMPTS, claim_s=0.5, poll_period_s=0.03)
     async with AsyncExitStack() as stack:
         for database in databases:
             host = await stack.enter_async_context(orders_host(database, options))

@@ -260,7 +260,7 @@ async def test_a_backoff_that_fails_or_makes_no_sense_is_replaced(database: Data
 
 
 async def test_a_handler_that_takes_too_long_has_failed(database: Database) -> None:
-    async with orders_host(database, quick(timeout_s=0.05, max_attempts=1)) as host:
+    async with orders_host(database, quick(timeout_s=0.5, max_attempts=1)) as host:
         ledger = host.service(Ledger)
 
         async def hang(event: Event) -> None:
@@ -271,7 +271,7 @@ async def test_a_handler_that_takes_too_long_has_failed(database: Database) -> N
         await until_delivered(database)
         (dead,) = await database.events.list()
         assert dead.error is not None
-        assert "longer than 0.05 s" in dead.error
+        assert "longer than 0.5 s" in dead.error
         assert ledger.running == {1: 0}
 
 

@@ -62,7 +62,7 @@ async def test_a_user_is_present_until_they_were_not_heard_of_for_some_time(
 
 
 async def test_presence_ends_in_real_time_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sessions, "presence_timeout_s", 0.3)
+    monkeypatch.setattr(Sessions, "presence_timeout_s", 2.0)
     sessions = host.service(Sessions)
     await signed_in(sessions, "ann")
     assert await sessions.is_present("ann")
