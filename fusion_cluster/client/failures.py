@@ -41,4 +41,9 @@ def in_doubt(name: str, command_id: str) -> CommandOutcomeUnknown:
 
 def is_connection_lost(error: grpc.aio.AioRpcError) -> bool:
     """Whether the connection failed, as opposed to the gateway having answered."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and status_from_metadata(error.trailing_metadata()) is None
+    return error.code() is grpc.StatusCode.UNAVAILABLE and not is_answered(error)
+
+
+def is_answered(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the gateway says so, and not gRPC at this end."""
+    return status_from_metadata(error.trailing_metadata()) is not None

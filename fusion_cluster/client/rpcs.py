@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from fusion_cluster.client.channel import SERVICE
-from fusion_cluster.client.failures import call_error, in_doubt, is_connection_lost
+from fusion_cluster.client.failures import call_error, in_doubt, is_answered, is_connection_lost
 from fusion_cluster.client.first_contact import FirstContact
 from fusion_cluster.commands import Invocation
 from fusion_cluster.commands.retrying import until_answered
@@ -127,7 +127,8 @@ class PlainRpcs:
         return await until_answered(invocation, attempt, runtime=self._runtime, pause=self._pause)
 
     def _execute_error(self, error: grpc.aio.AioRpcError, name: str, command_id: str) -> Exception:
-        if is_connection_lost(error) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not is_answered(error)
+        if is_late or is_connection_lost(error):
             return in_doubt(name, command_id)
         return call_error(error)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import FunctionType
 from typing import Any, Final, Protocol
 
+from fusion_cluster.commands.invocation import Invocation
 from fusion_cluster.commands.outcomes import LoggedKey, OutcomeLog
 from fusion_cluster.commands.time_limit import UNLIMITED, TimeLimit
 from fusion_cluster.graph.core.context import running_computation
@@ -70,6 +71,7 @@ class CommandContext:
     """One run of a command.
 
     Attributes:
+        invocation: the call that it answers.
         name: "Products.set_price".
         command_id: names the run; a retry has the same.
         hosting: where it runs: commands that it calls there are part of it.
@@ -91,20 +93,19 @@ class CommandContext:
 
     def __init__(
         self,
-        name: str,
-        command_id: str,
+        invocation: Invocation,
         hosting: object,
         *,
         barrier: bool,
         peer_id: str = "",
-        arguments: tuple[Any, ...] = (),
         fingerprint: bytes | None = None,
         outcome: bytes | None = None,
         function: FunctionType | None = None,
         limit: TimeLimit = UNLIMITED,
     ) -> None:
-        self.name = name
-        self.command_id = command_id
+        self.invocation = invocation
+        self.name = invocation.method
+        self.command_id = invocation.command_id
         self.hosting = hosting
         self.barrier = barrier
         self.peer_id = peer_id
@@ -119,7 +120,6 @@ class CommandContext:
         self.has_published = False
         self.is_in_doubt = False
         self.is_open = True
-        self._arguments = arguments
         self._principal = current_principal.get()
         self._traceparent = current_baggage.get().get(TRACEPARENT, "")
         self._publications: list[Awaitable[None]] = []
@@ -129,7 +129,11 @@ class CommandContext:
         """This run as the causes of invalidations name it."""
         principal = "" if self._principal is None else abridged(self._principal)
         return CommandRun(
-            self.name, abridged_arguments(self._arguments), self.command_id, principal, self._traceparent[:MAX_TRACE]
+            self.name,
+            abridged_arguments(self.invocation.arguments),
+            self.command_id,
+            principal,
+            self._traceparent[:MAX_TRACE],
         )
 
     def add(self, publication: Awaitable[None]) -> None:

@@ -101,12 +101,10 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         raise CommandNotRecorded(f"{command.name} may have run before: without a database nothing is recorded")
     limit = UNLIMITED if deadline_s == NO_DEADLINE else TimeLimit(deadline_s - host.runtime.clock.monotonic())
     context = CommandContext(
-        command.name,
-        command_id or host.runtime.entropy.new_id(),
+        invocation if command_id else invocation.replace(command_id=host.runtime.entropy.new_id()),
         command.hosting,
         barrier=command.method.barrier,
         peer_id=host.peer_id,
-        arguments=arguments,
         fingerprint=command.method.fingerprint(arguments) if command_id else None,
         outcome=NONE_OUTCOME if command.method.returns_nothing else None,
         function=command.written,

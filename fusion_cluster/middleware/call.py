@@ -10,6 +10,7 @@ from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.failures.failure import TransientClassifier, is_transient
 from fusion_cluster.graph.why.abridged import abridged_arguments
 from fusion_cluster.runtime.baggage import NO_BAGGAGE
+from fusion_cluster.runtime.deadline import NO_DEADLINE
 
 CallKind = Literal["command", "compute", "event"]
 
@@ -40,6 +41,8 @@ class Call:
         baggage: what has come along with the call, the trace for example (see `carrying`). A result must not depend on
             it: a computation has that of whoever asked first.
         is_transient: the app's classifier: tells of an error whether trying again may end better.
+        deadline_s: of a command, until when somebody waits for it, on the monotonic clock; then it is cancelled, unless
+            its commit has begun. Infinite where nobody says so, and for computations: who waits for those changes.
     """
 
     kind: CallKind
@@ -52,6 +55,7 @@ class Call:
     is_nested: bool = False
     baggage: Mapping[str, str] = field(default_factory=_no_baggage)
     is_transient: TransientClassifier = field(default=is_transient, repr=False)
+    deadline_s: float = NO_DEADLINE
 
     @property
     def name(self) -> str:

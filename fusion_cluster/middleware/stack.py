@@ -19,6 +19,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import TransientClassifier
 from fusion_cluster.middleware.call import Call, CarryingMiddleware, Middleware
 from fusion_cluster.runtime.baggage import current_baggage
+from fusion_cluster.runtime.deadline import NO_DEADLINE
 
 
 class MiddlewareStack:
@@ -65,6 +66,7 @@ class MiddlewareStack:
                 command is not None and is_nested.get(),
                 current_baggage.get(),
                 self._is_transient,
+                NO_DEADLINE if command is None else command.invocation.deadline_s,
             )
             return _Passage(self._middleware, call, partial(body, *args, **kwargs)).run()
 

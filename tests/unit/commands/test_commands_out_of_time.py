@@ -12,7 +12,8 @@ import pytest
 from fusion_cluster import App, ComputeService, Database, command, compute_method
 from fusion_cluster.errors import CommandOutcomeUnknown, DeadlineExceeded
 from fusion_cluster.host import LocalHost
-from fusion_cluster.runtime.deadline import NO_DEADLINE, current_deadline_s
+from fusion_cluster.middleware import Call, Next
+from fusion_cluster.runtime.deadline import NO_DEADLINE, current_deadline_s, deadline_at
 from tests.apps.shelves import Base, ShelfRow, Shelves, Stock
 from tests.waiting import until
 
@@ -155,3 +156,26 @@ async def test_a_command_without_a_deadline_has_none(host: LocalHost) -> None:
     assert host.service(Slow).deadlines_s == [NO_DEADLINE]
     waiting.cancel()
     await asyncio.wait([waiting])
+
+
+async def test_middleware_is_told_until_when_somebody_waits() -> None:
+    seen: list[tuple[str, float]] = []
+
+    async def watched(call: Call, next: Next) -> object:
+        seen.append((call.kind, call.deadline_s))
+        return await next(call)
+
+    class Plain(ComputeService):
+        @compute_method
+        async def get(self) -> int:
+            return 1
+
+        @command
+        async def run(self) -> int:
+            return await self.get()
+
+    async with App("plain", [Plain], middleware=[watched]).local() as host:
+        deadline_s = time.monotonic() + 60
+        with deadline_at(deadline_s):
+            assert await host.service(Plain).run() == 1
+        assert seen == [("command", deadline_s), ("compute", NO_DEADLINE)]
