@@ -13,7 +13,6 @@ import math
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from fusion_cluster.commands.command import BoundCommand
 from fusion_cluster.graph.computing.computation import Computation
 from fusion_cluster.graph.why.abridged import abridged_arguments
 from fusion_cluster.quantities import as_delay
+from fusion_cluster.runtime import SYSTEM_CLOCK
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class LoopWatch:
         *,
         on_ended: Callable[[str], object] | None = None,
         blocked_s: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = SYSTEM_CLOCK.monotonic,
     ) -> None:
         self._blocked_s = blocked_loop_s(os.environ) if blocked_s is None else blocked_s or math.inf
         self._name = name

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
@@ -22,6 +21,7 @@ from fusion_cluster.errors import DeadlineExceeded, ShardUnavailable, UsageError
 from fusion_cluster.forks import copied_by_fork, watch_forks
 from fusion_cluster.graph import current_computation
 from fusion_cluster.quantities import as_delay
+from fusion_cluster.runtime import SYSTEM
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Portal:
             ShardUnavailable: the event loop has ended, or what was waited for was cancelled there.
             Exception: what `make()` raised, or what it gave.
         """
-        deadline_s = math.inf if timeout_s is None else time.monotonic() + as_delay("timeout_s", timeout_s)
+        deadline_s = math.inf if timeout_s is None else SYSTEM.clock.monotonic() + as_delay("timeout_s", timeout_s)
         if self._is_forked:
             raise UsageError(copied_by_fork(self._name))
         if self._is_closed:
@@ -117,7 +117,7 @@ class Portal:
 
     def _wait(self, answer: Answer, deadline_s: float) -> Any:
         while True:
-            left_s = min(SLICE_S, deadline_s - time.monotonic())
+            left_s = min(SLICE_S, deadline_s - SYSTEM.clock.monotonic())
             try:
                 outcome = answer.result(max(left_s, 0.0))
             except concurrent.futures.TimeoutError:
@@ -125,7 +125,7 @@ class Portal:
                     continue  # it has come at this moment
             else:
                 return outcome.give()
-            if time.monotonic() >= deadline_s:
+            if SYSTEM.clock.monotonic() >= deadline_s:
                 raise DeadlineExceeded("the call's time is up")
             if not self._loop.is_running():
                 raise ShardUnavailable(f"{self._name} was closed, with its event loop, while it was called")
@@ -133,7 +133,7 @@ class Portal:
     # -- on the loop -------------------------------------------------------------------------------------------------
     def spawn(self, coroutine: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:
         """Run a coroutine in a task that is kept until it ends."""
-        task = self._loop.create_task(coroutine, context=context)
+        task = SYSTEM.create_task(coroutine, name="a call of another thread", context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

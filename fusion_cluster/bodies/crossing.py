@@ -27,6 +27,7 @@ from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.core.context import current_computation, isolated, running_computation
 from fusion_cluster.graph.graph import Graph
 from fusion_cluster.graph.hosting import GraphHosting
+from fusion_cluster.runtime import SYSTEM
 
 
 class Request:
@@ -201,7 +202,7 @@ class Crossing:
             self._woken.set_result(None)
 
     def _begin(self, request: Request) -> None:
-        task = self._loop.create_task(outcome_of(request.make), context=request.context)
+        task = SYSTEM.create_task(outcome_of(request.make), name="a call of a body's thread", context=request.context)
         request.stop = task.cancel
         task.add_done_callback(partial(self._on_awaited, request), context=Context())
 

@@ -18,6 +18,7 @@ from fusion_cluster.cli.output import console, say
 from fusion_cluster.database.event_store import EventState, EventStore, StoredEvent
 from fusion_cluster.errors import UsageError
 from fusion_cluster.quantities import MOST
+from fusion_cluster.runtime import SYSTEM
 from fusion_cluster.wire.codec import encode_json
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of events.", metavar="ID", show_default=False)]
@@ -126,7 +127,7 @@ def _table(found: Sequence[StoredEvent]) -> Table:
         table.add_column(
             column, justify="right" if column == "attempts" else "left", overflow="fold", no_wrap=not is_wide
         )
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.fromtimestamp(SYSTEM.clock.wall(), datetime.UTC)
     for one in found:
         is_dead = one.state is EventState.DEAD
         state = "dead" if is_dead else "under way" if one.is_claimed else "waiting"

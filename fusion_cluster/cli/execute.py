@@ -19,7 +19,7 @@ from fusion_cluster.cli.options import (
 )
 from fusion_cluster.cli.output import complain
 from fusion_cluster.cli.reads import show_value
-from fusion_cluster.client.proxies import new_command_id
+from fusion_cluster.runtime import SYSTEM
 
 
 def execute(
@@ -32,7 +32,7 @@ def execute(
 ) -> None:
     """Run a command and show its result: fusion-cluster execute Products.set_price 3 9.90."""
     sent = payload(arguments)
-    reply = ask(address, timeout, lambda rpcs: rpcs.execute(method, sent, command_id or new_command_id()))
+    reply = ask(address, timeout, lambda rpcs: rpcs.execute(method, sent, command_id or SYSTEM.entropy.new_id()))
     if reply.replayed and not as_json:
         complain("it ran before; this is its result then")
     show_value(reply.result.json, as_json=as_json)

@@ -22,6 +22,7 @@ from fusion_cluster.cli.status import require_ray, status_table
 from fusion_cluster.errors import DeadlineExceeded, InvalidArgument
 from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.quantities import MOST, as_finite_timeout, as_number
+from fusion_cluster.runtime import SYSTEM
 
 T = TypeVar("T")
 
@@ -168,14 +169,16 @@ async def _in_time(joining: asyncio.Future[None], timeout_s: float) -> None:
 
 async def unless(told_to_stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """Do something; give it up, and return None when it has ended, as soon as the event is set."""
-    working = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(told_to_stop.wait())
+    working = SYSTEM.create_task(work, name="work")
+    stopping = SYSTEM.create_task(told_to_stop.wait(), name="wait to be stopped")
     try:
         await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
         working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()  # which nobody asks for any more
         return None
     finally:
         stopping.cancel()

@@ -9,6 +9,7 @@ import grpc
 
 from fusion_cluster.addresses import Address, target_of
 from fusion_cluster.link.grpc_stream import MAX_MESSAGE_BYTES, UNMERGED_FROM_CALLER, GrpcStreamCarrier
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 SERVICE = "fusion_cluster.v1.Gateway"
 
@@ -52,31 +53,29 @@ class SessionStreams:
 
     Args:
         channel: closed by its owner, after `close`.
+        runtime: makes the tasks.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, runtime: Runtime = SYSTEM) -> None:
         self._open: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(f"/{SERVICE}/Session")
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._pumps = runtime.scope("session streams")
+        self._create_task = runtime.create_task
 
     async def dial(self) -> GrpcStreamCarrier:
         """Open one more stream; a gateway that cannot be reached closes the carrier at once."""
         carrier = GrpcStreamCarrier(UNMERGED_FROM_CALLER)
-        pump = asyncio.get_running_loop().create_task(self._pump(carrier), name="session stream")
-        self._pumps.add(pump)
-        pump.add_done_callback(self._pumps.discard)
+        self._pumps.spawn(self._pump(carrier), name="session stream")
         return carrier
 
     async def close(self) -> None:
         """Wait until every stream has ended; their carriers must be closed."""
-        if self._pumps:
-            _, late = await asyncio.wait(self._pumps, timeout=1.0)
-            for pump in late:
-                pump.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        if self._pumps.tasks:
+            await asyncio.wait(self._pumps.tasks, timeout=1.0)
+        await self._pumps.close()
 
     async def _pump(self, carrier: GrpcStreamCarrier) -> None:
         call = self._open()
-        reading = asyncio.get_running_loop().create_task(carrier.read_from(call.read))
+        reading = self._create_task(carrier.read_from(call.read), name="read a session stream")
         try:
             await carrier.write_to(call.write)
             if not reading.done():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -15,12 +14,13 @@ from fusion_cluster.addresses import parse_addresses
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.client.channel import SessionStreams, open_channel
 from fusion_cluster.client.first_contact import FirstContact
-from fusion_cluster.client.proxies import ClientHost, new_command_id
+from fusion_cluster.client.proxies import ClientHost
 from fusion_cluster.client.rpcs import PlainRpcs, as_interval
 from fusion_cluster.errors import UsageError
 from fusion_cluster.forks import copied_by_fork, lose_grpc, require_grpc, watch_forks
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_timeout
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.v1 import gateway_pb2
 from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.errors import decode_error
@@ -77,7 +77,9 @@ class Client:
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         max_nodes: int = 100_000,
+        runtime: Runtime = SYSTEM,
     ) -> None:
+        self._runtime = runtime
         self._addresses = parse_addresses(address)
         self.address = ", ".join(map(str, self._addresses))
         self.timeout_s = as_timeout("timeout_s", timeout_s)
@@ -89,12 +91,15 @@ class Client:
         if self._is_open:
             raise UsageError(f"the client of {self.address} is open already")
         require_grpc()
+        runtime = self._runtime
         self._channel = open_channel(self._addresses)
-        self._contact = FirstContact(self._channel, self._addresses, timeout_s=self.connect_timeout_s)
-        self._rpcs = PlainRpcs(self._channel, self._contact, timeout_s=self.timeout_s)
-        self._streams = SessionStreams(self._channel)
-        self._peer = Peer(self._streams.dial, peer_id=f"client-{uuid.uuid4().hex}")
-        self._host = ClientHost(self._peer, self._contact, timeout_s=self.timeout_s, max_nodes=self._max_nodes)
+        self._contact = FirstContact(self._channel, self._addresses, timeout_s=self.connect_timeout_s, runtime=runtime)
+        self._rpcs = PlainRpcs(self._channel, self._contact, timeout_s=self.timeout_s, runtime=runtime)
+        self._streams = SessionStreams(self._channel, runtime=runtime)
+        self._peer = Peer(self._streams.dial, peer_id=f"client-{runtime.entropy.new_id()}", runtime=runtime)
+        self._host = ClientHost(
+            self._peer, self._contact, timeout_s=self.timeout_s, max_nodes=self._max_nodes, runtime=runtime
+        )
         self._is_open = self._was_open = True
         watch_forks(self)
         return self
@@ -162,7 +167,7 @@ class Client:
             Exception: what the command raised.
         """
         self._check_open()
-        reply = await self._rpcs.execute(name, _payload(arguments), command_id or new_command_id())
+        reply = await self._rpcs.execute(name, _payload(arguments), command_id or self._runtime.entropy.new_id())
         return _plain(reply.result)
 
     async def watch(self, name: str, *arguments: object, min_interval_s: float = 0.0) -> AsyncGenerator[Update, None]:
@@ -215,6 +220,7 @@ def connect(
     timeout_s: float | None = DEFAULT_TIMEOUT_S,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     max_nodes: int = 100_000,
+    runtime: Runtime = SYSTEM,
 ) -> Client:
     """A client of the gateway at an address; use it as an async context manager.
 
@@ -225,6 +231,7 @@ def connect(
         timeout_s: how long a read or command may take, reconnects included; None: as long as it takes.
         connect_timeout_s: how long the gateway may take to answer for the first time; never longer than `timeout_s`.
         max_nodes: bound on the number of replicas.
+        runtime: the clock, the random numbers and the tasks of the client.
 
     Raises:
         UsageError: the address, or a number, cannot be right; `field` names it.
@@ -234,7 +241,9 @@ def connect(
         ...     carts = client.service(Carts)
         ...     await carts.total("c1")
     """
-    return Client(address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, max_nodes=max_nodes)
+    return Client(
+        address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, max_nodes=max_nodes, runtime=runtime
+    )
 
 
 def _payload(arguments: tuple[object, ...]) -> gateway_pb2.Payload:

@@ -18,6 +18,7 @@ from fusion_cluster.addresses import Address
 from fusion_cluster.client.channel import SERVICE
 from fusion_cluster.client.strangers import SILENCE, trouble_of
 from fusion_cluster.errors import ShardUnavailable, UsageError
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.v1 import gateway_pb2
 
 RETRY_PAUSE_S: Final = 0.05
@@ -34,6 +35,7 @@ class FirstContact:
         addresses: where to ask; any of them will do.
         timeout_s: how long a gateway may take to answer for the first time.
         is_patient: wait so long for somebody to listen there; otherwise it fails at once where nobody does.
+        runtime: the clock and the task.
 
     Attributes:
         is_made: a gateway has answered.
@@ -41,8 +43,16 @@ class FirstContact:
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, addresses: Sequence[Address], *, timeout_s: float, is_patient: bool = True
+        self,
+        channel: grpc.aio.Channel,
+        addresses: Sequence[Address],
+        *,
+        timeout_s: float,
+        is_patient: bool = True,
+        runtime: Runtime = SYSTEM,
     ) -> None:
+        self._create_task = runtime.create_task
+        self._now_s = runtime.clock.monotonic
         self.is_made = False
         self.where = ", ".join(map(str, addresses))
         self._ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/Describe")
@@ -62,7 +72,7 @@ class FirstContact:
         if self.is_made:
             return
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.get_running_loop().create_task(self._ask_until_answered(), name="first contact")
+            self._asking = self._create_task(self._ask_until_answered(), name="first contact")
         asking = self._asking
         await asyncio.wait([asking])
         if asking.cancelled():
@@ -77,10 +87,9 @@ class FirstContact:
             await asyncio.wait([self._asking])
 
     async def _ask_until_answered(self) -> str:
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._timeout_s
+        deadline_s = self._now_s() + self._timeout_s
         trouble = SILENCE
-        while (left_s := deadline_s - loop.time()) > 0:
+        while (left_s := deadline_s - self._now_s()) > 0:
             try:
                 await self._ask(_QUESTION, timeout=left_s)
             except grpc.aio.AioRpcError as error:

@@ -7,7 +7,6 @@ can no longer be heard.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable
 from functools import partial
 from typing import Any, TypeVar, cast, get_origin
@@ -71,7 +70,7 @@ class ClientHost:
         self._runtime = runtime
         self._contact = contact
         self._timeout_s = timeout_s
-        self._graph = watch_forks(Graph(max_nodes=max_nodes, name=f"the client of {contact.where}"))
+        self._graph = watch_forks(Graph(max_nodes=max_nodes, name=f"the client of {contact.where}", runtime=runtime))
         peer.on_fence = self._graph.fence.lower
         self._graph.fence.add(peer)
         self._services: dict[type[ComputeService], ComputeService] = {}
@@ -192,7 +191,7 @@ class ClientHost:
         if not self._contact.is_made:
             await self._contact.make()
         sent = invocation.replace(
-            command_id=invocation.command_id or new_command_id(),
+            command_id=invocation.command_id or self._runtime.entropy.new_id(),
             deadline_s=min(invocation.deadline_s, self._unlimited_s()),
         )
         return await until_answered(sent, attempt, runtime=self._runtime, pause=self._pause)
@@ -228,11 +227,6 @@ def _leaves(kind: type[ComputeService]) -> list[type[ComputeService]]:
     """Return the classes derived from a class that have no further subclass, apart from facades."""
     derived = [one for one in kind.__subclasses__() if not issubclass(one, Facade)]
     return [leaf for one in derived for leaf in _leaves(one)] if derived else [kind]
-
-
-def new_command_id() -> str:
-    """A command id that nobody else makes."""
-    return uuid.uuid4().hex
 
 
 def _value(name: str, result: session_pb2.Result, codec: ValueCodec[Any]) -> Any:

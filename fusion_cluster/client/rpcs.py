@@ -22,7 +22,7 @@ from fusion_cluster.errors import (
     UsageError,
 )
 from fusion_cluster.quantities import as_number
-from fusion_cluster.runtime import SYSTEM, Runtime
+from fusion_cluster.runtime import SYSTEM, Runtime, is_being_cancelled
 from fusion_cluster.v1 import gateway_pb2
 
 RETRY_PAUSE_S = 0.05
@@ -175,8 +175,7 @@ class PlainRpcs:
         try:
             yield
         except (asyncio.CancelledError, grpc.aio.AioRpcError, grpc.aio.BaseError):
-            task = asyncio.current_task()
-            if not self._is_closed or task is None or task.cancelling():
+            if not self._is_closed or is_being_cancelled():
                 raise
             if command_id:
                 raise in_doubt(name, command_id) from None

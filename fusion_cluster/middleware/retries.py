@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from fusion_cluster.graph import current_computation
 from fusion_cluster.graph.core.hot_path import dependencies_of
 from fusion_cluster.middleware.call import Call, Next
 from fusion_cluster.quantities import as_count, as_finite_delay
+from fusion_cluster.runtime import SYSTEM
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Retries:
         longest_pause_s: float = 5.0,
         commands: bool = False,
         is_transient: TransientClassifier | None = None,
-        random: Callable[[], float] = random.random,
+        random: Callable[[], float] = SYSTEM.entropy.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._max_attempts = as_count("max_attempts", max_attempts)

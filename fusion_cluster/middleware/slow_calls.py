@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from fusion_cluster.middleware.call import Call, Next
 from fusion_cluster.quantities import as_count, as_delay
+from fusion_cluster.runtime import SYSTEM_CLOCK
 
 LOGGER: Final = logging.getLogger("fusion_cluster.slow_calls")
 
@@ -38,7 +38,7 @@ class SlowCalls:
         arguments: bool = True,
         logger: logging.Logger = LOGGER,
         level: int = logging.WARNING,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = SYSTEM_CLOCK.precise,
     ) -> None:
         self._threshold_s = as_delay("threshold_s", threshold_s)
         self._arguments = arguments

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from fusion_cluster.middleware.call import Call, CallKind, Next
 from fusion_cluster.quantities import as_number
+from fusion_cluster.runtime import SYSTEM_CLOCK
 
 BUCKETS_PER_DOUBLING: Final = 4
 FIRST_S: Final = 1e-6
@@ -106,7 +106,7 @@ class Timing:
         clock: gives seconds, and never goes back.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, *, clock: Callable[[], float] = SYSTEM_CLOCK.precise) -> None:
         self._clock = clock
         self._times: dict[str, MethodTimes] = {}
         self._lock = threading.Lock()  # an app may be hosted in several threads of a process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
@@ -39,6 +39,33 @@ class Runtime:
     ) -> asyncio.Task[T]:
         """Create a task in the running event loop. Prefer a `scope`, which ends what it began."""
         return create_task(coroutine, name=name, context=context)
+
+    def ensure_future(self, awaitable: Awaitable[T], *, name: str) -> asyncio.Future[T]:
+        """Return a future as it is, and a task of that name for anything else that can be awaited."""
+        future = asyncio.ensure_future(awaitable)
+        if future is not awaitable and isinstance(future, asyncio.Task):
+            future.set_name(name)
+        return future
+
+    async def gather(self, coroutines: Iterable[Coroutine[Any, Any, T]], *, name: str) -> list[T]:
+        """Run coroutines at the same time, in tasks of that name, and return their results in order.
+
+        Raises:
+            Exception: the first error, when all have ended.
+        """
+        tasks = [self.create_task(coroutine, name=name) for coroutine in coroutines]
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            raise
+        errors = [error for task in tasks if (error := task.exception()) is not None]
+        if errors:
+            raise errors[0]
+        return [task.result() for task in tasks]
 
     def scope(self, owner: str) -> TaskScope:
         """Return a scope for the background tasks of one part, which `owner` names."""

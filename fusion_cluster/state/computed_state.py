@@ -16,8 +16,9 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import is_transient as default_classifier
 from fusion_cluster.graph import Computed, isolated
 from fusion_cluster.graph.why.cause import Cause, call_site
+from fusion_cluster.runtime import SYSTEM, Runtime, is_being_cancelled
 from fusion_cluster.state.beneath import GraphsBeneath
-from fusion_cluster.state.pacing import Pacing, is_being_cancelled
+from fusion_cluster.state.pacing import Pacing
 from fusion_cluster.state.single_key import single_key_function, single_key_graph
 from fusion_cluster.state.snapshot import Absent, StateSnapshot
 from fusion_cluster.state.update_delayer import FixedDelayer, UpdateDelayer
@@ -52,6 +53,7 @@ class ComputedState(Generic[T]):
             and `await` never gives it.
         is_transient: tells which errors may go away by themselves.
         name: what it is called in keys and in messages.
+        runtime: the clock and the tasks; give it that of the hosts whose services it reads.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class ComputedState(Generic[T]):
         initial: T | Absent = Absent.ABSENT,
         is_transient: Callable[[Exception], bool] | None = None,
         name: str = "value",
+        runtime: Runtime = SYSTEM,
     ) -> None:
+        self._runtime = runtime
         self._compute = compute
-        self._graph = single_key_graph(default_classifier if is_transient is None else is_transient)
+        self._graph = single_key_graph(default_classifier if is_transient is None else is_transient, runtime=runtime)
         self._function = single_key_function("ComputedState", name, self._read, self._graph)
         self._beneath = GraphsBeneath(self._function)
         self._pacing = Pacing(
@@ -117,7 +121,7 @@ class ComputedState(Generic[T]):
         if self._updates is not None:
             return
         with isolated():  # started by a computation, it is not part of it
-            self._updates = asyncio.get_running_loop().create_task(self._keep_updated(), name=self._function.name)
+            self._updates = self._runtime.create_task(self._keep_updated(), name=self._function.name)
         # If its loop is closed under it there is nothing left to be done, and nothing to be warned of.
         cast("Any", self._updates)._log_destroy_pending = False
         self._updates.add_done_callback(self._on_updates_ended)

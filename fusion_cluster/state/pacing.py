@@ -11,6 +11,7 @@ from fusion_cluster.catalogue.options import ComputeOptions
 from fusion_cluster.errors import FusionError
 from fusion_cluster.failures.exits import in_words, reraise_outside
 from fusion_cluster.failures.printing import printable
+from fusion_cluster.runtime import is_being_cancelled
 from fusion_cluster.state.pause import Pause
 from fusion_cluster.state.snapshot import StateSnapshot
 from fusion_cluster.state.update_delayer import UpdateDelayer
@@ -101,12 +102,6 @@ class Pacing:
             reraise_outside(raised)
             log.exception("the delayer of %s failed", self.name)
         await asyncio.sleep(FALLBACK_DELAY_S)
-
-
-def is_being_cancelled() -> bool:
-    """Tell whether a `CancelledError` in the current task comes from outside."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def _standing_s(snapshot: StateSnapshot[Any]) -> float | None:

@@ -9,6 +9,7 @@ from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.failures.failure import TransientClassifier, is_transient
 from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 _HISTORY: Final = 64
 """How many events a state remembers: there may be many states."""
@@ -18,13 +19,14 @@ async def _read(self: object) -> Any:
     """Stand for the body in the signature: no arguments."""
 
 
-def single_key_graph(is_transient: TransientClassifier = is_transient) -> Graph:
+def single_key_graph(is_transient: TransientClassifier = is_transient, *, runtime: Runtime = SYSTEM) -> Graph:
     """Return a graph that holds the one node that a state can have.
 
     Args:
         is_transient: tells which errors may go away by themselves.
+        runtime: the clock, the random numbers and the tasks of the graph.
     """
-    return Graph(max_nodes=1, history=_HISTORY, is_transient=is_transient, name="the state")
+    return Graph(max_nodes=1, history=_HISTORY, is_transient=is_transient, name="the state", runtime=runtime)
 
 
 def single_key_function(

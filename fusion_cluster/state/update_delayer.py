@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.quantities import LONGEST_S, MOST, as_delay, as_finite_delay, as_number
+from fusion_cluster.runtime import SYSTEM
 
 
 class UpdateDelayer(Protocol):
@@ -76,7 +76,7 @@ class BackoffDelayer:
     factor: float = 2.0
     max_retry_delay_s: float = 60.0
     jitter: float = 0.1
-    random: Callable[[], float] = random.random
+    random: Callable[[], float] = SYSTEM.entropy.random
 
     def __post_init__(self) -> None:
         keep = object.__setattr__

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import secrets
 
 from google.rpc import code_pb2
 
 from fusion_cluster.failures.printing import printable
+from fusion_cluster.runtime import SYSTEM
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
 
@@ -27,7 +27,7 @@ def client_error(error: BaseException, method: str) -> session_pb2.Error:
 
 def internal_error(error: BaseException, method: str) -> session_pb2.Error:
     """Log a fault of ours under a new id, and return what a client is told: that id."""
-    error_id = secrets.token_hex(6)
+    error_id = SYSTEM.entropy.token_hex(6)
     logger.error("internal error %s in %s", error_id, method, exc_info=printable(error))
     message = f"internal error {error_id}; the gateway's log has more"
     return session_pb2.Error(code=code_pb2.INTERNAL, type="InternalError", message=message)

@@ -6,7 +6,6 @@ milliseconds. Public as `fusion_cluster.testing.LocalCluster`.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from types import TracebackType
 from typing import Self, TypeVar
@@ -261,7 +260,7 @@ class LocalCluster:
             if host not in shards:
                 await host.close()
         # Together: none waits for another one that is gone by then.
-        await asyncio.gather(*(shard.member.stop() for shard in shards.values()))
+        await self.runtime.gather((shard.member.stop() for shard in shards.values()), name="stop a shard")
         self._plane.report_stopped()
         if self.app.database is not None:
             await self.app.database.dispose()

@@ -262,8 +262,9 @@ class Member:
 
     async def _drain(self) -> None:
         """Give the commands that run their time, unless somebody is in a hurry."""
-        drains = asyncio.ensure_future(self._of_all(lambda entrance: entrance.drain(self._grace_s)))
-        hurry = asyncio.ensure_future(self._is_hurried.wait())
+        drain = self._of_all(lambda entrance: entrance.drain(self._grace_s))
+        drains = self._runtime.create_task(drain, name="drain the entrances")
+        hurry = self._runtime.create_task(self._is_hurried.wait(), name="hear of a hurry")
         try:
             await asyncio.wait([drains, hurry], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -275,7 +276,4 @@ class Member:
 
     async def _of_all(self, action: Callable[[Entrance], Coroutine[Any, Any, None]]) -> None:
         """Do something with all entrances at once, and raise the first failure when all are done."""
-        outcomes = await asyncio.gather(*(action(entrance) for entrance in self._entrances), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await self._runtime.gather((action(entrance) for entrance in self._entrances), name="all entrances")

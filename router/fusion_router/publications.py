@@ -199,7 +199,7 @@ class Publications:
             )
             for shard_id, part in plan.remote.items()
         ]
-        refusals = await asyncio.gather(*parts)
+        refusals = [await part for part in parts]
         return next((refusal for refusal in refusals if refusal is not None), None)
 
     async def _tell(self, shard_id: int, told: Told, barrier: int, operation_id: str) -> Exception | None:

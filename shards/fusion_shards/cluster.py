@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import AsyncIterator
 
 import ray
@@ -11,6 +10,7 @@ import ray
 from fusion_cluster.app import App
 from fusion_cluster.blocks import async_block
 from fusion_cluster.bodies.offload import TaskRunner
+from fusion_cluster.runtime import SYSTEM
 from fusion_router.host import ClusterHost
 from fusion_router.member import Member
 from fusion_shards.control import CoordinatorMaps
@@ -36,7 +36,7 @@ async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
         address, _ = find_app(app.name, namespace=namespace)
         join_ray(address)
     launched = await attach(app.name, namespace)
-    peer_id = f"{app.name}/driver-{os.getpid()}-{secrets.token_hex(4)}"
+    peer_id = f"{app.name}/driver-{os.getpid()}-{SYSTEM.entropy.token_hex(4)}"
     host = new_host(app, launched.configuration, peer_id)
     async with Member(host, slot_maps=CoordinatorMaps(launched.coordinator)):
         yield host

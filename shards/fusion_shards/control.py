@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -12,6 +11,7 @@ from ray.exceptions import ActorDiedError, RayActorError
 
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_cluster.runtime import SYSTEM
 from fusion_router.host import ClusterHost
 
 logger = logging.getLogger(__name__)
@@ -33,16 +33,16 @@ async def persist(call: Callable[[], Any], *, timeout_s: float = 30.0) -> Any:
     Raises:
         ShardUnavailable: the actor did not answer in time, or is gone for good.
     """
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = SYSTEM.clock.monotonic() + timeout_s
     while True:
         try:
-            return await asyncio.wait_for(call(), max(0.0, deadline_s - time.monotonic()))
+            return await asyncio.wait_for(call(), max(0.0, deadline_s - SYSTEM.clock.monotonic()))
         except TimeoutError:
             raise ShardUnavailable(f"the actor did not answer within {timeout_s:g} s") from None
         except ActorDiedError as error:
             raise ShardUnavailable(f"the actor is gone: {error}") from error
         except RayActorError as error:
-            if time.monotonic() > deadline_s:
+            if SYSTEM.clock.monotonic() > deadline_s:
                 raise ShardUnavailable(f"the actor did not answer within {timeout_s:g} s") from error
         await asyncio.sleep(PAUSE_S)
 

@@ -7,6 +7,7 @@ import asyncio
 import ray
 
 from fusion_cluster.addresses import Address
+from fusion_cluster.runtime import SYSTEM
 from fusion_router.gateway import GatewayEntrance
 from fusion_router.member import Member
 from fusion_shards.configuration import AppConfiguration, MemberDescription, MemberStatus
@@ -30,7 +31,7 @@ class GatewayMember:
         self._member: Member
         self._entrance: GatewayEntrance
         self._watch = watch_loop(f"gateway {gateway_id}", configuration)
-        self._started = asyncio.get_running_loop().create_task(self._start())
+        self._started = SYSTEM.create_task(self._start(), name="start the member")
 
     async def _start(self) -> None:
         configuration = self._configuration

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 import os
-import secrets
 import sys
 from collections.abc import Mapping
 from types import TracebackType
@@ -24,6 +23,7 @@ from fusion_cluster.errors import FusionError, InvalidArgument, ShardUnavailable
 from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.loop_watch import blocked_loop_s
 from fusion_cluster.quantities import MOST, as_count, as_finite_timeout, as_number
+from fusion_cluster.runtime import SYSTEM
 from fusion_router.gateway.listening import check_can_listen, check_host
 from fusion_shards.configuration import AppConfiguration, ClusterStatus
 from fusion_shards.control import Actor, persist
@@ -138,7 +138,7 @@ async def launch(
         app_path=app_path,
         app_name=app.name,
         namespace=namespace,
-        secret=secrets.token_bytes(32),
+        secret=SYSTEM.entropy.token_bytes(32),
         sys_path=tuple(path for path in sys.path if path),
         folder=os.getcwd(),
         environment={**passed, **(environment or {})},

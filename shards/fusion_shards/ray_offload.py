@@ -25,6 +25,7 @@ from fusion_cluster.bodies.offload import TaskBody
 from fusion_cluster.catalogue.options import RayTask
 from fusion_cluster.errors import UsageError, WorkerLost
 from fusion_cluster.failures.exits import as_body_exited, in_words, reraise_outside
+from fusion_cluster.runtime import SYSTEM
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.error_classes import attributes_of
 from fusion_cluster.wire.errors import RemoteTraceback, decode_error, encode_error
@@ -130,7 +131,7 @@ class RayTasks:
         return result
 
     def _give_up(self, reference: Any) -> None:
-        giving_up = asyncio.get_running_loop().create_task(_cancel(reference), name="cancel a Ray task")
+        giving_up = SYSTEM.create_task(_cancel(reference), name="cancel a Ray task")
         self._giving_up.add(giving_up)
         giving_up.add_done_callback(self._giving_up.discard)
 

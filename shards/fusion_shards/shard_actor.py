@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from fusion_cluster.protocol.slot_map import ShardAddress
+from fusion_cluster.runtime import SYSTEM
 from fusion_router.entrances import LinkEntrance
 from fusion_router.member import Member
 from fusion_shards.configuration import AppConfiguration, MemberDescription, MemberStatus
@@ -33,7 +34,7 @@ class Shard:
         self._member: Member
         self._entrance: LinkEntrance
         self._watch = watch_loop(f"shard {shard_id}", configuration)
-        self._started = asyncio.get_running_loop().create_task(self._start())
+        self._started = SYSTEM.create_task(self._start(), name="start the member")
 
     async def _start(self) -> None:
         epoch: int = await persist(lambda: self._coordinator.new_epoch.remote("shard", self._shard_id))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.core.state import State
 from fusion_cluster.graph.why.abridged import abridged_arguments
 from fusion_cluster.graph.why.cause import Cause
+from fusion_cluster.runtime import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -198,5 +198,5 @@ def key_text(key: Key) -> str:
 def clock_text(time_s: float) -> str:
     """Return a time of today as "12:00:03.120", any other with its date."""
     then = datetime.fromtimestamp(time_s)
-    is_today = then.date() == datetime.fromtimestamp(time.time()).date()
+    is_today = then.date() == datetime.fromtimestamp(SYSTEM_CLOCK.wall()).date()
     return then.time().isoformat("milliseconds") if is_today else then.isoformat(" ", "milliseconds")

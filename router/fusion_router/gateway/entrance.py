@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fusion_router.entrances import Entrance
 from fusion_router.gateway.gateway import Gateway
 from fusion_router.gateway.limits import GatewayLimits
@@ -34,6 +32,7 @@ class GatewayEntrance(Entrance):
         super().__init__(host, secret=None)
         self.gateway = Gateway(host, acceptor=self.acceptor, address=address, insecure=insecure, limits=limits)
         self._grace_s = 0.0
+        self._runtime = host.runtime
 
     async def open(self) -> str:
         """Listen; returns the address, with the port that was taken."""
@@ -46,7 +45,7 @@ class GatewayEntrance(Entrance):
     async def drain(self, grace_s: float) -> None:
         """Wait until the commands that run have ended, of sessions and of single calls, at most for so long."""
         self._grace_s = grace_s
-        await asyncio.gather(super().drain(grace_s), self.gateway.drain(grace_s))
+        await self._runtime.gather((super().drain(grace_s), self.gateway.drain(grace_s)), name="drain a gateway")
 
     async def close(self) -> None:
         """End all sessions, and the server; its calls in flight finish, within the time that `drain` was given."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fusion_cluster.errors import InvalidArgument, Overloaded
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,10 @@ class Executions:
         max_kept_bytes: bound on the results that are remembered; the oldest go first.
     """
 
-    def __init__(self, *, max_in_flight: int = 1_000, max_kept_bytes: int = 16 * 2**20) -> None:
+    def __init__(
+        self, *, max_in_flight: int = 1_000, max_kept_bytes: int = 16 * 2**20, runtime: Runtime = SYSTEM
+    ) -> None:
+        self._create_task = runtime.create_task
         self._max_in_flight = max_in_flight
         self._max_kept_bytes = max_kept_bytes
         self._running: dict[str, _Execution] = {}
@@ -63,7 +67,7 @@ class Executions:
             _, late = await asyncio.wait(outcomes, timeout=grace_s)
             for outcome in late:
                 outcome.cancel()
-            await asyncio.gather(*outcomes, return_exceptions=True)
+            await asyncio.wait(outcomes)
 
     def _start(self, command_id: str, request: bytes, execute: Callable[[], Awaitable[bytes]]) -> _Execution:
         if len(self._running) >= self._max_in_flight:
@@ -72,7 +76,7 @@ class Executions:
         async def run() -> bytes:
             return await execute()
 
-        task = asyncio.get_running_loop().create_task(run(), name=f"execute {command_id}")
+        task = self._create_task(run(), name=f"execute {command_id}")
         execution = self._running[command_id] = _Execution(request, task)
         task.add_done_callback(lambda _: self._on_done(command_id, execution))
         return execution

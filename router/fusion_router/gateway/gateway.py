@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import grpc
@@ -58,8 +57,9 @@ class Gateway:
         self._acceptor = acceptor
         self._reuse_port = reuse_port
         self._limits = limits or GatewayLimits()
+        self._runtime = host.runtime
         self._rpcs = GatewayRpcs(host, self._limits)
-        self._sessions = GatewaySessions(acceptor)
+        self._sessions = GatewaySessions(acceptor, runtime=host.runtime)
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue] - not in its stubs
         self._server: grpc.aio.Server | None = None
         self.address = ""
@@ -131,7 +131,7 @@ class Gateway:
             return
         await self.leave()
         server, self._server = self._server, None
-        commands = asyncio.ensure_future(self._rpcs.end_commands(grace_s))
+        commands = self._runtime.create_task(self._rpcs.end_commands(grace_s), name="end the commands")
         self._sessions.end()
         if self._acceptor is not None:
             await self._acceptor.close()

@@ -8,7 +8,6 @@ a method or the cluster gave goes through the table of errors, anything else is 
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -28,6 +27,7 @@ from fusion_cluster.errors import (
 )
 from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words, reraise_outside
 from fusion_cluster.host import Host
+from fusion_cluster.runtime import is_being_cancelled
 from fusion_cluster.runtime.deadline import NO_DEADLINE, deadline_at
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.descriptions import describe
@@ -36,7 +36,7 @@ from fusion_router.gateway.failures import failure_status, internal_status
 from fusion_router.gateway.limits import GatewayLimits
 from fusion_router.gateway.payloads import decode_arguments, encode_payload
 from fusion_router.gateway.reads import Read, ReadCache, ResultEncodingError
-from fusion_router.gateway.watching import Watch, is_cancelled_from_outside
+from fusion_router.gateway.watching import Watch
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 M = TypeVar("M", bound=Message)
@@ -64,7 +64,7 @@ class GatewayRpcs:
         self._host = host
         self._limits = limits
         self._reads = ReadCache(self._resolve, max_bytes=limits.max_cache_bytes)
-        self._executions = Executions(max_in_flight=limits.max_commands_in_flight)
+        self._executions = Executions(max_in_flight=limits.max_commands_in_flight, runtime=host.runtime)
         self._watches: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
 
@@ -91,7 +91,8 @@ class GatewayRpcs:
             if self._is_stopping:
                 raise _stopping()
             self._watches.add(task)
-            watch = Watch(read, read.function.name, context.write, min_interval_s=message.min_interval_ms / 1000)
+            interval_s, runtime = message.min_interval_ms / 1000, self._host.runtime
+            watch = Watch(read, read.function.name, context.write, min_interval_s=interval_s, runtime=runtime)
             with deadline_at(self._deadline_s(context)):
                 await watch.run()
         except asyncio.CancelledError:
@@ -110,7 +111,7 @@ class GatewayRpcs:
             message = _parse(gateway_pb2.ExecuteRequest, request)
             if message.is_retry and not message.command_id:
                 raise InvalidArgument("a retry has the id that was sent before", field="command_id")
-            command_id = message.command_id or uuid.uuid4().hex
+            command_id = message.command_id or self._host.runtime.entropy.new_id()
             if len(command_id) > self._limits.max_command_id_characters:
                 raise InvalidArgument(
                     f"longer than {self._limits.max_command_id_characters} characters", field="command_id"
@@ -143,7 +144,7 @@ class GatewayRpcs:
             is_replayed = is_replayed or was_recorded
             return gateway_pb2.ExecuteReply(result=result, replayed=is_replayed).SerializeToString()
         except asyncio.CancelledError:
-            if is_cancelled_from_outside():
+            if is_being_cancelled():
                 raise
             doubt = CommandOutcomeUnknown("the gateway is stopping: ask again under the same id", retry_after_s=0.1)
             return await _abort(context, failure_status(doubt, "Execute"))
@@ -205,7 +206,7 @@ async def _outcome(name: str, awaitable: Awaitable[T]) -> T:
     try:
         return await awaitable
     except asyncio.CancelledError as error:
-        if is_cancelled_from_outside():
+        if is_being_cancelled():
             raise
         raise MethodError from body_cancelled(name, error)
     except Exception as error:

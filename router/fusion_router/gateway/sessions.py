@@ -11,6 +11,7 @@ from grpc_status import rpc_status
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.grpc_stream import UNMERGED_FROM_OWNER, GrpcStreamCarrier
+from fusion_cluster.runtime import Runtime
 from fusion_router.gateway.failures import failure_status
 
 
@@ -29,9 +30,11 @@ class GatewaySessions:
 
     Args:
         acceptor: serves the sessions; None: there are none here.
+        runtime: makes the tasks.
     """
 
-    def __init__(self, acceptor: Acceptor | None) -> None:
+    def __init__(self, acceptor: Acceptor | None, *, runtime: Runtime) -> None:
+        self._create_task = runtime.create_task
         self._acceptor = acceptor
         self._is_stopping = False
 
@@ -43,7 +46,7 @@ class GatewaySessions:
             await self._abort(context)
         carrier = GrpcStreamCarrier(UNMERGED_FROM_OWNER)
         self._acceptor.accept(carrier)
-        reading = asyncio.get_running_loop().create_task(carrier.read_from(context.read))
+        reading = self._create_task(carrier.read_from(context.read), name="read a session stream")
         try:
             await carrier.write_to(context.write)
         finally:

@@ -8,12 +8,12 @@ here; the client hears of them only when they last.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fusion_cluster.errors import ClusterError, FusionError, ResourceExhausted, ShardUnavailable
 from fusion_cluster.graph import Computed
+from fusion_cluster.runtime import SYSTEM, Runtime, is_being_cancelled
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.failures import failure_status, internal_status
 from fusion_router.gateway.reads import Read, ResultEncodingError, update_content
@@ -36,6 +36,7 @@ class Watch:
         send: sends a serialized `Update`; returns when the client can take the next.
         min_interval_s: shortest time between two updates.
         outage_notice_s: see `OUTAGE_NOTICE_S`.
+        runtime: the clock, and the jitter of pauses.
     """
 
     def __init__(
@@ -46,16 +47,17 @@ class Watch:
         *,
         min_interval_s: float = 0.0,
         outage_notice_s: float = OUTAGE_NOTICE_S,
+        runtime: Runtime = SYSTEM,
     ) -> None:
+        self._now_s = runtime.clock.monotonic
+        self._pauses = runtime.backoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
         self._read = read
         self._method = method
         self._send = send
         self._min_interval_s = min_interval_s
         self._outage_notice_s = outage_notice_s
-        self._loop = asyncio.get_running_loop()
         self._sent = b""
         self._sent_at_s = -float("inf")
-        self._pause_s = 0.0
         self._outage_since_s: float | None = None
 
     async def run(self) -> None:
@@ -66,7 +68,7 @@ class Watch:
             try:
                 await node
             except asyncio.CancelledError:
-                if is_cancelled_from_outside():
+                if is_being_cancelled():
                     raise
                 error = ShardUnavailable("the computation was cancelled")
             except Exception as raised:
@@ -77,7 +79,7 @@ class Watch:
             self._outage_since_s = None
             await self._update(self._read_update(node) if error is None else self._error_update(error))
             if node.is_consistent:
-                self._pause_s = 0.0
+                self._pauses.reset()
                 await node.when_invalidated()
             elif error is not None:
                 await self._pause(error)  # an error that is not kept: nothing will ever invalidate it
@@ -98,15 +100,15 @@ class Watch:
         if update_content(update) != update_content(self._sent):
             self._sent = update
             await self._send(update)
-            self._sent_at_s = self._loop.time()
+            self._sent_at_s = self._now_s()
 
     async def _keep_interval(self) -> None:
-        early_s = self._sent_at_s + self._min_interval_s - self._loop.time()
+        early_s = self._sent_at_s + self._min_interval_s - self._now_s()
         if early_s > 0:
             await asyncio.sleep(early_s)
 
     async def _wait_out(self, error: ClusterError) -> None:
-        now_s = self._loop.time()
+        now_s = self._now_s()
         if self._outage_since_s is None:
             self._outage_since_s = now_s
         elif now_s - self._outage_since_s >= self._outage_notice_s:
@@ -114,12 +116,5 @@ class Watch:
         await self._pause(error)
 
     async def _pause(self, error: BaseException) -> None:
-        self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
         asked_s = error.retry_after_s if isinstance(error, FusionError) and error.retry_after_s else 0.0
-        await asyncio.sleep(max(self._pause_s * random.uniform(0.75, 1.25), min(asked_s, LONGEST_PAUSE_S)))
-
-
-def is_cancelled_from_outside() -> bool:
-    """Whether the running task is being cancelled, as opposed to a computation that it waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+        await asyncio.sleep(self._pauses.next_s(least_s=min(asked_s, LONGEST_PAUSE_S)))
