@@ -6,8 +6,6 @@ restart the members that live describe themselves. While it is down, traffic flo
 
 from __future__ import annotations
 
-import asyncio
-
 import ray
 
 from fusion_cluster.protocol.coordination import Coordination, MemberId, Registered, Role
@@ -29,6 +27,7 @@ class Coordinator:
 
     def __init__(self, configuration: AppConfiguration, *, runtime: Runtime = SYSTEM) -> None:
         self._configuration = configuration
+        self._runtime = runtime
         self._watch = watch_loop("the coordinator", configuration)
         self._plane = RayControlPlane(configuration, runtime=runtime)
         succeeds = was_restarted()
@@ -61,7 +60,8 @@ class Coordinator:
 
     async def status(self) -> ClusterStatus:
         """Ask every member how it is; those that do not answer in time are shown as down."""
-        members = await asyncio.gather(*map(self._plane.status, self._loop.coordination.members))
+        asked = map(self._plane.status, self._loop.coordination.members)
+        members = await self._runtime.gather(asked, name="ask a member how it is")
         return ClusterStatus(self._configuration.app_name, self._loop.slot_map.version, tuple(members))
 
     async def stop(self) -> None:
