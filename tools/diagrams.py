@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fusion_cluster.graph.core.pure.states import NODE
+from fusion_cluster.protocol.coordination import LIFE
 from fusion_cluster.protocol.states import CALLER_CALL, CALLER_LINK, OWNER_CALL, OWNER_LINK
 
 DOCUMENT: Final = Path(__file__).resolve().parents[1] / "docs" / "protocol.md"
@@ -21,6 +22,7 @@ TABLES: Final[dict[str, Mapping[Any, Mapping[Any, Any]]]] = {
     "CALLER_CALL": CALLER_CALL,
     "OWNER_LINK": OWNER_LINK,
     "OWNER_CALL": OWNER_CALL,
+    "LIFE": LIFE,
     "NODE": NODE,
 }
 """Every transition table of the library, by the name that documents use."""

@@ -235,6 +235,8 @@ class CoordinationMachine(RuleBasedStateMachine):
         if member not in self.world.ordered or member not in self.world.processes:
             return
         self.successor_is_there_before_the_death_is_told(member, True)
+        if member not in self.world.processes:
+            return  # it is to stop, and has no successor
         self.world.ordered.remove(member)
         epoch = self.world.handed_out[member][-2]
         self.step(Served(member, epoch, address_of(member, epoch)))

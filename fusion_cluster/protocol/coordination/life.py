@@ -1,4 +1,4 @@
-"""The life of a member as its coordinator sees it, as a table: what may happen in which state, and what follows.
+"""The life of a member as its coordinator sees it, as a table: what may happen in which state, and what state follows.
 
 1.  A member waits until it is ordered. Then it is started until it serves.
 2.  One that dies before it serves waits for a moment, and is ordered again. So does one that cannot serve.
@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import Final
 
 from fusion_cluster.errors import LocalProtocolError
+from fusion_cluster.transitions import next_state
 
 
 class Life(IntEnum):
@@ -43,7 +44,7 @@ class LifeEvent(IntEnum):
     END = 7
 
 
-_OVER: Final = {LifeEvent.JOIN, LifeEvent.SERVE, LifeEvent.DIE, LifeEvent.FAIL}
+_OVER: Final = (LifeEvent.JOIN, LifeEvent.SERVE, LifeEvent.DIE, LifeEvent.FAIL)
 """What comes late changes nothing."""
 
 LIFE: Final[Mapping[Life, Mapping[LifeEvent, Life]]] = {
@@ -89,7 +90,4 @@ def next_life(state: Life, event: LifeEvent) -> Life:
     Raises:
         LocalProtocolError: the table does not allow the event in this state: the caller has broken its obligations.
     """
-    following = LIFE[state].get(event)
-    if following is None:
-        raise LocalProtocolError(f"{event.name} is not allowed in state {state.name} of a member")
-    return following
+    return next_state(LIFE, event, state, LocalProtocolError)
