@@ -7,6 +7,7 @@ milliseconds. Public as `fusion_cluster.testing.LocalCluster`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -149,6 +150,11 @@ class LocalCluster:
         self._require_open()
         assert self._driver is not None
         return self._driver
+
+    @property
+    def hosts(self) -> Sequence[ClusterHost]:
+        """The hosts of all members: of the shards that run, the driver, and those of `new_host`."""
+        return tuple(self._hosts)
 
     def service(self, service: type[S]) -> S:
         """A service as a driver of the cluster sees it: every call goes to the shard that owns its key."""

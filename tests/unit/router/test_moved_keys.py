@@ -48,7 +48,7 @@ def tell(cluster: LocalCluster, slot_map: SlotMap, *, but: Iterable[ClusterHost]
     """Give a slot map to all members but some."""
     late = set(but)
     cluster.slot_map = slot_map
-    for host in cluster._hosts:
+    for host in cluster.hosts:
         if host not in late:
             host.set_slot_map(slot_map)
 
@@ -76,11 +76,11 @@ def count_requests(shard: LocalShard, monkeypatch: pytest.MonkeyPatch) -> list[b
 
 
 def assert_no_barrier_is_open(cluster: LocalCluster) -> None:
-    assert not any(host.barriers._engagements for host in cluster._hosts)
+    assert not any(host.barriers._engagements for host in cluster.hosts)
 
 
 async def read_by_all(cluster: LocalCluster, shelf_id: int) -> list[int]:
-    return [await host.service(Shelves).amount(shelf_id) for host in cluster._hosts]
+    return [await host.service(Shelves).amount(shelf_id) for host in cluster.hosts]
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ async def test_a_command_returns_when_the_new_owner_knows_of_it_and_nobody_reads
         writer = cluster.shards[0].host
         newest = moved(cluster, {Key("Shelves", "amount", (shelf_id,)): 2})
         tell(cluster, newest, but=[writer])
-        others = [host for host in cluster._hosts if host is not writer]
+        others = [host for host in cluster.hosts if host is not writer]
         nodes = [host.service(Shelves).amount(shelf_id) for host in others]
         assert [await node for node in nodes] == [5] * 3
         requests = count_requests(cluster.shards[1], monkeypatch)
@@ -144,7 +144,7 @@ async def test_keys_go_to_as_many_owners_as_they_have_by_now(store: Store, barri
         writer = cluster.shards[0].host
         newest = moved(cluster, {key(cell): shard_id for shard_id, cell in enumerate(moving)})
         tell(cluster, newest, but=[writer])
-        readers = [host.service(Cells) for host in cluster._hosts if host is not writer]
+        readers = [host.service(Cells) for host in cluster.hosts if host is not writer]
         # The first one moves to the writer, who does not know: nobody can read it now.
         nodes = [cells.get(cell) for cells in readers for cell in moving[1:]]
         for node in nodes:
@@ -157,7 +157,7 @@ async def test_keys_go_to_as_many_owners_as_they_have_by_now(store: Store, barri
         await publication
         if barrier:
             assert not any(node.is_consistent for node in nodes)
-        for host in cluster._hosts:
+        for host in cluster.hosts:
             assert [await host.service(Cells).get(cell) for cell in moving] == [7] * 4
         assert_no_barrier_is_open(cluster)
 
@@ -211,7 +211,7 @@ async def test_the_barrier_reaches_the_new_owners_of_keys_of_any_message(store: 
         writer = cluster.new_host("writer")
         newest = moved(cluster, {keys[0]: 1})
         tell(cluster, newest, but=[writer])
-        nodes = [host.service(Texts).length(text) for host in cluster._hosts if host is not writer for text in owned]
+        nodes = [host.service(Texts).length(text) for host in cluster.hosts if host is not writer for text in owned]
         for node in nodes:
             await node
         publication = asyncio.ensure_future(writer.publish(dict.fromkeys(keys, UNKNOWN), True))
@@ -235,4 +235,3 @@ async def test_a_member_that_leaves_waits_for_no_newer_slot_map(store: Store, ba
             await leaving.close()
             with pytest.raises(ShardUnavailable, match="left"):
                 await publication
-        cluster._hosts.remove(leaving)

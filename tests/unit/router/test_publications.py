@@ -86,7 +86,6 @@ async def test_a_member_that_leaves_ends_what_waits_for_it(store: Store) -> None
             for waiting in (execution, invalidation):
                 with pytest.raises(ShardUnavailable):
                     await waiting
-        cluster._hosts.remove(leaving)
 
 
 @pytest.mark.parametrize("barrier", [False, True])
@@ -118,7 +117,6 @@ async def test_a_member_leaves_whatever_begins_while_it_does(store: Store, barri
         assert not any(leaving.service(Cells).get.peek(cell) for cell in range(20)), (
             "it is invalidated here all the same"
         )
-        cluster._hosts.remove(leaving)
 
 
 async def test_what_is_told_when_the_links_are_closed_is_told_no_more(store: Store) -> None:
@@ -133,4 +131,3 @@ async def test_what_is_told_when_the_links_are_closed_is_told_no_more(store: Sto
         await leaving.close()
         with pytest.raises(ShardUnavailable, match="left"):
             await publication
-        cluster._hosts.remove(leaving)
