@@ -152,7 +152,7 @@ class CoordinationLoop:
         """Wait until all members serve, for the first time.
 
         Raises:
-            UsageError: a member cannot start.
+            UsageError: a member cannot start, or the app was stopped.
         """
         await asyncio.shield(self._launched)
 
@@ -167,7 +167,7 @@ class CoordinationLoop:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        self._launched.cancel()
+        self._fail_launch("the app was stopped before it was up")
 
     # -- what follows -------------------------------------------------------------------------------------------------
     def _take(self, event: Event, now_s: float) -> None:
@@ -202,11 +202,14 @@ class CoordinationLoop:
                     self._launched.set_result(None)
             case FailLaunch(reason):
                 logger.error(reason)
-                if not self._launched.done():
-                    self._launched.set_exception(UsageError(reason))
-                    self._launched.exception()  # nobody may be waiting for it
+                self._fail_launch(reason)
             case ReportStop():
                 self._stopped.set_result(None)
+
+    def _fail_launch(self, reason: str) -> None:
+        if not self._launched.done():
+            self._launched.set_exception(UsageError(reason))
+            self._launched.exception()  # nobody may be waiting for it
 
     def _set_timer(self, at_s: float) -> None:
         def tick() -> None:

@@ -1,6 +1,6 @@
 """Coordination: the decisions of the coordinator, without IO. Events and the time in, effects out."""
 
-from fusion_cluster.protocol.coordination.coordination import START_ATTEMPTS, Coordination
+from fusion_cluster.protocol.coordination.coordination import START_ATTEMPTS, WHOLE_MAP_TIMEOUT_S, Coordination
 from fusion_cluster.protocol.coordination.effects import (
     AnswerEpoch,
     AnswerMap,
@@ -33,6 +33,7 @@ from fusion_cluster.protocol.coordination.members import MemberId, Role
 __all__ = [
     "LIFE",
     "START_ATTEMPTS",
+    "WHOLE_MAP_TIMEOUT_S",
     "AnswerEpoch",
     "AnswerMap",
     "AskerLeft",
