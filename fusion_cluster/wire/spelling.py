@@ -308,7 +308,8 @@ def substituted(hint: Any, variables: Mapping[Any, Any]) -> Any:
     is_open_class = isinstance(hint, type) and get_origin(hint) is None and not hooks.is_pydantic_model(hint)
     if is_open_class or not any(one in variables for one in parameters):
         return hint
-    return hint[tuple(variables.get(one, one) for one in parameters)]
+    generic: Any = hint
+    return generic[tuple(variables.get(one, one) for one in parameters)]
 
 
 def _class_of(member: Any) -> type:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Generic, ParamSpec, TypeVar, assert_type
+from typing import Annotated, Any, Generic, NamedTuple, ParamSpec, TypeVar, assert_type
 
+import msgspec
+import pydantic
 import pytest
 
-from fusion_cluster import App, ComputeService, command, compute_method
+from fusion_cluster import App, ComputeService, Database, command, compute_method, event_handler
 from fusion_cluster.client import connect
 from fusion_cluster.errors import InvalidArgument, UsageError
 from fusion_cluster.testing import LocalCluster
@@ -224,3 +226,107 @@ async def test_a_client_that_cannot_tell_which_service_is_meant_says_so_when_it_
         assert await asking.one() == 1
         with pytest.raises(UsageError, match=r"Asking.shelf asks for Shelf\[bytes\], and Left, Right are"):
             await asking.shelf.top()
+
+
+# -- hints of all kinds ------------------------------------------------------------------------------------------------
+class Model(pydantic.BaseModel, Generic[A]):
+    item: A
+    more: tuple[A, ...] = ()
+
+
+class Row(msgspec.Struct, Generic[A], frozen=True):
+    item: A
+
+
+class Pair(NamedTuple, Generic[A]):
+    one: A
+    other: A
+
+
+class Kinds(ComputeService, Generic[A]):
+    @compute_method
+    async def model(self, item: A) -> Model[A]:
+        return Model[Any](item=item, more=(item,))
+
+    @compute_method
+    async def row(self, item: A) -> Row[A] | None:
+        return Row(item)
+
+    @compute_method
+    async def pair(self, items: tuple[A, ...]) -> Pair[A]:
+        return Pair(items[0], items[-1])
+
+    @compute_method
+    async def pages(self, item: Annotated[A, "kept"]) -> Mapping[str, Page[Page[A]]]:
+        return {"a": Page((Page((item,)),))}
+
+
+class UserKinds(Kinds[User]):
+    pass
+
+
+async def test_variables_are_resolved_in_records_of_all_kinds() -> None:
+    methods = App("kinds", [UserKinds]).methods
+    assert methods["UserKinds.model"].signature.result_type is Model[User]
+    assert methods["UserKinds.row"].signature.result_type == Row[User] | None
+    assert methods["UserKinds.pair"].signature.result_type == Pair[User]
+    assert methods["UserKinds.pages"].signature.parameters[0].type == Annotated[User, "kept"]
+    async with fronted(App("kinds", [UserKinds])) as front, connect(front.address) as client:
+        kinds = client.service(UserKinds)
+        assert await kinds.row(ANN) == Row(ANN)
+        assert await kinds.pair((ANN,)) == Pair(ANN, ANN)
+        assert await kinds.pages(ANN) == {"a": Page((Page((ANN,)),))}
+        model = await kinds.model(ANN)
+        assert (model.item, model.more) == (ANN, (ANN,))
+
+
+def test_a_base_may_be_given_a_generic_type() -> None:
+    class Lists(Shelf[list[dict[str, Page[User]]]]):
+        pass
+
+    (method,) = App("lists", [Lists]).methods.values()
+    assert method.signature.result_type == list[list[dict[str, Page[User]]]]
+
+
+def test_a_method_that_is_overridden_has_its_own_hints() -> None:
+    class Counted(Shelf[User]):
+        @compute_method
+        async def top(self) -> list[User]:
+            return [*await super().top(), ANN]
+
+        @compute_method
+        async def count(self) -> int:
+            return len(await self.top())
+
+    results = {name: method.signature.result_type for name, method in App("counted", [Counted]).methods.items()}
+    assert results == {"Counted.top": list[User], "Counted.count": int}
+
+
+class Handling(ComputeService, Generic[A]):
+    @event_handler
+    async def on_event(self, event: A) -> None: ...
+
+
+class OfUsers(Handling[User]):
+    pass
+
+
+def test_events_are_of_the_class_that_the_base_says() -> None:
+    app = App("handling", [OfUsers], database=Database("sqlite:///never-opened.db"))
+    (handler,) = app.methods.of(OfUsers)
+    assert (handler.kind, handler.event_classes, app.event_classes) == ("event", (User,), {"User": User})
+    with pytest.raises(UsageError, match=r"Handling.on_event: 'event' has the type variable A"):
+        App("handling", [Handling], database=Database("sqlite:///never-opened.db"))
+
+
+async def test_a_generic_body_runs_in_a_thread() -> None:
+    class Threaded(ComputeService, Generic[A]):
+        @compute_method(offload="thread")
+        def twice(self, item: A) -> tuple[A, A]:
+            return item, item
+
+    class Words(Threaded[Decimal]):
+        pass
+
+    async with App("words", [Words]).local(strict=True) as host:
+        assert await host.service(Words).twice(Decimal("1.0")) == (Decimal(1), Decimal(1))
