@@ -44,6 +44,7 @@ from fusion_cluster.errors import (
 )
 from fusion_cluster.failures.failure import Transiency
 from fusion_cluster.graph import Cause, Computed, Explanation, StoryEntry, compute_method, gather, isolated
+from fusion_cluster.graph.computing.varying import principal
 from fusion_cluster.middleware import Call, Middleware, Next
 from fusion_cluster.state import (
     BackoffDelayer,
@@ -121,5 +122,6 @@ __all__ = [
     "expire_at",
     "gather",
     "isolated",
+    "principal",
     "value_of",
 ]

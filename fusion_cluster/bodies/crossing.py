@@ -24,7 +24,7 @@ from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.failures.exits import reraise_outside
 from fusion_cluster.graph.computed import Computed, ComputeFunction
-from fusion_cluster.graph.core.context import current_computation, isolated, running_computation
+from fusion_cluster.graph.core.context import current_computation, isolated, offloaded_computation, running_computation
 from fusion_cluster.graph.graph import Graph
 from fusion_cluster.graph.hosting import GraphHosting
 from fusion_cluster.runtime import SYSTEM
@@ -161,6 +161,7 @@ class Crossing:
         context = copy_context()
         context.run(current_computation.set, _STAND_IN)
         context.run(running_computation.set, None)
+        context.run(offloaded_computation.set, self._computation)
         context.run(_crossing.set, None if is_task else self)
         return context
 

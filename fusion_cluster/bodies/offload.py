@@ -28,6 +28,7 @@ from fusion_cluster.catalogue.options import RayTask
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.catalogue.service_method import ServiceMethod
 from fusion_cluster.errors import Overloaded, UsageError
+from fusion_cluster.graph.core.context import running_task_name
 
 BodyWrapper = Callable[[AsyncBody, Method, ComputeService], AsyncBody]
 """Puts something around a body, and is told of which method of which service it is."""
@@ -62,6 +63,7 @@ class TaskBody:
 
     def call(self) -> Any:
         """Call the body on an instance made for it."""
+        running_task_name.set(self.name)
         stranded = StrandedPort(FacadeClasses(), self.name).facade(self.service())
         return service_methods(self.service)[self.method].body(stranded, *self.args, **self.kwargs)
 

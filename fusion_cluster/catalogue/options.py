@@ -79,6 +79,8 @@ class ComputeOptions:
         offload: where the body runs: "thread", `RayTask(...)`, or None for the event loop.
         freeze: results are given in a form that nobody can change: tuples for lists, `MappingProxyType` for
             dictionaries, `frozenset` for sets, at any depth, here and in every process that reads them.
+        varies: the result may depend on who asks: on `principal()`, or on results that do. False: reading either is an
+            error, so the result is everybody's for certain.
 
     Raises:
         UsageError: a value is out of its range; `field` names the option.
@@ -93,6 +95,7 @@ class ComputeOptions:
     shard_by: str | Callable[..., Any] | None = None
     offload: Offload | None = None
     freeze: bool = False
+    varies: bool = True
 
     def __new__(cls, **said: Any) -> Self:
         """Note which options are named."""
@@ -110,8 +113,9 @@ class ComputeOptions:
             object.__setattr__(self, "consolidation_delay", delay_s)
         if not (self.offload is None or self.offload == "thread" or isinstance(self.offload, RayTask)):
             raise UsageError('offload must be "thread", RayTask(...) or None', field="offload")
-        if not isinstance(self.freeze, bool):
-            raise UsageError("freeze must be True or False", field="freeze")
+        for name in ("freeze", "varies"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} must be True or False", field=name)
         if not (self.shard_by is None or isinstance(self.shard_by, str) or callable(self.shard_by)):
             raise UsageError("shard_by must be a parameter's name or a function of the arguments", field="shard_by")
 

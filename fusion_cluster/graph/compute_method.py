@@ -14,6 +14,7 @@ from fusion_cluster.catalogue.signature import REQUIRED
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.computing.consolidation import give_source
+from fusion_cluster.graph.computing.varying import reader_key
 from fusion_cluster.graph.core.hot_path import Call, ServiceMethodHit, adopt_descriptor
 from fusion_cluster.graph.hosting import GraphHosting, Hosting
 from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
@@ -105,6 +106,9 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
         function = ComputeFunction(method, body=body, hosting=hosting, graph=hosting.graph)
         if method.options.consolidation_delay is not None:
             give_source(function, GraphHosting(hosting.graph))
+        function.find_reader = reader_key
+        if function.source is not None:
+            function.source.find_reader = reader_key
         hosting.graph.add(function)
         return bind(function, self, instance, hosting)
 
@@ -140,6 +144,7 @@ def bind(
     def story(*args: Any, **kwargs: Any) -> list[StoryEntry]:
         return tell(function, function.table_key(arguments_of(args, kwargs)))
 
+    function.on_varying = lambda: setattr(call, "is_raw", False)
     call.function = function
     call.invalidate = invalidate
     call.peek = peek
@@ -208,6 +213,7 @@ def compute_method(
     consolidation_delay: float | None = None,
     shard_by: str | Callable[..., Any] | None = None,
     offload: Offload | None = None,
+    varies: bool = True,
 ) -> FreezingDecorator: ...
 
 
@@ -222,6 +228,7 @@ def compute_method(
     consolidation_delay: float | None = None,
     shard_by: str | Callable[..., Any] | None = None,
     offload: Offload | None = None,
+    varies: bool = True,
     freeze: Literal[False] = False,
 ) -> ComputeMethodDecorator: ...
 

@@ -246,6 +246,8 @@ class Computed(Node[T_co]):
         if waiter.computation is not None:
             return waiter
         if not self.has_output:
+            if self.function.variants is not None:
+                return waiter  # `_arrive` goes on to the reader's own
             raise self.function.graph.no_output()
         return None
 
@@ -254,7 +256,9 @@ class Computed(Node[T_co]):
         node: Computed[T_co] | None = None
         try:
             node = yield from self._arrive(waiter)
-            if node is not self and self._state == INVALIDATED and not self.has_output:
+            if node.function is not self.function:
+                pass  # the reader's own: others may hold this one
+            elif node is not self and self._state == INVALIDATED and not self.has_output:
                 self.version = node.version
                 self._failure = node._failure
                 if node._failure is None:
@@ -270,7 +274,7 @@ class Computed(Node[T_co]):
         """Wait for an output and make it a dependency of the current computation; return the node that has it."""
         dependent = _get_current()
         node = self if waiter is not None else self._or_current(dependent)
-        if not node.has_output:
+        while not node.has_output:
             waiter = waiter or enter(node, dependent)
             if waiter.computation is not None:
                 future = node.function.graph.starter().loop.create_future()
@@ -280,8 +284,11 @@ class Computed(Node[T_co]):
                 except BaseException:
                     waiter.leave()
                     raise
-            if not node.has_output:
+            if node.has_output:
+                break
+            if node.function.variants is None:
                 raise node.function.graph.no_output()
+            node, waiter = node.function.lookup(node.arguments), None  # it varies: the reader's own
         if dependent is not None:
             capture(dependent, node)
         return node

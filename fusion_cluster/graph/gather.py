@@ -91,8 +91,9 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
     try:
         for index in range(len(results), len(awaitables)):
             gathering.add(index, awaitables[index])
-        if gathering.missing:
+        while gathering.is_waiting:
             await gathering.wait()
+            gathering.go_on()
     except asyncio.CancelledError:
         gathering.cancel()
         raise
@@ -111,8 +112,14 @@ class _Gathering:
         self._results = results
         self._error: BaseException | None = None
         self._waiters: list[Waiter] = []
+        self._varying: list[tuple[int, Computed[Any]]] = []
         self._tasks: dict[Awaitable[Any], asyncio.Future[Any]] = {}
         self._done: asyncio.Future[None] | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is missing, and nothing has failed."""
+        return self.missing > 0 and self._error is None
 
     def add(self, index: int, awaitable: Awaitable[Any]) -> None:
         self._results.append(None)
@@ -126,9 +133,18 @@ class _Gathering:
         task.add_done_callback(functools.partial(self._on_task_done, index))
 
     async def wait(self) -> None:
-        if self._error is None:
+        """Wait until nothing is missing, one has failed, or one has turned out to vary."""
+        if self._error is None and not self._varying:
             self._done = asyncio.get_running_loop().create_future()
             await self._done
+
+    def go_on(self) -> None:
+        """Look again for those that have turned out to vary: now they are the reader's own."""
+        varying, self._varying = self._varying, []
+        for index, node in varying:
+            self.missing -= 1
+            if self._error is None:
+                self._add_computed(index, node.function.lookup(node.arguments))
 
     def cancel(self) -> None:
         for task in self._tasks.values():
@@ -177,6 +193,10 @@ class _Gathering:
             self._fail(index, error)
 
     def _on_computed(self, index: int, node: Computed[Any]) -> None:
+        if not node.has_output and node.function.variants is not None:
+            self._varying.append((index, node))  # not here: whoever has found it out reads for somebody else
+            self._check()
+            return
         self.missing -= 1
         if node.has_output:
             self._read(index, node)
@@ -202,5 +222,5 @@ class _Gathering:
 
     def _check(self) -> None:
         done = self._done
-        if done is not None and not done.done() and (not self.missing or self._error is not None):
+        if done is not None and not done.done() and (not self.missing or self._error is not None or self._varying):
             done.set_result(None)

@@ -41,8 +41,7 @@ def validate(
     Raises:
         InvariantViolation: an invariant does not hold.
     """
-    functions = [*functions]
-    functions += [function.source for function in functions if function.source is not None]
+    functions = [found for function in functions for found in function.all_functions()]
     nodes = [node for function in functions for node in function.nodes()]
     for function in functions:
         for node in function.nodes():

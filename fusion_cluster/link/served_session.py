@@ -111,6 +111,7 @@ class ServedSession:
         send_result: `OwnerSession.send_result`.
         send_error: `OwnerSession.send_error`.
         send_moved: `OwnerSession.send_moved`.
+        send_varies: `OwnerSession.send_varies`.
         send_invalidated: `OwnerSession.send_invalidated`.
         send_barrier: `OwnerSession.send_barrier`.
     """
@@ -155,6 +156,7 @@ class ServedSession:
         self.send_result = self._core.send_result
         self.send_error = self._core.send_error
         self.send_moved = self._core.send_moved
+        self.send_varies = self._core.send_varies
         self.send_invalidated = self._core.send_invalidated
         self.send_barrier = self._core.send_barrier
 

@@ -158,6 +158,17 @@ class OwnerSession:
             self._answer(state, Result(id=call_id, version=version, error=error), subscribed)
             self._output()
 
+    def send_varies(self, call_id: int) -> None:
+        """The result of a read depends on who asks, which it does not say. Dropped when the caller has left.
+
+        Raises:
+            LocalProtocolError: the call has been answered.
+        """
+        state = self._calls.get(call_id)
+        if state is not None:
+            self._answer(state, Result(id=call_id, varies=True), subscribed=False)
+            self._output()
+
     def send_moved(self, call_id: int, slot_map_version: int) -> None:
         """This process does not own the key of a call. Dropped when the caller has left.
 

@@ -100,16 +100,20 @@ def check_baggage(
         )
 
 
-def of_a_read(baggage: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the baggage with which a read leaves the process: none, if it cannot travel.
+def of_a_read(baggage: Mapping[str, str], principal: str | None = None) -> Mapping[str, str]:
+    """Return the baggage with which a read leaves the process, without what cannot travel.
 
     A read that failed for it would be everybody's result, and theirs does not depend on this caller's baggage.
+
+    Args:
+        baggage: of whoever asks first.
+        principal: in JSON, of a read whose result depends on it; None: it does not, as far as is known.
     """
     try:
-        check_baggage(baggage)
+        check_baggage(baggage, MAX_CALL_BYTES - MAX_BYTES)
     except InvalidArgument:
-        return NO_BAGGAGE
-    return baggage
+        baggage = NO_BAGGAGE
+    return baggage if principal is None else {**baggage, PRINCIPAL: principal}
 
 
 def with_principal(baggage: Mapping[str, str]) -> Mapping[str, str]:

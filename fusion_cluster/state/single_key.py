@@ -7,9 +7,12 @@ from typing import Any, Final
 
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import TransientClassifier, is_transient
 from fusion_cluster.graph import ComputeFunction, Graph, GraphHosting
+from fusion_cluster.graph.computing.varying import NOBODY, principal_key
 from fusion_cluster.runtime import SYSTEM, Runtime
+from fusion_cluster.runtime.baggage import current_principal
 
 _HISTORY: Final = 64
 """How many events a state remembers: there may be many states."""
@@ -45,5 +48,9 @@ def single_key_function(
     """
     method = Method(service_name, name, "compute", Signature(_read, f"{service_name}.{name}"))
     function = ComputeFunction(method, body=body, hosting=GraphHosting(graph), graph=graph)
+    try:
+        function.principal = principal_key(current_principal.get())  # a state is for one viewer: whoever has made it
+    except UsageError:
+        function.principal = NOBODY
     graph.add(function)
     return function

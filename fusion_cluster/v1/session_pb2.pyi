@@ -325,7 +325,8 @@ class Call(_message.Message):
     @_builtins.property
     def baggage(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What travels with the call for others: the trace (`traceparent`, `tracestate`, as W3C Trace Context has them), the
-        principal of a command in JSON (only from members of the cluster), and what users add. 8 KiB in all.
+        principal of a command, or of a read whose result depends on it, in JSON (only from members of the cluster), and
+        what users add.
         """
 
     def __init__(
@@ -358,11 +359,14 @@ class Result(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    VARIES_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     version: _builtins.int
     value: _builtins.bytes
     replayed: _builtins.bool
     """A command that had run before under the same command_id."""
+    varies: _builtins.bool
+    """There is no outcome: the result depends on who asks. Read again, with the principal in the baggage."""
     @_builtins.property
     def error(self) -> Global___Error: ...
     def __init__(
@@ -373,10 +377,11 @@ class Result(_message.Message):
         value: _builtins.bytes = ...,
         error: Global___Error | None = ...,
         replayed: _builtins.bool = ...,
+        varies: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "outcome", b"outcome", "replayed", b"replayed", "value", b"value", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "outcome", b"outcome", "replayed", b"replayed", "value", b"value", "varies", b"varies", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["value", "error"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

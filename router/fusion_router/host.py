@@ -19,6 +19,7 @@ from fusion_cluster.commands import CommandResult, Invocation, run_command
 from fusion_cluster.commands.retrying import until_answered
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.graph import DEFAULT_HISTORY, Cause, Computed, Key
+from fusion_cluster.graph.computing.varying import vary
 from fusion_cluster.graph.computing.waiting import latest_deadline_s as latest_deadline
 from fusion_cluster.graph.why.cause import MOVED
 from fusion_cluster.host import Host
@@ -198,6 +199,8 @@ class ClusterHost(Host):
                 if cycles is not None:
                     cycles.ended(node)
             node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
+            if result.varies:
+                vary(node)
             node.version = result.version
             if result.WhichOneof("outcome") == "error":
                 raise decode_error(result.error)
@@ -206,7 +209,7 @@ class ClusterHost(Host):
         invocation = Invocation(
             *(method.name, node.arguments),
             deadline_s=latest_deadline_s(),
-            baggage=of_a_read(self._carried(current_baggage.get())),
+            baggage=of_a_read(self._carried(current_baggage.get()), node.function.principal),
         )
         return await until_answered(
             invocation,

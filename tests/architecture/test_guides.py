@@ -27,6 +27,7 @@ GUIDES = {
     "Products.price in Products.total\nProducts.total in GET /carts/c1\nGET /carts/c1 in nothing\n"
     "['Carts.*']\n"
     "PermissionDenied Products.set_price is not permitted\nPermissionDenied Products.total is not permitted\n"
+    "Orders: the orders of ann\nOrders: the orders of bob\n"
     "1.1\n",
     "operations.md": "0 1 1\n3\nTrue True 1\n"
     "Tills.place_one_by_one has committed an operation already, and a second one would not be atomic with it\n",

@@ -77,7 +77,9 @@ client_frames = st.builds(
     probes=st.lists(probes, max_size=3),
 )
 errors = st.builds(Error, code=st.integers(min_value=-5, max_value=50), type=texts, transient=st.booleans())
-results = st.builds(Result, id=ids, version=ids, value=st.binary(max_size=9)) | st.builds(Result, id=ids, error=errors)
+results = st.builds(Result, id=ids, version=ids, value=st.binary(max_size=9), varies=st.booleans()) | st.builds(
+    Result, id=ids, error=errors
+)
 welcomes = st.builds(
     Welcome,
     protocol_version=st.integers(min_value=0, max_value=2),

@@ -7,6 +7,7 @@ The commands of a script (`tests.scenarios.golden` says what a script is):
     script cancel N | unsubscribe N | settle B                       the caller's end
     result N VALUE [last] | error N TYPE | moved N VERSION    the owner's end; last: nothing more will be told of it
     invalidate N | barrier B | leave | refuse TYPE
+    varies N                                                  the result depends on who asks
     probe N WAIT…                                             along a call, with the waits behind it
     advance S                                                 time passes at both ends
     flush | to-caller [K] | to-owner | exchange               frames leave; one arrives; all do until nothing moves
@@ -71,6 +72,7 @@ class SessionScript(GoldenScript):
             "moved": lambda words: self._owner.send_moved(int(words[0]), int(words[1])),
             "invalidate": lambda words: self._owner.send_invalidated(int(words[0])),
             "barrier": lambda words: self._owner.send_barrier(int(words[0])),
+            "varies": lambda words: self._owner.send_varies(int(words[0])),
             "probe": self._probe,
             "leave": lambda words: self.pair.go_away(),
             "refuse": lambda words: self.pair.go_away(Error(type=words[0], message=words[0], transient=True)),
@@ -236,6 +238,8 @@ def _call(call: Call) -> str:
 
 
 def _result(result: Result) -> str:
+    if result.varies:
+        return f"{result.id} varies"
     return f"{result.id} = {result.error.type if result.HasField('error') else _text(result.value)}"
 
 

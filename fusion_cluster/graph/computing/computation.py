@@ -19,6 +19,7 @@ from threading import get_ident
 from typing import Any
 
 import msgspec
+from msgspec.json import decode as decode_principal
 
 from fusion_cluster.failures.exits import as_body_exited, body_exited
 from fusion_cluster.failures.failure import Failure
@@ -176,7 +177,8 @@ class Computation(msgspec.Struct, eq=False):
         function: Function[Any] = node.function
         current_computation.set(node)
         running_computation.set(node)
-        current_principal.set(None)  # a result is everybody's, whoever asks first
+        principal = function.principal  # a result is everybody's, whoever asks first, if it does not vary
+        current_principal.set(None if principal is None else decode_principal(principal))
         leave_deadline()  # that of whoever was first to wait: others may have more time
         if node._computation is not self:
             return  # abandoned before it began

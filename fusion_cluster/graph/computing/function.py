@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.failures.failure import Failure, retry_delay_s
@@ -16,6 +17,17 @@ from fusion_cluster.graph.why.cause import REPLACED, UNKNOWN, Cause
 from fusion_cluster.wire.codec import EncodedArguments
 
 N = TypeVar("N", bound=Node[Any])
+
+MANY_VARIANTS: Final = 64
+"""From how many variants on a function sees which of them are empty, whenever it makes another."""
+
+
+def _nobody() -> str:
+    return "null"
+
+
+def _nothing() -> None:
+    pass
 
 
 class Function(Generic[N]):
@@ -39,12 +51,18 @@ class Function(Generic[N]):
         source: where the body runs, if this has a `consolidation_delay` (see `consolidation`).
         table: every live node of this function, and no other.
         outdated: how many outdated computations run for a key of the table. Keys without one are not there.
+        principal: whom its results are for (`varying.principal_key`); None: they are shared.
+        variants: principal -> the function for that principal; None: its results do not depend on who asks, as far as
+            is known. Else there is nothing in the table.
+        find_reader: gives the principal of whoever reads in this context (`varying.reader_key`).
+        on_varying: called when it begins to vary.
     """
 
     __slots__ = (
         "admit",
         "body",
         "codec",
+        "find_reader",
         "graph",
         "has_lifetime",
         "hosting",
@@ -53,12 +71,15 @@ class Function(Generic[N]):
         "method",
         "method_name",
         "name",
+        "on_varying",
         "options",
         "outdated",
+        "principal",
         "service_name",
         "signature",
         "source",
         "table",
+        "variants",
     )
 
     def __init__(
@@ -94,6 +115,10 @@ class Function(Generic[N]):
         )
         self.source: Function[N] | None = None
         self.outdated: dict[Any, int] = {}
+        self.principal: str | None = None
+        self.variants: dict[str, Function[N]] | None = None
+        self.find_reader: Callable[[], str] = _nobody
+        self.on_varying: Callable[[], object] = _nothing
 
     def __repr__(self) -> str:
         return f"<ComputeFunction {self.name}, {len(self.table)} nodes>"
@@ -103,8 +128,25 @@ class Function(Generic[N]):
         return self.table.nodes()
 
     def all_nodes(self) -> list[N]:
-        """Return all live computeds, those of the source included."""
-        return self.nodes() if self.source is None else self.nodes() + self.source.nodes()
+        """Return all live computeds, those of the source and of the variants included."""
+        nodes = self.nodes() if self.source is None else self.nodes() + self.source.nodes()
+        return nodes if self.variants is None else [*nodes, *(n for v in self.variants.values() for n in v.all_nodes())]
+
+    def all_functions(self) -> list[Function[N]]:
+        """Return this function, its source and its variants."""
+        own = [self] if self.source is None else [self, self.source]
+        return own if self.variants is None else [*own, *(f for v in self.variants.values() for f in v.all_functions())]
+
+    def variant(self, principal: str) -> Function[N]:
+        """Return the function for one principal; this one, if its results are shared or for that principal."""
+        if self.variants is None:
+            return self
+        variant = self.variants.get(principal)
+        if variant is None:
+            if len(self.variants) >= MANY_VARIANTS:
+                self._forget_empty_variants()
+            variant = self.variants[principal] = self._copy(principal)
+        return variant
 
     def lookup(self, arguments: tuple[Any, ...]) -> N:
         """Return the live computed for canonical arguments, a new one if there is none; counts a hit.
@@ -112,12 +154,17 @@ class Function(Generic[N]):
         Raises:
             UsageError: the graph is closed.
         """
+        if self.variants is not None:
+            return self.variant(self.find_reader()).lookup(arguments)
         self.table.registry.check_fence()
         node: N = self.table.lookup(self.table_key(arguments))
         return node
 
     def peek(self, arguments: tuple[Any, ...]) -> N | None:
         """Return the consistent computed for canonical arguments, if there is one; computes nothing."""
+        if self.variants is not None:
+            variant = self.variants.get(self.find_reader())
+            return None if variant is None else variant.peek(arguments)
         self.table.registry.check_fence()
         node = self._live(arguments)
         return node if node is not None and node._state == CONSISTENT and has_output(node) else None
@@ -141,6 +188,10 @@ class Function(Generic[N]):
 
         A replica of what has a delay is left alone: its owner decides when, and whether, it is out of date.
         """
+        if self.variants is not None:
+            for variant in list(self.variants.values()):
+                variant.invalidate(arguments, cause)
+            return
         node = self._live(arguments)
         if node is None:
             if self.source is not None:
@@ -191,6 +242,23 @@ class Function(Generic[N]):
         self.outdated[key] -= 1
         if not self.outdated[key]:
             del self.outdated[key]
+
+    def _copy(self, principal: str) -> Function[N]:
+        source = self.source
+        body = self.body if source is None else source.body
+        copy = Function[N](self.method, body=body, hosting=self.hosting, graph=self.graph)
+        copy.principal = principal
+        if source is not None:
+            copy.source = Function[N](source.method, body=source.body, hosting=source.hosting, graph=self.graph)
+            copy.source.principal = principal
+            copy.body = partial(self.body.func, copy.source)  # type: ignore[attr-defined]
+        return copy
+
+    def _forget_empty_variants(self) -> None:
+        assert self.variants is not None
+        for principal, variant in list(self.variants.items()):
+            if not any(function.outdated or len(function.table) for function in variant.all_functions()):
+                del self.variants[principal]
 
     # -- inside --------------------------------------------------------------------------------------------------------
     def _live(self, arguments: tuple[Any, ...]) -> N | None:

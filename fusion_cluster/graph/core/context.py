@@ -18,6 +18,12 @@ current_computation: Final[ContextVar[Node[Any] | None]] = ContextVar(
 running_computation: Final[ContextVar[Node[Any] | None]] = ContextVar("fusion_cluster_running", default=None)
 """The computed whose body runs in this context, under `isolated()` too: who is held up by a wait."""
 
+offloaded_computation: Final[ContextVar[Node[Any] | None]] = ContextVar("fusion_cluster_offloaded", default=None)
+"""The computed whose body runs in this thread, away from the event loop."""
+
+running_task_name: Final[ContextVar[str | None]] = ContextVar("fusion_cluster_task_name", default=None)
+"""The name of the method whose body runs in this context as a task, cut off from the graph."""
+
 running_command_name: Final[ContextVar[str | None]] = ContextVar("fusion_cluster_command_name", default=None)
 """The name of the command or event handler whose body runs in this context."""
 

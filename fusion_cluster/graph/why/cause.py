@@ -112,6 +112,7 @@ class Cause(Struct, frozen=True, eq=False, gc=False):
         return code.co_firstlineno
 
 
+VARIES: Final = Cause("varies", "its result depends on who asks, and is kept for each principal from now on")
 CLOSED: Final = Cause("closed", "the graph was closed")
 EVICTED: Final = "evicted"
 """Kind of the causes that `evicted_by` gives."""

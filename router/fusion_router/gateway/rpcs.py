@@ -28,6 +28,7 @@ from fusion_cluster.errors import (
 from fusion_cluster.failures.exits import body_cancelled, body_exited, in_words, reraise_outside
 from fusion_cluster.host import Host
 from fusion_cluster.runtime import is_being_cancelled
+from fusion_cluster.runtime.baggage import TRACE, arrive
 from fusion_cluster.runtime.deadline import NO_DEADLINE, deadline_at
 from fusion_cluster.v1 import gateway_pb2
 from fusion_router.gateway.descriptions import describe
@@ -72,11 +73,15 @@ class GatewayRpcs:
     async def call(self, request: bytes, context: Context) -> bytes:
         """`Call`: one read."""
         try:
+            _arrive(context)
             read = self._reads.read(request)
             node = read.lookup()
             if not node.is_consistent or node.error is not None:
                 with deadline_at(self._deadline_s(context)):
                     await _outcome(read.function.name, node)
+                    if not node.has_output:  # its method has turned out to vary: the reader has another
+                        node = read.lookup()
+                        await _outcome(read.function.name, node)
             return self._reads.reply(request, read, node)
         except Exception as error:
             return await _abort(context, _status(error, "Call"))
@@ -86,6 +91,7 @@ class GatewayRpcs:
         task = asyncio.current_task()
         assert task is not None
         try:
+            _arrive(context)
             message = _parse(gateway_pb2.WatchRequest, request)
             read = self._reads.read(message.call.SerializeToString())
             if self._is_stopping:
@@ -108,6 +114,7 @@ class GatewayRpcs:
     async def execute(self, request: bytes, context: Context) -> bytes:
         """`Execute`: a command, once per command id."""
         try:
+            _arrive(context)
             message = _parse(gateway_pb2.ExecuteRequest, request)
             if message.is_retry and not message.command_id:
                 raise InvalidArgument("a retry has the id that was sent before", field="command_id")
@@ -199,6 +206,12 @@ class GatewayRpcs:
             hint = "a command: use Execute" if kind == "compute" else "not a command: use Call or Watch"
             raise UnknownMethod(f"{method.name} is {hint}", field="method")
         return method
+
+
+def _arrive(context: Context) -> None:
+    """Take the trace of a call, and nobody's principal: whoever has started the gateway is not who asks."""
+    metadata = context.invocation_metadata() or ()
+    arrive({key: value for key, value in metadata if key in TRACE and isinstance(value, str)}, is_trusted=False)
 
 
 async def _outcome(name: str, awaitable: Awaitable[T]) -> T:

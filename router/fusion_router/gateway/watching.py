@@ -67,6 +67,9 @@ class Watch:
             error: BaseException | None = None
             try:
                 await node
+                if not node.has_output:  # its method has turned out to vary: the reader has another
+                    node = self._read.lookup()
+                    await node
             except asyncio.CancelledError:
                 if is_being_cancelled():
                     raise

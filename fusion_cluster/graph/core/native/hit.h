@@ -249,6 +249,7 @@ Call_dealloc(Call *self)
 static PyMemberDef Call_members[] = {
     {"table", T_OBJECT, offsetof(Call, table), READONLY, "Where to look."},
     {"find", T_OBJECT, offsetof(Call, find), READONLY, "The slow way."},
+    {"is_raw", T_BOOL, offsetof(Call, is_raw), 0, "Raw arguments may be looked up as they are."},
     {NULL},
 };
 

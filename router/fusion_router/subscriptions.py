@@ -1,0 +1,170 @@
+"""What one session has asked of us: reads, from the call to the promise to tell of an invalidation, and commands.
+
+Invariant: a read is among its subscriber's `subscriptions` for as long as its caller waits for its result, or has to be
+told that it is out of date.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+from fusion_cluster.errors import CircularDependencyError, DeadlineExceeded, FusionError, ShardUnavailable
+from fusion_cluster.failures.exits import body_cancelled, body_exited
+from fusion_cluster.graph import Computed, Waiter
+from fusion_cluster.link.acceptor import ServedSession
+from fusion_cluster.v1 import session_pb2
+from fusion_cluster.wire.errors import encode_error
+from fusion_cluster.wire.results import encode_result
+from fusion_router.barrier import Confirmations
+from fusion_router.faults import client_error
+from fusion_router.late_reads import LateReads
+
+
+class Subscription:
+    """One read call of a session: first a computation it waits for, then a promise to tell when it is out of date."""
+
+    __slots__ = ("id", "is_answered", "is_outdated", "node", "reader", "subscriber", "waiter")
+
+    def __init__(self, subscriber: Subscriber, call_id: int, node: Computed[Any], reader: str | None) -> None:
+        self.reader = reader
+        self.subscriber = subscriber
+        self.id = call_id
+        self.node = node
+        self.waiter: Waiter | None = None
+        self.is_outdated = False
+        self.is_answered = False
+
+    def begin(self, timeout_s: float) -> None:
+        """Watch the node, then wait for its output: in this order, so that no invalidation falls in between.
+
+        Args:
+            timeout_s: how long its caller waits; 0: for as long as it takes.
+        """
+        self.node.on_invalidated(self._on_invalidated)
+        waiter = self.node.join(self._on_done)
+        if not self.node.has_output:
+            self.waiter = waiter
+            if timeout_s:
+                late_reads = self.subscriber.late_reads
+                waiter.deadline_s = late_reads.clock_s() + timeout_s
+                late_reads.add(self, waiter.deadline_s)
+
+    def give_up(self) -> None:
+        """Tell the caller that its time is up; the computation goes on if others wait for it."""
+        subscriber = self.subscriber
+        subscriber.subscriptions.pop(self.id, None)
+        subscriber.confirmations.owe()
+        self.end()
+        late = DeadlineExceeded(f"{self.node.function.name} has not ended in the time that its caller had")
+        subscriber.session.send_error(self.id, 0, subscriber.encoded(late, self.node.function.name), subscribed=False)
+
+    def end(self) -> None:
+        """The caller has no use for it any more."""
+        self.node.remove_observer(self._on_invalidated)
+        if self.waiter is not None:
+            self.subscriber.late_reads.discard(self)
+            self.waiter.leave()
+
+    def break_cycle(self, path: str) -> None:
+        """Answer with an error, although the node still computes: it waits for this answer.
+
+        The caller's replica has this error until the node is invalidated, which goes on computing for that: what the
+        error rests on is all that the node waits for.
+        """
+        self.is_answered = True
+        subscriber = self.subscriber
+        subscriber.late_reads.discard(self)
+        error = subscriber.encoded(CircularDependencyError(path), self.node.function.name)
+        subscriber.session.send_error(self.id, 0, error, subscribed=not self.is_outdated)
+        if self.is_outdated:
+            subscriber.subscriptions.pop(self.id, None)
+            self.end()
+
+    def _on_invalidated(self, node: Computed[Any]) -> None:
+        self.is_outdated = True
+        self.subscriber.confirmations.owe()
+        self.subscriber.session.send_invalidated(self.id)
+        if node.has_output or self.is_answered:
+            self.subscriber.subscriptions.pop(self.id, None)
+            if self.is_answered:
+                self.end()
+
+    def _on_done(self, node: Computed[Any]) -> None:
+        subscriber = self.subscriber
+        if self.waiter is not None:
+            self.waiter = None
+            subscriber.late_reads.discard(self)
+        if self.is_answered:
+            return
+        if not node.has_output and node.function.variants is not None and self._go_on_with_own(node):
+            return
+        if self.is_outdated:
+            subscriber.subscriptions.pop(self.id, None)
+        is_subscribed = not self.is_outdated
+        if not node.has_output:
+            error: BaseException | None = _without_output(node)
+        else:
+            error = node.error
+        if error is None:
+            try:
+                value = encode_result(node.function.name, node.value)
+            except Exception as encoding_error:  # also what code of users has raised, in a model of pydantic say
+                error = encoding_error
+            except BaseException as raised:
+                error = body_exited(node.function.name, raised)
+            else:
+                subscriber.session.send_result(self.id, node.version, value, subscribed=is_subscribed)
+                return
+        encoded = subscriber.encoded(error, node.function.name)
+        subscriber.session.send_error(self.id, node.version, encoded, subscribed=is_subscribed)
+
+    def _go_on_with_own(self, node: Computed[Any]) -> bool:
+        """Read what `node`, which has turned out to vary, is for the caller; tell whether it is waited for.
+
+        The caller has been told that its result is out of date, so this one is given only to those who wait for it.
+        """
+        if self.reader is None:
+            self.subscriber.subscriptions.pop(self.id, None)
+            self.subscriber.session.send_varies(self.id)
+            return True
+        own = node.function.variant(self.reader).lookup(node.arguments)
+        # Whoever has found out that it varies reads for somebody else, in this very context.
+        waiter = contextvars.Context().run(own.join, self._on_done)
+        if not own.has_output:
+            self.node, self.waiter = own, waiter
+        return True
+
+
+def _without_output(node: Computed[Any]) -> FusionError:
+    """Return what the caller is told of a computation that was cancelled: by its body, unless the graph was closed."""
+    if node.function.graph.is_closed:
+        return ShardUnavailable(f"{node.function.name} was given up, as its process ends", retry_after_s=0.05)
+    return body_cancelled(node.function.name)
+
+
+class Subscriber:
+    """What we keep for one session: its reads and subscriptions, and its commands that run.
+
+    Attributes:
+        session: its end here.
+        is_member: it is that of a member of the cluster, not of a client: it is told more of errors.
+        late_reads: gives up those of its reads whose time is up.
+    """
+
+    __slots__ = ("commands", "confirmations", "is_member", "late_reads", "session", "subscriptions")
+
+    def __init__(self, session: ServedSession, late_reads: LateReads, *, is_member: bool) -> None:
+        self.session = session
+        self.late_reads = late_reads
+        self.is_member = is_member
+        self.confirmations = Confirmations(session)
+        # Call id -> a read that computes or is subscribed; removed when it is out of date and answered.
+        self.subscriptions: dict[int, Subscription] = {}
+        # Call id -> a command that runs.
+        self.commands: dict[int, asyncio.Task[None]] = {}
+
+    def encoded(self, error: BaseException, method: str) -> session_pb2.Error:
+        """What it is told of an error: a client, of a fault of ours, only the id under which the log has it."""
+        return encode_error(error, for_member=True) if self.is_member else client_error(error, method)
