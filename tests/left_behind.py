@@ -25,7 +25,8 @@ from typing import Any
 
 import pytest
 
-PATIENCE_S = 5.0
+PATIENCE_VARIABLE = "LEFT_BEHIND_PATIENCE_S"
+PATIENCE_S = float(os.environ.get(PATIENCE_VARIABLE, "20"))
 """How long what is about to end may take, on a machine that has much to do."""
 
 WIDE_SCOPES = ("class", "module", "package", "session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.left_behind import PATIENCE_S
+from tests.left_behind import PATIENCE_VARIABLE
 from tests.unit.gate.inner import run_tests
 
 UNTIDY = """
@@ -43,8 +43,9 @@ def test_that_nothing_is_left():
 """
 
 
-@pytest.mark.timeout(60 + 10 * PATIENCE_S)
-def test_each_test_that_leaves_something_is_named_with_it(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+def test_each_test_that_leaves_something_is_named_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, "1")  # nothing of theirs is about to end
     output = run_tests(tmp_path, {"test_untidy.py": UNTIDY}, "-p", "tests.left_behind")
     for said in (
         "test_a_process leaves the process",
