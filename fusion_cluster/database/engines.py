@@ -25,7 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolResetState
 from fusion_cluster.commands.completion import complete
 from fusion_cluster.database import sqlite_driver
 from fusion_cluster.database.availability import reaching
-from fusion_cluster.database.direct import execute_directly, execution
+from fusion_cluster.database.driver_statements import execute_directly, execution
 from fusion_cluster.database.idle_pings import pings_when_idle
 from fusion_cluster.database.look_ups import LookUps
 from fusion_cluster.database.preparation import Preparation

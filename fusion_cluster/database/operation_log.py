@@ -24,7 +24,7 @@ from fusion_cluster.commands.context import CommandContext
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.commands.outcomes import DuplicateOperation, LoggedKey, Recorded
 from fusion_cluster.database.availability import reaching
-from fusion_cluster.database.direct import DirectInsert
+from fusion_cluster.database.driver_statements import DirectInsert
 from fusion_cluster.database.schema import COMMANDS, MAX_ID_CHARACTERS, OPERATIONS
 from fusion_cluster.database.transaction_watch import TransactionWatch, marked, watch_of
 from fusion_cluster.errors import InvalidArgument

@@ -27,7 +27,7 @@ from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.graph import compute_method
 from fusion_cluster.quantities import as_count, as_finite_timeout
 from fusion_cluster.services.checks import require_text
-from fusion_cluster.services.ends import STEP_S, expire_after_end
+from fusion_cluster.services.shared_expiry import STEP_S, expire_after_end
 
 MAX_KEY_CHARACTERS: Final = MAX_ID_CHARACTERS
 MAX_VALUE_BYTES: Final = 1024 * 1024

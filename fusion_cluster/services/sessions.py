@@ -30,7 +30,7 @@ from fusion_cluster.graph import compute_method
 from fusion_cluster.quantities import as_count, as_finite_timeout
 from fusion_cluster.runtime import SYSTEM, Entropy
 from fusion_cluster.services.checks import require_text
-from fusion_cluster.services.ends import STEP_S, expire_after_end
+from fusion_cluster.services.shared_expiry import STEP_S, expire_after_end
 
 MIN_SESSION_ID_CHARACTERS: Final = 32
 """As many as 128 random bits have in hexadecimal digits. Nobody guesses those; of what they are is up to the app."""

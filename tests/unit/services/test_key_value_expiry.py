@@ -12,8 +12,8 @@ from fusion_cluster.database.schema import KEY_VALUES
 from fusion_cluster.graph import Computed
 from fusion_cluster.host import Host
 from fusion_cluster.services import KeyValueStore
-from fusion_cluster.services.ends import STEP_S
 from fusion_cluster.services.key_value_store import CLOCK_TOLERANCE_S
+from fusion_cluster.services.shared_expiry import STEP_S
 from tests.apps.panel import Panel
 from tests.statements import statements
 from tests.waiting import until

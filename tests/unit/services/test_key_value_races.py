@@ -13,7 +13,7 @@ from sqlalchemy import select
 from fusion_cluster.database.schema import KEY_VALUES
 from fusion_cluster.host import Host, LocalHost
 from fusion_cluster.services import KeyValueStore
-from fusion_cluster.services.ends import STEP_S
+from fusion_cluster.services.shared_expiry import STEP_S
 from tests.apps.panel import Panel, new_app
 from tests.waiting import until
 

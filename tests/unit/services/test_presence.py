@@ -11,7 +11,7 @@ import pytest
 from fusion_cluster.graph import Computed
 from fusion_cluster.host import Host
 from fusion_cluster.services import Sessions, new_session_id
-from fusion_cluster.services.ends import STEP_S
+from fusion_cluster.services.shared_expiry import STEP_S
 from tests.apps.panel import Panel
 from tests.statements import Statement, statements
 from tests.waiting import until

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, se
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from fusion_cluster import Database
-from fusion_cluster.database.direct import DirectInsert, execute_directly
+from fusion_cluster.database.driver_statements import DirectInsert, execute_directly
 from fusion_cluster.failures.failure import is_transient
 from tests.waiting import until_so
 

@@ -1,7 +1,7 @@
-"""Statements that go to the driver as they are: the library's own, of which some run with each operation.
+"""The library's own statements, given to the database driver directly. Some run with each operation.
 
-SQLAlchemy would find them compiled and make a result of their rows, which costs more than the rest of it. Errors are
-those that it would raise. Its events do not see these statements.
+SQLAlchemy would look up the compiled statement and make a result of its rows, which costs more than all the rest. The
+errors are those that SQLAlchemy raises. Its events do not see these statements.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Ends that are seen together: what is counted of many, each with its end, is computed again once in a while, not for
-each end.
+"""One expiry for a result that counts many things, each of which ends at a time of its own.
 
-Whoever is kept alive has an end that never comes; a count that expired at the first end of all that it has counted
-would be computed again for one after the other, and come out the same.
+Such a result is computed again once in a while, not at each end. Most ends never come, because what is used is kept
+alive. A count that expired at each end would be computed again and again, with the same result.
 """
 
 from __future__ import annotations
