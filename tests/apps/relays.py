@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -22,7 +22,6 @@ class Plan:
         works_s: how long it works.
         running: the bodies that run now, with how many of each.
         begun: how often each was begun.
-        remaining_s: for how long each could go on when it began to work.
     """
 
     uses: dict[int, Sequence[int]] = field(default_factory=dict)
@@ -34,6 +33,17 @@ class Plan:
         """How long a body takes when nobody else has begun."""
         longest_s = max((self.duration_s(used) for used in self.uses.get(number, ())), default=0.0)
         return longest_s + self.works_s.get(number, 0.0)
+
+    def used_by(self, numbers: Iterable[int]) -> set[int]:
+        """The numbers that these bodies run, their own and those of all that they use."""
+        found: set[int] = set()
+        pending = list(numbers)
+        while pending:
+            number = pending.pop()
+            if number not in found:
+                found.add(number)
+                pending += self.uses.get(number, ())
+        return found
 
 
 plan = Plan()

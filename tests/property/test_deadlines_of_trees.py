@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 
 from hypothesis import given, settings
@@ -74,8 +75,12 @@ async def _check(uses: dict[int, list[int]], works_s: dict[int, float], calls: l
                 shard.serving.on_cancelled = lambda *_: None  # type: ignore[method-assign]
         drivers = [cluster.host, cluster.new_host("another driver")]
 
+        # The calls that go on, or have ended only just now.
+        awaited: Counter[int] = Counter()
+
         async def run(root: Root) -> None:
             await asyncio.sleep(root.starts_s)
+            awaited[root.number] += 1
             service = drivers[root.driver].service(Relays)
             until_s = loop.time() + root.timeout_s
             could_be_done = plan.duration_s(root.number) + TICK_S < root.timeout_s
@@ -92,6 +97,10 @@ async def _check(uses: dict[int, list[int]], works_s: dict[int, float], calls: l
                 assert loop.time() >= until_s - TICK_S, f"{root} was given up {until_s - loop.time():.2f} s early"
             assert loop.time() <= until_s + TICK_S, f"{root} ended {loop.time() - until_s:.2f} s late"
 
+            await asyncio.sleep(TICK_S)
+            awaited[root.number] -= 1
+            unwanted = {abs(number) for number in +plan.running} - plan.used_by(+awaited)
+            assert not unwanted, f"{unwanted} go on after {root}, and nobody waits for them"
+
         await asyncio.gather(*map(run, calls))
-        await asyncio.sleep(TICK_S)
-        assert not +plan.running, f"these go on, and nobody waits for them: {+plan.running}"
+        assert not +plan.running
