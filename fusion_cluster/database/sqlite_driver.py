@@ -21,7 +21,6 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from threading import Thread
 from typing import Any, Final
 
@@ -104,32 +103,28 @@ class Connection(aiosqlite.Connection):
         self.open_cursors: set[Cursor] = set()
         self.is_adrift = False
         self._stopping: asyncio.Future[Any] | None = None
+        self._tx: Any = _Messages(self._tx)
 
     def stop(self) -> asyncio.Future[Any] | None:
         """Have the thread end, and remember what it says then."""
-        stopping = self._stopping = super().stop()
-        if stopping is not None and (stands_still := _time_standing_still(stopping.get_loop())) is not None:
-            block = stands_still()
-            block.__enter__()
-            stopping.add_done_callback(lambda _: block.__exit__(None, None, None))
-        return stopping
+        self._stopping = super().stop()
+        return self._stopping
 
     async def _connect(self) -> Any:
         """Open the file. Where that fails, the thread has ended before the error is raised: it speaks to the event
         loop once more, which may be closed right after.
         """
         connect: Any = super()._connect
-        with _waiting_for_thread(asyncio.get_running_loop()):
-            try:
-                return await connect()
-            except Exception:
-                if self._stopping is not None:
-                    await self._stopping
-                raise
+        try:
+            return await connect()
+        except Exception:
+            if self._stopping is not None:
+                await self._stopping
+            raise
 
     async def _execute(self, *arguments: Any, **options: Any) -> Any:
         execute: Any = super()._execute
-        with _waiting_for_thread(asyncio.get_running_loop()):
+        with _GivingWay(asyncio.get_running_loop()):
             try:
                 return await execute(*arguments, **options)
             except asyncio.CancelledError:
@@ -197,19 +192,29 @@ class Connection(aiosqlite.Connection):
         return True
 
 
-def _time_standing_still(loop: Any) -> Callable[[], AbstractContextManager[None]] | None:
-    """A block in which no time passes in an event loop; None: its time is the real one (see `testing.virtual_time`)."""
-    found: Callable[[], AbstractContextManager[None]] | None = getattr(loop, "time_standing_still", None)
-    return found
+class _Messages:
+    """The messages to a connection's thread. In virtual time none passes between a message and its answer.
+
+    Args:
+        queue: where the thread takes them from.
+    """
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    def put_nowait(self, message: tuple[asyncio.Future[Any] | None, Callable[[], object]]) -> None:
+        """Send a message, with the future of its answer."""
+        answer = message[0]
+        if answer is not None:
+            stand_still_for = getattr(answer.get_loop(), "stand_still_for", None)  # of `testing.VirtualTimeLoop`
+            if stand_still_for is not None:
+                stand_still_for(answer)
+        self._queue.put_nowait(message)
 
 
-def _waiting_for_thread(loop: Any) -> AbstractContextManager[None]:
-    """What holds while the thread has a call: in virtual time no time passes meanwhile."""
-    stands_still = _time_standing_still(loop)
-    return _GivingWay(loop) if stands_still is None else stands_still()
-
-
-class _GivingWay(AbstractContextManager[None]):
+class _GivingWay:
     """Let threads have the interpreter's lock for an instant now and then, as long as the block lasts.
 
     Args:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -44,7 +43,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time: an hour passes as soon as everybody waits for its end.
 
     Time stands still while a thread works that `run_in_executor` (or `asyncio.to_thread`) has started, or that
-    somebody waits for within `time_standing_still`. SQLite's driver does so. Nothing else outside the loop is waited
+    somebody says so of (`stand_still_for`), as SQLite's driver does. Nothing else outside the loop is waited
     for: with sockets to other processes the time runs away.
     """
 
@@ -58,21 +57,24 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the virtual time, in seconds since the loop was made."""
         return self._jumping.now_s
 
-    @contextmanager
-    def time_standing_still(self) -> Iterator[None]:
-        """Let no time pass in this block, which waits for a thread that will wake the loop."""
+    def stand_still_for(self, future: asyncio.Future[Any]) -> None:
+        """Let no time pass until a future is done, which a thread will see to."""
         self._jumping.threads_at_work += 1
-        try:
-            yield
-        finally:
-            self._jumping.threads_at_work -= 1
+        future.add_done_callback(self._on_thread_done)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Run a function in a thread; no time passes until it has ended."""
         future = super().run_in_executor(executor, func, *args)
-        self._jumping.threads_at_work += 1
-        future.add_done_callback(self._on_thread_done)
+        self.stand_still_for(future)
         return future
+
+    async def shutdown_default_executor(self) -> None:
+        """End the threads; no time passes until they have ended."""
+        self._jumping.threads_at_work += 1
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self._jumping.threads_at_work -= 1
 
     def _on_thread_done(self, _future: asyncio.Future[Any]) -> None:
         self._jumping.threads_at_work -= 1
