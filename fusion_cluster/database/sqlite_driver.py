@@ -204,6 +204,10 @@ class _Messages:
     def __init__(self, queue: Any) -> None:
         self._queue = queue
 
+    def empty(self) -> bool:
+        """Whether the thread has taken all of them."""
+        return bool(self._queue.empty())
+
     def put_nowait(self, message: tuple[asyncio.Future[Any] | None, Callable[[], object]]) -> None:
         """Send a message, with the future of its answer."""
         answer = message[0]
