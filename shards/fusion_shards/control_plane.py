@@ -12,7 +12,7 @@ from contextvars import copy_context
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from fusion_cluster.protocol.coordination import Died, MemberId, Served, StartFailed, Stopped
 from fusion_cluster.runtime import SYSTEM, Runtime
@@ -83,6 +83,8 @@ class RayControlPlane:
                 report(StartFailed(member, str(error.cause)))
                 return
             logger.warning("%s cannot be watched: %s", member, error.cause)
+        except RayError as error:  # Ray itself: without another start nobody would watch this member any more
+            logger.warning("%s is out of sight: %r", member, error)
         report(Died(member, epoch))
 
     async def _stop(self, member: MemberId, report: Report) -> None:

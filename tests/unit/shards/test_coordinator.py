@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RaySystemError, RayTaskError
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.protocol.coordination import START_ATTEMPTS, MemberId
@@ -185,6 +185,19 @@ async def test_a_member_that_dies_leaves_the_map_and_is_started_again(fake: _Ray
     assert await coordinator.new_epoch("shard", 0) == 2
     fake.members[0].address.set_result(up(0, 2))
     await until(lambda: shards(coordinator) == {0, 1})
+    await end(coordinator)
+
+
+async def test_a_member_that_ray_has_lost_sight_of_is_started_again(fake: _Ray) -> None:
+    coordinator = Coordinator(CONFIGURATION)
+    fake.members[0].address.set_result(up(0, 1))
+    await until(lambda: 0 in shards(coordinator))
+    lost = fake.members[0]
+    fake.members[0] = _Member()
+    lost.dead.set_exception(RaySystemError("the connection to its own control store is lost"))
+    await until(lambda: not shards(coordinator))
+    fake.members[0].address.set_result(up(0, 1))  # the same one: it has lived on
+    await until(lambda: 0 in shards(coordinator))
     await end(coordinator)
 
 
