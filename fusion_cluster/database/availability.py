@@ -17,7 +17,8 @@ class reaching:  # noqa: N801 - used like a function
     (No `contextlib.contextmanager`: that writes into the exceptions that pass, and not all can be written to.)
 
     Raises:
-        DatabaseUnavailable: in place of an error of the operating system or the pool.
+        DatabaseUnavailable: in place of an error of the operating system or the pool, or of a connection that was lost
+            at once.
     """
 
     __slots__ = ()
@@ -26,7 +27,7 @@ class reaching:  # noqa: N801 - used like a function
         """Begin."""
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, OSError | PoolTimeoutError):
+        if isinstance(error, OSError | PoolTimeoutError) or is_lost_while_set_up(error):
             message = f"the database cannot be reached: {error}"
             raise DatabaseUnavailable(message, retry_after_s=RETRY_AFTER_S) from error
 
@@ -45,3 +46,8 @@ class reading(reaching):  # noqa: N801 - used like a function
         if isinstance(error, DBAPIError) and is_passing(error):
             message = f"the database has failed: {error.orig}"
             raise DatabaseUnavailable(message, retry_after_s=RETRY_AFTER_S) from error
+
+
+def is_lost_while_set_up(error: BaseException | None) -> bool:
+    """Whether a new connection was lost before it was ready: SQLAlchemy passes the driver's own error on then."""
+    return type(error).__module__.startswith("asyncpg.") and "closed" in str(error)

@@ -12,7 +12,7 @@ run in the order given before the next event is reported. Then:
 - A process asks `EpochAsked` before it registers or serves, and serves in the epoch that it was given.
 - `StopMember` is followed by `Stopped`, however the member ends, and whether or not it runs.
 - `SetTimer` is followed by `Ticked` at that time or later. A `Ticked` too many does no harm.
-- Who is given a map by `AnswerMap` and wants to know the next one asks again, with the version that it has by then:
+- Whoever is given a map by `AnswerMap` and wants to know the next one asks again, with the version that it has by then:
   that is the acknowledgement.
 """
 
