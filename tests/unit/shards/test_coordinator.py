@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError, RaySystemError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from fusion_cluster.errors import UsageError
 from fusion_cluster.protocol.coordination import START_ATTEMPTS, MemberId
@@ -194,7 +194,7 @@ async def test_a_member_that_ray_has_lost_sight_of_is_started_again(fake: _Ray) 
     await until(lambda: 0 in shards(coordinator))
     lost = fake.members[0]
     fake.members[0] = _Member()
-    lost.dead.set_exception(RaySystemError("the connection to its own control store is lost"))
+    lost.dead.set_exception(RayError("the connection to its own control store is lost"))
     await until(lambda: not shards(coordinator))
     fake.members[0].address.set_result(up(0, 1))  # the same one: it has lived on
     await until(lambda: 0 in shards(coordinator))
