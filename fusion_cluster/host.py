@@ -341,6 +341,8 @@ class LocalHost(Host):
 
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body."""
+        if self.strict is not None:
+            node.function.method.require_shard_key(node.arguments)  # a cluster would ask
         return run_body(node)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
@@ -361,4 +363,7 @@ class LocalHost(Host):
 
     async def carry_out(self, invocation: Invocation) -> CommandResult:
         """Run the command here."""
-        return await run_command(self.command(invocation.method), invocation, host=self)
+        command = self.command(invocation.method)
+        if self.strict is not None:
+            command.method.require_shard_key(invocation.arguments)
+        return await run_command(command, invocation, host=self)

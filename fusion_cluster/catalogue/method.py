@@ -19,6 +19,7 @@ from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.catalogue.slots import slot_of
 from fusion_cluster.errors import UsageError
+from fusion_cluster.failures.exits import in_words, reraise_outside
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, encode_msgpack, value_codec
 from fusion_cluster.wire.spelling import canonical
 
@@ -130,6 +131,22 @@ class Method:
             return self.name, encode_msgpack(arguments[0])
         return self.shard_group, self._shard_key(arguments)
 
+    def require_shard_key(self, arguments: tuple[Any, ...]) -> None:
+        """Check that a function given as `shard_by` decides about these arguments. Whoever runs the call asks first.
+
+        Raises:
+            UsageError: it has failed, or what it gives cannot be encoded. The error is not kept as a result.
+        """
+        if not callable(self.shard_by):
+            return
+        try:
+            _made_by(self.shard_by, self.arguments, arguments)
+        except BaseException as error:
+            reraise_outside(error)
+            failure = UsageError(f"{self.name}: its shard_by has failed: {in_words(error)}", field="shard_by")
+            failure.__dict__["is_memoized"] = False  # who keeps it, and how long, depends on the slot
+            raise failure from error
+
     def fingerprint(self, arguments: tuple[Any, ...]) -> bytes:
         """Return a digest of name and arguments: equal for each retry of a command, whichever process it reaches.
 
@@ -156,5 +173,17 @@ def _no_key(_arguments: tuple[Any, ...]) -> bytes:
 
 
 def _chosen_key(choose: Callable[..., Any], codec: ArgumentsCodec, arguments: tuple[Any, ...]) -> bytes:
-    """Encode what a user's function makes of the arguments. It is given those of a key, so equal ones are the same."""
+    """Encode what a user's function makes of the arguments; where it fails, the arguments.
+
+    It is given the arguments of a key, so equal ones are the same. Its errors are for `require_shard_key`: a slot is
+    asked for where nobody could be told of them, such as when a new slot map comes.
+    """
+    try:
+        return _made_by(choose, codec, arguments)
+    except BaseException as error:
+        reraise_outside(error)
+        return codec.encode_as_key(arguments)
+
+
+def _made_by(choose: Callable[..., Any], codec: ArgumentsCodec, arguments: tuple[Any, ...]) -> bytes:
     return encode_msgpack(canonical(choose(*codec.as_key(arguments))))

@@ -6,6 +6,7 @@ it is attached to a host, is what `bind` returns.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import MethodType
@@ -75,11 +76,18 @@ class ServiceMethod(ABC):
         """Return `shard_by`, checked.
 
         Raises:
-            UsageError: it names no parameter of the method, and is not a function.
+            UsageError: it is neither the name of a parameter nor a function that takes the arguments of the method.
         """
-        if shard_by is None or callable(shard_by) or shard_by in self._declared.parameter_names:
-            return shard_by
-        raise UsageError(f"{self.body.__qualname__} has no parameter {shard_by!r} to shard by", field="shard_by")
+        name, names = self.body.__qualname__, self._declared.parameter_names
+        if callable(shard_by):
+            if inspect.iscoroutinefunction(shard_by):
+                raise UsageError(f"{name}: shard_by must be a plain function, not an async def", field="shard_by")
+            if not _takes(shard_by, names):
+                takes = ", ".join(names) or "no arguments"
+                raise UsageError(f"{name}: shard_by must take what the method takes: {takes}", field="shard_by")
+        elif shard_by is not None and shard_by not in names:
+            raise UsageError(f"{name} has no parameter {shard_by!r} to shard by", field="shard_by")
+        return shard_by
 
     def event_classes(self, _signature: Signature) -> tuple[type[Any], ...]:
         """Return the classes of the events that it handles: none, unless it is an event handler."""
@@ -123,6 +131,17 @@ class ServiceMethod(ABC):
     def __call__(self, instance: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call the method of an instance, as `Service.method(instance, ...)` does."""
         return self.__get__(instance)(*args, **kwargs)
+
+
+def _takes(function: Callable[..., Any], names: tuple[str, ...]) -> bool:
+    """Tell whether a function can be called with so many arguments; True if it does not say what it takes."""
+    try:
+        inspect.signature(function).bind(*names)
+    except TypeError:
+        return False
+    except ValueError:  # a function of C
+        return True
+    return True
 
 
 class UnhostedMethod:

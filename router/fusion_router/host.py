@@ -167,7 +167,9 @@ class ClusterHost(Host):
     # -- reads ----------------------------------------------------------------------
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body if the key is ours, else read it from its owner."""
-        slot = node.function.method.slot(node.arguments)
+        method: Method = node.function.method
+        method.require_shard_key(node.arguments)
+        slot = method.slot(node.arguments)
         if self.ownership.owns_slot(slot):
             return node.function.compute(node.arguments)
         return self._read(node, slot)
@@ -233,6 +235,7 @@ class ClusterHost(Host):
         """
         command = self.command(invocation.method)
         method = command.method
+        method.require_shard_key(invocation.arguments)
         slot = method.slot(invocation.arguments)
         if self.ownership.owns_slot(slot):
             return await run_command(command, invocation, host=self)
