@@ -102,7 +102,7 @@ class Gate:
         with tempfile.TemporaryDirectory(prefix="fusion-gate-") as folder:
             file = Path(folder) / "outcome.json"
             variables = {**os.environ, **part.environment, FILE_VARIABLE: str(file), **path_variables(part)}
-            commands = [[python, *part.options, "-m", "pytest", *self._options(part, workers), *part.tests]]
+            commands = [[python, *part.options, "-m", "pytest", *self._options(part, workers)]]
             if part.version:
                 commands.insert(0, [python, "hatch_build.py"])
             for command in commands:
@@ -116,7 +116,9 @@ class Gate:
     def _options(self, part: Part, workers: int) -> list[str]:
         is_worth_sharing = workers > 1 and not all("::" in test for test in part.tests)
         always = ["-q", "--continue-on-collection-errors"]
-        return [*always, f"--randomly-seed={self._seed}", *([f"-n{workers}"] if is_worth_sharing else [])]
+        shared = [f"-n{workers}"] if is_worth_sharing else []
+        ignored = [f"--ignore={test}" for test in part.ignored]
+        return [*always, f"--randomly-seed={self._seed}", *shared, *ignored, *part.tests]
 
     # -- the end -------------------------------------------------------------------------------------------------------
     def _conclude(self, seconds: float) -> int:
