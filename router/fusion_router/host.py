@@ -10,35 +10,28 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Coroutine, Mapping
-from functools import partial
 from typing import Any, TypeVar
 
 from fusion_cluster.app import App
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.commands import CommandResult, Invocation, run_command
-from fusion_cluster.commands.retrying import until_answered
-from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.graph import DEFAULT_HISTORY, Cause, Computed, Key
-from fusion_cluster.graph.computing.varying import vary
-from fusion_cluster.graph.computing.waiting import latest_deadline_s as latest_deadline
 from fusion_cluster.graph.why.cause import MOVED
 from fusion_cluster.host import Host
 from fusion_cluster.link.peer import Peer
-from fusion_cluster.link.replica_cause import replica_cause
 from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import SlotMap
 from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.runtime import SYSTEM, Runtime
-from fusion_cluster.runtime.baggage import current_baggage, of_a_read, with_principal
-from fusion_cluster.runtime.deadline import NO_DEADLINE
-from fusion_cluster.wire.errors import decode_error
-from fusion_cluster.wire.results import decode_result
 from fusion_router.barrier import Barriers
+from fusion_router.commands import RemoteCommands
 from fusion_router.cycles import CycleWatch
 from fusion_router.invalidation import Invalidations
 from fusion_router.links import Dial, Links
+from fusion_router.owners import Owners
 from fusion_router.ownership import Ownership
 from fusion_router.publications import Publications
+from fusion_router.reads import RemoteReads
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +87,6 @@ class ClusterHost(Host):
         )
         self.shard_id = shard_id
         self.epoch = epoch
-        self._call_timeout_s = call_timeout_s
         self.ownership = Ownership(app.methods, shard_id)
         self.barriers = Barriers(
             read_lease_s=read_lease_s, succeeds=shard_id is not None and epoch > 1, runtime=runtime
@@ -115,9 +107,11 @@ class ClusterHost(Host):
         if self.cycles is not None:
             self.links.on_opened = self.cycles.reopened
             self.graph.on_joined = self.cycles.joined
+        owners = Owners(self.links, self.ownership, call_timeout_s=call_timeout_s, carried=app.carried, runtime=runtime)
+        self._reads = RemoteReads(owners, self.graph, self.cycles)
+        self._remote_commands = RemoteCommands(owners, runtime)
         # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
         self.links.on_fence = self.graph.fence.lower
-        self._clock = runtime.clock.monotonic
         self.graph.fence.add(self.links)
         self._bind_services(runs_bodies=shard_id is not None)
 
@@ -172,54 +166,11 @@ class ClusterHost(Host):
         slot = method.slot(node.arguments)
         if self.ownership.owns_slot(slot):
             return node.function.compute(node.arguments)
-        return self._read(node, slot)
+        return self._reads.read(node, slot)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
         """A replica expires when its owner says so."""
         return self.ownership.owns_slot(node.function.method.slot(node.arguments))
-
-    async def _read(self, node: Computed[Any], slot: int) -> Any:
-        method = node.function.method
-        arguments = method.arguments.encode(node.arguments)
-        cycles = self.cycles
-        unlimited_s = self._clock() + self._call_timeout_s
-        latest_deadline_s = partial(latest_deadline, node, unlimited_s)
-
-        async def attempt(invocation: Invocation) -> Any:
-            peer, owner = self._owner(slot)
-            call = peer.read(
-                invocation,
-                arguments,
-                on_invalidated=lambda _id: self.graph.invalidate_now(node, replica_cause(call, owner)),
-                latest_deadline_s=latest_deadline_s,
-            )
-            if cycles is not None:
-                cycles.began(node, peer, call)
-            try:
-                result = await call
-            finally:
-                if cycles is not None:
-                    cycles.ended(node)
-            node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
-            if result.varies:
-                vary(node)
-            node.version = result.version
-            if result.WhichOneof("outcome") == "error":
-                raise decode_error(result.error)
-            return decode_result(method.name, method.result, result.value)
-
-        invocation = Invocation(
-            *(method.name, node.arguments),
-            deadline_s=latest_deadline_s(),
-            baggage=of_a_read(self._carried(current_baggage.get()), node.function.principal),
-        )
-        return await until_answered(
-            invocation,
-            attempt,
-            runtime=self.runtime,
-            pause=self.links.changed,
-            latest_deadline_s=latest_deadline_s,
-        )
 
     # -- commands ----------------------------------------------------------------------
     async def carry_out(self, invocation: Invocation) -> CommandResult:
@@ -234,31 +185,11 @@ class ClusterHost(Host):
             DeadlineExceeded: its time was up before its commit had begun; nothing is committed.
         """
         command = self.command(invocation.method)
-        method = command.method
-        method.require_shard_key(invocation.arguments)
-        slot = method.slot(invocation.arguments)
+        command.method.require_shard_key(invocation.arguments)
+        slot = command.method.slot(invocation.arguments)
         if self.ownership.owns_slot(slot):
             return await run_command(command, invocation, host=self)
-        encoded = method.arguments.encode(invocation.arguments)
-
-        async def attempt(invocation: Invocation) -> CommandResult:
-            result = await self._owner(slot)[0].execute(invocation, encoded)
-            if result.WhichOneof("outcome") == "error":
-                raise decode_error(result.error)
-            return CommandResult(decode_result(method.name, method.result, result.value), is_replayed=result.replayed)
-
-        unlimited_s = self._clock() + self._call_timeout_s
-        sent = invocation.replace(
-            command_id=invocation.command_id or self.runtime.entropy.new_id(),
-            deadline_s=unlimited_s if invocation.deadline_s == NO_DEADLINE else invocation.deadline_s,
-            baggage=with_principal(self._carried(invocation.baggage)),
-        )
-        return await until_answered(sent, attempt, runtime=self.runtime, pause=self.links.changed)
-
-    def _carried(self, baggage: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the baggage of a call that leaves the process: it goes on in the trace that the caller is in now."""
-        carried = self.app.carried()
-        return {**baggage, **carried} if carried else baggage
+        return await self._remote_commands.execute(command.method, invocation, slot)
 
     # -- invalidations ----------------------------------------------------------------------
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
@@ -273,19 +204,7 @@ class ClusterHost(Host):
     def _on_barrier(self, peer: Peer, barrier: int) -> None:
         self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
 
-    # -- owners ----------------------------------------------------------------------
-    def _owner(self, slot: int) -> tuple[Peer, str]:
-        """The link to the owner of a slot, and what to call that one.
-
-        Raises:
-            ShardUnavailable: it does not serve now.
-        """
-        shard_id = self.ownership.owner_of_slot(slot)
-        peer = self.links.peer(shard_id)
-        if peer is None:
-            raise ShardUnavailable(f"shard {shard_id} does not serve")
-        return peer, f"shard {shard_id}"
-
+    # -- the end ----------------------------------------------------------------------
     async def leave(self) -> None:
         """Give up what is still to be told to owners, and close the links; who waits for either gets an error."""
         if self.cycles is not None:
