@@ -167,7 +167,7 @@ async def test_a_restarted_gateway_is_found_again_and_replicas_were_invalidated(
     await front.stop()
     await until(lambda: not replica.is_consistent)
     stock.counts["nut"] = 5  # nobody will tell
-    await front.host.service(Shelf).count.invalidate("nut")
+    await front.cluster.service(Shelf).count.invalidate("nut")
     waiting = asyncio.ensure_future(_read(shelf))
     await asyncio.sleep(0)
     await front.start()
