@@ -84,11 +84,6 @@ class Confirmations:
         """Something is not known to have been applied over there, and beyond."""
         return self.owed > self._confirmed
 
-    def mark(self, barrier: int, now_s: float) -> None:
-        """Send a barrier mark."""
-        self.pending.setdefault(barrier, deque()).append((self.owed, now_s))
-        self.session.send_barrier(barrier)
-
     def answer(self, barrier: int, *, confirms: bool) -> bool:
         """Take the answer to one mark of a barrier; False if none was awaited."""
         marks = self.pending.get(barrier)
@@ -151,7 +146,7 @@ class Barrier:
 
     def invalidated_more(self) -> None:
         """Pass it on once more: more has become out of date here."""
-        self._barriers.invalidated_more(self.number)
+        self._barriers.pass_on(self.number)
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +154,7 @@ class Barrier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._barriers.invalidated_more(self.number)
+        self._barriers.pass_on(self.number)
         self._barriers.answered(self.number, 1)
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -240,13 +235,12 @@ class Barriers:
             barrier: its number.
             answer: answers the message; called once.
         """
-        engagement = self._engagements.get(barrier)
-        if engagement is not None:
-            self._pass_on(barrier, engagement)
+        if barrier in self._engagements:
+            self.pass_on(barrier)
             answer(False)
             return
-        engagement = self._engage(barrier, answer)
-        self._pass_on(barrier, engagement)
+        self._engage(barrier, answer)
+        self.pass_on(barrier)
         self.answered(barrier)
 
     def requested(self, barrier: int, answer: Answer) -> None:
@@ -265,13 +259,27 @@ class Barriers:
             self.reached(barrier, answer)
         else:
             engagement.waiting.append(answer)
-            self._pass_on(barrier, engagement)
+            self.pass_on(barrier)
 
-    def invalidated_more(self, barrier: int) -> None:
-        """More has become out of date here while this process takes part in a barrier: pass it on once more."""
+    def pass_on(self, barrier: int) -> None:
+        """Send a mark to each subscriber that owes more than when it got this barrier's last one.
+
+        To be called again when more has become out of date here while this process takes part in the barrier. Nothing
+        happens when the barrier is over.
+        """
         engagement = self._engagements.get(barrier)
-        if engagement is not None:
-            self._pass_on(barrier, engagement)
+        if engagement is None:
+            return
+        has_passed = False
+        for subscriber in self._subscribers:
+            if subscriber.is_owing and engagement.marked.get(subscriber, -1) < subscriber.owed:
+                engagement.marked[subscriber] = subscriber.owed
+                has_passed = True
+                engagement.deficit += 1
+                subscriber.pending.setdefault(barrier, deque()).append((subscriber.owed, self._clock()))
+                subscriber.session.send_barrier(barrier)
+        if has_passed and self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(self._patience_s / 4, self._drop_silent)
 
     def mark_answered(self, subscriber: Confirmations, barrier: int, *, confirms: bool) -> None:
         """A subscriber answered a barrier mark.
@@ -324,17 +332,6 @@ class Barriers:
     def _answer_unless_closed(self, barrier: int, count: int) -> None:
         if barrier in self._engagements:
             self.answered(barrier, count)
-
-    def _pass_on(self, barrier: int, engagement: _Engagement) -> None:
-        has_passed = False
-        for subscriber in self._subscribers:
-            if subscriber.is_owing and engagement.marked.get(subscriber, -1) < subscriber.owed:
-                engagement.marked[subscriber] = subscriber.owed
-                has_passed = True
-                engagement.deficit += 1
-                subscriber.mark(barrier, self._clock())
-        if has_passed and self._watch is None:
-            self._watch = asyncio.get_running_loop().call_later(self._patience_s / 4, self._drop_silent)
 
     def _drop_silent(self) -> None:
         """Drop the subscribers that have neither answered nor, for a read lease, been heard."""

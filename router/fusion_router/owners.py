@@ -10,6 +10,7 @@ from fusion_cluster.runtime import Runtime
 from fusion_router.links import Links
 from fusion_router.ownership import Ownership
 
+
 class Owners:
     """Asks the owners of slots.
 

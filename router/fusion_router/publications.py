@@ -87,7 +87,17 @@ class Publications:
             After `leave` nobody else is told, and it fails at once.
         """
         if barrier and not self._has_left:
-            return self._publish_with_barrier(keys, operation_id)
+            # Each owner in messages of its own: the last one is answered when all that it did is settled.
+            with self._barriers.begin() as begun:
+                self._invalidations.apply(keys, operation_id)
+                for shard_id, told in plan_invalidation(keys, self._ownership).remote.items():
+                    begun.told()
+                    self._deliveries.spawn(
+                        self._deliver(shard_id, told, begun, operation_id),
+                        name=f"tell shard {shard_id} of invalidations",
+                        context=copy_context(),
+                    )
+            return self._bounded(begun.settled)
         self._invalidations.apply(keys, operation_id)
         remote = plan_invalidation(keys, self._ownership).remote
         if self._has_left:
@@ -106,16 +116,6 @@ class Publications:
         for pending in self._pending.values():
             await pending.close()
         await self._deliveries.close()
-
-    def _publish_with_barrier(self, keys: Keys, operation_id: str) -> Awaitable[None]:
-        """Tell each owner in messages of its own: a barrier's last one is answered when all it did is settled."""
-        with self._barriers.begin() as barrier:
-            self._invalidations.apply(keys, operation_id)
-            for shard_id, told in plan_invalidation(keys, self._ownership).remote.items():
-                barrier.told()
-                delivery = self._deliver(shard_id, told, barrier, operation_id)
-                self._deliveries.spawn(delivery, name=f"tell shard {shard_id} of invalidations", context=copy_context())
-        return self._bounded(barrier.settled)
 
     def _put_into_messages(self, remote: Mapping[int, Told], operation_id: str) -> Awaitable[None]:
         """Let the keys go with the next message to each owner."""
