@@ -124,7 +124,7 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
                 raise
             raise run.late() from None
         try:
-            is_published = await within(_left_s(deadline_s, host), context.published())
+            is_published = not context.has_published or await within(_left_s(deadline_s, host), context.published())
         except ClusterError as error:
             raise CommandOutcomeUnknown(
                 f"{command.name} is committed, but not everywhere confirmed: {error.message}",
@@ -133,7 +133,8 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         if not is_published:
             raise CommandOutcomeUnknown(f"{command.name} is committed, but was not everywhere confirmed in time")
     except Exception:
-        await within(_left_s(deadline_s, host), _published_quietly(context))
+        if context.has_published:
+            await within(_left_s(deadline_s, host), _published_quietly(context))
         raise
     else:
         return result

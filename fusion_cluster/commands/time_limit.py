@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from types import TracebackType
+from typing import Any, Final
 
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 
@@ -16,47 +17,70 @@ from fusion_cluster.runtime.deadline import NO_DEADLINE
 class TimeLimit(AbstractAsyncContextManager["TimeLimit"]):
     """Cancels the block, in whose task it is entered, when its time is up; the block then ends with `TimeoutError`.
 
+    (`asyncio.timeout` does the same, at the price of a new timer for each change of mind.)
+
     Args:
         left_s: how long the block may take, in seconds; infinite: no limit.
+
+    Attributes:
+        is_over: the time was up while the limit was in force.
     """
 
-    __slots__ = ("_timeout", "_when_s")
+    __slots__ = ("_cancelling", "_is_due", "_is_lifted", "_left_s", "_task", "_timer", "is_over")
 
     def __init__(self, left_s: float) -> None:
-        self._timeout = None if left_s == NO_DEADLINE else asyncio.timeout(max(0.0, left_s))
-        self._when_s: float | None = None
+        self.is_over = False
+        self._left_s = left_s
+        self._is_due = False
+        self._is_lifted = False
+        self._task: asyncio.Task[Any] | None = None
+        # How often the task was being cancelled when the block began.
+        self._cancelling = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> TimeLimit:
-        if self._timeout is not None:
-            await self._timeout.__aenter__()
-            self._when_s = self._timeout.when()
+        if self._left_s < NO_DEADLINE:
+            self._task = task = asyncio.current_task()
+            assert task is not None
+            self._cancelling = task.cancelling()
+            self._timer = task.get_loop().call_later(max(0.0, self._left_s), self._on_time)
         return self
 
-    async def __aexit__(self, *raised: object) -> None:
-        if self._timeout is not None:
-            await self._timeout.__aexit__(*raised)  # type: ignore[arg-type]
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the time was up while the limit was in force."""
-        return self._timeout is not None and self._timeout.expired()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        task, self._task = self._task, None
+        if task is None:  # it has been cancelled by this
+            task = asyncio.current_task()
+            assert task is not None
+            if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+                raise TimeoutError from error
 
     def lift(self) -> None:
         """Let the block take as long as it takes, until `restore`."""
-        if self._timeout is not None and not self._timeout.expired():
-            self._timeout.reschedule(None)
+        self._is_lifted = self._timer is not None
 
     def restore(self) -> None:
         """Put the limit into force again.
 
         Raises:
-            TimeoutError: the time was up before it was lifted, and the block has gone on all the same.
+            TimeoutError: the time is up, and the block has gone on all the same.
         """
-        if self._timeout is None:
-            return
-        if self._timeout.expired():
+        self._is_lifted = False
+        if self._is_due:
+            self.is_over = True
             raise TimeoutError
-        self._timeout.reschedule(self._when_s)
+
+    def _on_time(self) -> None:
+        self._is_due = True
+        task = self._task
+        if task is not None and not self._is_lifted:
+            self.is_over = True
+            self._task = None
+            task.cancel()
 
 
 UNLIMITED: Final = TimeLimit(NO_DEADLINE)
