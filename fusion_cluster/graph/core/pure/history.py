@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -24,6 +25,8 @@ Event = tuple[int, int, Any, Any, int, int, Any, float, Any]
 """Number, kind, compute function, table key, version, number of the event that caused it (or -1), cause, Unix time, and
 the `home` of the history that the causing event is in (None: this one)."""
 
+
+logger = logging.getLogger(__name__)
 
 _system_clock: Final = SYSTEM_CLOCK.wall
 
@@ -77,9 +80,18 @@ class History:
         number = self._count
         self._count += 1
         if self._events.maxlen:
-            time_s = (self.clock or _system_clock)()
-            self._events.append((number, kind, node.function, node.table_key, node.version, via, cause, time_s, home))
+            event = (number, kind, node.function, node.table_key, node.version, via, cause, self._now_s(), home)
+            self._events.append(event)
         return number
+
+    def _now_s(self) -> float:
+        """The time by which events are dated. A clock that fails is reported, and the system's stands for it."""
+        if self.clock is not None:
+            try:
+                return self.clock()
+            except Exception:
+                logger.exception("the clock of a graph's events has failed")
+        return _system_clock()
 
     def invalidation_of(self, node: Noted) -> tuple[int, Any] | None:
         """Return number and cause of the event by which `node` has become out of date, if it is not long ago."""
