@@ -203,6 +203,7 @@ class LocalCluster:
         if report is None:
             raise UsageError(f"shard {shard_id!r} {self._what_runs(shard_id)}", field="shard_id")
         member = MemberId("shard", shard_id)
+        host: ClusterHost | None = None
         try:
             epoch = await self._coordination.next_epoch(member)
             host = self.new_host(f"shard-{shard_id}.{epoch}", shard_id=shard_id, epoch=epoch)
@@ -210,6 +211,8 @@ class LocalCluster:
             await shard.member.start()
         except BaseException:
             self._plane.held[shard_id] = report
+            if host is not None:
+                self._hosts.remove(host)
             raise
         self.shards[shard_id] = shard
         report(Served(member, shard.address.epoch, shard.address))
@@ -247,8 +250,12 @@ class LocalCluster:
         self._coordination = CoordinationLoop(Coordination(shards=self._shard_count, gateways=0), self._plane)
         self._coordination.begin()
         self._coordination.follow(self._publish)
-        for shard_id in range(self._shard_count):
-            await self.start_shard(shard_id)
+        try:
+            for shard_id in range(self._shard_count):
+                await self.start_shard(shard_id)
+        except BaseException:
+            await self._close()
+            raise
         self._driver = self.new_host("driver")
         return self
 
@@ -259,20 +266,24 @@ class LocalCluster:
             return  # a copy, in the midst of which the process was forked
         if error is None:
             self.validate()
+        await self._close()
+        if error is None:
+            raise_findings(self._strict)
+
+    async def _close(self) -> None:
+        """Stop all members: first those that only ask, then the shards."""
         self._coordination.report(StopAsked())
         self._coordination.close()
         shards = {shard.host: shard for shard in self.shards.values()}
         for host in self._hosts:
             if host not in shards:
-                await host.close()
+                await Member(host).stop()
         # Together: none waits for another one that is gone by then.
         await self.runtime.gather((shard.member.stop() for shard in shards.values()), name="stop a shard")
         self._plane.report_stopped()
         if self.app.database is not None:
             await self.app.database.dispose()
         self._is_open = False
-        if error is None:
-            raise_findings(self._strict)
 
     def validate(self) -> None:
         """Check the invariants of every member's graph."""

@@ -23,6 +23,7 @@ from fusion_cluster.protocol.coordination import Coordination, Died, MemberId, R
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.coordinating import CoordinationLoop, Report
 from fusion_router.host import ClusterHost
+from fusion_router.member import Member
 from tests.apps.bank import ACCOUNTS, Accounts, Books, Branches, bank_app
 from tests.processes.member_process import SECRET, Description, cached, dial
 from tests.waiting import until, until_so
@@ -245,9 +246,7 @@ class ProcessCluster:
         for driver in self._drivers:
             if error is None:
                 driver.graph.validate()
-            await driver.close()
-            assert driver.app.database is not None
-            await driver.app.database.dispose()
+            await Member(driver, database=driver.app.database).stop()
         await self._close()
 
     async def _close(self) -> None:

@@ -14,6 +14,7 @@ from fusion_cluster.errors import ShardUnavailable, UsageError
 from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.tcp import dial_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_cluster.testing import LocalCluster
 from fusion_router.entrances import Entrance, LinkEntrance
 from fusion_router.gateway import GatewayEntrance
 from fusion_router.host import ClusterHost
@@ -303,3 +304,41 @@ async def test_a_subscriber_is_told_before_the_links_are_closed_and_reads_nothin
     assert await replica == 3
     await shard.stop()
     await asyncio.wait_for(replica.when_invalidated(), 10.0)
+
+
+async def test_a_local_cluster_of_which_a_shard_cannot_start_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = ClusterHost.start, []
+
+    async def fail_at_the_second(host: ClusterHost) -> None:
+        await start(host)
+        started.append(host)
+        if len(started) == 2:
+            raise OSError("no more")
+
+    monkeypatch.setattr(ClusterHost, "start", fail_at_the_second)
+    app = App("jars", services=[Jars], database=Database(f"sqlite:///{tmp_path}/jars.db"))
+    with pytest.raises(OSError, match="no more"):
+        async with LocalCluster(app, shards=3):
+            raise AssertionError("it is not open")
+    assert [host.graph.is_closed for host in started] == [True, True]
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, what="the end of all tasks")
+
+
+async def test_a_host_that_is_closed_alone_is_closed_in_the_order_of_a_member(made: Made) -> None:
+    """Gateways and drivers of tests have no entrances: what is left of the order is the host's part."""
+    member = made.member("driver")
+    await member.start()
+    closed: list[str] = []
+    parts = {"stop_delivering": Step.EVENTS, "leave": Step.LINKS, "stop_following": Step.LOG, "close_graph": Step.GRAPH}
+    for name in parts:
+        part = getattr(member.host, name)
+
+        async def note(name: str = name, part: Callable[[], Any] = part) -> None:
+            closed.append(name)
+            await part()
+
+        setattr(member.host, name, note)
+    await member.host.close()
+    assert [parts[name] for name in closed] == [step for step in STOP_ORDER if step in parts.values()]
