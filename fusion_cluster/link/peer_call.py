@@ -27,6 +27,10 @@ class CallMaker(Protocol):
         """Names the owner, once it has said so."""
         ...
 
+    def probe(self, call: Any, probe: Any) -> None:
+        """Send a probe along a call (see `protocol.edge_chasing`)."""
+        ...
+
     def abandon(self, call: Any) -> None:
         """Give a call up that nobody waits for any more."""
         ...

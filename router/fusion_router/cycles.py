@@ -3,7 +3,8 @@
 A cycle across shards is closed by a read that begins, or by a computation that joins another one here. Both are looked
 at after a few milliseconds; what waits in vain is probed. Nothing is sent for reads that are answered before.
 
-Invariant: `_reads` holds exactly the replicas that wait for their owners now.
+Invariant: `_reads` holds exactly the replicas that wait for their owners now; `_known` has more about those of them
+that a probe has come to, or went out from. Most reads are answered before: they cost an entry and a place in a list.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ from msgspec import Struct
 
 from fusion_cluster.graph import Computed
 from fusion_cluster.graph.core.hot_path import Node
-from fusion_cluster.link.peer import Peer
 from fusion_cluster.link.peer_call import PeerCall
 from fusion_cluster.protocol.edge_chasing import Break, Probe, on_arrival, probe_from
 
 LOOK_S: Final = 0.003
-"""How often the waits that are new are looked at: each is probed when it is between one and two times as old."""
+"""How often the waits that are new are looked at, in seconds: each is probed when it is one to two times as old."""
+
+CROWD: Final = 16
+"""If more waits than this are to be probed at once, the process has much to do: they have more time first."""
+
+LONGEST_LOOK_S: Final = 0.05
+"""The longest interval between two looks, to which they are prolonged for a crowd."""
 
 LONG_S: Final = 1.0
 """After how many seconds reads that still wait are probed again, and then after twice as many each time.
@@ -40,15 +46,13 @@ class _Read(Struct, eq=False):
 
     Attributes:
         wait: the number of this wait in the cluster.
-        peer: the link to its owner.
-        call: what was asked of it.
+        call: what its owner was asked.
         sent: how many probes began here.
         age: how often `LONG_S` has passed since.
         seen: the probes that were sent along it: of which wait, and their numbers.
     """
 
     wait: int
-    peer: Peer
     call: PeerCall
     sent: int = 0
     age: int = 0
@@ -64,11 +68,13 @@ class CycleWatch:
 
     def __init__(self, peer_id: str) -> None:
         self._peer_id = peer_id
-        self._reads: dict[Node[Any], _Read] = {}
+        self._reads: dict[Node[Any], PeerCall] = {}
+        self._known: dict[Node[Any], _Read] = {}
         self._count = 0
         # Nodes that somebody has begun to wait for since the last look, and before.
-        self._new: dict[Node[Any], None] = {}
-        self._due: dict[Node[Any], None] = {}
+        self._new: list[Node[Any]] = []
+        self._due: list[Node[Any]] = []
+        self._pause_s = LOOK_S
         self._timer: asyncio.TimerHandle | None = None
         self._long_timer: asyncio.TimerHandle | None = None
         self._context = Context()
@@ -84,28 +90,30 @@ class CycleWatch:
         return self._timer is None
 
     # -- waits ---------------------------------------------------------------------------------------------------------
-    def began(self, node: Computed[Any], peer: Peer, call: PeerCall) -> None:
+    def began(self, node: Computed[Any], call: PeerCall) -> None:
         """Note that a replica waits for its owner's answer to `call`."""
-        self._count += 1
-        number = xxhash.xxh3_64_intdigest(f"{self._peer_id}/{self._count}".encode())
-        self._reads[node] = _Read(number, peer, call)
-        self._suspect(node)
+        self._reads[node] = call
+        self._new.append(node)
+        if self._timer is None:
+            self._start_timer()
         if self._long_timer is None:
             self._long_timer = asyncio.get_running_loop().call_later(LONG_S, self._look_long, context=self._context)
 
     def ended(self, node: Computed[Any]) -> None:
         """Note that it waits no more."""
         self._reads.pop(node, None)
+        if self._known:
+            self._known.pop(node, None)
 
     def joined(self, node: Node[Any]) -> None:
         """Note that one more computation waits for `node`, which computes or waits for its owner."""
         if node in self._reads or (node._computation is not None and node._computation.is_waiting):
             self._suspect(node)
 
-    def reopened(self, peer: Peer) -> None:
+    def reopened(self, peer: object) -> None:
         """Probe what waits on a link that was lost: the probes of then were lost with it."""
-        for node, read in self._reads.items():
-            if read.peer is peer:
+        for node, call in self._reads.items():
+            if call.peer is peer:
                 self._suspect(node)
 
     def close(self) -> None:
@@ -132,35 +140,54 @@ class CycleWatch:
             onward = decision.probe
             read = reads[onward.travels_along]
             if onward.confirmed or _is_first(read, onward):
-                read.peer.probe(read.call, onward)
+                read.call.peer.probe(read.call, onward)
         return None
 
     # -- inside --------------------------------------------------------------------------------------------------------
     def _suspect(self, node: Node[Any]) -> None:
-        self._new[node] = None
+        self._new.append(node)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look, context=self._context)
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._look, context=self._context)
 
     def _look(self) -> None:
         self._timer = None
-        due, self._due, self._new = self._due, self._new, {}
-        probed: set[int] = set()
-        for node in due:
-            for read, _path in self._reach(node):
-                if read.wait not in probed:
-                    probed.add(read.wait)
-                    _probe(read)
+        due = [node for node in self._due if node in self._reads or node._computation is not None]
+        if len(due) > CROWD and self._pause_s < LONGEST_LOOK_S:
+            self._pause_s *= 2
+            self._due = due + self._new
+        else:
+            self._pause_s = LOOK_S
+            self._due = self._new
+            probed: set[int] = set()
+            for node in due:
+                for read, _path in self._reach(node):
+                    if read.wait not in probed:
+                        probed.add(read.wait)
+                        _probe(read)
+        self._new = []
         if self._due:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look, context=self._context)
+            self._start_timer()
 
     def _look_long(self) -> None:
         self._long_timer = None
-        for read in self._reads.values():
+        for node, call in self._reads.items():
+            read = self._read(node, call)
             read.age += 1
             if not read.age & (read.age - 1):
                 _probe(read)
         if self._reads:
             self._long_timer = asyncio.get_running_loop().call_later(LONG_S, self._look_long, context=self._context)
+
+    def _read(self, node: Node[Any], call: PeerCall) -> _Read:
+        read = self._known.get(node)
+        if read is None or read.call is not call:
+            self._count += 1
+            number = xxhash.xxh3_64_intdigest(f"{self._peer_id}/{self._count}".encode())
+            read = self._known[node] = _Read(number, call)
+        return read
 
     def _reach(self, start: Node[Any]) -> Iterator[tuple[_Read, list[Any]]]:
         """Go through the reads that `start` waits for, itself or through others here; with the nodes on the way."""
@@ -168,14 +195,14 @@ class CycleWatch:
         pending: list[Node[Any]] = [start]
         while pending:
             node = pending.pop()
-            read = self._reads.get(node)
-            if read is not None:
+            call = self._reads.get(node)
+            if call is not None:
                 path: list[Any] = []
                 step: Any = came_from[node] if node is not start else node
                 while step is not None:
                     path.append(step)
                     step = came_from[step]
-                yield read, path[::-1]
+                yield self._read(node, call), path[::-1]
             elif node._computation is not None:
                 for awaited in node._computation.waits():
                     if awaited not in came_from:
@@ -185,7 +212,7 @@ class CycleWatch:
 
 def _probe(read: _Read) -> None:
     read.sent += 1
-    read.peer.probe(read.call, probe_from(read.wait, read.sent))
+    read.call.peer.probe(read.call, probe_from(read.wait, read.sent))
 
 
 def _is_first(read: _Read, probe: Probe) -> bool:

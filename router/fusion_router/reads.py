@@ -57,7 +57,7 @@ class RemoteReads:
                 latest_deadline_s=latest_deadline_s,
             )
             if cycles is not None:
-                cycles.began(node, peer, call)
+                cycles.began(node, call)
             try:
                 result = await call
             finally:
