@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from fusion_cluster.link.peer import LAST_REDIAL_S
 from fusion_cluster.testing import LocalCluster, VirtualRuntime, run_in_virtual_time
 
 READ_LEASE_S = 3.0
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Board(ComputeService):
@@ -201,6 +206,21 @@ def log_of_a_run(seed: int) -> list[object]:
         return log
 
     return run_in_virtual_time(main())
+
+
+def test_neither_the_order_of_sets_nor_the_hot_path_decides_anything() -> None:
+    program = f"from {__name__} import log_of_a_run; print(log_of_a_run(3)[-20:])"
+    logs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "FUSION_PURE_PYTHON": pure, "PYTHONPATH": str(ROOT)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for hash_seed, pure in [("1", "0"), ("2", "1")]
+    ]
+    assert logs[0] == logs[1] == f"{log_of_a_run(3)[-20:]}\n"
 
 
 def test_the_seed_alone_decides_what_happens() -> None:
