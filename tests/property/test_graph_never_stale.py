@@ -317,7 +317,7 @@ class NeverStale(GraphStage, RuleBasedStateMachine):
         assert not self.failures
 
 
-TestNeverStale = pytest.mark.timeout(120 if STEPS <= 10_000 else 0)(NeverStale.TestCase)
+TestNeverStale = pytest.mark.timeout(300 if STEPS <= 10_000 else 0)(NeverStale.TestCase)
 TestNeverStale.settings = settings(
     max_examples=math.ceil(STEPS / STEPS_AN_EXAMPLE),
     stateful_step_count=STEPS_AN_EXAMPLE,

@@ -40,6 +40,8 @@ from tests.thorough import times
 
 EXAMPLES = math.ceil(int(os.environ.get("GRAPH_STEPS") or times(10_000, 100_000)) / 50)
 
+pytestmark = pytest.mark.timeout(300 if EXAMPLES <= 200 else 0)
+
 STEPS = (
     *(steps.lookup, steps.lookup, steps.lookup, steps.enter, steps.hit, steps.hit, steps.hit_unhashable),
     *(steps.begin, steps.succeed, steps.succeed, steps.succeed, steps.fail, steps.end_outdated),
