@@ -120,16 +120,14 @@ class Method:
     # -- where it belongs --------------------------------------------------------------------------------------------
     def slot(self, arguments: tuple[Any, ...]) -> int:
         """Return the slot that owns the call with these canonical arguments."""
-        return slot_of(*self.turn_key(arguments))
+        return slot_of(self._group, self._shard_key(arguments))
 
     def turn_key(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
         """Return the key of turns, the shard group and the shard key: commands with the same one do not interleave.
 
         Events take turns before they come to their handlers; two equal events take turns here.
         """
-        if self.kind == "event":
-            return self.name, encode_msgpack(arguments[0])
-        return self.shard_group, self._shard_key(arguments)
+        return self._group, self._shard_key(arguments)
 
     def require_shard_key(self, arguments: tuple[Any, ...]) -> None:
         """Check that a function given as `shard_by` decides about these arguments. Whoever runs the call asks first.
@@ -157,7 +155,13 @@ class Method:
         return xxhash.xxh3_128_digest(self.name.encode() + b"\0" + self.arguments.encode_as_key(arguments))
 
     @cached_property
+    def _group(self) -> str:
+        return self.name if self.kind == "event" else self.shard_group
+
+    @cached_property
     def _shard_key(self) -> Callable[[tuple[Any, ...]], bytes]:
+        if self.kind == "event":
+            return _event_key
         names = self.signature.parameter_names
         if callable(self.shard_by):
             return partial(_chosen_key, self.shard_by, self.arguments)
@@ -170,6 +174,10 @@ class Method:
 
 def _no_key(_arguments: tuple[Any, ...]) -> bytes:
     return b""
+
+
+def _event_key(arguments: tuple[Any, ...]) -> bytes:
+    return encode_msgpack(arguments[0])
 
 
 def _chosen_key(choose: Callable[..., Any], codec: ArgumentsCodec, arguments: tuple[Any, ...]) -> bytes:
