@@ -68,11 +68,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.stand_still_for(future)
         return future
 
-    async def shutdown_default_executor(self) -> None:
-        """End the threads; no time passes until they have ended."""
+    async def shutdown_default_executor(self, *timeout: float | None) -> None:
+        """End the threads; no time passes until they have ended. Python 3.12 and later say how long that may take."""
         self._jumping.threads_at_work += 1
         try:
-            await super().shutdown_default_executor()
+            await super().shutdown_default_executor(*timeout)
         finally:
             self._jumping.threads_at_work -= 1
 
