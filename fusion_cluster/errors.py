@@ -133,7 +133,7 @@ class ShardUnavailable(ClusterError):
 
 
 class DeadlineExceeded(ClusterError):
-    """The call's time ran out before its result came."""
+    """The call's time ran out before its result came. Of a command it says that nothing was committed."""
 
 
 class Overloaded(ClusterError):
