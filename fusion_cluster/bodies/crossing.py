@@ -5,8 +5,8 @@ for; in the thread the body asks (`Crossing.ask`). What is asked for is read on 
 had, with the computation as the one that depends on it: so capture, `isolated()`, single flight and the search for
 cycles are those of a body that runs on the loop.
 
-Invariant: once `run` has ended, because the body has or because the computation was cancelled, whoever asks, or still
-waits for an answer, gets `CancelledError`.
+Invariant: once `run` has ended, because the body has or because the computation was cancelled, all who ask, or still
+wait for an answer, get `CancelledError`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Request:
     Attributes:
         make: called on the loop; gives the answer, or what to await for it.
         context: the context of the thread, with the computation in the place of its stand-in.
-        is_isolated: the answer is no dependency.
+        is_isolated: the answer is not a dependency.
         stop: gives up what was begun for it, on the loop.
     """
 
@@ -78,7 +78,7 @@ class Request:
             self.give(task.result().give())
 
     def cancel(self) -> None:
-        """Give up what was begun for it; whoever waits gets `CancelledError`."""
+        """Give up what was begun for it; those who wait get `CancelledError`."""
         stop, answer = self.stop, self._taken()
         if stop is not None:
             stop()

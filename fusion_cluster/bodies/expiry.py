@@ -46,7 +46,7 @@ def expire_after(delay_s: float) -> None:
             nothing.
 
     Raises:
-        UsageError: it is no number, or no compute method runs here.
+        UsageError: it is not a number, or no compute method runs here.
     """
     delay_s = _number("delay_s", delay_s)
     cause = call_site("expired", f"the {delay_s:g} s that its body gave it by expire_after() were over")

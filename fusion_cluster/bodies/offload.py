@@ -31,7 +31,7 @@ from fusion_cluster.errors import Overloaded, UsageError
 from fusion_cluster.graph.core.context import running_task_name
 
 BodyWrapper = Callable[[AsyncBody, Method, ComputeService], AsyncBody]
-"""Puts something around a body, and is told of which method of which service it is."""
+"""Puts something around a body; it gets the method and the instance too."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ async def _cancelled_with(crossing: Crossing, main: AsyncBody) -> Any:
 
 
 def _checked(value: object, name: str) -> object:
-    """Return what a plain `def` has returned, unless that shows that it is none."""
+    """Return what a plain `def` has returned, unless that has to be awaited."""
     if not inspect.isawaitable(value):
         return value
     if inspect.iscoroutine(value):

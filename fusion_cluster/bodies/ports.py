@@ -1,4 +1,4 @@
-"""What `self` is in a body that is no coroutine on the graph's event loop: the ports of its facade, one for each place.
+"""What `self` is in a body that is not a coroutine on the graph's loop: the ports of its facade, one for each place.
 
 | the body is | and runs | `self.items("c1")` gives |
 |---|---|---|
@@ -300,7 +300,7 @@ class StrandedPort(Port):
         """Return what says why not, for attributes that a host sets.
 
         Raises:
-            AttributeError: it is none of those.
+            AttributeError: it is something else.
         """
         if any(name in inspect.get_annotations(base) for base in type(service).__mro__):
             return self._unreachable("the database" if name == "database" else f"self.{name}")

@@ -107,7 +107,7 @@ class Threads:
         has_place.acquire()
 
     def _next_job(self) -> Job | None:
-        """Give a place that is free now to whoever is next; return the job if it is one. The lock is held."""
+        """Give a place that is free now to the next in line; return it if it is a job. The lock is held."""
         if self._returning:
             self._returning.popleft().release()
             return None

@@ -46,7 +46,7 @@ def body_exited(name: str, error: BaseException) -> BodyExited:
 
 
 def as_body_exited(name: str, error: BaseException) -> BodyExited:
-    """Return the same, whoever has raised it."""
+    """Return the same, without regard to who has raised it."""
     exited = BodyExited(
         f"{name} raised {in_words(error)}, which would end more than this call: raise an Exception instead"
     )

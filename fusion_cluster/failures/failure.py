@@ -37,7 +37,7 @@ _SQL_STATES: Final = ("08", "40", "53", "57P", "55P03")
 class Failure:
     """The error that a computation ended with.
 
-    Whoever reads it is given a copy (see `exact_copies`); one that cannot be copied is given itself, as it was when the
+    Each reader is given a copy (see `exact_copies`); one that cannot be copied is given itself, as it was when the
     computation ended.
 
     Attributes:
@@ -179,7 +179,7 @@ def _is_of_database(error: Exception) -> bool:
 
 
 class Transiency:
-    """A classifier that knows what the default one knows, and what it is told besides.
+    """A classifier that knows what the default one knows, and what you add to it.
 
     What was told last is asked first; the default knowledge comes last.
 

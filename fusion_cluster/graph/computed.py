@@ -91,7 +91,7 @@ class Computed(Node[T_co]):
         """The value, also of an invalidated computed.
 
         Raises:
-            UsageError: there is no output.
+            UsageError: there is no output yet.
             Exception: the error that the computation ended with.
         """
         self._require_output()
@@ -107,7 +107,7 @@ class Computed(Node[T_co]):
         are given copies, each its own.
 
         Raises:
-            UsageError: there is no output.
+            UsageError: there is no output yet.
         """
         self._require_output()
         return None if self._failure is None else self._failure.error
@@ -124,7 +124,7 @@ class Computed(Node[T_co]):
         """Call `observer(self)` once, when this is invalidated; at once if it is already.
 
         Of a computed that is outdated while computing this is the moment of the outdating. An observer that is given
-        twice is told once.
+        twice is called once.
         """
         if self._state > CONSISTENT:
             observer(self)

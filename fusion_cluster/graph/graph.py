@@ -46,7 +46,7 @@ from fusion_cluster.quantities import as_count, as_number
 from fusion_cluster.runtime import SYSTEM, SYSTEM_CLOCK, Runtime
 
 DEFAULT_HISTORY: Final = 4096
-"""How many of its last events a graph keeps unless it is told otherwise."""
+"""How many of its last events a graph keeps by default."""
 
 _get_thread_id: Final = threading.get_ident
 
@@ -263,7 +263,7 @@ class Graph(HomeLoop):
     async def close(self) -> None:
         """Cancel all computations, invalidate everything, and wait for the computations' tasks to end."""
         self.is_closed = True
-        self.registry.max_nodes = 0  # so that whoever wants to enter comes to `_make_room`
+        self.registry.max_nodes = 0  # so that a node that wants to enter comes to `_make_room`
         computations = dict(self._computations)
         for computation in computations.values():
             computation.abandon(CLOSED)

@@ -49,7 +49,7 @@ class ComputedState(Generic[T]):
     Args:
         compute: gives the value; the compute methods that it calls are the dependencies.
         update_delayer: paces the updates; by default a `FixedDelayer()`.
-        initial: what to show before the first computation has ended. It is no computed value: `when` passes it over,
+        initial: what to show before the first computation has ended. It is not a computed value: `when` passes it over,
             and `await` never gives it.
         is_transient: tells which errors may go away by themselves.
         name: what it is called in keys and in messages.
@@ -132,7 +132,7 @@ class ComputedState(Generic[T]):
         return self._is_closed
 
     async def close(self) -> None:
-        """Stop. An update in progress is cancelled and not tried again; those who wait for one are told.
+        """Stop. An update in progress is cancelled and not tried again; those who wait for one get an error.
 
         What was shown last stays readable. Closing twice does no harm.
         """
@@ -216,7 +216,7 @@ class ComputedState(Generic[T]):
     def update_delayer(self, update_delayer: UpdateDelayer) -> None:
         self._pacing.update_delayer = update_delayer
 
-    # -- what it is told ---------------------------------------------------------------------------------------------
+    # -- what it hears of ---------------------------------------------------------------------------------------------
     def invalidate(self) -> None:
         """Mark the value as out of date; it is updated after the delay, like after any other invalidation."""
         self._function.invalidate((), call_site("state", f"invalidate() of {self._function.name}"))

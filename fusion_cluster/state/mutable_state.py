@@ -105,7 +105,7 @@ class MutableState(Generic[T]):
         """Set an error, which every read raises until the next `set`. The very error that it holds changes nothing.
 
         Raises:
-            UsageError: it is no `Exception`.
+            UsageError: it is not an `Exception`.
         """
         if not isinstance(error, Exception):
             raise UsageError(f"a state holds a value or an Exception, not {error!r}", field="error")

@@ -1,8 +1,8 @@
 """A computed while it is being computed: its task, who waits for it, and whom it waits for.
 
-One computation runs a node's body in a task of its own, so that no single caller's cancellation ends it. Whoever wants
-the output is a *waiter*; when the last one leaves, the computation is abandoned: its node leaves the registry at that
-moment, so that a newcomer starts anew instead of joining a computation that is being cancelled.
+One computation runs a node's body in a task of its own, so that no single caller's cancellation ends it. A caller that
+wants the output is a *waiter*; when the last one leaves, the computation is abandoned: its node leaves the registry at
+that moment, so that a newcomer starts anew instead of joining a computation that is being cancelled.
 
 A node whose value was paged out is consistent and has its edges: its computation only brings the value back.
 """

@@ -1,4 +1,4 @@
-"""Consolidation: what depends on a result is told of a change only if computing again gives something else (*cutoff*).
+"""Consolidation: a change reaches the dependents of a result only if computing again gives another value (*cutoff*).
 
 A compute method with a `consolidation_delay` has two computeds for each key. The *source* runs the body and has its
 dependencies; nobody sees it. The *target* is what everybody reads and depends on: it has the output of the source, and

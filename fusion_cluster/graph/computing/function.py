@@ -46,7 +46,7 @@ class Function(Generic[N]):
         admit: what is cached for the value of a computation; None: that value.
         has_lifetime: a value is kept for some time at least, or at most.
         codec: what makes arguments canonical, and bytes.
-        is_positional: all arguments can be given by position, and none can be changed by whoever has it.
+        is_positional: all arguments can be given by position, and the body cannot change any of them.
         is_plain: a value has no lifetime, is not weighed and not guarded.
         source: where the body runs, if this has a `consolidation_delay` (see `consolidation`).
         table: every live node of this function, and no other.
@@ -54,7 +54,7 @@ class Function(Generic[N]):
         principal: whom its results are for (`varying.principal_key`); None: they are shared.
         variants: principal -> the function for that principal; None: its results do not depend on who asks, as far as
             is known. Else there is nothing in the table.
-        find_reader: gives the principal of whoever reads in this context (`varying.reader_key`).
+        find_reader: gives the principal that reads in this context (`varying.reader_key`).
         on_varying: called when it begins to vary.
     """
 

@@ -1,11 +1,11 @@
 """Waiting for a computation, and the cycles that must not be waited for.
 
 What each computation waits for (`Computation.waits`) is the wait-for graph. A wait that would close a cycle in it is
-refused with `CircularDependencyError`, so no set of computations can wait for each other for ever.
+refused with `CircularDependencyError`, so computations never wait for each other without end.
 
 An outdated computation is not joined, so a cycle of keys whose computations are outdated again and again (by evictions,
 say) would not be a cycle of nodes, but a chain without end. A chain in which too many computations of one key wait for
-each other is therefore refused too. One or two are no cycle yet: the data may have changed so that the key no longer
+each other is therefore refused too. One or two are not a cycle yet: the data may have changed so that the key no longer
 needs itself.
 """
 

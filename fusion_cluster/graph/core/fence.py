@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Lease(Protocol):
     """What some of a graph's nodes are served by, for a time, unless it is renewed.
 
-    Whoever implements it calls `Fence.lower` whenever `fence_s` has come down, before anything is served by it.
+    An implementation calls `Fence.lower` whenever `fence_s` has come down, before anything is served by it.
     """
 
     @property
@@ -42,7 +42,7 @@ class Lease(Protocol):
         """Invalidate what may be served no longer, so that `fence_s` is later than `now_s`.
 
         Called at any place where a computed is read, at most so often: in the midst of a computation, of an observer,
-        of the lease's own work. Observers of what it invalidates are told after it.
+        of the lease's own work. Observers of what it invalidates are called after it.
         """
         ...
 
@@ -107,7 +107,7 @@ class Fence:
         self._registry.check_fence()
 
     def refuse(self, refusal: Callable[[], object]) -> None:
-        """Let `refusal`, which raises, be called by each hit, and by whoever wants to enter, from now on."""
+        """Let `refusal`, which raises, be called by each hit, and by each node that wants to enter, from now on."""
         self._registry.on_fence = refusal
         self._registry.fence_s = -math.inf
 

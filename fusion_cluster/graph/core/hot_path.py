@@ -7,7 +7,7 @@ Invariants (checked by `Graph.validate`):
 
 1. A node is in its function's table if and only if it is *live*: CONSISTENT, or COMPUTING. So a hit checks no state.
 2. `dependent` is among the dependents of `node`, and `node` among the dependencies of `dependent`, if and only if both
-   are live and `dependent` has used `node`, or waits for it now. Outdating a node therefore reaches whoever will be
+   are live and `dependent` has used `node`, or waits for it now. Outdating a node therefore reaches all that will be
    given its old value, also before they have it.
 3. A node that is not live has no edges.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple, Protocol
 
 SOURCE: Final = ":source"
-"""How the method names of sources end (see `computing.consolidation`); people are told of the targets alone."""
+"""How the method names of sources end (see `computing.consolidation`); what people see names the targets alone."""
 
 
 class Key(NamedTuple):

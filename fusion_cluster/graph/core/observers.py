@@ -1,4 +1,4 @@
-"""Telling the observers of marked nodes: each once, with no computation current, never before its node is marked."""
+"""Calls the observers of marked nodes: each once, while no computation is current, after its node is marked."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _tell(nodes: Iterable[Node[Any]]) -> None:
                     observer(node)
                 except BaseException as error:
                     if is_from_outside(error):
-                        interruption = error  # first all are told, then the program may end
+                        interruption = error  # first all are called, then the program may end
                     else:
                         log.exception("an observer of an invalidated computed failed")
         if interruption is not None:

@@ -151,7 +151,7 @@ _whose: Final[dict[str, int]] = {}
 """File → whose code is in it; at most `_MAX_FILES`, then anew."""
 
 _handed_over: Final[ContextVar[Cause | None]] = ContextVar("fusion_cluster_handed_over", default=None)
-"""Where the call was made that another thread carries out in this context."""
+"""Where the call was made that another thread runs in this context."""
 
 
 def call_site(kind: str = "call", subject: str | CommandRun = CALL) -> Cause:

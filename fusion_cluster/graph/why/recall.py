@@ -1,4 +1,4 @@
-"""What a graph's history tells of a key: its events put together into explanations and stories.
+"""Puts the events of a graph's history together into explanations and stories of a key.
 
 The history is a ring, so causes are forgotten before what they have caused: a chain that cannot be followed to its end
 lacks its origin's side. The origin itself stands in each event.

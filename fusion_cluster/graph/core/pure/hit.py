@@ -46,7 +46,7 @@ def Call(  # noqa: N802 - a class in C
         defaults: as many; `required` for those that have none.
         required: the mark in `defaults`.
         positional: how many arguments may be given by position.
-        types: as many as names: the type whose values are canonical as they are; None if there is no such type.
+        types: as many as names: the type whose values are canonical as they are; None if there is not such a type.
         is_raw: raw arguments may be looked up as they are; if not, each call takes the way through `find`.
     """
     if not is_raw:
@@ -92,8 +92,8 @@ def Call(  # noqa: N802 - a class in C
 
 
 def adopt_node(node_type: type[Any]) -> None:
-    """Let `await` of a `node_type` take the short way. Here there is none."""
+    """Let `await` of a `node_type` take the short way. This twin does not have one."""
 
 
 def adopt_descriptor(descriptor_type: type[Any]) -> None:
-    """Let calls of methods by a `descriptor_type` take the short way. Here there is none."""
+    """Let calls of methods by a `descriptor_type` take the short way. This twin does not have one."""

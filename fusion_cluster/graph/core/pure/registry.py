@@ -167,7 +167,7 @@ class Registry:
 
     # -- which go first ------------------------------------------------------------------------------------------------
     def victim(self) -> Node[Any] | None:
-        """Return the node to evict next so that there are fewer; it stays where it is. None when there is none."""
+        """Return the node to evict next, without moving it; None when there is nothing to evict."""
         _, protected, paged_out = self._queues
         return self._next_evictable() or paged_out.next_unvisited() or protected.next_unvisited()
 
@@ -350,7 +350,7 @@ class Table:
         return present
 
     def remove(self, node: Node[Any]) -> None:
-        """Take a node out that is no longer live (called by `mark` alone)."""
+        """Take out a node that is not live any more (called by `mark` alone)."""
         del self.nodes_by_key[node.table_key]
         self.registry.remove(node)
 
