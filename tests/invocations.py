@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from fusion_cluster.commands import Invocation
 
 
-def a_read(method: str, *, timeout_s: float, path: Sequence[str] = ()) -> Invocation:
+def a_read(method: str, *, timeout_s: float) -> Invocation:
     """Return a read that may take so long."""
-    return Invocation(method, deadline_s=time.monotonic() + timeout_s, path=tuple(path))
+    return Invocation(method, deadline_s=time.monotonic() + timeout_s)
 
 
 def a_command(method: str, *, command_id: str, timeout_s: float) -> Invocation:

@@ -28,7 +28,6 @@ class Invocation(msgspec.Struct, frozen=True, eq=False):
         is_retry: the command id was sent before, so the command may have run.
         deadline_s: until when somebody waits for it, on the monotonic clock of this process's runtime; infinite: its
             caller says nothing. Between processes the time that is left travels.
-        path: keys of the computations and commands that wait for it, the outermost first.
         baggage: what travels with it for others (see `runtime.baggage`).
     """
 
@@ -38,7 +37,6 @@ class Invocation(msgspec.Struct, frozen=True, eq=False):
     command_id: str = ""
     is_retry: bool = False
     deadline_s: float = NO_DEADLINE
-    path: tuple[str, ...] = ()
     baggage: Mapping[str, str] = NO_BAGGAGE
 
     def replace(self, **changes: Any) -> Invocation:

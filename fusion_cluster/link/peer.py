@@ -221,7 +221,7 @@ class Peer:
             To be awaited once; see `PeerCall` for what it raises.
         """
         call = PeerCall(
-            *(_READ, invocation.method, arguments, invocation.deadline_s, invocation.path),
+            *(_READ, invocation.method, arguments, invocation.deadline_s),
             baggage=invocation.baggage,
             peer=self,
             on_invalidated=on_invalidated,
@@ -246,12 +246,12 @@ class Peer:
             Its result, or the error it ended with.
 
         Raises:
-            InvalidArgument: the command id, or the path, is not a text that can be sent, or the baggage cannot travel.
+            InvalidArgument: the command id is not a text that can be sent, or the baggage cannot travel.
             CommandOutcomeUnknown: the owner was lost while it ran. Retry with the same command id.
             ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
         """
         call = PeerCall(
-            *(CallKind.COMMAND, invocation.method, arguments, invocation.deadline_s, invocation.path),
+            *(CallKind.COMMAND, invocation.method, arguments, invocation.deadline_s),
             *(invocation.command_id, invocation.is_retry, invocation.baggage),
             peer=self,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -52,7 +52,6 @@ class OutgoingCall(Struct, eq=False):
         method: "Service.method".
         arguments: as encoded for the wire.
         deadline_s: on the session's clock; infinite when there is none.
-        path: keys of the computations that wait for this call.
         command_id: of a COMMAND.
         is_retry: of a COMMAND whose id was sent before.
         baggage: what travels with it for others.
@@ -70,7 +69,6 @@ class OutgoingCall(Struct, eq=False):
     method: str
     arguments: bytes
     deadline_s: float = _INFINITY
-    path: Sequence[str] = ()
     command_id: str = ""
     is_retry: bool = False
     baggage: Mapping[str, str] = NO_BAGGAGE
@@ -102,11 +100,7 @@ def check_text(call: OutgoingCall) -> None:
     Raises:
         InvalidArgument: they cannot; `field` says which.
     """
-    for field, text in (
-        ("method", call.method),
-        ("command_id", call.command_id),
-        *(("path", key) for key in call.path),
-    ):
+    for field, text in (("method", call.method), ("command_id", call.command_id)):
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -123,7 +117,7 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
         call.state = state
         deadline_s = call.deadline_s
         timeout_ms = 0 if deadline_s == _INFINITY else min(max(1, int((deadline_s - now_s) * 1000)), _MAX_TIMEOUT_MS)
-        if call.kind is _READ and not call.path and not call.baggage:
+        if call.kind is _READ and not call.baggage:
             add(id=call.id, method=call.method, arguments=call.arguments, timeout_ms=timeout_ms)
         elif call.invalidate is not None:
             call.invalidate.id = call.id
@@ -136,7 +130,6 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
                 arguments=call.arguments,
                 timeout_ms=timeout_ms,
                 command_id=call.command_id,
-                path=call.path,
                 is_retry=call.is_retry,
                 baggage=call.baggage,
             )

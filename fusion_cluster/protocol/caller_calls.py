@@ -101,7 +101,7 @@ class CallerCalls:
         """
         if self._is_ended:
             raise ShardUnavailable("the link is closed")
-        if call.path or not (call.method.isascii() and call.command_id.isascii()):
+        if not (call.method.isascii() and call.command_id.isascii()):
             check_text(call)
         if call.baggage:
             check_baggage(call.baggage)

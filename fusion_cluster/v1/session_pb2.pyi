@@ -303,7 +303,6 @@ class Call(_message.Message):
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     COMMAND_ID_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
     IS_RETRY_FIELD_NUMBER: _builtins.int
     BAGGAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
@@ -318,10 +317,6 @@ class Call(_message.Message):
     command_id: _builtins.str
     is_retry: _builtins.bool
     """A command whose id was sent before: it may have been carried out. Whoever cannot tell refuses it."""
-    @_builtins.property
-    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys of the computations that wait for this call, outermost first."""
-
     @_builtins.property
     def baggage(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What travels with the call for others: the trace (`traceparent`, `tracestate`, as W3C Trace Context has them), the
@@ -338,13 +333,12 @@ class Call(_message.Message):
         arguments: _builtins.bytes = ...,
         timeout_ms: _builtins.int = ...,
         command_id: _builtins.str = ...,
-        path: _abc.Iterable[_builtins.str] | None = ...,
         is_retry: _builtins.bool = ...,
         baggage: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "baggage", b"baggage", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "path", b"path", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "baggage", b"baggage", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

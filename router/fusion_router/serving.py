@@ -209,7 +209,7 @@ class Serving:
             return
         deadline_s = self._host.runtime.clock.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else NO_DEADLINE
         invocation = Invocation(
-            *(call.method, arguments, "command", call.command_id, call.is_retry, deadline_s, tuple(call.path)),
+            *(call.method, arguments, "command", call.command_id, call.is_retry, deadline_s),
             baggage=current_baggage.get(),
         )
 

@@ -54,7 +54,6 @@ calls = st.builds(
     method=texts,
     arguments=st.binary(max_size=20),
     timeout_ms=small,
-    path=st.lists(texts, max_size=2),
     baggage=st.dictionaries(texts, texts, max_size=2),
 )
 requests = st.builds(

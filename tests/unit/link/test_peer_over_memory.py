@@ -506,8 +506,9 @@ async def test_a_name_that_is_no_text_is_refused_here(owner: Owner, peer: Peer) 
         await peer.execute(a_command("Carts.clear", command_id="\ud800", timeout_s=5), b"\x90")
     with pytest.raises(InvalidArgument, match="method"):
         await peer.read(a_read("Carts.\udfff", timeout_s=5), b"\x90", on_invalidated=ignore)
-    with pytest.raises(InvalidArgument, match="path"):
-        await peer.read(a_read("Carts.total", timeout_s=5, path=["\ud800"]), b"\x90", on_invalidated=ignore)
+    bad = a_read("Carts.total", timeout_s=5).replace(baggage={"tenant": "\ud800"})
+    with pytest.raises(InvalidArgument, match="baggage"):
+        await peer.read(bad, b"\x90", on_invalidated=ignore)
     assert peer.pending_count == 0
 
 
