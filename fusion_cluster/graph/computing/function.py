@@ -134,7 +134,7 @@ class Function(Generic[N]):
 
     def all_functions(self) -> list[Function[N]]:
         """Return this function, its source and its variants."""
-        own = [self] if self.source is None else [self, self.source]
+        own: list[Function[N]] = [self] if self.source is None else [self, self.source]
         return own if self.variants is None else [*own, *(f for v in self.variants.values() for f in v.all_functions())]
 
     def variant(self, principal: str) -> Function[N]:

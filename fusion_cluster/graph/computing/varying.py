@@ -64,6 +64,7 @@ def principal_key(principal: Any) -> str:
     Raises:
         UsageError: it is neither text nor JSON data, or it is too long.
     """
+    encoded = b""
     try:
         encoded = _encode(principal)
         is_same = bool(msgspec.json.decode(encoded) == principal)
