@@ -125,6 +125,7 @@ def with_principal(baggage: Mapping[str, str]) -> Mapping[str, str]:
     principal = current_principal.get()
     if principal is None:
         return baggage
+    text = b""
     try:
         text = msgspec.json.encode(principal)
         is_same = bool(msgspec.json.decode(text) == principal)
