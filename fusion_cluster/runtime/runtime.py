@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from fusion_cluster.runtime.backoff import Backoff
 from fusion_cluster.runtime.clock import SYSTEM_CLOCK, Clock
 from fusion_cluster.runtime.entropy import Entropy, SystemEntropy
-from fusion_cluster.runtime.task_scope import TaskScope, create_task
+from fusion_cluster.runtime.task_scope import TaskScope
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Runtime:
         self, coroutine: Coroutine[Any, Any, T], *, name: str, context: Context | None = None
     ) -> asyncio.Task[T]:
         """Create a task in the running event loop. Prefer a `scope`, which ends what it began."""
-        return create_task(coroutine, name=name, context=context)
+        return asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
 
     def ensure_future(self, awaitable: Awaitable[T], *, name: str) -> asyncio.Future[T]:
         """Return a future as it is, and a task of that name for anything else that can be awaited."""
