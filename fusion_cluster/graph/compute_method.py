@@ -14,7 +14,7 @@ from fusion_cluster.catalogue.signature import REQUIRED
 from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.computing.consolidation import give_source
-from fusion_cluster.graph.computing.varying import reader_key
+from fusion_cluster.graph.computing.varying import begin_to_vary, reader_key
 from fusion_cluster.graph.core.hot_path import Call, ServiceMethodHit, adopt_descriptor
 from fusion_cluster.graph.hosting import GraphHosting, Hosting
 from fusion_cluster.graph.why.explanation import Explanation, StoryEntry
@@ -109,6 +109,7 @@ class ComputeMethod(ServiceMethod, ServiceMethodHit, Generic[P, T]):
         function.find_reader = reader_key
         if function.source is not None:
             function.source.find_reader = reader_key
+            function.source.on_varying = functools.partial(begin_to_vary, function)
         hosting.graph.add(function)
         return bind(function, self, instance, hosting)
 

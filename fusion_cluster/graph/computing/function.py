@@ -19,7 +19,7 @@ from fusion_cluster.wire.codec import EncodedArguments
 N = TypeVar("N", bound=Node[Any])
 
 MANY_VARIANTS: Final = 64
-"""From how many variants on a function sees which of them are empty, whenever it makes another."""
+"""From how many variants on a function looks for empty ones: then, and each time that their number has doubled."""
 
 
 def _nobody() -> str:
@@ -54,8 +54,11 @@ class Function(Generic[N]):
         principal: whom its results are for (`varying.principal_key`); None: they are shared.
         variants: principal -> the function for that principal; None: its results do not depend on who asks, as far as
             is known. Else there is nothing in the table.
+        shared: of what this is a variant; None: it is none.
+        is_forgotten: it is not among the variants any more: another one has taken, or will take, its place.
         find_reader: gives the principal that reads in this context (`varying.reader_key`).
         on_varying: called when it begins to vary.
+        sweep_size: at how many variants the empty ones are looked for.
     """
 
     __slots__ = (
@@ -66,6 +69,7 @@ class Function(Generic[N]):
         "graph",
         "has_lifetime",
         "hosting",
+        "is_forgotten",
         "is_plain",
         "is_positional",
         "method",
@@ -76,8 +80,10 @@ class Function(Generic[N]):
         "outdated",
         "principal",
         "service_name",
+        "shared",
         "signature",
         "source",
+        "sweep_size",
         "table",
         "variants",
     )
@@ -117,6 +123,9 @@ class Function(Generic[N]):
         self.outdated: dict[Any, int] = {}
         self.principal: str | None = None
         self.variants: dict[str, Function[N]] | None = None
+        self.sweep_size = MANY_VARIANTS
+        self.shared: Function[N] | None = None
+        self.is_forgotten = False
         self.find_reader: Callable[[], str] = _nobody
         self.on_varying: Callable[[], object] = _nothing
 
@@ -143,7 +152,7 @@ class Function(Generic[N]):
             return self
         variant = self.variants.get(principal)
         if variant is None:
-            if len(self.variants) >= MANY_VARIANTS:
+            if len(self.variants) >= self.sweep_size:
                 self._forget_empty_variants()
             variant = self.variants[principal] = self._copy(principal)
         return variant
@@ -156,6 +165,8 @@ class Function(Generic[N]):
         """
         if self.variants is not None:
             return self.variant(self.find_reader()).lookup(arguments)
+        if self.is_forgotten and self.shared is not None and self.principal is not None:
+            return self.shared.variant(self.principal).lookup(arguments)
         self.table.registry.check_fence()
         node: N = self.table.lookup(self.table_key(arguments))
         return node
@@ -248,6 +259,7 @@ class Function(Generic[N]):
         body = self.body if source is None else source.body
         copy = Function[N](self.method, body=body, hosting=self.hosting, graph=self.graph)
         copy.principal = principal
+        copy.shared = self
         if source is not None:
             copy.source = Function[N](source.method, body=source.body, hosting=source.hosting, graph=self.graph)
             copy.source.principal = principal
@@ -259,6 +271,8 @@ class Function(Generic[N]):
         for principal, variant in list(self.variants.items()):
             if not any(function.outdated or len(function.table) for function in variant.all_functions()):
                 del self.variants[principal]
+                variant.is_forgotten = True  # somebody may hold an old computed of it, and ask for a newer one
+        self.sweep_size = max(MANY_VARIANTS, 2 * len(self.variants))
 
     # -- inside --------------------------------------------------------------------------------------------------------
     def _live(self, arguments: tuple[Any, ...]) -> N | None:

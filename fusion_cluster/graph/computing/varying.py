@@ -52,6 +52,7 @@ def principal() -> Any:
         return None  # left behind by a computation that has ended: what it does is part of no result
     if function.graph.is_in_own_thread():
         vary(node)
+    _require_varying(function)
     loop = function.graph.loop
     if loop is not None:
         loop.call_soon_threadsafe(begin_to_vary, function)
@@ -102,8 +103,7 @@ def vary(node: Node[Any]) -> NoReturn:
         UsageError: it must not vary.
     """
     function: Function[Any] = node.function
-    if not function.options.varies:
-        raise UsageError(f"{function.name} has varies=False: its result must not depend on who asks")
+    _require_varying(function)
     begin_to_vary(function)
     if node._computation is not None:  # out of date before: it has not been in the table
         node._computation.abandon(VARIES)
@@ -120,3 +120,8 @@ def begin_to_vary(function: Function[Any]) -> None:
         if node._computation is not None:
             node._computation.abandon(VARIES)
         function.graph.invalidate_now(node, VARIES)
+
+
+def _require_varying(function: Function[Any]) -> None:
+    if not function.options.varies:
+        raise UsageError(f"{function.name} has varies=False: its result must not depend on who asks")

@@ -29,6 +29,7 @@ class Desk(ComputeService):
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.opened: set[str] = set()
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -60,6 +61,22 @@ class Desk(ComputeService):
     @compute_method(varies=False)
     async def strict(self, box: str) -> str:
         return await self.letters(box)
+
+    @compute_method(varies=False, offload="thread")
+    def strict_in_a_thread(self, box: str) -> str:
+        return f"{box}: {principal()}"
+
+    @compute_method
+    async def is_open(self, box: str) -> bool:
+        return box in self.opened
+
+    @compute_method(consolidation_delay=0.0)
+    async def greeting(self, box: str) -> str:
+        return f"hello {principal() or 'all'}" if await self.is_open(box) else "hello all"
+
+    @compute_method
+    async def greeted(self, box: str) -> str:
+        return await self.greeting(box)
 
     @compute_method(offload="thread")
     def in_a_thread(self, box: str) -> str:
@@ -174,10 +191,24 @@ async def test_peek_gives_the_readers_own(desk: Desk) -> None:
         assert peeked.value == "in: ann"
 
 
-async def test_what_must_not_vary_is_refused(desk: Desk) -> None:
+@pytest.mark.parametrize("method", ["strict", "strict_in_a_thread"])
+async def test_what_must_not_vary_is_refused(desk: Desk, method: str) -> None:
     for name in ("ann", "bob"):
         with pytest.raises(UsageError, match="varies=False"):
-            await ask(desk, name, "strict", "in")
+            await ask(desk, name, method, "in")
+
+
+async def test_a_consolidated_result_varies_as_soon_as_its_source_does(desk: Desk) -> None:
+    for box in ("first", "second"):
+        assert await ask(desk, "ann", "greeted", box) == "hello all"
+    for box in ("first", "second"):  # the first makes the method vary; nobody reads that one again
+        desk.opened.add(box)
+        desk.is_open.invalidate(box)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    for box in ("second", "first"):
+        for name in ("ann", "bob"):
+            assert await ask(desk, name, "greeted", box) == f"hello {name}"
 
 
 async def test_a_principal_that_cannot_be_a_key_is_refused(desk: Desk) -> None:
@@ -206,6 +237,29 @@ async def test_variants_that_nobody_needs_are_forgotten(host: LocalHost, desk: D
     variants = host.graph.functions["Desk.letters"].variants
     assert variants is not None
     assert len(variants) <= MANY_VARIANTS
+
+
+async def test_a_computed_of_a_forgotten_variant_is_kept_up_to_date(desk: Desk) -> None:
+    await ask(desk, "ann", "letters", "in")
+    with acting_as("ann"):
+        computed = desk.letters("in")
+        await computed
+    desk.letters.invalidate("in")
+    for number in range(MANY_VARIANTS + 1):
+        await ask(desk, number, "letters", "in")
+    computed = await computed.update()
+    assert computed.value == "in: ann"
+    desk.letters.invalidate("in")
+    assert not computed.is_consistent
+
+
+async def test_the_variants_in_use_are_seldom_looked_through(host: LocalHost, desk: Desk) -> None:
+    function = host.graph.functions["Desk.letters"]
+    sizes = set()
+    for number in range(5 * MANY_VARIANTS):
+        await ask(desk, number, "letters", "in")
+        sizes.add(function.sweep_size)
+    assert sizes == {MANY_VARIANTS, 2 * MANY_VARIANTS, 4 * MANY_VARIANTS, 8 * MANY_VARIANTS}
 
 
 async def test_a_command_is_told_who_has_called_it(desk: Desk) -> None:
