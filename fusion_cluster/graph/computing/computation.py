@@ -44,6 +44,8 @@ from fusion_cluster.runtime.deadline import NO_DEADLINE, leave_deadline
 
 log = logging.getLogger(__name__)
 
+_get_principal = current_principal.get
+
 
 class Waiter(msgspec.Struct, eq=False):
     """One party that waits for a computation to end.
@@ -177,8 +179,9 @@ class Computation(msgspec.Struct, eq=False):
         function: Function[Any] = node.function
         current_computation.set(node)
         running_computation.set(node)
-        principal = function.principal  # a result is everybody's, whoever asks first, if it does not vary
-        current_principal.set(None if principal is None else decode_principal(principal))
+        principal = function.principal  # a result that does not vary is everybody's, whoever asks first
+        if principal is not None or _get_principal() is not None:  # to look costs less than to set
+            current_principal.set(None if principal is None else decode_principal(principal))
         leave_deadline()  # that of whoever was first to wait: others may have more time
         if node._computation is not self:
             return  # abandoned before it began
