@@ -15,7 +15,7 @@ from fusion_cluster.graph.computing.waiting import enter
 from fusion_cluster.graph.core.context import current_computation, isolated
 from fusion_cluster.graph.core.hot_path import COMPUTING, CONSISTENT, INVALIDATED, Node, adopt_node, capture
 from fusion_cluster.graph.core.key import Key, key_of
-from fusion_cluster.graph.core.state import SHOWN, State, has_output
+from fusion_cluster.graph.core.state import SHOWN, State
 from fusion_cluster.graph.why.cause import call_site
 
 T_co = TypeVar("T_co", covariant=True)
@@ -84,7 +84,7 @@ class Computed(Node[T_co]):
 
         Not while computing, nor after a computation that was cancelled, nor while the value is paged out.
         """
-        return has_output(self)
+        return self._failure is not None or hasattr(self, "_value")  # `core.state.has_output`, without a call
 
     @property
     def value(self) -> T_co:

@@ -14,7 +14,7 @@ NO_DEADLINE: Final = float("inf")
 """The time of a deadline that never comes."""
 
 
-class _Deadline:
+class Deadline:
     """One deadline.
 
     Attributes:
@@ -27,19 +27,14 @@ class _Deadline:
         self.until_s = until_s
 
 
-_current: Final[ContextVar[_Deadline | None]] = ContextVar("fusion_cluster_deadline", default=None)
+current_deadline: Final[ContextVar[Deadline | None]] = ContextVar("fusion_cluster_deadline", default=None)
+"""The deadline of this context; hot paths read it here, all others through `current_deadline_s`."""
 
 
 def current_deadline_s() -> float:
     """Return until when the code of this context may go on; infinite where nobody has said so."""
-    deadline = _current.get()
+    deadline = current_deadline.get()
     return NO_DEADLINE if deadline is None else deadline.until_s
-
-
-def leave_deadline() -> None:
-    """Let the code of this context, which must be a task's own, go on without a deadline."""
-    if _current.get() is not None:
-        _current.set(None)
 
 
 class deadline_at:  # noqa: N801 - used like a function
@@ -51,17 +46,17 @@ class deadline_at:  # noqa: N801 - used like a function
 
     __slots__ = ("_deadline", "_token", "_until_s")
 
-    _token: Token[_Deadline | None]
+    _token: Token[Deadline | None]
 
     def __init__(self, until_s: float) -> None:
         self._until_s = until_s
 
     def __enter__(self) -> None:
-        self._deadline = _Deadline(min(self._until_s, current_deadline_s()))
-        self._token = _current.set(self._deadline)
+        self._deadline = Deadline(min(self._until_s, current_deadline_s()))
+        self._token = current_deadline.set(self._deadline)
 
     def __exit__(self, *_: object) -> None:
         self._deadline.until_s = NO_DEADLINE
         # A coroutine that nobody finished is closed by the garbage collector, in some other context.
         with contextlib.suppress(ValueError):
-            _current.reset(self._token)
+            current_deadline.reset(self._token)

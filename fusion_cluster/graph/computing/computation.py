@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from sys import exception
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.json import decode as decode_principal
@@ -40,11 +40,12 @@ from fusion_cluster.graph.core.key import key_of
 from fusion_cluster.graph.core.pure.states import ON_END
 from fusion_cluster.graph.why.cause import ABANDONED, CANCELLED, LOST_VALUE, OVERTAKEN, Cause
 from fusion_cluster.runtime.baggage import current_principal
-from fusion_cluster.runtime.deadline import NO_DEADLINE, leave_deadline
+from fusion_cluster.runtime.deadline import NO_DEADLINE, current_deadline
 
 log = logging.getLogger(__name__)
 
-_get_principal = current_principal.get
+_get_principal: Final = current_principal.get
+_get_deadline: Final = current_deadline.get
 
 
 class Waiter(msgspec.Struct, eq=False):
@@ -182,7 +183,8 @@ class Computation(msgspec.Struct, eq=False):
         principal = function.principal  # a result that does not vary is everybody's, whoever asks first
         if principal is not None or _get_principal() is not None:  # to look costs less than to set
             current_principal.set(None if principal is None else decode_principal(principal))
-        leave_deadline()  # that of whoever was first to wait: others may have more time
+        if _get_deadline() is not None:  # that of the first caller: others may have more time
+            current_deadline.set(None)
         if node._computation is not self:
             return  # abandoned before it began
         ambient = exception()

@@ -22,9 +22,10 @@ from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.hot_path import COMPUTING, OUTDATED, Node, link
 from fusion_cluster.graph.core.key import key_of
-from fusion_cluster.runtime.deadline import NO_DEADLINE, current_deadline_s
+from fusion_cluster.runtime.deadline import NO_DEADLINE, current_deadline
 
 _get_running: Final = running_computation.get
+_get_deadline: Final = current_deadline.get
 
 MAX_GENERATIONS: Final = 8
 """How many outdated computations of one key may wait for each other."""
@@ -67,7 +68,8 @@ def enter(
     else:
         dependent = None  # nobody who computes waits: a computation that has ended waits no more
     computation: Computation | None = node._computation
-    deadline_s = current_deadline_s() if dependent is None else NO_DEADLINE
+    deadline = _get_deadline() if dependent is None else None
+    deadline_s = NO_DEADLINE if deadline is None else deadline.until_s
     if computation is not None:
         waiter = Waiter(computation, dependent, on_done, is_isolated, deadline_s)
         computation.waiters[waiter] = None
