@@ -1,7 +1,7 @@
-"""Addresses of gateways: what people write, taken apart once, for clients, gateways and the command line.
+"""Parses the addresses of gateways, for clients, gateways and the command line.
 
 Invariant: any text either becomes an `Address`, or is refused with a `UsageError` that names the parameter, shows the
-text and says what is wrong with it. No password that somebody has put into an address appears in a message.
+text and says what is wrong with it. A password in an address never appears in a message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.quantities import shown
 
 DEFAULT_PORT: Final = 50051
-"""The port of an address that says none: the one that `serve` takes."""
+"""The port of an address without one. It is also the default port of `serve`."""
 
 MAX_PORT: Final = 65_535
 MAX_NAME_CHARACTERS: Final = 253
@@ -36,8 +36,8 @@ class Address:
 
     Attributes:
         host: a name, or an IP address without brackets; "" for a socket in the file system.
-        port: of the host; 0 for a socket in the file system, or, for who listens, any free one.
-        path: of the socket in the file system; "" where there is none.
+        port: 0 for a socket in the file system. For a listener, 0 means any free port.
+        path: of the socket in the file system; "" for a host and a port.
     """
 
     host: str
@@ -54,7 +54,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine in any case: loopback, or a socket in the file system."""
+        """Whether it is on this machine for certain: loopback, or a socket in the file system."""
         if self.path or self.host == "localhost" or self.host.endswith(".localhost"):
             return True
         ip = _ip(self.host)
@@ -62,7 +62,7 @@ class Address:
 
     @property
     def goes_past_proxies(self) -> bool:
-        """Whether no proxy of the environment can know the way there."""
+        """Whether it means nothing to a proxy, so that the proxies of the environment are not used for it."""
         ip = _ip(self.host)
         return self.is_local or (ip is not None and ip.is_unspecified)
 
@@ -78,28 +78,28 @@ class Address:
 
 
 def parse_address(given: object, field: str = "address", *, may_be_any_port: bool = False) -> Address:
-    """Return the one address that a text says: `host:port`, `host`, `[::1]:port` or `unix:/path`.
+    """Parse one address: `host:port`, `host`, `[::1]:port` or `unix:/path`.
 
     Args:
         given: the text.
-        field: the parameter.
-        may_be_any_port: port 0 is right: who listens there takes any free one.
+        field: names the parameter in errors.
+        may_be_any_port: allow port 0, with which a listener takes any free port.
 
     Raises:
-        InvalidArgument: it is no such text; the message says what is wrong.
+        InvalidArgument: it is not an address; the message says what is wrong.
     """
     return _Reading(field, given, 0 if may_be_any_port else 1).address()
 
 
 def parse_addresses(given: object, field: str = "address") -> tuple[Address, ...]:
-    """Return the addresses of one gateway, or of several, of which any will do.
+    """Parse the address of one gateway, or the addresses of several. Each of several serves equally well.
 
     Args:
-        given: an address, several in a list, or with commas between them.
-        field: the parameter.
+        given: an address, a list of them, or several with commas between them.
+        field: names the parameter in errors.
 
     Raises:
-        InvalidArgument: one of them is wrong, or there is none, or several are not all IP addresses of one kind.
+        InvalidArgument: an address is wrong, the list is empty, or several are not all IP addresses of one kind.
     """
     several: Sequence[object] = [given]
     if isinstance(given, str):
@@ -108,9 +108,7 @@ def parse_addresses(given: object, field: str = "address") -> tuple[Address, ...
     elif isinstance(given, Sequence) and not isinstance(given, bytes | bytearray | memoryview):
         several = given
     if not several or (len(several) > 1 and any(isinstance(one, str) and not one.strip() for one in several)):
-        raise InvalidArgument(
-            f"{field} {shown(given)}: one of several addresses is empty, or there is none", field=field
-        )
+        raise InvalidArgument(f"{field} {shown(given)}: the list is empty, or one of its addresses is", field=field)
     addresses = tuple(parse_address(one, field) for one in several)
     if len(addresses) > 1:
         addresses = tuple(Address("127.0.0.1", one.port) if one.host == "localhost" else one for one in addresses)
@@ -125,24 +123,24 @@ def parse_addresses(given: object, field: str = "address") -> tuple[Address, ...
 
 
 def target_of(addresses: Sequence[Address]) -> str:
-    """Return what gRPC's client takes for any of these addresses."""
+    """Return the target for gRPC's client that stands for these addresses."""
     if len(addresses) == 1:
         return addresses[0].target
     return _family(addresses[0]) + ",".join(map(str, addresses))
 
 
 def parse_host(given: object, field: str) -> str:
-    """Return the host that a text says, without a port: where to listen.
+    """Parse the host to listen on, without a port.
 
     Raises:
-        InvalidArgument: it is no name and no IP address.
+        InvalidArgument: it is neither a name nor an IP address.
     """
     reading = _Reading(field, given, 0)
     return reading.host(reading.text)
 
 
 class _Reading:
-    """Takes one text apart."""
+    """Parses one text."""
 
     def __init__(self, field: str, given: object, least_port: int) -> None:
         self._field = field
@@ -169,16 +167,16 @@ class _Reading:
         host, colon, port = text.rpartition(":")
         if not colon:
             if text.isdecimal():
-                raise self._wrong(f"it says no host: write localhost:{text}")
+                raise self._wrong(f"it has no host: write localhost:{text}")
             return Address(self.host(text), DEFAULT_PORT)
         if ":" in host and isinstance(_ip(text) or _ip(host), ipaddress.IPv6Address):
             raise self._wrong(f"an IPv6 address stands in brackets before its port, like [::1]:{DEFAULT_PORT}")
         if not host:
-            raise self._wrong(f"it says no host: write localhost{text}")
+            raise self._wrong(f"it has no host: write localhost{text}")
         return Address(self.host(host), self._port(port))
 
     def host(self, text: str) -> str:
-        """Return a name or an IP address."""
+        """Parse a name or an IP address."""
         if text.startswith("[") and text.endswith("]"):
             text = text[1:-1]
         if _ip(text) is not None:
@@ -193,7 +191,7 @@ class _Reading:
         if len(name) > MAX_NAME_CHARACTERS or not all(map(_LABEL.fullmatch, labels)):
             raise self._wrong(f"{shown(text)} is not the name of a host")
         if labels[-1].isdecimal():
-            raise self._wrong(f"{shown(text)} is not an IP address, and no name of a host ends with a number")
+            raise self._wrong(f"{shown(text)} is not an IP address, and the name of a host does not end with a number")
         return name
 
     def _port(self, text: str) -> int:
@@ -211,7 +209,7 @@ class _Reading:
             if not path.startswith("/"):
                 raise self._wrong("the path of a socket stands behind unix: or unix:///, like unix:/run/shop.sock")
         if not path:
-            raise self._wrong("it says no path: write unix:/run/shop.sock")
+            raise self._wrong("it has no path: write unix:/run/shop.sock")
         try:
             size = len(os.fsencode(path))
         except UnicodeError:
@@ -223,7 +221,7 @@ class _Reading:
         return path
 
     def _refuse_url(self, text: str) -> None:
-        """Say what is too much, and what would be left."""
+        """Refuse a URL; the message says which part is wrong, and what to write instead."""
         scheme = _SCHEME.match(text)
         rest = text[scheme.end() :] if scheme else text
         place = re.split(r"[/?#]", rest, maxsplit=1)[0]
@@ -255,7 +253,7 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _family(address: Address) -> str:
-    """Return how gRPC's target begins."""
+    """Return the scheme of gRPC's target."""
     if address.path:
         return _UNIX
     ip = _ip(address.host)

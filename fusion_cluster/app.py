@@ -31,27 +31,27 @@ class App(AppDefinition):
     Args:
         name: names the app in a Ray cluster; two apps in one cluster do not see each other.
         services: the service classes; their names must differ.
-        database: given to every service as `self.database`.
+        database: every service gets it as `self.database`.
         defaults: options of compute methods where neither the method nor its service (`compute_defaults`) says
             otherwise.
-        is_transient: tells which errors may go away by themselves, see `Transiency`; by default connections, time-outs,
-            lost or busy databases, and errors that say so themselves.
-        size_of: estimates the bytes of a value, for hosts with a bound in bytes; values of a kind that knows better
-            (NumPy, Arrow) say so by `nbytes`, others by `__sizeof__`.
-        max_threads: how many bodies with `offload="thread"` run at a time in each process, without those that wait for
-            another computation; None: a few more than there are CPUs.
-        middleware: what is around the bodies of all methods, in each process that runs them; the outermost first.
+        is_transient: decides which errors may go away by themselves (see `Transiency`); by default connections,
+            time-outs, lost or busy databases, and errors that say so themselves.
+        size_of: estimates the bytes of a value, for hosts with a bound in bytes; by default from `nbytes` where a value
+            has it (NumPy, Arrow), else from `__sizeof__`.
+        max_threads: how many bodies with `offload="thread"` run at a time in each process; those that wait for another
+            computation do not count. None: a few more than there are CPUs.
+        middleware: wraps the bodies of all methods, in each process that runs them; the outermost first.
 
         events: how events are delivered to event handlers.
 
     Attributes:
-        methods: its compute methods and commands by full name: what each takes, gives and belongs to.
-        event_classes: the classes of the events that are handled, by their names.
+        methods: its compute methods and commands by full name, each with its signature, result type and service.
+        event_classes: the classes of the events that have a handler, by their names.
 
     Raises:
-        UsageError: two services have one name, a class is not a service, something is not middleware, event handlers
-            are for other things than events or have no database, defaults make no sense, or a method has a type that
-            cannot travel.
+        UsageError: two services have the same name, a class is not a service, something is not middleware, an event
+            handler takes something that is not an event or has no database, defaults make no sense, or a method has a
+            type that cannot travel.
     """
 
     @async_block
@@ -64,25 +64,25 @@ class App(AppDefinition):
         strict: bool | None = None,
         runtime: Runtime = SYSTEM,
     ) -> AsyncIterator[LocalHost]:
-        """The whole app in this process and event loop: one graph, no network.
+        """Run the whole app in this process and event loop: one graph, no network.
 
         Bodies with `offload=RayTask(...)` run as Ray tasks if this process has called `ray.init()`, else in threads.
 
-        A result is one object, which all its readers are given: `(await s.items(1)).append(4)` changes it for all of
-        them. A host that is *strict* finds that, as well as results that could not travel to another process or are not
-        what their annotation says.
+        A result is one object that all its readers share: `(await s.items(1)).append(4)` changes it for all of them. A
+        *strict* host finds such changes. It also finds results that could not travel to another process, and results
+        that do not match their annotation.
 
         Args:
             max_nodes: hard bound on the number of cached results.
             max_bytes: hard bound on the bytes that they take, by estimate (`size_of`).
             history: how many of the last events are kept, for `why` and `story`; a large number keeps whole chains.
-            strict: values pass through their codecs, and must stay what they were. It costs time with each read. None:
-                what `FUSION_STRICT` says (0 or 1), else whether this process runs under pytest.
-            runtime: the clock, the random numbers and the tasks of the host. In tests a `VirtualRuntime`, in an event
+            strict: values pass through their codecs and must not change. Each read costs more time. None: what
+                `FUSION_STRICT` says (0 or 1), else whether this process runs under pytest.
+            runtime: the clock, the random numbers and the tasks of the host. Tests give a `VirtualRuntime`, in an event
                 loop whose time jumps.
 
         Raises:
-            ResultChanged: (at the end) results of a strict host were changed, and nobody has read them since.
+            ResultChanged: (at the end) results of a strict host were changed, and no later read has reported it.
         """
         host = LocalHost(
             self, max_nodes=max_nodes, max_bytes=max_bytes, history=history, strict=strict, runtime=runtime
@@ -107,7 +107,7 @@ class App(AppDefinition):
         strict: bool | None = None,
         timeout_s: float | None = None,
     ) -> BlockingHost[LocalHost]:
-        """The whole app in this process for code without an event loop: it has one in a thread of its own.
+        """Run the whole app in this process for code without an event loop; the app's loop has its own thread.
 
         >>> with app.local_blocking() as host:
         ...     host.service(Carts).total("c1")
@@ -117,7 +117,7 @@ class App(AppDefinition):
             max_bytes: hard bound on the bytes that they take, by estimate (`size_of`).
             history: how many of the last events are kept, for `why` and `story`.
             strict: see `local`.
-            timeout_s: how long one read or command may take; None: as long as it takes.
+            timeout_s: how long one read or command may take; None: no limit.
         """
         opens = self.local(max_nodes=max_nodes, max_bytes=max_bytes, history=history, strict=strict)
         return BlockingHost(opens, timeout_s=timeout_s, name=f"the blocking host of the app {self.name!r}")
@@ -132,8 +132,8 @@ class App(AppDefinition):
             namespace: the Ray namespace the app was launched in.
 
         Raises:
-            ShardUnavailable: the app does not run in this Ray cluster, or in none of this machine.
-            UsageError: it runs in several of them.
+            ShardUnavailable: the app does not run in this Ray cluster, or not in any Ray cluster of this machine.
+            UsageError: it runs in several Ray clusters of this machine.
         """
         from fusion_shards.cluster import join  # the composition seam, see docs/adr/0003-nested-packages.md
 
@@ -141,7 +141,7 @@ class App(AppDefinition):
 
 
 def _local_task_runner() -> TaskRunner | None:
-    """What runs tasks on the Ray cluster of this process; None where there is none."""
+    """Return the runner of tasks on the Ray cluster of this process; None if the process has not joined one."""
     ray: Any = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return None

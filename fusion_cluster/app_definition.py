@@ -1,4 +1,4 @@
-"""What an app is: a name, the services it consists of, and the database they share. (`App` says where it runs.)"""
+"""The definition of an app: a name, its services, and the database they share. (`App` says where it runs.)"""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ class AppDefinition:
     Args:
         name: names the app in a Ray cluster; two apps in one cluster do not see each other.
         services: the service classes; their names must differ.
-        database: given to every service as `self.database`.
+        database: every service gets it as `self.database`.
         defaults: options of compute methods where neither the method nor its service (`compute_defaults`) says
             otherwise.
-        is_transient: tells which errors may go away by themselves, see `Transiency`; by default connections, time-outs,
-            lost or busy databases, and errors that say so themselves.
-        size_of: estimates the bytes of a value, for hosts with a bound in bytes; values of a kind that knows better
-            (NumPy, Arrow) say so by `nbytes`, others by `__sizeof__`.
-        max_threads: how many bodies with `offload="thread"` run at a time in each process, without those that wait for
-            another computation; None: a few more than there are CPUs.
-        middleware: what is around the bodies of all methods, in each process that runs them; the outermost first.
+        is_transient: decides which errors may go away by themselves (see `Transiency`); by default connections,
+            time-outs, lost or busy databases, and errors that say so themselves.
+        size_of: estimates the bytes of a value, for hosts with a bound in bytes; by default from `nbytes` where a value
+            has it (NumPy, Arrow), else from `__sizeof__`.
+        max_threads: how many bodies with `offload="thread"` run at a time in each process; those that wait for another
+            computation do not count. None: a few more than there are CPUs.
+        middleware: wraps the bodies of all methods, in each process that runs them; the outermost first.
 
         events: how events are delivered to event handlers.
 
     Attributes:
-        methods: its compute methods and commands by full name: what each takes, gives and belongs to.
-        event_classes: the classes of the events that are handled, by their names.
+        methods: its compute methods and commands by full name, each with its signature, result type and service.
+        event_classes: the classes of the events that have a handler, by their names.
 
     Raises:
-        UsageError: two services have one name, a class is not a service, something is not middleware, event handlers
-            are for other things than events or have no database, defaults make no sense, or a method has a type that
-            cannot travel.
+        UsageError: two services have the same name, a class is not a service, something is not middleware, an event
+            handler takes something that is not an event or has no database, defaults make no sense, or a method has a
+            type that cannot travel.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class AppDefinition:
         self.max_threads = max_threads
         self._middleware = MiddlewareStack(middleware, is_transient)
         require_defaults(defaults, "defaults")
-        self.new_bodies()  # says what is wrong with the number of threads
+        self.new_bodies()  # raises if the number of threads is wrong
         self.methods = Catalogue(services, defaults, app_name=name)
         self.event_options = events
         self.event_classes: dict[str, type] = event_classes_of(self.methods.all_methods)
@@ -86,7 +86,7 @@ class AppDefinition:
 
     @property
     def services(self) -> dict[str, type[ComputeService]]:
-        """The service classes by name, in the order in which the app was given them."""
+        """The service classes by name, in the order in which they were given."""
         return self.methods.services
 
     def method(self, service: str, method: str) -> Method:
@@ -105,14 +105,14 @@ class AppDefinition:
         return max((offload.num_cpus for offload in offloads if isinstance(offload, RayTask)), default=0.0)
 
     def carried(self) -> Mapping[str, str]:
-        """What the middleware adds to the calls that leave the process from this context."""
+        """Return what the middleware adds to the calls that leave the process from this context."""
         return self._middleware.carried()
 
     def new_bodies(self, strict: Strictness | None = None) -> Bodies:
-        """What one host runs the app's bodies with.
+        """Return the runner of the app's bodies for one host.
 
         Args:
-            strict: of a host that is strict.
+            strict: the checks of a strict host; None for other hosts.
         """
         wrap = self._middleware.wrap if strict is None else strict.around(self._middleware.wrap)
         return Bodies(max_threads=self.max_threads, wrap=wrap)

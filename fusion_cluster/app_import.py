@@ -1,7 +1,7 @@
-"""Import the app that `module:attribute` names, from the current folder rather than from what is installed.
+"""Imports the app that `module:attribute` names; a module in the current folder goes before an installed one.
 
-Invariant: whatever the app's own code does while it is imported ends here as an error that names the module, and an
-app is never taken from another file than the one of that name in the current folder.
+Invariant: any failure of the app's own code during its import ends here as an error that names the module. If the
+current folder has a file of that name, the app is never taken from another file.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:
 
     Args:
         path: "examples.shop:app"; the attribute may be left out if it is "app".
-        extra_sys_path: folders to look in after `sys.path`; the current folder comes before what is installed.
+        extra_sys_path: folders to search after `sys.path`; the current folder comes before installed packages.
 
     Raises:
-        UsageError: no such module or attribute, it is not an App, the module is another file than the one in the
-            current folder, or it cannot be imported. The message says which.
-        BaseException: a signal has come in between, such as Ctrl-C.
+        UsageError: the module or attribute does not exist, it is not an App, the module is another file than the one in
+            the current folder, or it cannot be imported. The message says which.
+        BaseException: a signal, such as Ctrl-C, has interrupted the import.
     """
     module_name, _, attribute = path.partition(":")
     attribute = attribute or DEFAULT_ATTRIBUTE
@@ -43,7 +43,7 @@ def import_app(path: str, extra_sys_path: Sequence[str] = ()) -> App:
         raise UsageError(_says_which(module_name, module, here), field="app")
     try:
         app = getattr(module, attribute, None)
-    except BaseException as error:  # by the module's own __getattr__
+    except BaseException as error:  # raised by the module's own __getattr__
         reraise_outside(error)
         raise _failure(module_name, error) from error
     if not isinstance(app, App):
@@ -63,7 +63,7 @@ def _check_name(path: str, module_name: str) -> None:
 
 
 def put_on_path(folder: str) -> None:
-    """Let the modules of a folder be found: after Python's own, which libraries need, and before what is installed."""
+    """Put a folder on `sys.path`: after Python's own modules, which libraries need, before installed packages."""
     installed = (i for i, path in enumerate(sys.path) if os.path.basename(path) in ("site-packages", "dist-packages"))
     place = next(installed, len(sys.path))
     if folder not in sys.path[:place]:
@@ -76,7 +76,7 @@ def _look_here(extra_sys_path: Sequence[str]) -> None:
     except OSError as error:
         raise UsageError(f"the current folder cannot be read: {error.strerror}", field="app") from error
     sys.path.extend(folder for folder in extra_sys_path if folder not in sys.path)
-    importlib.invalidate_caches()  # a file that has just been written is found
+    importlib.invalidate_caches()  # so that a file that has just been written is found
 
 
 # -- the module --------------------------------------------------------------------------------------------------------
@@ -90,13 +90,13 @@ def _imported(module_name: str, here: Path | None) -> ModuleType:
         if here is not None and top is not None:
             raise UsageError(_says_which(module_name, top, here), field="app") from error
         raise UsageError(f"no module {module_name!r} in {os.getcwd()} or on sys.path", field="app") from error
-    except BaseException as error:  # sys.exit too: it would end this process as if all were well
+    except BaseException as error:  # sys.exit too: it would end this process as if nothing were wrong
         reraise_outside(error)
         raise _failure(module_name, error) from error
 
 
 def _failure(module_name: str, error: BaseException) -> UsageError:
-    """What is said of an error while a module was imported; the lines that led to it, from the module on, as a note."""
+    """Return the error for a failed import; its note holds the lines that led to it, from the module on."""
     frames = _frames_of_app(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     if isinstance(error, SyntaxError):
@@ -117,14 +117,14 @@ def _failure(module_name: str, error: BaseException) -> UsageError:
 
 
 def _frames_of_app(trace: TracebackType | None) -> list[traceback.FrameSummary]:
-    """The frames after ours and those of Python's import machinery."""
+    """Return the frames without ours and those of Python's import machinery."""
     frames = traceback.extract_tb(trace)[1:]
     return [one for one in frames if not one.filename.startswith("<frozen ") and one.filename != importlib.__file__]
 
 
-# -- the file that is meant --------------------------------------------------------------------------------------------
+# -- the file in the current folder ------------------------------------------------------------------------------------
 def _file_here(module_name: str) -> Path | None:
-    """The file of that module in the current folder; None if there is none."""
+    """Return the file of that module in the current folder; None if it does not exist."""
     path = Path.cwd().joinpath(*module_name.split("."))
     candidates = (path / "__init__.py", path.with_name(path.name + ".py"))
     return next((one for one in candidates if one.is_file()), None)

@@ -1,7 +1,8 @@
-"""`async with` blocks made of generators, which leave the exceptions that pass through them alone.
+"""`async with` blocks made of generators. They do not change the exceptions that pass through them.
 
-`contextlib.asynccontextmanager` sets `__traceback__` of each, and where that cannot be set (a frozen dataclass) the
-exception is replaced by the error of setting it. What is written here does the same from below.
+`contextlib.asynccontextmanager` sets `__traceback__` of each exception. Where that cannot be set (a frozen dataclass),
+the error of setting it replaces the exception. The code here sets it by `BaseException`'s own descriptor, which works
+for every class.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 def async_block(function: Callable[P, AsyncIterator[T]], /) -> Callable[P, AbstractAsyncContextManager[T]]:
-    """Make of a generator function with one `yield` a function that returns what `async with` takes."""
+    """Turn a generator function with one `yield` into a function that returns an async context manager."""
 
     @wraps(function)
     def make(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T]:

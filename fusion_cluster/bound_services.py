@@ -1,6 +1,6 @@
 """The services of one host: an instance of each, its methods bound to the host's graph.
 
-Invariant: a service is made once, when everything that its host offers is there, and before anybody can call it.
+Invariant: a service is made once, after all other parts of its host exist, and before it can be called.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ S = TypeVar("S", bound=ComputeService)
 
 
 class BoundServices:
-    """The services of an app in one host. They are made by `bind`.
+    """The services of an app in one host. `bind` makes them.
 
     Args:
         app: the app.
         functions: the compute methods of the host's graph, by full name.
 
     Attributes:
-        functions: as given.
-        commands: by full name.
-        event_handlers: of all services.
-        runs_bodies: whether methods' bodies can run here; known from `bind` on.
+        functions: the compute methods of the host's graph, by full name.
+        commands: the commands, by full name.
+        event_handlers: the event handlers of all services.
+        runs_bodies: whether methods' bodies can run here; known once `bind` has been called.
     """
 
     def __init__(self, app: AppDefinition, functions: Mapping[str, ComputeFunction]) -> None:
@@ -46,11 +46,11 @@ class BoundServices:
         self._instances: dict[type[ComputeService], ComputeService] = {}
 
     def bind(self, hosting: Hosting, *, bodies: Bodies, runs_bodies: bool) -> None:
-        """Make the services, and give them each other.
+        """Make the services, and inject them into each other.
 
         Args:
-            hosting: what their methods are bound to.
-            bodies: default options, and what runs bodies.
+            hosting: their methods are bound to it.
+            bodies: default options, and the runner of bodies.
             runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
         """
         self.runs_bodies = runs_bodies

@@ -1,4 +1,4 @@
-"""What delivers events in a host: a dispatcher, the outbox that it reads, the pipeline that its handlers go through."""
+"""Delivery of events in a host: a dispatcher, the outbox that it reads, the pipeline that runs its handlers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def new_dispatcher(
 
     Args:
         host: where the handlers run.
-        database: whose outbox is read.
+        database: the database that holds the outbox.
         handlers: all event handlers of the host.
-        options: how often, how long and how many at a time.
-        owned: gives a byte for each slot, 1 where it is owned now; None: all are.
+        options: how often to look, how long to claim, how many at a time.
+        owned: gives a byte for each slot, 1 where the host owns it now; None if it owns all slots.
         runtime: the clock of the claims, and the random part of the claimant's name.
     """
     subscriptions = subscriptions_of(handlers)

@@ -15,9 +15,9 @@ class FusionError(Exception):
     Attributes:
         is_transient: trying the same again later can succeed.
         is_memoized: a computation that ends with this error is kept as a result; otherwise its computed is born
-            invalidated and the next read computes anew.
-        retry_after_s: seconds to wait before trying again, or None when nothing is known.
-        field: name of the parameter or field at fault, or "".
+            invalidated and the next read computes again.
+        retry_after_s: seconds to wait before trying again; None: not known.
+        field: name of the parameter or field at fault; "": not known.
     """
 
     is_transient: ClassVar[bool] = False
@@ -44,24 +44,24 @@ class InvalidArgument(UsageError):
 
 
 class InvalidResult(UsageError):
-    """A method gave what its annotation does not say, what cannot leave the process, or what cannot be frozen."""
+    """A method returned a value that does not match its annotation, cannot leave the process or cannot be frozen."""
 
 
 class ResultChanged(UsageError):
-    """A result that is shared by all its readers was changed in place by one of them, or by the service.
+    """A reader, or the service, changed a result in place that all readers share.
 
-    The message names the method, the key and what has changed.
+    The message names the method, the key and the change.
     """
 
     is_memoized = False
 
 
 class ResourceExhausted(UsageError):
-    """What a method returns is larger than what may leave the process; trying again does not help."""
+    """A method's result is too large to leave the process; trying again does not help."""
 
 
 class UnknownService(UsageError):
-    """No service of this name in the app."""
+    """The app has no service of this name."""
 
 
 class UnknownMethod(UsageError):
@@ -74,31 +74,32 @@ class PermissionDenied(UsageError):
 
 # -- compute: a computation cannot end well ----------------------------------------------------------------------------
 class ComputeError(FusionError):
-    """A computation failed for a reason of the graph's own."""
+    """A computation failed for a reason inside the graph."""
 
 
 class CircularDependencyError(ComputeError):
-    """A computation waits, directly or through others, for itself; the message names the path."""
+    """A computation waits for itself, directly or through others; the message names the path."""
 
 
 class BodyExited(ComputeError):
     """User code raised something that is not an `Exception`, such as `SystemExit`, which would have ended the process.
 
-    The message names it, and `__cause__` is it where the code ran. Kept as a result like other errors.
+    The message names the exception. Where the code ran, `__cause__` is the exception itself. The error is kept as a
+    result like other errors.
     """
 
 
 class BodyCancelled(BodyExited):
-    """User code raised `CancelledError` though nobody had cancelled it: it awaited something that was, say.
+    """User code raised `CancelledError` although it was not cancelled itself: for example, it awaited a cancelled task.
 
-    What callers of commands, and of other processes, get. Never memoized.
+    Callers of commands, and callers in other processes, get this error. It is never memoized.
     """
 
     is_memoized = False
 
 
 class WorkerLost(ComputeError):
-    """The process to which a body was offloaded is gone: it was killed, or ran out of memory. Computed anew later."""
+    """The process that ran an offloaded body is gone: killed, or out of memory. A later read runs the body again."""
 
     is_transient = True
 
@@ -107,7 +108,7 @@ class RemoteError(ComputeError):
     """An exception of user code, raised in another process, whose class is not known here.
 
     Attributes:
-        error_type: name of the exception's class over there.
+        error_type: name of the exception's class in the other process.
     """
 
     def __init__(
@@ -120,9 +121,9 @@ class RemoteError(ComputeError):
         return f"{self.error_type}: {self.message}" if self.error_type else self.message
 
 
-# -- cluster: the other side is not there, or not able -----------------------------------------------------------------
+# -- cluster: the other side is away, or cannot do it ------------------------------------------------------------------
 class ClusterError(FusionError):
-    """Something between this process and the owner of a key failed. Never memoized."""
+    """Something between this process and the owner of a key failed. The error is never memoized."""
 
     is_transient = True
     is_memoized = False
@@ -133,7 +134,7 @@ class ShardUnavailable(ClusterError):
 
 
 class DeadlineExceeded(ClusterError):
-    """The call's time ran out before its result came. Of a command it says that nothing was committed."""
+    """The call's time ran out before its result came. For a command it means that nothing was committed."""
 
 
 class Overloaded(ClusterError):
@@ -144,7 +145,7 @@ class NotOwner(ClusterError):
     """The shard does not own the key: the slot map used was out of date.
 
     Attributes:
-        slot_map_version: the version of the slot map to look at, at least.
+        slot_map_version: the oldest version of the slot map that is new enough.
     """
 
     def __init__(self, message: str = "", *, slot_map_version: int = 0) -> None:
@@ -152,9 +153,9 @@ class NotOwner(ClusterError):
         self.slot_map_version = slot_map_version
 
 
-# -- protocol: somebody does not keep to the session protocol ----------------------------------------------------------
+# -- protocol: one end breaks the session protocol ---------------------------------------------------------------------
 class ProtocolError(FusionError):
-    """A frame, or an action, that the protocol does not allow in the present state."""
+    """A frame or an action is not allowed in the present state of the protocol."""
 
     is_memoized = False
 
@@ -164,7 +165,7 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other end sent something that is not allowed: the link is closed."""
+    """The other end sent something that is not allowed; the link is closed."""
 
 
 class HandshakeRefused(ProtocolError):
@@ -173,29 +174,29 @@ class HandshakeRefused(ProtocolError):
 
 # -- command -----------------------------------------------------------------------------------------
 class CommandError(FusionError):
-    """A command could not be carried out."""
+    """A command failed."""
 
     is_memoized = False
 
 
 class CommandOutcomeUnknown(CommandError):
-    """The shard was lost while the command ran: it may or may not have been carried out. Retry with the same id."""
+    """The shard was lost while the command ran. The command may or may not have run. Retry with the same id."""
 
     is_transient = True
 
 
 class CommandNotRecorded(CommandOutcomeUnknown):
-    """A retry was refused: the app records no commands, so nobody can tell whether it was carried out before."""
+    """A retry was refused: the app does not record commands, so it is not known whether the command ran before."""
 
     is_transient = False
 
 
 class CommandResultLost(CommandError):
-    """The command was carried out, once, but the process ended before its result was recorded: it cannot be had."""
+    """The command ran once, but the process ended before the result was recorded; the result is lost."""
 
 
 class DatabaseUnavailable(CommandError):
-    """The database could not be reached, or was too busy, for as long as it was tried; nothing was committed."""
+    """The database was away, or too busy, until the time was up; nothing was committed."""
 
     is_transient = True
 
@@ -206,4 +207,4 @@ class DatabaseNotWritable(CommandError):
 
 # -- ours -----------------------------------------------------------------------------------------
 class InvariantViolation(FusionError):
-    """An invariant of fusion-cluster itself does not hold: a bug of ours, please report it."""
+    """An invariant of fusion-cluster itself does not hold. This is our bug: please report it."""

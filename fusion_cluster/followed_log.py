@@ -1,6 +1,6 @@
-"""The operation log as one host follows it: applies what was committed elsewhere, and trims what is old.
+"""Follows the operation log for one host: applies operations that were committed elsewhere, and trims old entries.
 
-Invariant: an operation's keys are invalidated once here, whoever tells of it first, a push or the log.
+Invariant: an operation's keys are invalidated once here, whether a push or the log brings it first.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class FollowedLog:
     """Follows the log of a database for one host.
 
     Args:
-        database: whose log it is.
-        methods: those of the app, by full name.
-        graph: what the log tells of is invalidated in it.
-        applied: the operations whose invalidations are applied here, by whoever told of them.
-        owns: tells whether a key is owned here. The others are left to their owners, who tell whoever has a replica.
-        function: gives a compute method by its full name.
+        database: the database that holds the log.
+        methods: the methods of the app, by full name.
+        graph: the graph in which keys from the log are invalidated.
+        applied: the operations whose invalidations are applied here already, by a push or by the log.
+        owns: returns whether a key is owned here. Other keys are left to their owners, who notify the replicas.
+        function: returns a compute method by its full name.
         peer_id: names this host in the log.
-        on_others: called when others have committed something: they may have emitted events.
+        on_others: called when others have committed something; they may have emitted events.
 
     Attributes:
-        follower: reads the log; None before `start`, and where the database's options say that it is not followed.
+        follower: reads the log; None before `start`, and if the database's options say not to follow it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FollowedLog:
         self.follower: LogFollower | None = None
 
     async def start(self) -> None:
-        """Begin: what is committed after this has returned will be applied.
+        """Start. Operations that are committed after this has returned are applied.
 
         Raises:
             Exception: the database cannot be reached.
@@ -77,14 +77,14 @@ class FollowedLog:
             await self.follower.start()
 
     async def close(self) -> None:
-        """Stop; also what has begun of a start that failed."""
+        """Stop, also after a start that has failed halfway."""
         if self.follower is not None:
             await self.follower.close()
         if self._trimmer is not None:
             await self._trimmer.close()
 
     def apply(self, entries: Sequence[LogEntry]) -> None:
-        """Apply operations that the log tells of, if no push has applied them."""
+        """Apply operations from the log that no push has applied."""
         for entry in entries:
             missing = self._applied.missing(entry.operation_id, entry.keys)
             keys = keys_of(missing, f"the operation log, written by {entry.host}", self._methods)
@@ -96,5 +96,5 @@ class FollowedLog:
             self._on_others()
 
     def _on_missed(self) -> None:
-        """Invalidate everything: nobody can tell any more what has changed."""
+        """Invalidate everything: it is not known any more what has changed."""
         self._graph.invalidate_all(MISSED)

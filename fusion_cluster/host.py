@@ -1,4 +1,4 @@
-"""Hosts: what an app's services live in.
+"""Hosts: the homes of an app's services.
 
 A host has one graph, the services bound to it, the operation log that it follows and the dispatcher of events. It
 decides where a computation's value comes from (the body, or another process) and where invalidations and commands go.
@@ -69,20 +69,20 @@ class Host(ABC):
         max_nodes: hard bound on the number of nodes in the graph.
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
         history: how many of the graph's last events are kept, for `why` and `story`.
-        strict: values pass through their codecs, and must stay what they were.
-        runtime: the clock, the random numbers and the tasks of all that is in it.
+        strict: values pass through their codecs and must not change.
+        runtime: the clock, the random numbers and the tasks of all parts of the host.
 
     Attributes:
-        strict: what looks after that, if anything does.
+        strict: the checks of a strict host; None for other hosts.
         graph: the computeds.
-        bodies: default options, and what runs bodies off the event loop.
-        runtime: the clock, the random numbers and the tasks of all that is in it.
+        bodies: default options, and the runner of bodies off the event loop.
+        runtime: the clock, the random numbers and the tasks of all parts of the host.
         peer_id: names this process, and this host in it, to others.
-        services: an instance of each service, and what is bound to the graph.
+        services: an instance of each service, and its methods bound to the graph.
         applied: the operations whose invalidations are applied here.
-        log: follows the operation log; None before `start`, and where no bodies run or there is no database.
-        dispatcher: what delivers events; None before `start`, and where there are no handlers to run.
-        loop: the event loop in which it was made, if it was in one.
+        log: follows the operation log; None before `start`, without a database, and where bodies do not run.
+        dispatcher: delivers events; None before `start`, and without event handlers to run.
+        loop: the event loop in which the host was made; None if it was made outside of one.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Host(ABC):
         self.turns = Turns()
 
     def _bind_services(self, *, runs_bodies: bool) -> None:
-        """Make the services. A host does it last: a service's `__init__` may use all that the host has.
+        """Make the services. A host does this last: a service's `__init__` may use all parts of the host.
 
         Args:
             runs_bodies: whether methods' bodies can run here; if not, the services' `__init__` is not called.
@@ -153,75 +153,75 @@ class Host(ABC):
 
     # -- why -----------------------------------------------------------------------------------
     def why(self, method: str, /, *args: object, **kwargs: object) -> Explanation | None:
-        """Tell why a key is out of date here, or was when it was invalidated last.
+        """Explain why a key is out of date here, or was when it was invalidated last.
 
         >>> print(host.why("Carts.total", "c1"))
 
         Args:
             method: the compute method's full name.
             args: its arguments.
-            kwargs: those that are given by name.
+            kwargs: the arguments that are given by name.
 
         Returns:
-            None if this process knows nothing of the key: it was never asked for here, or so long ago that it is
-            forgotten.
+            None if this process knows nothing of the key: it was never asked for here, or so long ago that its events
+            are forgotten.
 
         Raises:
-            UnknownMethod: there is no such compute method.
+            UnknownMethod: the app has no such compute method.
             InvalidArgument: the arguments are not those of the method.
         """
         return self.graph.why(self._key(method, args, kwargs))
 
     def story(self, method: str, /, *args: object, **kwargs: object) -> list[StoryEntry]:
-        """Tell what has happened to a key here, oldest first, as far back as is known (see `why`)."""
+        """List what has happened to a key here, oldest first, as far back as is known (see `why`)."""
         return self.graph.story(self._key(method, args, kwargs))
 
     def _key(self, method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Key:
         function = self.function(method)
         return Key(function.service_name, function.method_name, function.signature.bind(args, kwargs))
 
-    # -- what a service is attached to (graph.hosting.Hosting) -------------------------------------
+    # -- graph.hosting.Hosting: services are attached to it ----------------------------------------
     @abstractmethod
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
-        """How a node gets its value."""
+        """Get the value of a node."""
 
     @abstractmethod
     def schedules_expiry(self, node: Computed[Any]) -> bool:
-        """Whether the timers of the node (errors, auto-invalidation) run here: only where its body ran."""
+        """Return whether the timers of the node (errors, auto-invalidation) run here: only where its body ran."""
 
     @abstractmethod
     def owns(self, key: Key) -> bool:
-        """Whether the key's value is computed here."""
+        """Return whether the key's value is computed here."""
 
     @abstractmethod
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
-        """Invalidate keys, each for its cause, here at once and at their owners.
+        """Invalidate keys, each for its cause: here at once, and at their owners.
 
-        The awaitable ends when the owners have applied it and, with `barrier`, when no replica anywhere serves a value
-        that depended on the old data.
+        The awaitable ends when the owners have applied the invalidation. With `barrier` it ends when, besides, no
+        replica anywhere serves a value that depended on the old data.
         """
 
     @abstractmethod
     async def carry_out(self, invocation: Invocation) -> CommandResult:
-        """Run a command on the shard that owns its key, or give the result of an earlier run under the same id.
+        """Run a command on the shard that owns its key, or return the result of an earlier run under the same id.
 
         Raises:
             UnknownMethod: it is not a command of the app.
             DeadlineExceeded: its time ran out, and nothing is committed.
-            CommandOutcomeUnknown: its time ran out, and it may have been committed.
+            CommandOutcomeUnknown: its time ran out, and it may be committed.
         """
 
     async def execute(self, invocation: Invocation) -> Any:
-        """Run a command on the shard that owns its key; return its result."""
+        """Run a command on the shard that owns its key, and return its result."""
         self.graph.require_usable()
-        self.graph.starter(invocation.method)  # says whether this is its event loop
+        self.graph.starter(invocation.method)  # raises if this is not the graph's event loop
         return (await self.carry_out(invocation)).value
 
     def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
-        """What `service.method.invalidate(...)` does.
+        """Invalidate a key, for `service.method.invalidate(...)`.
 
-        Inside an operation it is recorded with the commit; elsewhere it applies at once, and a surrounding command
-        waits for it before it returns.
+        Inside an operation the invalidation is recorded with the commit. Elsewhere it applies at once, and a command
+        around it waits for it before it returns.
         """
         self.graph.require_usable()
         key = Key(function.service_name, function.method_name, arguments)
@@ -234,7 +234,7 @@ class Host(ABC):
     # -- the operation log ---------------------------------------------------------------------
     @property
     def command_log(self) -> OperationLog | None:
-        """Where commands are recorded."""
+        """The log in which commands are recorded; None without a database."""
         return None if self.app.database is None else self.app.database.log
 
     def method_of(self, key: Key) -> Method:
@@ -242,15 +242,15 @@ class Host(ABC):
         return self.app.methods[f"{key.service}.{key.method}"]
 
     def logged_keys(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
-        """Keys as other processes know them."""
+        """Return keys as other processes know them."""
         return logged_keys(keys, self.app.methods)
 
     def keys_of(self, logged: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
-        """Keys that another process knows as these; those that nobody here knows are left out."""
+        """Return the keys for logged ones; keys that this app does not know are left out."""
         return keys_of(logged, told_by, self.app.methods)
 
     async def start(self) -> None:
-        """Begin what the host does by itself, if bodies run here: follow the operation log, deliver events.
+        """Start the host's background work, if bodies run here: follow the operation log, deliver events.
 
         Raises:
             Exception: the database cannot be reached, or the library's tables cannot be made in it.
@@ -283,35 +283,35 @@ class Host(ABC):
             self.dispatcher.wake_soon()  # they may have emitted events
 
     async def close(self) -> None:
-        """Stop what `start` has begun, and cancel what still computes; a copy, in a forked process, stops nothing."""
+        """Stop what `start` has begun, and cancel running computations. A copy in a forked process stops nothing."""
         if not self.graph.is_forked:
             await self.stop_delivering()
             await self.stop_following()
             await self.close_graph()
 
     async def stop_delivering(self) -> None:
-        """Deliver no more events. Handlers that run are cancelled, and what they have committed is published."""
+        """Stop delivering events. Running handlers are cancelled; their committed changes are published."""
         if self.dispatcher is not None:
             await self.dispatcher.close()
 
     async def stop_following(self) -> None:
-        """Follow the operation log no more."""
+        """Stop following the operation log."""
         if self.log is not None:
             await self.log.close()
 
     async def close_graph(self) -> None:
-        """Cancel what still computes; whoever waits for it gets an error."""
+        """Cancel running computations; callers that wait for them get an error."""
         if self.strict is not None:
             self.strict.check_all()
         await self.graph.close()
 
     # -- events --------------------------------------------------------------------------------
     def handles_event(self, event_type: str) -> bool:
-        """Whether anybody in the app handles events of the class of that name."""
+        """Return whether the app has a handler for events of the class of that name."""
         return event_type in self.app.event_classes
 
     def owned_slots(self) -> bytes | None:
-        """A byte for each slot, 1 where it is owned here now; None: all are."""
+        """Return a byte for each slot, 1 where it is owned here now; None if all are owned here."""
         return None
 
 
@@ -342,19 +342,19 @@ class LocalHost(Host):
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body."""
         if self.strict is not None:
-            node.function.method.require_shard_key(node.arguments)  # a cluster would ask
+            node.function.method.require_shard_key(node.arguments)  # a cluster needs it
         return run_body(node)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
-        """Every body runs here."""
+        """Return True: every body runs here."""
         return True
 
     def owns(self, key: Key) -> bool:
-        """Every key's is."""
+        """Return True: every key's value is computed here."""
         return True
 
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
-        """Invalidate the keys: with one graph, that is all there is to wait for."""
+        """Invalidate the keys. There is one graph, so nothing is left to wait for."""
         if operation_id not in self.applied:
             for key, cause in keys.items():
                 self.function(f"{key.service}.{key.method}").invalidate(key.arguments, cause)

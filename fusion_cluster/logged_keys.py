@@ -1,4 +1,4 @@
-"""Keys as the operation log has them: the method's full name, the encoded arguments, what they are invalidated for."""
+"""Converts keys to and from the form of the operation log: method's full name, encoded arguments, cause."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 def logged_keys(keys: Mapping[Key, Cause], methods: Mapping[str, Method]) -> list[LoggedKey]:
-    """Return keys, with their causes, as they are logged.
+    """Return keys, with their causes, in the form of the log.
 
     Args:
-        keys: which.
-        methods: those of the app, by full name.
+        keys: the keys, each with its cause.
+        methods: the methods of the app, by full name.
     """
     found = []
     for key, cause in keys.items():
@@ -29,12 +29,12 @@ def logged_keys(keys: Mapping[Key, Cause], methods: Mapping[str, Method]) -> lis
 
 
 def keys_of(logged: Iterable[LoggedKey], teller: str, methods: Mapping[str, Method]) -> dict[Key, Cause]:
-    """Return the keys that were logged as these, without those that this version of the app does not know.
+    """Return the keys for logged ones; keys that this version of the app does not know are left out.
 
     Args:
-        logged: which.
-        teller: who says so, for the causes.
-        methods: those of the app, by full name.
+        logged: the logged keys.
+        teller: names the source of the invalidation, for the causes.
+        methods: the methods of the app, by full name.
     """
     found: dict[Key, Cause] = {}
     for name, encoded, origin in logged:

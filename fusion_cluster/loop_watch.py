@@ -1,8 +1,8 @@
-"""Watches an event loop from a thread: tells what blocks it, and hears of its end.
+"""Watches an event loop from a thread: logs what blocks the loop, and notices its end.
 
-A process whose event loop is blocked serves nobody, and cannot say so itself; one whose loop has ended (`loop.stop()`,
-`sys.exit()` in a callback of users, or in a task that no body has made) never serves again, and
-whoever has started it sees it alive.
+A process whose event loop is blocked cannot serve calls, and cannot report it by itself. A process whose loop has ended
+(`loop.stop()`, or `sys.exit()` in a user's callback or in a task that does not come from a body) never serves again,
+although it still looks alive from outside.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ SETTING: Final = "FUSION_BLOCKED_LOOP_S"
 LONGEST_PERIOD_S: Final = 0.5
 MAX_FRAMES: Final = 15
 EXIT_STATUS: Final = 70
-"""Of a process whose event loop has ended: an internal error (EX_SOFTWARE)."""
+"""The exit status of a process whose event loop has ended: an internal error (EX_SOFTWARE)."""
 
 
 def blocked_loop_s(environment: Mapping[str, str]) -> float:
-    """Return for how long an event loop may be blocked before that is told, by the setting; infinite: for ever.
+    """Return how long an event loop may be blocked before that is logged, by the setting; infinite: no limit.
 
     Raises:
         InvalidArgument: the setting makes no sense.
@@ -50,12 +50,12 @@ def blocked_loop_s(environment: Mapping[str, str]) -> float:
 
 
 class Pulse:
-    """When the loop was heard last, and whether its silence has been told: one time for each.
+    """Remembers when the loop last answered, and whether its present silence is reported; each is reported once.
 
     Args:
-        blocked_s: how long it may be silent.
-        period_s: how often it is asked.
-        now_s: by a monotonic clock.
+        blocked_s: how long the loop may be silent.
+        period_s: how often the loop is asked.
+        now_s: the time by a monotonic clock.
     """
 
     def __init__(self, blocked_s: float, period_s: float, now_s: float) -> None:
@@ -65,16 +65,16 @@ class Pulse:
         self._is_told = False
 
     def heard(self, now_s: float) -> float:
-        """The loop runs; return for how long it was silent before, if that has been told, else 0."""
+        """Note that the loop runs. Return how long it was silent before if that was reported, else 0."""
         silent_s = now_s - self._heard_s if self._is_told else 0.0
         self._heard_s, self._is_told = now_s, False
         return silent_s
 
     def silent_s(self, now_s: float) -> float:
-        """Return for how long the loop has been silent, if it is time to tell; else 0."""
+        """Return how long the loop has been silent if that must be reported now, else 0."""
         late_s = now_s - self._looked_s - self._period_s
         self._looked_s = now_s
-        if late_s > self._period_s:  # this thread was not run either: the process was stopped, or the machine is busy
+        if late_s > self._period_s:  # this thread did not run either: the process was stopped, or the machine is busy
             self._heard_s += late_s
         silent_s = now_s - self._heard_s
         if self._is_told or silent_s < self._blocked_s:
@@ -87,11 +87,11 @@ class LoopWatch:
     """Watches the event loop that runs where it is made, from `start` to `stop`.
 
     Args:
-        name: whose loop it is, for the log: "shard 3".
-        on_ended: called in the watching thread when the loop has ended without `stop`; by default nothing is.
-        blocked_s: how long the loop may be blocked before that is told; infinite or 0: as long as it likes. None: what
-            the setting `FUSION_BLOCKED_LOOP_S` says.
-        clock: monotonic.
+        name: names the loop's owner in the log: "shard 3".
+        on_ended: called in the watching thread when the loop has ended without `stop`; None: nothing is called.
+        blocked_s: how long the loop may be blocked before that is logged; infinite or 0: no limit; None: what the
+            setting `FUSION_BLOCKED_LOOP_S` says.
+        clock: a monotonic clock.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class LoopWatch:
         self._thread = threading.Thread(target=self._watch, name=f"watch the loop of {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; returns when the thread has ended. Whatever becomes of the loop afterwards is as it should be."""
+        """Stop watching; returns when the thread has ended. From now on the loop may end without a report."""
         self._is_stopped.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
@@ -148,7 +148,7 @@ class LoopWatch:
         return True
 
     def _answer(self) -> None:
-        """On the loop: it runs."""
+        """Note, on the loop, that the loop runs."""
         self._is_asked = False
         silent_s = self._pulse.heard(self._clock())
         if silent_s:
@@ -160,16 +160,16 @@ class LoopWatch:
             self._on_ended(self._name)
 
     def _blocking(self) -> str:
-        """Return what runs in the loop's thread, and where."""
+        """Return what the loop's thread runs now, and where."""
         frame = sys._current_frames().get(self._loop_thread)
         if frame is None:
-            return "nothing that can be seen"
+            return "something that cannot be seen"
         stack = "".join(traceback.format_stack(frame)[-MAX_FRAMES:])
         return f"{_call_in(frame)}:\n{stack}"
 
 
 def _call_in(frame: FrameType) -> str:
-    """Return the call of a user's method that a thread is in the midst of."""
+    """Return the call of a user's method that runs in a thread now."""
     for one in _callers(frame):
         try:
             if one.f_code is Computation._run.__code__:
@@ -177,7 +177,7 @@ def _call_in(frame: FrameType) -> str:
                 return f"{node.function.name}({abridged_arguments(node.arguments)})"
             if one.f_code is BoundCommand.body.__code__:
                 return f"{one.f_locals['self'].name}({abridged_arguments(one.f_locals['arguments'])})"
-        except Exception:  # it goes on meanwhile
+        except Exception:  # the thread goes on meanwhile
             logger.debug("what runs cannot be seen", exc_info=True)
     return "something that is not a method of a service"
 
@@ -190,8 +190,8 @@ def _callers(frame: FrameType) -> Iterator[FrameType]:
 
 
 def leave_process(_name: str) -> None:
-    """End this process at once, so that it is started again; without handlers, which might wait for the loop."""
+    """End this process at once, so that it is started again. Exit handlers do not run: they might wait for the loop."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # it is closed
+        with suppress(OSError, ValueError):  # the stream is closed
             stream.flush()
     os._exit(EXIT_STATUS)

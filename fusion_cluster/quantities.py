@@ -1,7 +1,7 @@
-"""Times, counts and amounts as people give them: each is checked where it enters, by one of the functions here.
+"""Checks the times, counts and amounts that users give, where they enter the library.
 
-Invariant: what comes out can be added to a clock, given to timers and to gRPC, and compared with any other; whatever
-else goes in ends with an `InvalidArgument` that names the parameter and shows the value.
+Invariant: every returned number can be added to a clock, given to timers and to gRPC, and compared with any other. Any
+other input ends with an `InvalidArgument` that names the parameter and shows the value.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, Final
 from fusion_cluster.errors import InvalidArgument
 
 LONGEST_S: Final = 100 * 365 * 86_400.0
-"""A hundred years. A longer time is taken as infinite: clocks, timers and gRPC cannot count it."""
+"""A hundred years. A longer time counts as infinite: clocks, timers and gRPC cannot hold it."""
 
 MOST: Final = 2**62 - 1
-"""The largest count: larger ones do not fit where they are compared, in C."""
+"""The largest count: larger ones do not fit into the integers of the C code that compares them."""
 
 MAX_SHOWN_CHARACTERS: Final = 60
 
@@ -28,7 +28,7 @@ _FINITE: Final = f"and at most a hundred years ({LONGEST_S:.0f})"
 
 # -- times, in seconds -------------------------------------------------------------------------------------------------
 def as_timeout(field: str, value: object) -> float:
-    """Return how long something may take; infinite for None, too: as long as it takes.
+    """Return how long something may take; None becomes infinite: no limit.
 
     Raises:
         InvalidArgument: it is not a number above 0.
@@ -39,7 +39,7 @@ def as_timeout(field: str, value: object) -> float:
 
 
 def as_finite_timeout(field: str, value: object) -> float:
-    """Return how long something may take that is to end in any case.
+    """Return how long something may take; the time must be finite.
 
     Raises:
         InvalidArgument: it is not a number above 0, or more than a hundred years.
@@ -48,7 +48,7 @@ def as_finite_timeout(field: str, value: object) -> float:
 
 
 def as_delay(field: str, value: object) -> float:
-    """Return how long to wait, or to keep something; infinite: for ever.
+    """Return how long to wait, or to keep something; infinite: no limit.
 
     Raises:
         InvalidArgument: it is not a number, or it is negative.
@@ -57,7 +57,7 @@ def as_delay(field: str, value: object) -> float:
 
 
 def as_finite_delay(field: str, value: object) -> float:
-    """Return how long to wait for something that is to come in any case.
+    """Return how long to wait; the time must be finite.
 
     Raises:
         InvalidArgument: it is not a number, it is negative, or more than a hundred years.
@@ -70,7 +70,7 @@ def as_count(field: str, value: object, *, least: int = 1, most: int = MOST) -> 
     """Return a whole number.
 
     Raises:
-        InvalidArgument: it is not one, or it is out of its range.
+        InvalidArgument: it is not a whole number, or it is out of its range.
     """
     is_too_large = False
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
@@ -82,14 +82,14 @@ def as_count(field: str, value: object, *, least: int = 1, most: int = MOST) -> 
 
 
 def as_number(field: str, value: object, wanted: str = "", *, least: float = 0.0, most: float = math.inf) -> float:
-    """Return a number as a float: infinite, if no float is as large.
+    """Return a number as a float; infinite if the number is too large for a float.
 
     Args:
-        field: the parameter.
-        value: what was given for it.
-        wanted: what it must be, in words; "" for the number itself.
-        least: the smallest that is right.
-        most: the largest.
+        field: the name of the parameter.
+        value: the value that was given for it.
+        wanted: the words in the error for what it must be; "": made from `least`.
+        least: the smallest value that is allowed.
+        most: the largest value that is allowed.
 
     Raises:
         InvalidArgument: it is not a number, or it is out of its range.
@@ -111,7 +111,7 @@ def as_number(field: str, value: object, wanted: str = "", *, least: float = 0.0
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: short, whatever it is."""
+    """Return a short text for a value of any kind, for messages."""
     if isinstance(value, int) and abs(value) > 10**30:
         return f"a number of about {round(value.bit_length() * math.log10(2)):,} digits"
     try:

@@ -1,8 +1,8 @@
-"""Transition tables: what may happen in which state, and what state follows, as data.
+"""Transition tables: which events each state allows, and which state follows, as data.
 
-A table is written state first, as it is read: `{State: {Event: NewState}}`. The code that runs it asks the other way
-round, for one event at a time, so it is turned once, when it is imported. Events that a state does not name are not
-allowed in it.
+A table is written state first, because that is how people read it: `{State: {Event: NewState}}`. The code that runs it
+looks up one event at a time, so each table is turned once, at import. An event that a state does not name is not
+allowed in that state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def next_state(table: Mapping[S, Mapping[E, S]], event: E, state: S, error: type
     """Return the state that an event leads to.
 
     Raises:
-        ProtocolError: of the given class, when the table does not allow the event in this state.
+        ProtocolError: of the given class; the table does not allow the event in this state.
     """
     following = table[state].get(event)
     if following is None:

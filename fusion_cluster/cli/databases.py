@@ -1,4 +1,4 @@
-"""What the commands that work on a database have in common: which one is meant, and what is said when it is away."""
+"""Shared parts of the commands that work on a database: find it by its name, and report when it is away."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ DatabaseName = Annotated[
 
 
 def named_database(name: str) -> Database:
-    """The database of an app, or the one with a URL.
+    """Return the database of an app, or the database at a URL.
 
     Raises:
-        UsageError: there is no such app, or it has no database.
+        UsageError: the app does not exist, or it has no database.
     """
     if "://" in name:
         return Database(name)
@@ -43,10 +43,10 @@ def named_database(name: str) -> Database:
 
 
 def run_with(database: Database, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Do something with a database, in an event loop made for it.
+    """Run work on a database, in a new event loop.
 
     Raises:
-        DatabaseUnavailable: it could not be reached, or would not do it.
+        DatabaseUnavailable: the database could not be reached, or has refused the work.
     """
 
     async def run() -> T:

@@ -1,4 +1,4 @@
-"""Work that may hang where no signal reaches it: done in a thread, and left behind when its time is up."""
+"""Runs work that may hang where no signal reaches it: in a thread, which is left behind when the time is up."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _THREAD_NAME: Final = "fusion-cluster: work with a deadline"
 
 
 def within(timeout_s: float, what: str, work: Callable[[], T]) -> T:
-    """Do something that ends within a time, or is left behind; Ctrl-C and SIGTERM are heeded all the while.
+    """Run work within a time, or leave it behind. Ctrl-C and SIGTERM work meanwhile.
 
     Args:
-        timeout_s: how long it may take.
-        what: what is done, for the error.
-        work: does it.
+        timeout_s: how long the work may take.
+        what: names the work in the error.
+        work: the work.
 
     Raises:
-        DeadlineExceeded: it has not ended in time.
+        DeadlineExceeded: the work has not ended in time.
     """
     outcome = in_thread(work)
     try:
         return outcome.result(timeout_s)
     except TimeoutError as error:
         if outcome.done():
-            raise  # the work's own
+            raise  # the work itself raised it
         raise DeadlineExceeded(f"{what} took longer than {timeout_s:g} s (--timeout)") from error
 
 
 def in_thread(work: Callable[[], T]) -> Future[T]:
-    """Begin something in a thread that the end of the program does not wait for."""
+    """Start work in a thread; the end of the program does not wait for it."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -49,5 +49,5 @@ def in_thread(work: Callable[[], T]) -> Future[T]:
 
 
 def has_unfinished_work() -> bool:
-    """Whether work was left behind that has not ended to this moment."""
+    """Return whether work that was left behind still runs."""
     return any(thread.name == _THREAD_NAME for thread in threading.enumerate())

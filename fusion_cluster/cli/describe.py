@@ -1,4 +1,4 @@
-"""`fusion-cluster describe`: what an app has to offer."""
+"""`fusion-cluster describe`: shows the services and methods of an app."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def describe(
 
 
 def description(reply: gateway_pb2.DescribeReply) -> dict[str, Any]:
-    """A description as plain values, with the schemas as objects."""
+    """Return a description as plain values, with the schemas as objects."""
     return {
         "app": reply.app,
         "services": [

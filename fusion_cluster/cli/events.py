@@ -1,4 +1,4 @@
-"""`fusion-cluster events`: the outbox of a database: what waits, what was given up, and what is to be done about it."""
+"""`fusion-cluster events`: lists, retries and discards the events in the outbox of a database."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def _do(
     one: Callable[[EventStore, str], Awaitable[bool]],
     all_of_them: Callable[[EventStore], Awaitable[int]],
 ) -> int:
-    """Do something with the events named, or with all that are meant; returns how many there were.
+    """Apply a change to the events named, or to all dead letters; return how many there were.
 
     Raises:
-        UsageError: there is none of an id; those before it are done.
+        UsageError: no event has one of the ids; the events before it are changed.
     """
     database = named_database(name)
 
@@ -140,7 +140,7 @@ def _table(found: Sequence[StoredEvent]) -> Table:
 
 
 def _key(key: Any) -> str:
-    """As it would be said: an event's first field and its value, or whatever was given for it."""
+    """Return a key as text: the event's first field and its value, or the key that was given for it."""
     match key:
         case [str(name), value]:
             return f"{name}={encode_json(value)}"

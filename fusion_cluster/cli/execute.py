@@ -1,4 +1,4 @@
-"""`fusion-cluster execute`: run a command."""
+"""`fusion-cluster execute`: runs a command."""
 
 from __future__ import annotations
 

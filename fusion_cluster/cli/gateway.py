@@ -1,4 +1,4 @@
-"""Talking to a gateway from the command line."""
+"""Connects the command line to a gateway."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 def ask(address: str, timeout_s: float, question: Callable[[PlainRpcs], Awaitable[T]]) -> T:
-    """Run something that talks to the gateway.
+    """Run a question to the gateway, and return its answer.
 
     Raises:
-        UsageError: that is not an address.
+        UsageError: `address` is not an address.
         ShardUnavailable: no gateway answers there.
-        Exception: what the gateway says.
+        Exception: the error that the gateway answers with.
     """
 
     async def run() -> T:

@@ -1,6 +1,6 @@
-"""`fusion-cluster`: the commands by their names, and what becomes of their errors.
+"""`fusion-cluster`: registers the commands by their names, and reports their errors.
 
-Exit codes: 0 it worked, 1 it failed, 2 it was not asked rightly, 130 Ctrl-C, 141 nobody reads the output any more.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 141 the reader of the output is gone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MISUSED: Final = 2
 INTERRUPTED: Final = 130
 """As shells report a program that Ctrl-C has ended."""
 READER_GONE: Final = 141
-"""As shells report a program that has written into a pipe that nobody reads (SIGPIPE)."""
+"""As shells report a program that has written into a pipe without a reader (SIGPIPE)."""
 
 app = typer.Typer(
     name="fusion-cluster",
@@ -73,7 +73,7 @@ app.add_typer(events.events, name="events")  # list, retry, discard
 
 @runtime_checkable
 class _Misuse(Protocol):
-    """What typer raises of a command line that is not right; its class has no public name."""
+    """The error that typer raises for a wrong command line; its class has no public name."""
 
     exit_code: int
 
@@ -84,13 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
     Args:
-        arguments: instead of those of the process.
+        arguments: used instead of the arguments of the process.
     """
     prepare_streams()
     code = run(arguments)
     discard_output()
     if has_unfinished_work():
-        os._exit(code)  # waiting for it is what the exit would do
+        os._exit(code)  # a normal exit would wait for it
     sys.exit(code)
 
 
@@ -126,7 +126,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             _complain_of_misuse(error)
             return error.exit_code
         if not isinstance(error.__cause__, grpc.RpcError):
-            raise  # a fault of ours, with its traceback
+            raise  # our own bug: show its traceback
         _complain(error)
         return FAILED
     return code if isinstance(code, int) else OK
@@ -142,7 +142,7 @@ def _complain(error: Exception) -> None:
 
 
 def _complain_of_misuse(error: _Misuse) -> None:
-    """Say what is wrong in one line; where nothing at all was asked, typer has shown the help already."""
+    """Print what is wrong in one line. Without any arguments, typer has shown the help already."""
     text = " ".join(error.format_message().split())
     if type(error).__name__ == "NoArgsIsHelpError":
         if text:

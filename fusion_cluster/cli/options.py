@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have in common."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS_VARIABLE = "FUSION_CLUSTER_ADDRESS"
 
 
 def _method(value: str) -> str:
-    if value.startswith("-"):  # what is unknown counts as an argument here, for the sake of negative numbers
+    if value.startswith("-"):  # typer passes unknown options as arguments here, so that negative numbers work
         raise InvalidArgument(f"no such option: {value}")
     return value
 
@@ -29,7 +29,7 @@ Name = Annotated[str, typer.Argument(help="The method, as Service.method.", show
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Its arguments in order, each a JSON value; a word that is no JSON is taken as a string.",
+        help="Its arguments in order, each a JSON value; any other word is taken as a string.",
         metavar="ARGUMENT",
         show_default=False,
     ),
@@ -37,7 +37,7 @@ Arguments = Annotated[
 
 
 def checked(check: Callable[[str, T], T]) -> Callable[[typer.CallbackParam, T], T]:
-    """A callback for an option: it checks the value under the option's name (`fusion_cluster.quantities`)."""
+    """Return a callback that checks an option's value under the option's name (`fusion_cluster.quantities`)."""
 
     def callback(option: typer.CallbackParam, value: T) -> T:
         return check(option.opts[0], value)
@@ -68,7 +68,7 @@ DEFAULT_TIMEOUT_S = 10.0
 
 
 def payload(words: Sequence[str] | None) -> gateway_pb2.Payload:
-    """The arguments of a command line as a JSON payload.
+    """Return the arguments of a command line as a JSON payload.
 
     Raises:
         InvalidArgument: a word looks like an option that does not exist, or is JSON that cannot be sent.
@@ -79,7 +79,7 @@ def payload(words: Sequence[str] | None) -> gateway_pb2.Payload:
 def _json_value(word: str) -> str:
     if word.startswith("--"):
         raise InvalidArgument(f"no such option: {word} (if it is meant as a string, write it as '\"{word}\"')")
-    try:  # numbers are not made: they are the gateway's to judge, of whatever length
+    try:  # numbers of any length stay text: the gateway checks them
         value = json.loads(word, parse_constant=_no_constant, parse_int=str, parse_float=str)
     except ValueError:
         return json.dumps(word)
@@ -94,7 +94,7 @@ def check_text(what: str, word: str, text: str) -> None:
     """Check that a text can be sent.
 
     Raises:
-        InvalidArgument: it holds half of a surrogate pair, as bytes become that are not in the terminal's encoding.
+        InvalidArgument: it holds half of a surrogate pair; bytes outside the terminal's encoding become such halves.
     """
     try:
         text.encode()
@@ -105,4 +105,4 @@ def check_text(what: str, word: str, text: str) -> None:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -1,7 +1,7 @@
-"""What the commands print: on a terminal, into a pipe or a file, in any encoding.
+"""Output of the commands: on a terminal, into a pipe or a file, in any encoding.
 
-Invariant: no output ends a command with a traceback. Characters that the encoding lacks are escaped as in JSON (so JSON
-stays JSON), a reader that has left ends the command quietly, and any other failure to write is an error.
+Invariant: output never ends a command with a traceback. Characters that the encoding lacks are escaped as in JSON (so
+JSON stays JSON). A reader that has left ends the command quietly. Any other failure to write is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.status import Status
 
 PLAIN_WIDTH: Final = 140
-"""Columns to fill where there is no terminal to ask."""
+"""The width in columns where there is no terminal."""
 
 _ESCAPED: Final = "fusion_cluster.escaped"
 
@@ -27,7 +27,7 @@ _OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EI
 
 
 class ReaderGone(Exception):
-    """Nobody reads the output any more: its pipe is closed at the other end."""
+    """The reader of the output is gone: its pipe is closed at the other end."""
 
 
 class _Console(Console):
@@ -36,7 +36,7 @@ class _Console(Console):
 
 
 def prepare_streams() -> None:
-    """Let standard output and standard error take any character, whatever their encoding."""
+    """Let standard output and standard error take any character, in any encoding."""
     codecs.register_error(_ESCAPED, _escape)
     for stream in (sys.stdout, sys.stderr):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
@@ -52,7 +52,7 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 
 def console(*, soft_wrap: bool = False) -> Console:
-    """A console for standard output: as wide as the terminal, or wide enough for tables where there is none.
+    """Return a console for standard output: as wide as the terminal, or wide enough for tables without a terminal.
 
     Args:
         soft_wrap: leave long lines to the terminal.
@@ -62,22 +62,22 @@ def console(*, soft_wrap: bool = False) -> Console:
 
 
 def progress(out: Console, what: str) -> Status:
-    """A sign that something goes on, on terminals, in characters that they have."""
+    """Return a sign of progress for terminals, in characters of their encoding."""
     return out.status(what, spinner="dots" if out.encoding.startswith("utf") else "line")
 
 
 def say(text: str) -> None:
     """Print a line on standard output."""
     try:
-        print(text, flush=True)  # not typer.echo, which takes ASCII for a mistake and writes UTF-8
+        print(text, flush=True)  # not typer.echo: it takes ASCII as a mistake and writes UTF-8
     except BrokenPipeError:
         raise ReaderGone from None
 
 
 def complain(text: str) -> None:
-    """Print a line on standard error; where that cannot be written to either, nobody is left to tell.
+    """Print a line on standard error. If that cannot be written either, the line is lost.
 
-    Control characters, which others may have put into an error, are shown and do nothing to the terminal.
+    Control characters, which others may have put into an error, are shown and do not control the terminal.
     """
     with contextlib.suppress(OSError, ValueError):
         print(text.translate(_SHOWN), file=sys.stderr, flush=True)
@@ -87,8 +87,8 @@ def flush_output() -> None:
     """Write what is left in the buffer.
 
     Raises:
-        ReaderGone: nobody reads it.
-        OSError: it cannot be written.
+        ReaderGone: the reader of the output is gone.
+        OSError: the output cannot be written.
     """
     if sys.stdout is None or sys.stdout.closed:
         return
@@ -99,14 +99,14 @@ def flush_output() -> None:
 
 
 def reason_of(error: OSError) -> str:
-    """What a person is told of an error of the operating system."""
+    """Return the text of an error of the operating system for people."""
     if error.filename is None and error.errno in _OF_OUTPUT:
         return f"the output cannot be written: {error.strerror}"
     return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
 
 
 def discard_output() -> None:
-    """Let what is still in the buffers go nowhere, so that Python's own farewell has nothing to complain of."""
+    """Discard what cannot be flushed, so that Python's exit does not complain of it."""
     for stream in (sys.stdout, sys.stderr):
         if not _can_flush(stream):
             with contextlib.suppress(OSError, ValueError):

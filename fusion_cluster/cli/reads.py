@@ -1,4 +1,4 @@
-"""`fusion-cluster call` and `fusion-cluster watch`: values, once or as they change."""
+"""`fusion-cluster call` and `fusion-cluster watch`: show values, once or as they change."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def watch(
 
 
 def show_value(text: str, *, as_json: bool) -> None:
-    """Print a JSON value: as it came, or indented and coloured."""
+    """Print a JSON value: unchanged, or indented and coloured."""
     if as_json:
         say(text)
     else:

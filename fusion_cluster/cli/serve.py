@@ -1,4 +1,4 @@
-"""`fusion-cluster serve`: run an app on Ray until it is told to stop."""
+"""`fusion-cluster serve`: runs an app on Ray until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def serve(
         str | None,
         typer.Option(
             help="Join the Ray cluster there ('auto': the one of this machine) instead of starting one; "
-            "'local': start one, whatever RAY_ADDRESS says."
+            "'local': start one and ignore RAY_ADDRESS."
         ),
     ] = None,
     max_nodes: Annotated[
@@ -73,7 +73,7 @@ def serve(
     from fusion_shards.joining import joins_ray, start_ray, stop_ray
     from fusion_shards.launch import check_gateway_addresses, check_last_port, launch
 
-    # What is wrong is told at once, before Ray has started.
+    # Wrong arguments are reported at once, before Ray starts.
     task_cpus = import_app(app).task_cpus
     joins = joins_ray(ray_address)
     if joins:  # gateways may run on other machines
@@ -83,7 +83,7 @@ def serve(
         check_gateway_addresses(
             grpc_host, grpc_port, gateways, insecure=insecure, host_field="--grpc-host", field="--grpc-port"
         )
-    # Members keep a CPU each for good: a body that runs as a Ray task needs one besides.
+    # Each member keeps a CPU for good; a body that runs as a Ray task needs more CPUs.
     cpus = max(os.cpu_count() or 1, shards + gateways + math.ceil(task_cpus))
 
     async def run() -> None:
@@ -100,9 +100,9 @@ def serve(
             if joins:
                 joining = asyncio.wrap_future(in_thread(lambda: start_ray(address=ray_address)))
                 await unless(told_to_stop, _in_time(joining, JOIN_TIMEOUT_S))
-            else:  # Ray's processes end with the thread that has started them: one that stays
+            else:  # Ray's processes end with the thread that has started them; the threads of `to_thread` stay
                 await asyncio.to_thread(start_ray, address=ray_address, cpus=cpus)
-            heed_signals()  # once more: Ray has put its own in between, which shows a stack as if it had crashed
+            heed_signals()  # again: Ray has installed its own handlers, which print a stack as if it had crashed
             if told_to_stop.is_set():
                 return
             launched = await unless(
@@ -139,10 +139,10 @@ def serve(
 
 
 def _check_processes(shards: int, gateways: int) -> None:
-    """Each member is a process: more than one machine can have are a mistake.
+    """Refuse more members than one machine can run: each member is a process.
 
     Raises:
-        InvalidArgument: there would be too many.
+        InvalidArgument: there would be too many processes.
     """
     most = max(64, 16 * (os.cpu_count() or 1))
     if shards + gateways > most:
@@ -153,7 +153,7 @@ def _check_processes(shards: int, gateways: int) -> None:
 
 
 def _tell(out: Console, what: RenderableType) -> None:
-    """Print something, as long as somebody reads it: the app is served whether or not."""
+    """Print something. If the output cannot be written, stop printing; the app is served on."""
     try:
         out.print(what)
     except (ReaderGone, OSError):
@@ -168,7 +168,7 @@ async def _in_time(joining: asyncio.Future[None], timeout_s: float) -> None:
 
 
 async def unless(told_to_stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """Do something; give it up, and return None when it has ended, as soon as the event is set."""
+    """Run work. When the event is set, cancel the work, wait for its end and return None."""
     working = SYSTEM.create_task(work, name="work")
     stopping = SYSTEM.create_task(told_to_stop.wait(), name="wait to be stopped")
     try:
@@ -178,7 +178,7 @@ async def unless(told_to_stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T
         working.cancel()
         await asyncio.wait([working])
         if not working.cancelled():
-            working.exception()  # which nobody asks for any more
+            working.exception()  # mark it as retrieved: its error is not needed any more
         return None
     finally:
         stopping.cancel()

@@ -1,4 +1,4 @@
-"""`fusion-cluster status`: a table of the shards and gateways of an app."""
+"""`fusion-cluster status`: shows a table of the shards and gateways of an app."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_TIMEOUT_S = 20.0
 
 
 def status_table(status: ClusterStatus) -> Table:
-    """The status as a table: one row a shard, one a gateway."""
+    """Return the status as a table with one row for each shard and each gateway."""
     table = Table(title=f"{status.app_name}, slot map {status.slot_map_version}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("member", style="bold")
     for column in COLUMNS:
@@ -37,10 +37,10 @@ def status_table(status: ClusterStatus) -> Table:
 
 
 def require_ray() -> None:
-    """Check that what runs apps is installed.
+    """Check that Ray is installed.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is not installed.
     """
     if importlib.util.find_spec("ray") is None:
         raise UsageError("this needs Ray, which is not installed: pip install 'fusion-cluster[cluster]'")

@@ -1,4 +1,4 @@
-"""`fusion-cluster upgrade-database`: the library's tables by hand, as a step of a deployment."""
+"""`fusion-cluster upgrade-database`: makes or upgrades the library's tables by hand, as a step of a deployment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fusion_cluster.database.migrations import Upgrade, upgrade
 def upgrade_database(database: DatabaseName) -> None:
     """Make or upgrade the library's tables, fusion_...: fusion-cluster upgrade-database shop:app.
 
-    Shards do so when they start, if their role may. The app's own tables are left alone.
+    Shards do so when they start, if their role may. The app's own tables do not change.
     """
     meant = named_database(database)
     done = run_with(meant, lambda meant: upgrade(meant.engines().writing))

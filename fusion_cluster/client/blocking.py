@@ -12,9 +12,9 @@ from fusion_cluster.v1 import gateway_pb2
 
 
 class BlockingClient(BlockingHost[Client]):
-    """A connection to a gateway whose methods block; made by `connect_blocking`, and a context manager.
+    """A connection to a gateway whose methods block. `connect_blocking` makes it; it is a context manager.
 
-    `service(Carts)` gives the typed services, with replicas; the methods here go by name, like those of `Client`.
+    `service(Carts)` returns the typed service, with replicas. The methods here take names, like those of `Client`.
     """
 
     def __init__(self, client: Client) -> None:
@@ -33,7 +33,7 @@ class BlockingClient(BlockingHost[Client]):
         return self.run(self.host.describe, service)
 
     def watch(self, name: str, *arguments: object, min_interval_s: float = 0.0) -> Iterator[Update]:
-        """See `Client.watch`; an iterator that waits as long as it takes."""
+        """See `Client.watch`; the iterator waits without a limit."""
         return self.iterate(partial(self.host.watch, min_interval_s=min_interval_s), name, *arguments)
 
 
@@ -44,19 +44,19 @@ def connect_blocking(
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     max_nodes: int = 100_000,
 ) -> BlockingClient:
-    """A client of the gateway at an address, for code without an event loop; use it as a context manager.
+    """Return a client of the gateway at an address, for code without an event loop; use it as a context manager.
 
-    It has an event loop in a thread of its own. gRPC for Python copes with one event loop in a process: where another
-    one uses it already, connect there (`connect`), and give threads `blocking(client, loop=…)`.
+    Its event loop runs in a thread of its own. gRPC for Python supports one event loop in a process. If another loop
+    uses it already, connect there (`connect`), and give `blocking(client, loop=…)` to the threads.
 
     Args:
         address: as for `connect`.
-        timeout_s: how long a read or command may take, reconnects included; None: as long as it takes.
+        timeout_s: how long a read or command may take, reconnects included; None: no limit.
         connect_timeout_s: how long the gateway may take to answer for the first time.
         max_nodes: bound on the number of replicas.
 
     Raises:
-        UsageError: the address, or a number, cannot be right; `field` names it.
+        UsageError: the address or a number is wrong; `field` names it.
 
     Example:
         >>> with connect_blocking("localhost:50051") as client:

@@ -14,7 +14,7 @@ from fusion_cluster.runtime import SYSTEM, Runtime
 SERVICE = "fusion_cluster.v1.Gateway"
 
 LAST_FRAME_S = 0.5
-"""How long a stream that is closed may take to be read to its end."""
+"""How long it may take to read a closed stream to its end."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -24,27 +24,27 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Clients of one process do not share a connection: a stream that is slow holds up nobody else.
+    # Clients of one process do not share a connection: a slow stream does not delay other clients.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
 
 _NO_PROXY = (("grpc.enable_http_proxy", 0),)
-"""The variables http_proxy, https_proxy and grpc_proxy are for other machines than this one."""
+"""Used where the address is on this machine: http_proxy, https_proxy and grpc_proxy are for other machines."""
 
 
 def open_channel(addresses: Sequence[Address]) -> grpc.aio.Channel:
-    """A channel to any of these gateways, that connects when first used, and again by itself after each loss."""
+    """Return a channel to any of these gateways. It connects when first used, and again by itself after a loss."""
     return grpc.aio.insecure_channel(target_of(addresses), options=_OPTIONS + proxy_options(addresses))
 
 
 def proxy_options(addresses: Sequence[Address]) -> tuple[tuple[str, int], ...]:
-    """The options of a channel that say whether a proxy of the environment may stand on the way."""
+    """Return the options of a channel that switch the proxies of the environment off where they must not be used."""
     return () if uses_proxies(addresses) else _NO_PROXY
 
 
 def uses_proxies(addresses: Sequence[Address]) -> bool:
-    """Whether a proxy of the environment may stand on the way; gRPC knows no way through one to several addresses."""
+    """Return whether a proxy of the environment may be used; gRPC cannot reach several addresses through a proxy."""
     return len(addresses) == 1 and not addresses[0].goes_past_proxies
 
 
@@ -52,7 +52,7 @@ class SessionStreams:
     """Opens `Session` streams on a channel, and ends them.
 
     Args:
-        channel: closed by its owner, after `close`.
+        channel: the channel; its owner closes it, after `close`.
         runtime: makes the tasks.
     """
 
@@ -62,13 +62,13 @@ class SessionStreams:
         self._create_task = runtime.create_task
 
     async def dial(self) -> GrpcStreamCarrier:
-        """Open one more stream; a gateway that cannot be reached closes the carrier at once."""
+        """Open one more stream. If the gateway cannot be reached, the carrier closes at once."""
         carrier = GrpcStreamCarrier(UNMERGED_FROM_CALLER)
         self._pumps.spawn(self._pump(carrier), name="session stream")
         return carrier
 
     async def close(self) -> None:
-        """Wait until every stream has ended; their carriers must be closed."""
+        """Wait until every stream has ended. The carriers must be closed before."""
         if self._pumps.tasks:
             await asyncio.wait(self._pumps.tasks, timeout=1.0)
         await self._pumps.close()
@@ -81,9 +81,9 @@ class SessionStreams:
             if not reading.done():
                 await call.done_writing()
                 # The gateway ends the stream when it has read all of it. A cancellation could overtake the last frame,
-                # in which this client says that it leaves: commands would wait for its read lease.
+                # with which this client leaves; then commands would wait for its read lease.
                 await asyncio.wait([reading], timeout=LAST_FRAME_S)
         finally:
-            # Ends the pending read: it is not cancelled itself, which would leak in grpc.
+            # This ends the pending read. Cancelling the read itself would leak in grpc.
             call.cancel()
             await asyncio.wait([reading])

@@ -1,4 +1,4 @@
-"""`connect()`: an app as seen from outside its cluster, through a gateway."""
+"""`connect()`: opens a client that uses an app from outside its cluster, through a gateway."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ S = TypeVar("S", bound=ComputeService)
 DEFAULT_TIMEOUT_S = 10.0
 
 CONNECT_TIMEOUT_S = 5.0
-"""A gateway that is there answers in milliseconds; one that is just being started, in seconds."""
+"""A running gateway answers in milliseconds; a gateway that is starting, in seconds."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """One value of something watched, or the error that computing it gave.
+    """One value of a watched method, or the error of its computation.
 
     Attributes:
-        version: of the computed; 0 for an error.
-        error: what the method raised, or None.
+        version: the version of the computed; 0 for an error.
+        error: the exception that the method raised, or None.
     """
 
     version: int
@@ -60,13 +60,13 @@ class Update:
 
 
 class Client:
-    """A connection to a gateway; made by `connect`, and an async context manager.
+    """A connection to a gateway. `connect` makes it; it is an async context manager.
 
-    It connects when first used, and again by itself after a loss: what is asked meanwhile waits, up to the timeout.
+    It connects when first used, and again by itself after a loss. Calls made meanwhile wait, up to the timeout.
 
     Attributes:
-        address: of the gateway, or of several, with commas between them.
-        timeout_s: how long a read or command may take; infinite for no limit.
+        address: the address of the gateway, or of several, with commas between them.
+        timeout_s: how long a read or command may take; infinite: no limit.
         connect_timeout_s: how long the first contact may take.
     """
 
@@ -110,7 +110,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """End what is under way, with an error, and the connection. What leaving the `async with` block does, too."""
+        """End pending calls with an error, and close the connection. The end of the `async with` block calls it."""
         if not self._is_open or self._is_forked:
             return
         self._is_open = False
@@ -122,7 +122,7 @@ class Client:
         await self._channel.close()
 
     def on_forked(self) -> None:
-        """This is a copy: the connection is the parent's."""
+        """Note that this is a copy: the connection belongs to the parent."""
         self._is_forked = True
         if self._is_open:
             lose_grpc()
@@ -134,46 +134,46 @@ class Client:
 
     # -- typed
     def service(self, service: type[S]) -> S:
-        """The service, typed: its compute methods give replicas, its commands run in the cluster.
+        """Return the typed service: its compute methods read replicas, its commands run in the cluster.
 
-        A repeated read costs no network until the value changes; then the replica is invalidated.
+        A repeated read needs no network until the value changes; then the replica is invalidated.
         """
         self._check_open()
         return self._host.service(service)
 
     # -- by name
     async def call(self, name: str, *arguments: object) -> Any:
-        """Read a value by the method's full name ("Carts.total"); it comes as plain types.
+        """Read a value by the method's full name ("Carts.total"). The value has plain types.
 
         Raises:
-            UnknownService, UnknownMethod, InvalidArgument: there is nothing of that name, or not for such arguments.
-            ShardUnavailable: nothing could be reached in time.
-            Exception: what the method raised.
+            UnknownService, UnknownMethod, InvalidArgument: the service, the method or the arguments are wrong.
+            ShardUnavailable: the gateway, or the shard behind it, could not be reached in time.
+            Exception: the exception that the method raised.
         """
         self._check_open()
         reply = await self._rpcs.call(name, _payload(arguments))
         return _plain(reply.value)
 
     async def execute(self, name: str, *arguments: object, command_id: str | None = None) -> Any:
-        """Run a command by its full name ("Products.set_price"); the result comes as plain types.
+        """Run a command by its full name ("Products.set_price"). The result has plain types.
 
         Args:
             name: the command.
             arguments: its arguments, in order.
-            command_id: the id of an earlier try of the same command; a new one when not given.
+            command_id: the id of an earlier try of the same command; None: a new id.
 
         Raises:
             CommandOutcomeUnknown: the gateway was lost while it ran; the message has the id to retry with.
-            Exception: what the command raised.
+            Exception: the exception that the command raised.
         """
         self._check_open()
         reply = await self._rpcs.execute(name, _payload(arguments), command_id or self._runtime.entropy.new_id())
         return _plain(reply.result)
 
     async def watch(self, name: str, *arguments: object, min_interval_s: float = 0.0) -> AsyncGenerator[Update, None]:
-        """A value by the method's full name, now and after each change, through reconnects.
+        """Watch a value by the method's full name: yield it now and after each change, through reconnects.
 
-        Values between two updates are skipped when the loop body is slow; an equal value is not repeated.
+        If the loop body is slow, values between two updates are skipped. An equal value is not repeated.
 
         Args:
             name: the method.
@@ -181,8 +181,8 @@ class Client:
             min_interval_s: shortest time between two updates.
 
         Raises:
-            InvalidArgument: that is not a number of seconds.
-            ShardUnavailable: there is no gateway, or it was away for longer than the timeout.
+            InvalidArgument: `min_interval_s` is not a number of seconds.
+            ShardUnavailable: no gateway answers, or it was away for longer than the timeout.
         """
         min_interval_s = as_interval("min_interval_s", min_interval_s)
         self._check_open()
@@ -198,10 +198,10 @@ class Client:
                     yield Update(update.version, None, _plain(update.value))
 
     async def describe(self, service: str = "") -> gateway_pb2.DescribeReply:
-        """The app's services, their methods, argument and result types; of one service if it is named.
+        """Describe the app's services with their methods, argument and result types, or one service by its name.
 
         Raises:
-            UnknownService: there is no such service.
+            UnknownService: the app has no such service.
         """
         self._check_open()
         return await self._rpcs.describe(service)
@@ -222,19 +222,19 @@ def connect(
     max_nodes: int = 100_000,
     runtime: Runtime = SYSTEM,
 ) -> Client:
-    """A client of the gateway at an address; use it as an async context manager.
+    """Return a client of the gateway at an address; use it as an async context manager.
 
     Args:
-        address: "host:port" of a gateway, or "unix:/path" of its socket; without a port, 50051. Several, in a list or
-            with commas between them, by IP addresses of one kind, or one name that stands for several: any of them
-            will do, and when it is gone, another.
-        timeout_s: how long a read or command may take, reconnects included; None: as long as it takes.
+        address: "host:port" of a gateway, or "unix:/path" of its socket. The default port is 50051. For several
+            gateways, give IP addresses of one kind in a list or with commas between them, or one name that stands for
+            all of them: the client uses one of them, and changes to another when that is gone.
+        timeout_s: how long a read or command may take, reconnects included; None: no limit.
         connect_timeout_s: how long the gateway may take to answer for the first time; never longer than `timeout_s`.
         max_nodes: bound on the number of replicas.
         runtime: the clock, the random numbers and the tasks of the client.
 
     Raises:
-        UsageError: the address, or a number, cannot be right; `field` names it.
+        UsageError: the address or a number is wrong; `field` names it.
 
     Example:
         >>> async with connect("localhost:50051") as client:

@@ -1,4 +1,4 @@
-"""From a failed gRPC call to the exception that the other end meant."""
+"""Converts a failed gRPC call to the exception that the other end sent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLAIN_CODES: dict[grpc.StatusCode, type[FusionError]] = {
 
 
 def call_error(error: grpc.aio.AioRpcError) -> Exception:
-    """The exception to raise for a call that failed."""
+    """Return the exception to raise for a failed call."""
     status = status_from_metadata(error.trailing_metadata())
     if status is not None:
         return decode_error(status_to_error(status))
@@ -35,15 +35,15 @@ def call_error(error: grpc.aio.AioRpcError) -> Exception:
 
 
 def in_doubt(name: str, command_id: str) -> CommandOutcomeUnknown:
-    """The error for a command that was sent, and whose answer was lost."""
+    """Return the error for a command that was sent, and whose answer was lost."""
     return CommandOutcomeUnknown(f"{name} may or may not have been carried out; retry with the command id {command_id}")
 
 
 def is_connection_lost(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the connection failed, as opposed to the gateway having answered."""
+    """Return whether the connection failed, and the gateway has not answered."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and not is_answered(error)
 
 
 def is_answered(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the gateway says so, and not gRPC at this end."""
+    """Return whether the error comes from the gateway, and not from gRPC at this end."""
     return status_from_metadata(error.trailing_metadata()) is not None

@@ -1,9 +1,10 @@
-"""The first contact with a gateway: whether one answers at all, found out once, before a client is first used.
+"""The first contact with a gateway: checks once, before the first call of a client, that a gateway answers.
 
-A client that has met its gateway waits for it patiently whenever it is away. One that never has may have a wrong
-address: it waits for its connect timeout only, and says who, if anybody, answers there instead.
+A client that has met its gateway waits patiently whenever the gateway is away. A client that has never met it may have
+a wrong address: it waits only for its connect timeout, and then reports what answers at the address instead, if
+anything does.
 
-Invariant: `is_made` is set when a gateway, or somebody on its behalf, has answered, and stays.
+Invariant: `is_made` is set when a gateway, or something on its behalf, has answered, and stays set.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from fusion_cluster.v1 import gateway_pb2
 RETRY_PAUSE_S: Final = 0.05
 
 _QUESTION: Final = gateway_pb2.DescribeRequest(service="?").SerializeToString()
-"""No service is called that: a gateway says so in a way of its own, and does nothing else for it."""
+"""No service has this name. A gateway answers with its own kind of error, and does nothing else."""
 
 
 class FirstContact:
     """Asks at the addresses of a client whether a gateway is there.
 
     Args:
-        channel: to the addresses; closed by its owner.
-        addresses: where to ask; any of them will do.
+        channel: the channel to the addresses; its owner closes it.
+        addresses: the addresses to ask; one answer is enough.
         timeout_s: how long a gateway may take to answer for the first time.
-        is_patient: wait so long for somebody to listen there; otherwise it fails at once where nobody does.
+        is_patient: wait up to `timeout_s` for a process that listens there; False: fail at once if none listens.
         runtime: the clock and the task.
 
     Attributes:
-        is_made: a gateway has answered.
+        is_made: whether a gateway has answered.
         where: the addresses, as messages show them.
     """
 
@@ -59,14 +60,14 @@ class FirstContact:
         self._addresses = tuple(addresses)
         self._timeout_s = timeout_s
         self._is_patient = is_patient
-        # Gives why there is no gateway; "" where there is one.
+        # Returns why no gateway answers; "" when one has answered.
         self._asking: asyncio.Task[str] | None = None
 
     async def make(self) -> None:
-        """Wait until a gateway has answered; callers that come meanwhile wait for the same.
+        """Wait until a gateway has answered. Callers that come meanwhile wait for the same answer.
 
         Raises:
-            ShardUnavailable: none has, and why.
+            ShardUnavailable: no gateway has answered; the message says why.
             UsageError: the client was closed meanwhile.
         """
         if self.is_made:
@@ -81,7 +82,7 @@ class FirstContact:
             raise ShardUnavailable(why)
 
     async def close(self) -> None:
-        """Give up: who waits gets an error."""
+        """Give up; waiting callers get an error."""
         if self._asking is not None and not self._asking.done():
             self._asking.cancel()
             await asyncio.wait([self._asking])

@@ -1,7 +1,6 @@
 """Typed proxies: the classes of the app, attached to a graph whose values are read from the gateway.
 
-Each value read is a replica: the next read of it costs no network, until the gateway says that it is out of date, or
-can no longer be heard.
+Each value read is a replica: further reads need no network until the gateway invalidates it, or is not heard any more.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ S = TypeVar("S", bound=ComputeService)
 
 
 class ClientHost:
-    """What the client's services are attached to (a `graph.hosting.Hosting`).
+    """The host of the client's services (a `graph.hosting.Hosting`).
 
     Args:
         peer: the session with the gateway.
-        contact: made before the first call.
+        contact: the first contact, made before the first call.
         timeout_s: how long a read or a command may take, reconnects included.
         max_nodes: bound on the number of replicas.
         runtime: the clock of deadlines.
@@ -82,7 +81,7 @@ class ClientHost:
         return self._graph
 
     def service(self, service: type[S]) -> S:
-        """The service as seen through the gateway: made without running its `__init__`, one for each class."""
+        """Return the service of a class, whose calls go to the gateway. Its `__init__` does not run."""
         instance = self._services.get(service)
         if instance is None:
             instance = self._services[service] = service.__new__(service)
@@ -99,8 +98,8 @@ class ClientHost:
     def _other(self, service: type[ComputeService], attribute: str, hint: Any) -> Any:
         """Return the service that an annotation asks for.
 
-        The client has no app that says which classes there are: for `Repo[User]` it is the one that was asked for here,
-        else the one class of this program that is derived from it and has no further subclass.
+        The client has no app that lists the classes. For `Repo[User]` it takes the class that was asked for here, else
+        the one class of this program that is derived from it and has no further subclass.
         """
         if get_origin(hint) is None:
             return self.service(hint)
@@ -120,7 +119,7 @@ class ClientHost:
 
         Raises:
             ShardUnavailable: the gateway, or the shard behind it, could not be reached in time.
-            Exception: what the method raised.
+            Exception: the exception that the method raised.
         """
         method = node.function.method
         name, codec = method.name, method.result
@@ -151,11 +150,11 @@ class ClientHost:
         )
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
-        """Never: a replica expires when its owner says so."""
+        """Return False: the owner of a replica decides when it expires."""
         return False
 
     def invalidate(self, function: ComputeFunction, arguments: tuple[Any, ...]) -> Awaitable[None]:
-        """Not for clients.
+        """Refuse: clients cannot invalidate.
 
         Raises:
             UsageError: always.
@@ -163,18 +162,18 @@ class ClientHost:
         raise UsageError(f"a client cannot invalidate {function.name}: that is for commands, inside the cluster")
 
     async def execute(self, invocation: Invocation) -> Any:
-        """Run a command through the gateway; where its session is lost, again under the same id until the time is up.
+        """Run a command through the gateway. If the session is lost, retry under the same id until the time is up.
 
         Raises:
             CommandOutcomeUnknown: the session was lost while it ran; retry with the same id.
-            CommandNotRecorded: the same, and the app has no database to tell by what has become of it.
-            ShardUnavailable: it could not be reached in time, and was not run.
-            Exception: what the command raised.
+            CommandNotRecorded: the session was lost while it ran, and the app has no database that records its outcome.
+            ShardUnavailable: the gateway could not be reached in time; the command was not run.
+            Exception: the exception that the command raised.
         """
         self._graph.require_usable()
         name = invocation.method
         method = self._methods[name]
-        codec = method.result  # made before the command is sent: its result could not be read otherwise
+        codec = method.result  # made before the command is sent: without it the result could not be read
         encoded = method.arguments.encode(invocation.arguments)
 
         async def attempt(invocation: Invocation) -> Any:
@@ -197,7 +196,7 @@ class ClientHost:
         return await until_answered(sent, attempt, runtime=self._runtime, pause=self._pause)
 
     def _unlimited_s(self) -> float:
-        """The deadline of a call whose caller gives it none."""
+        """Return the deadline of a call whose caller has none."""
         return self._runtime.clock.monotonic() + self._timeout_s
 
     async def _pause(self, pause_s: float) -> None:
@@ -206,11 +205,11 @@ class ClientHost:
         await asyncio.sleep(pause_s)
 
     async def close(self) -> None:
-        """Forget the replicas; who still waits for one gets an error."""
+        """Forget the replicas; callers that wait for one get an error."""
         await self._graph.close()
 
     def _explained(self, error: ClusterError, name: str) -> FusionError:
-        """Return what a caller is told when a call on the link has failed."""
+        """Return the error for the caller of a call that has failed on the link."""
         if not isinstance(error, ShardUnavailable | DeadlineExceeded):
             return error
         where = self._contact.where
@@ -224,7 +223,7 @@ class ClientHost:
 
 
 def _leaves(kind: type[ComputeService]) -> list[type[ComputeService]]:
-    """Return the classes derived from a class that have no further subclass, apart from facades."""
+    """Return the classes derived from a class that have no further subclass, without facades."""
     derived = [one for one in kind.__subclasses__() if not issubclass(one, Facade)]
     return [leaf for one in derived for leaf in _leaves(one)] if derived else [kind]
 

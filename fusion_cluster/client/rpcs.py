@@ -1,4 +1,4 @@
-"""The gateway's plain rpcs, for callers that know a method by its name alone."""
+"""The gateway's plain rpcs, for callers that know only the name of a method."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from fusion_cluster.runtime import SYSTEM, Runtime, is_being_cancelled
 from fusion_cluster.v1 import gateway_pb2
 
 RETRY_PAUSE_S = 0.05
-"""Pause before a watch that was cut off is tried again."""
+"""The pause before a watch that was cut off is started again."""
 
 LONGEST_INTERVAL_S = 30 * 86_400.0
-"""Between two updates of a watch."""
+"""The longest time between two updates of a watch that may be asked for."""
 
 T = TypeVar("T")
 
@@ -37,14 +37,14 @@ T = TypeVar("T")
 class PlainRpcs:
     """`Call`, `Watch`, `Execute` and `Describe` on one channel.
 
-    Reads and commands are tried again when the connection fails, until their time is up; watches for ever. A command is
-    tried again under the same id, as a retry, so it is carried out once.
+    When the connection fails, reads and commands are retried until their time is up, watches without a limit. A command
+    is retried under the same id, marked as a retry, so it runs once.
 
     Args:
-        channel: closed by its owner.
-        contact: made before the first call.
-        timeout_s: how long a call may take, reconnects included; a watch may take so long to reconnect. It may be
-            infinite.
+        channel: the channel; its owner closes it.
+        contact: the first contact, made before the first call.
+        timeout_s: how long a call may take, reconnects included, and how long each reconnect of a watch may take. It
+            may be infinite.
         runtime: the clock of deadlines.
     """
 
@@ -79,21 +79,21 @@ class PlainRpcs:
         )
 
     async def call(self, name: str, arguments: gateway_pb2.Payload) -> gateway_pb2.CallReply:
-        """One read.
+        """Read a value.
 
         Raises:
-            ShardUnavailable: nothing could be reached in time.
-            Exception: what the method raised.
+            ShardUnavailable: the gateway, or the shard behind it, could not be reached in time.
+            Exception: the exception that the method raised.
         """
         service, method = split_name(name)
         request = gateway_pb2.CallRequest(service=service, method=method, arguments=arguments)
         return await self._repeated(name, lambda timeout_s: self._call(request, timeout=timeout_s))
 
     async def describe(self, service: str = "") -> gateway_pb2.DescribeReply:
-        """The services and methods, or those of one service.
+        """Describe all services and their methods, or one service.
 
         Raises:
-            UnknownService: there is no such service.
+            UnknownService: the app has no such service.
             ShardUnavailable: the gateway could not be reached in time.
         """
         request = gateway_pb2.DescribeRequest(service=service)
@@ -103,12 +103,12 @@ class PlainRpcs:
         """Run a command.
 
         Raises:
-            CommandOutcomeUnknown: the connection was lost while it ran, and could not be had again in time: retry with
-                the same id.
-            CommandNotRecorded: the connection was lost while it ran, and the app has no database to tell by what has
-                become of it.
+            CommandOutcomeUnknown: the connection was lost while it ran, and was not restored in time; retry with the
+                same id.
+            CommandNotRecorded: the connection was lost while it ran, and the app has no database that records its
+                outcome.
             ShardUnavailable: the gateway could not be reached in time; the command was not run.
-            Exception: what the command raised.
+            Exception: the exception that the command raised.
         """
         service, method = split_name(name)
         request = gateway_pb2.ExecuteRequest(service=service, method=method, arguments=arguments, command_id=command_id)
@@ -135,7 +135,7 @@ class PlainRpcs:
     async def watch(
         self, name: str, arguments: gateway_pb2.Payload, min_interval_s: float = 0.0
     ) -> AsyncGenerator[gateway_pb2.Update, None]:
-        """The updates of a value, through reconnects; after one the last value may come again.
+        """Yield the updates of a value, through reconnects. After a reconnect the last value may come again.
 
         Raises:
             ShardUnavailable: the gateway could not be reached in time, at the start or after a loss.
@@ -159,7 +159,7 @@ class PlainRpcs:
             await asyncio.sleep(RETRY_PAUSE_S)
 
     def close(self) -> None:
-        """Hear that the channel is being closed: what is under way ends with an error that says so."""
+        """Note that the channel is being closed: pending calls end with an error that says so."""
         self._is_closed = True
 
     async def _next(
@@ -171,7 +171,7 @@ class PlainRpcs:
 
     @contextmanager
     def _ended_by_close(self, name: str, command_id: str = "") -> Iterator[None]:
-        """Let what the end of the channel cuts off end with an error of ours; with a doubt if a command was sent."""
+        """Replace the errors of a closed channel by our own: `CommandOutcomeUnknown` if a command was sent."""
         try:
             yield
         except (asyncio.CancelledError, grpc.aio.AioRpcError, grpc.aio.BaseError):
@@ -203,7 +203,7 @@ class PlainRpcs:
         await asyncio.sleep(pause_s)
 
     def _left_s(self, deadline_s: float) -> float | None:
-        """Return the time until then as asyncio and gRPC take it: None for no limit."""
+        """Return the time left as asyncio and gRPC take it; None: no limit."""
         return max(0.0, deadline_s - self._now_s()) if deadline_s < math.inf else None
 
     async def _connected(self, deadline_s: float) -> None:
@@ -218,17 +218,17 @@ class PlainRpcs:
 
 
 def as_interval(field: str, interval_s: object) -> float:
-    """Return the shortest time between two updates; it travels as a number of milliseconds, of 32 bits.
+    """Return the shortest time between two updates. It travels as milliseconds in 32 bits, so it is bounded.
 
     Raises:
-        InvalidArgument: it is not a number of seconds, or too long.
+        InvalidArgument: it is not a number of seconds, or it is too long.
     """
     wanted = f"a number of seconds from 0 to {LONGEST_INTERVAL_S:.0f}"
     return as_number(field, interval_s, wanted, most=LONGEST_INTERVAL_S)
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The service and the method of a full name.
+    """Split a full name into service and method.
 
     Raises:
         InvalidArgument: it is not of the form "Carts.total".

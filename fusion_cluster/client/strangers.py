@@ -1,7 +1,7 @@
-"""Who answers at an address where a gateway should, told from how gRPC fails there and from a look at the socket.
+"""Finds out what answers at an address where a gateway should, from gRPC's error and from a look at the socket.
 
-gRPC gives the reason in words alone. What they do not tell, an HTTP server from one that wants TLS, is seen by talking
-to the socket as such clients do.
+gRPC gives the reason only in words. They do not distinguish an HTTP server from a server that wants TLS; so this module
+talks to the socket as clients of both kinds would.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ LOOK_S: Final = 0.5
 """How long one look at a socket may take."""
 
 PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
-"""The variables that gRPC takes a proxy from, the first that is set."""
+"""The variables that name gRPC's proxy; the first that is set counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why there is no gateway.
+    """The reason why no gateway answers.
 
     Attributes:
-        words: what is there instead.
-        is_lasting: waiting will not help.
+        words: describe what is there instead.
+        is_lasting: waiting does not help.
     """
 
     words: str
@@ -59,11 +59,11 @@ _IN_THE_WORDS_OF_GRPC: Final = (
     (r"[Cc]losed|[Rr]eset|[Bb]roken pipe", CLOSES),
     (r"handshaker shutdown|[Tt]imed out|[Tt]imeout", SILENCE),
 )
-"""The first that is found in what gRPC says; a test holds them against servers of each kind."""
+"""The first pattern that matches gRPC's message counts; a test checks them against servers of each kind."""
 
 
 async def trouble_of(error: grpc.aio.AioRpcError, addresses: Sequence[Address]) -> Trouble | None:
-    """Tell why a call has failed that any gateway answers; None: a gateway, or somebody on its behalf, has answered."""
+    """Return why a call that any gateway answers has failed; None: a gateway, or something on its behalf, answered."""
     if status_from_metadata(error.trailing_metadata()) is not None:
         return None
     code, said = error.code(), error.details() or ""
@@ -86,7 +86,7 @@ async def trouble_of(error: grpc.aio.AioRpcError, addresses: Sequence[Address]) 
 
 
 async def _look(address: Address) -> Trouble | None:
-    """Tell an HTTP server, and one that wants TLS, from others."""
+    """Recognize an HTTP server and a server that wants TLS; None: it is another server."""
     with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
         async with asyncio.timeout(LOOK_S):
             answer = await _answer_to(b"GET / HTTP/1.0\r\n\r\n", address)
@@ -114,7 +114,7 @@ async def _answer_to(words: bytes, address: Address, tls: ssl.SSLContext | None 
 
 
 def _any_tls() -> ssl.SSLContext:
-    """Whoever answers will do: nothing is sent."""
+    """Return a context that accepts any certificate: nothing is sent over it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,7 +1,7 @@
 """The owner's end of links: admits carriers to sessions, and keeps the sessions while carriers come and go.
 
-Invariant: a session is known to its handler from `on_session` until `on_session_lost`, and no callback names it
-before or after; a carrier that has not proved who it is touches no session.
+Invariant: callbacks name a session only from `on_session` until `on_session_lost`. A carrier touches a session only
+after its caller has proved its identity.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class AcceptorLimits:
     """Bounds of one acceptor.
 
     Attributes:
-        max_sessions: sessions, attached and detached; further callers are told to try later.
-        max_detached: sessions without a carrier; beyond that the one that lost its carrier first is lost.
+        max_sessions: sessions, attached and detached; further callers get an error that asks them to try later.
+        max_detached: sessions without a carrier; above that, the one that lost its carrier first is lost.
         detached_s: how long a session without a carrier can be resumed.
-        max_handshakes: carriers that have not said Hello yet; further ones are closed.
-        handshake_s: how long a carrier may take to say Hello.
+        max_handshakes: carriers that have not sent Hello yet; further ones are closed.
+        handshake_s: how long a carrier may take to send Hello.
         session: bounds of each session.
     """
 
@@ -54,14 +54,14 @@ class AcceptorLimits:
 
 
 class SessionAcceptor:
-    """Serves sessions over whatever carriers it is given.
+    """Serves sessions over the carriers that it accepts.
 
     Args:
         handler: answers the calls.
         peer_id: names this process.
-        secret: the cluster secret that callers must prove; None where none is in force.
-        read_lease_s: how long a caller may serve replicas without hearing from here. A caller that is not heard for two
-            of them loses its carrier.
+        secret: the cluster secret, which callers must prove that they know; None: callers are not checked.
+        read_lease_s: how long a caller may serve replicas without a frame from here. A caller that is silent for two
+            read leases loses its carrier.
         limits: bounds.
         runtime: the clock of leases and bounds, and the random numbers of handshakes.
     """
@@ -85,7 +85,7 @@ class SessionAcceptor:
         self._entropy = runtime.entropy
         # Resume token -> session, until it is lost; in the order of last attachment.
         self._sessions: dict[bytes, ServedSession] = {}
-        # Carriers without a Hello -> when they came.
+        # Carriers that have not sent Hello -> when they were accepted.
         self._admissions: dict[Carrier, float] = {}
         # Carriers that have not ended.
         self._carriers: set[Carrier] = set()
@@ -99,7 +99,7 @@ class SessionAcceptor:
         return list(self._sessions.values())
 
     def accept(self, carrier: Carrier) -> None:
-        """Serve a carrier that somebody has dialled."""
+        """Serve a carrier that a caller has dialled."""
         if self._is_closed or len(self._admissions) >= self._limits.max_handshakes:
             carrier.close()
             return
@@ -117,7 +117,7 @@ class SessionAcceptor:
         self._ensure_ticking()
 
     async def close(self) -> None:
-        """Tell the callers to go elsewhere, end all sessions and carriers, and wait a moment for the latter."""
+        """Send all callers away, end all sessions and carriers, and wait up to 2 s for the end of the carriers."""
         self._is_closed = True
         if self._tick is not None:
             self._tick.cancel()

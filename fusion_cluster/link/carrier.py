@@ -1,4 +1,4 @@
-"""A carrier: what takes whole frames from one end of a session to the other, in order, until it ends.
+"""A carrier: takes whole frames from one end of a session to the other, in order, until it ends.
 
 Invariant: `on_closed` is called exactly once, and no frame is delivered after it.
 """
@@ -17,18 +17,18 @@ def _ignore() -> None:
 
 
 class Carrier(ABC):
-    """One end of a carrier. Subclasses bring the transport; they call the three callbacks and never raise from `send`.
+    """One end of a carrier. Subclasses add the transport. They call the three callbacks, and `send` never raises.
 
     Attributes:
         on_frame: called with each frame that arrives.
-        on_closed: called once, with the reason or None, when the carrier has ended, whoever ended it. With a
-            `RemoteProtocolError` a last frame may still be sent from inside the call.
+        on_closed: called once, with the reason or None, when the carrier has ended, by whichever end. With a
+            `RemoteProtocolError`, a last frame may still be sent from inside the call.
         on_writable: called when `is_writable` has become true again.
         max_frame_size: a longer frame that arrives ends the carrier with a `RemoteProtocolError`.
     """
 
     def __init__(self) -> None:
-        # What arrives before there is a user, for `start`.
+        # What arrives before the carrier has a user; `start` delivers it.
         self._early: list[Callable[[], None]] = []
         self.on_frame: Callable[[bytes], None] = self._keep_frame
         self.on_closed: Callable[[Exception | None], None] = self._keep_closed
@@ -42,7 +42,7 @@ class Carrier(ABC):
         on_closed: Callable[[Exception | None], None],
         on_writable: Callable[[], None] = _ignore,
     ) -> None:
-        """Hand the carrier to its user, or to its next one; what came before there was one is delivered now."""
+        """Hand the carrier to its user, or to its next user. Frames that have come before are delivered now."""
         self.on_frame = on_frame
         self.on_closed = on_closed
         self.on_writable = on_writable
@@ -53,7 +53,7 @@ class Carrier(ABC):
     @property
     @abstractmethod
     def is_writable(self) -> bool:
-        """Frames should be sent now; otherwise they would pile up here."""
+        """Whether frames should be sent now; otherwise they would pile up here."""
 
     @abstractmethod
     def send(self, frame: bytes) -> None:
@@ -61,10 +61,10 @@ class Carrier(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let what was sent leave, then end the carrier. May be called again."""
+        """Send what waits, then end the carrier. May be called again."""
 
     def pause_reading(self) -> None:  # noqa: B027 - a carrier may be unable to
-        """Take no frames from the other end for now, so that it has to wait, where the carrier can do that."""
+        """Stop taking frames for now, so that the other end has to wait. A carrier that cannot do that ignores it."""
 
     def resume_reading(self) -> None:  # noqa: B027 - see pause_reading
         """Take frames again."""

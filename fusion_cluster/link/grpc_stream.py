@@ -1,8 +1,8 @@
-"""The gRPC carrier: frames of the session protocol as the messages of one bidirectional stream, at either end of it.
+"""The gRPC carrier: sends frames of the session protocol as messages of one bidirectional stream; serves both ends.
 
-gRPC allows one write at a time, and awaiting it is the backpressure. Frames that come meanwhile wait and leave together
-in the next message: frames are protobuf messages, and those merge by concatenation (repeated fields in order). Frames
-that open or end a session are never merged with others.
+gRPC allows one write at a time; awaiting the write is the backpressure. Frames that come meanwhile wait and leave
+together in the next message: frames are protobuf messages, which merge by concatenation (repeated fields in order).
+Frames that open or end a session are never merged with others.
 
 Invariant: frames leave in the order of `send`, each once, and `on_closed` is called exactly once.
 """
@@ -31,17 +31,17 @@ CLOSE_GRACE_S = 1.0
 """How long a closed carrier may take to send what waits."""
 
 STREAM_ERRORS = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
-"""What reading from, or writing to, a stream that has ended raises."""
+"""The errors of reading from, or writing to, a stream that has ended."""
 
 UNMERGED_FROM_CALLER = frozenset({0x0A})
-"""First bytes of the frames that a caller's end must not merge: hello."""
+"""First bytes of the frames that a caller must not merge: hello."""
 
 UNMERGED_FROM_OWNER = frozenset({0x0A, 0x12, 0x42})
-"""First bytes of the frames that an owner's end must not merge: challenge, welcome, go_away."""
+"""First bytes of the frames that an owner must not merge: challenge, welcome, go_away."""
 
 
 class GrpcStreamCarrier(Carrier):
-    """One end of a stream. Who opened the stream runs `read_from` and `write_to` until both return.
+    """One end of a stream. The code that has opened the stream runs `read_from` and `write_to` until both return.
 
     Args:
         unmerged: first bytes of frames that travel alone.
@@ -53,7 +53,7 @@ class GrpcStreamCarrier(Carrier):
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._was_full = False
-        # No frame is taken any more, in either direction, but what waits is still sent.
+        # Frames are not taken any more, in either direction; what waits is still sent.
         self._is_closing = False
         self._has_told = False
         self._wake: asyncio.Future[None] | None = None
@@ -64,7 +64,7 @@ class GrpcStreamCarrier(Carrier):
 
     @property
     def is_writable(self) -> bool:
-        """Little enough waits to be written."""
+        """Whether fewer than `WRITABLE_BYTES` wait to be written."""
         if self._waiting_bytes < WRITABLE_BYTES:
             return True
         self._was_full = True
@@ -78,7 +78,7 @@ class GrpcStreamCarrier(Carrier):
             self._wake_writer()
 
     def close(self) -> None:
-        """Send what waits, for `CLOSE_GRACE_S` at most, then end the stream; nothing is delivered any more."""
+        """Send what waits, for `CLOSE_GRACE_S` at most, then end the stream. No further frame is delivered."""
         if not self._is_closing and self._writer is not None:
             self._abort = asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self._writer.cancel)
         self._is_closing = True
@@ -86,7 +86,7 @@ class GrpcStreamCarrier(Carrier):
         self.resume_reading()
 
     def pause_reading(self) -> None:
-        """Read no further: gRPC's flow control makes the other end wait."""
+        """Stop reading: gRPC's flow control makes the other end wait."""
         if self._resumed is None and not self._is_closing:
             self._resumed = asyncio.get_running_loop().create_future()
 
@@ -97,7 +97,7 @@ class GrpcStreamCarrier(Carrier):
             self._resumed = None
 
     async def read_from(self, read: Callable[[], Awaitable[object]]) -> None:
-        """Deliver the frames that `read` (a gRPC call's) gives, until the stream ends."""
+        """Deliver the frames that `read` (of a gRPC call) returns, until the stream ends."""
         reason: Exception | None = None
         try:
             while not self._is_closing:
@@ -119,7 +119,7 @@ class GrpcStreamCarrier(Carrier):
             self.close()
 
     async def write_to(self, write: Callable[[bytes], Awaitable[object]]) -> None:
-        """Send frames with `write` (a gRPC call's) until the carrier is closed and all has left."""
+        """Send frames with `write` (of a gRPC call) until the carrier is closed and all frames have left."""
         reason: Exception | None = None
         self._writer = asyncio.current_task()
         try:

@@ -1,7 +1,7 @@
 """The carrier inside one process, for tests and `LocalCluster`: delivers in later turns of the event loop, in order.
 
-It can misbehave on request: `hold` keeps what is sent to one end until `release`, as a process that was stopped would;
-`cut` ends both ends at once and loses what is under way, as a reset connection would.
+It can simulate faults. `hold` keeps what is sent to one end until `release`, like a process that was stopped. `cut`
+ends both ends at once and loses the frames under way, like a reset connection.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class MemoryCarrier(Carrier):
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self.other: MemoryCarrier
-        # Frames for this end's user that wait for the next turn of the loop, or for `release`.
+        # Frames for the user of this end that wait for the next turn of the loop, or for `release`.
         self._inbox: deque[bytes] = deque()
         self._is_held = False
         self._is_scheduled = False
@@ -37,7 +37,7 @@ class MemoryCarrier(Carrier):
 
     @property
     def is_writable(self) -> bool:
-        """Few enough frames wait at the other end."""
+        """Whether fewer than `MAX_WAITING_FRAMES` wait at the other end."""
         if len(self.other._inbox) < MAX_WAITING_FRAMES:
             return True
         self._was_full = True
@@ -45,7 +45,7 @@ class MemoryCarrier(Carrier):
 
     @property
     def is_closed(self) -> bool:
-        """No frame comes or goes any more."""
+        """Whether the carrier is closed: frames neither come nor go any more."""
         return self._is_closed
 
     def send(self, frame: bytes) -> None:
@@ -55,7 +55,7 @@ class MemoryCarrier(Carrier):
             self.other._schedule()
 
     def close(self) -> None:
-        """End both ends; the other one gets what was sent before, unless it is held."""
+        """Close both ends. The other end gets the frames sent before, unless it is held."""
         if not self._is_closed:
             self._is_closed = True
             self._inbox.clear()
@@ -63,7 +63,7 @@ class MemoryCarrier(Carrier):
             self.other._schedule()
 
     def cut(self, error: Exception | None = None) -> None:
-        """Lose the connection: both ends are told, and nothing under way arrives."""
+        """Lose the connection: both ends are notified, and frames under way are lost."""
         for end in (self, self.other):
             end._is_closed = True
             end._inbox.clear()
@@ -74,7 +74,7 @@ class MemoryCarrier(Carrier):
         self._is_held = True
 
     def release(self) -> None:
-        """Deliver again, beginning with what was held."""
+        """Deliver again, first the frames that were held."""
         self._is_held = False
         self._schedule()
 
@@ -114,7 +114,7 @@ class MemoryCarrier(Carrier):
 
 
 def memory_pair() -> tuple[MemoryCarrier, MemoryCarrier]:
-    """Two ends of one carrier, in the running event loop."""
+    """Return the two ends of a new carrier, in the running event loop."""
     one, other = MemoryCarrier(), MemoryCarrier()
     one.other, other.other = other, one
     return one, other

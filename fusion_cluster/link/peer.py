@@ -1,7 +1,7 @@
 """The caller's end of a link: keeps one session with an owner alive over carriers that come and go.
 
-Invariant: each `PeerCall` resolves once; the `on_invalidated` of a read is called once at most, and always when its
-result went to a caller and may have become out of date. A peer is a `graph.Lease`: that of the reads made through it.
+Invariant: each `PeerCall` resolves once. The `on_invalidated` of a read is called at most once, and always if its
+result went to a caller and may be out of date. A peer is a `graph.Lease`: the lease of the reads made through it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _INFINITY: Final = float("inf")
 _READ: Final = CallKind.READ
 
 TICK_S: Final = 0.05
-"""How finely deadlines, pings and leases are watched."""
+"""The period at which deadlines, pings and leases are checked."""
 
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 """How long dialling, and then the handshake, may take."""
 
 FIRST_REDIAL_S: Final = 0.02
-"""Pause after the first failure to connect, doubled after each one that follows. A link that had lasted for longer than
+"""Pause after the first failure to connect; it doubles with each further failure. A link that has lasted longer than
 `LAST_REDIAL_S` is redialled at once."""
 
 LAST_REDIAL_S: Final = 1.0
@@ -59,27 +59,26 @@ LAST_REDIAL_S: Final = 1.0
 class Peer:
     """A link to one owner. Dials when first used, and again whenever the carrier is lost.
 
-    While the carrier is away, calls wait for it, each until its own deadline; reads are sent again, also to a new
-    incarnation of the owner; commands only while the owner still knows the session, and so the calls it has had.
+    While the carrier is away, calls wait for it, each until its own deadline. Reads are sent again, also to a new
+    incarnation of the owner. Commands are sent again only while the owner still knows the session and its calls.
 
     Args:
-        dial: opens a carrier to the owner. HandshakeRefused out of it means that dialling again is of no use, any other
-            error that the owner cannot be reached now.
+        dial: opens a carrier to the owner. If it raises HandshakeRefused, dialling again does not help; any other error
+            means that the owner cannot be reached now.
         peer_id: names this process.
-        secret: the cluster secret; None where none is in force.
+        secret: the cluster secret; None: the ends do not check each other.
         on_barrier: called with this peer and the number of a freshness barrier, after all the `on_invalidated` calls
-            that come before it; answered with `settle`. Without it barriers are settled at once.
+            that come before it; answered with `settle`. None: barriers are settled at once.
         runtime: the clock of deadlines and leases, the jitter of redials, the task that dials.
 
     Attributes:
         on_lost: called when the session is lost: the owner does not know it any more, has a new epoch, or refuses us.
-        on_opened: called whenever the session is open over a new carrier, after the calls that wait were queued for it.
+        on_opened: called whenever the session is open over a new carrier, after the waiting calls are queued for it.
         on_disconnected: called whenever the carrier is lost, after its replicas were reported invalidated.
-        on_fence: called with `fence_s` when that has come down: who serves what is read here calls `expire` by then.
+        on_fence: called with `fence_s` when that becomes earlier; code that serves these reads calls `expire` by then.
         probe: sends a probe along a read that waits for its result (see `edge_chasing`).
-        unsubscribe: called with the id of a read when the replica fed by it is gone; does nothing when the read is
-            out of date already.
-        slot_map_version: told to the owner at the next connection.
+        unsubscribe: takes the id of a read whose replica is gone; does nothing if the read is out of date already.
+        slot_map_version: sent to the owner at the next connection.
     """
 
     def __init__(
@@ -108,16 +107,16 @@ class Peer:
         self.unsubscribe = self._session.unsubscribe
         self.probe = self._session.probe
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Of the loop, which is found once: asking for the running one is a system call.
+        # Belongs to the loop, which is looked up once: asking for the running loop is a system call.
         self.create_future: Callable[[], asyncio.Future[Result]]
         self._carrier: Carrier | None = None
-        # Reads that are out of date, as far as that is not reported yet.
+        # Reads that are out of date, and not reported yet.
         self._outdated: deque[PeerCall] = deque()
-        # What `on_fence` was called with, or `fence_s` at the last `expire`: `fence_s` was never earlier since.
+        # The argument of the last `on_fence`, or `fence_s` at the last `expire`: `fence_s` was never earlier since.
         self._fence_s = _INFINITY
         self._is_flush_scheduled = False
         self._attached_at_s = 0.0
-        # Ever, and on the present carrier.
+        # Whether the session was open: ever, and on the present carrier.
         self._has_opened = False
         self._has_opened_here = False
         self._is_closed = False
@@ -125,9 +124,9 @@ class Peer:
         self._last_error: BaseException | None = None
         self._runner: asyncio.Task[None] | None = None
         self._tick: asyncio.TimerHandle | None = None
-        # Resolved when the present carrier is gone: with True if the session had been open on it.
+        # Resolved when the present carrier is gone: with True if the session was open on it.
         self._carrier_gone: asyncio.Future[bool] | None = None
-        # Those who wait for the session to open.
+        # Resolved when the session opens.
         self._connecting: dict[asyncio.Future[None], None] = {}
         self._handlers: dict[type[CallerEvent], Callable[..., None]] = {
             Answered: deliver_results,
@@ -144,7 +143,7 @@ class Peer:
     # -- state --------------------------------------------------------------------------------------------------------
     @property
     def epoch(self) -> int:
-        """The incarnation of the owner that was last talked to; 0 before."""
+        """The incarnation of the owner at the last connection; 0 before the first."""
         return self._session.epoch
 
     @property
@@ -154,7 +153,7 @@ class Peer:
 
     @property
     def slot_map_version(self) -> int:
-        """The version of the slot map known here, told to the owner at the next connection."""
+        """The version of the slot map known here; it is sent to the owner at the next connection."""
         return self._session.slot_map_version
 
     @slot_map_version.setter
@@ -163,39 +162,39 @@ class Peer:
 
     @property
     def is_connected(self) -> bool:
-        """The session is open over a carrier."""
+        """Whether the session is open over a carrier."""
         return self._session.state is CallerLink.OPEN
 
     @property
     def lease_until_s(self) -> float:
-        """When, on this peer's clock, its replicas may be served no longer unless the owner is heard before."""
+        """Until when, on this peer's clock, its replicas may be served if the owner is not heard before."""
         return self._session.lease_until_s
 
     @property
     def fence_s(self) -> float:
-        """When, on this peer's clock, `expire` has something to do; infinite while nothing that was read is served."""
+        """When, on this peer's clock, `expire` is due; infinite while nothing that was read here is served."""
         return self._session.fence_s
 
     def expire(self, now_s: float) -> None:
-        """Report the reads that may be served no longer at `now_s`, also those whose report is under way.
+        """Report the reads that must not be served any more at `now_s`, also those whose report is under way.
 
-        A timer does so, too. This is for those who must not wait for it, because they are about to serve what was read.
-        May be called at any time in the thread of the event loop, also out of an `on_invalidated`.
+        A timer does so too. Code that is about to serve what was read calls this, because it must not wait for the
+        timer. May be called at any time in the thread of the event loop, also from an `on_invalidated`.
         """
         if self._loop is not None and self._loop.is_closed():
-            self._loop = None  # there is nobody left to be told
+            self._loop = None  # nothing is left to notify
         self._handle(self._session.expire(now_s))
         report_outdated(self._outdated)
         self._fence_s = self._session.fence_s
 
     @property
     def pending_count(self) -> int:
-        """Calls that wait for a result."""
+        """The number of calls that wait for a result."""
         return self._session.pending_count
 
     @property
     def subscription_count(self) -> int:
-        """Reads that are answered and not out of date."""
+        """The number of reads that are answered and not out of date."""
         return self._session.subscription_count
 
     # -- calls --------------------------------------------------------------------------------------------------------
@@ -207,18 +206,19 @@ class Peer:
         on_invalidated: Callable[[int], None],
         latest_deadline_s: Callable[[], float] | None = None,
     ) -> PeerCall:
-        """Ask for the value of a key, and to be told when it is out of date.
+        """Read the value of a key, and subscribe to its invalidation.
 
         Args:
             invocation: the read.
             arguments: its arguments as encoded for the wire.
-            on_invalidated: called with the call's id, once, at any time after this call, when the owner invalidates the
-                computed, or can no longer be relied upon to do so: the carrier is lost after the result came, or its
-                read lease has run out. Never after `unsubscribe`, nor after the call has raised or been cancelled.
-            latest_deadline_s: gives the deadline as it is now, which may be later than the invocation's by then.
+            on_invalidated: called with the call's id, once, at any time after this call: when the owner invalidates the
+                computed, or when it cannot be relied on to do so, because the carrier is lost after the result came or
+                the read lease has run out. Never called after `unsubscribe`, nor after the call has raised or is
+                cancelled.
+            latest_deadline_s: returns the present deadline, which may be later than the invocation's.
 
         Returns:
-            To be awaited once; see `PeerCall` for what it raises.
+            The call, to be awaited once; see `PeerCall` for its errors.
         """
         call = PeerCall(
             *(_READ, invocation.method, arguments, invocation.deadline_s),
@@ -248,7 +248,7 @@ class Peer:
         Raises:
             InvalidArgument: the command id is not a text that can be sent, or the baggage cannot travel.
             CommandOutcomeUnknown: the owner was lost while it ran. Retry with the same command id.
-            ShardUnavailable, DeadlineExceeded, NotOwner: as of `PeerCall`.
+            ShardUnavailable, DeadlineExceeded, NotOwner: see `PeerCall`.
         """
         call = PeerCall(
             *(CallKind.COMMAND, invocation.method, arguments, invocation.deadline_s),
@@ -269,13 +269,13 @@ class Peer:
         """Ask the owner to invalidate keys ("Service.method" and encoded arguments).
 
         Args:
-            keys: which.
-            barrier: the freshness barrier on whose behalf; the answer then comes when it is settled there. 0: none.
-            origins: what each of the keys is invalidated for, in words for people.
+            keys: the keys.
+            barrier: the freshness barrier that asks for it; the answer then comes when it is settled there. 0: none.
+            origins: the cause for each key, as a text for people.
             operation_id: the logged operation that these keys belong to; "": none, or several.
 
         Returns:
-            Done when the owner has answered; with ShardUnavailable when this peer is closed before.
+            Done when the owner has answered; fails with ShardUnavailable when this peer is closed before.
         """
         request = Invalidate(barrier=barrier, operation_id=operation_id)
         numbers: dict[str, int] = {"": 0}
@@ -289,17 +289,17 @@ class Peer:
         return future
 
     def settle(self, barrier: int, *, confirms: bool = True) -> None:
-        """Answer one `on_barrier` call: what came before it is applied here.
+        """Answer one `on_barrier` call: all invalidations that came before it are applied here.
 
         Args:
             barrier: its number.
-            confirms: and settled with those we told of it; False: the barrier had come another way, which waits for
-                that.
+            confirms: they are settled at this process's own subscribers too. False: the barrier came another way
+                before, and the answer on that way waits for them.
         """
         self._session.settle(barrier, confirms=confirms)
 
     def abandon(self, call: PeerCall) -> None:
-        """The caller has left: the owner is told to give the call up."""
+        """Give up a call whose caller has left; the owner is notified."""
         self._session.cancel(call)
 
     # -- lifetime -----------------------------------------------------------------------------------------------------
@@ -307,8 +307,8 @@ class Peer:
         """Wait until the session is open.
 
         Raises:
-            ShardUnavailable: not within the time, or this peer is closed.
-            HandshakeRefused: the owner's end refused us, or did not prove itself.
+            ShardUnavailable: the session has not opened in time, or this peer is closed.
+            HandshakeRefused: the owner refused this process, or did not prove its own identity.
         """
         self._ensure_running()
         if self.is_connected:
@@ -326,11 +326,11 @@ class Peer:
             self._connecting.pop(waiter, None)
 
     async def close(self, *, leave: bool = True) -> None:
-        """End the session. What waits fails (ShardUnavailable, CommandOutcomeUnknown); replicas are invalidated.
+        """End the session. Waiting calls fail (ShardUnavailable, CommandOutcomeUnknown); replicas are invalidated.
 
         Args:
-            leave: tell the owner, who then waits for us with no change any more. Only for a process that has ceased to
-                serve, to its own subscribers too, what it was told here.
+            leave: notify the owner, whose changes then do not wait for this process any more. Only for a process that
+                has stopped serving what it read here, also to its own subscribers.
         """
         if leave and self._carrier is not None:
             for frame in self._session.leave(self._clock()):
@@ -398,7 +398,7 @@ class Peer:
             await asyncio.sleep(self._pauses.next_s())
 
     def _attach(self, carrier: Carrier) -> asyncio.Future[bool]:
-        """Use a carrier; the future is done when it is gone."""
+        """Use a carrier; the future is done when the carrier is gone."""
         gone = self._carrier_gone = asyncio.get_running_loop().create_future()
         self._attached_at_s = self._clock()
         self._session.attach(self._entropy.token_bytes(NONCE_SIZE), self._attached_at_s)
@@ -412,7 +412,7 @@ class Peer:
         return gone
 
     def _drop_carrier(self) -> None:
-        """The carrier is of no use any more: let go of it, and of all that depends on it."""
+        """Drop the carrier, and invalidate all that depends on it."""
         carrier, self._carrier = self._carrier, None
         if carrier is None:
             return
@@ -438,7 +438,7 @@ class Peer:
         else:
             self._lower_fence()
             self._handle(events)
-            # Behind the callers that this frame has woken: what they ask for next leaves in this turn of the loop.
+            # Flush after the callers that this frame has woken: their next calls leave in this turn of the loop.
             if not self._is_flush_scheduled:
                 self._schedule_flush()
 
@@ -466,7 +466,7 @@ class Peer:
                 carrier.send(frame)
 
     def _lower_fence(self) -> None:
-        """Tell who serves what is read here if that may expire earlier than they know."""
+        """Notify the code that serves what is read here if that expires earlier than it knows."""
         fence_s = self._session.fence_s
         if fence_s < self._fence_s:
             self._fence_s = fence_s
@@ -489,7 +489,7 @@ class Peer:
 
     # -- events -------------------------------------------------------------------------------------------------------
     def _handle(self, events: list[CallerEvent]) -> None:
-        # All that is out of date is known before anybody is told of any of it: see `expire`.
+        # All reads that are out of date are collected before the first is reported: see `expire`.
         for event in events:
             if type(event) is Outdated:
                 self._outdated.extend(cast("Sequence[PeerCall]", event.calls))
@@ -519,7 +519,7 @@ class Peer:
             self._guard(self.on_opened, self)
 
     def _on_leaving(self, event: Leaving) -> None:
-        """Nothing to do: the session holds new calls back until the owner has closed the carrier."""
+        """Do nothing: the session holds new calls back until the owner has closed the carrier."""
 
     def _on_silent(self, event: Silent) -> None:
         logger.warning("nothing was heard from %s for a read lease: dialling again", self._session.owner_id)
@@ -533,7 +533,7 @@ class Peer:
             self._drop_carrier()
 
     def _refuse(self, error: HandshakeRefused) -> None:
-        """Dialling again would end the same: give up."""
+        """Give up: dialling again would end in the same way."""
         logger.error("the link is given up: %s", error)
         self._close(error)
         if self.on_lost is not None:

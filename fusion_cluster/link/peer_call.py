@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 
 
 class CallMaker(Protocol):
-    """What a call is made on: a link."""
+    """A link, on which calls are made."""
 
     create_future: Callable[[], asyncio.Future[Result]]
     """Makes a future of the link's event loop."""
 
     @property
     def owner_id(self) -> str:
-        """Names the owner, once it has said so."""
+        """The owner's peer id; "" before the first connection."""
         ...
 
     def probe(self, call: Any, probe: Any) -> None:
@@ -32,29 +32,29 @@ class CallMaker(Protocol):
         ...
 
     def abandon(self, call: Any) -> None:
-        """Give a call up that nobody waits for any more."""
+        """Give up a call whose caller has stopped waiting."""
         ...
 
 
 class PeerCall(OutgoingCall, eq=False, kw_only=True):
-    """Awaitable, once: gives the `Result`, whose error, if it has one, is left to the caller to decode.
+    """A call that can be awaited once: it gives the `Result`; the caller decodes the error in it, if there is one.
 
-    The result keeps the memory of its whole frame: take the value out of it and let it go. Cancelling the await
-    gives the call up; the owner is told.
+    The result keeps its whole frame in memory: take the value out and drop the result. Cancelling the await gives up
+    the call and notifies the owner.
 
     Raises:
         ShardUnavailable: the owner could not be reached before the deadline, or the link is closed.
-        DeadlineExceeded: it was reached, and did not answer in time.
+        DeadlineExceeded: the owner was reached, and did not answer in time.
         NotOwner: it does not own the key.
-        CommandOutcomeUnknown: for a command that may or may not have run.
-        HandshakeRefused: the owner's end refused us.
+        CommandOutcomeUnknown: a command may or may not have run.
+        HandshakeRefused: the owner refused this process.
 
     Attributes:
-        peer: the link it is made on.
-        on_invalidated: called once with its id, when the read is out of date; None from then on.
-        future: made when somebody waits; a call that is answered before needs none.
-        error: what the await raises.
-        latest: gives the deadline of those who wait for a read now; None: it stays what it was.
+        peer: the link on which the call is made.
+        on_invalidated: called once with the call's id, when the read is out of date; None from then on.
+        future: made when a caller waits; a call that is answered before that does not need a future.
+        error: the error that the await raises.
+        latest: returns the deadline of those who wait for a read now; None: the deadline does not change.
     """
 
     peer: CallMaker
@@ -90,13 +90,13 @@ class PeerCall(OutgoingCall, eq=False, kw_only=True):
         future = self.future
         if future is not None and not future.done():
             future.set_exception(error)
-            # Whoever asked may have lost interest: not worth a message in the log.
+            # The caller may have stopped waiting; asyncio must not log that the error was never retrieved.
             future.exception()
 
 
-# -- what a session's events mean to its calls; each session of a peer holds peer calls alone --------------------------
+# -- the effects of a session's events on its calls; a peer's session holds only peer calls ----------------------------
 def deliver_results(event: Answered) -> None:
-    """Results came: wake those who wait for them."""
+    """Give results to the calls that wait for them."""
     for call in cast("Sequence[PeerCall]", event.calls):
         future = call.future
         if future is not None:
@@ -106,7 +106,7 @@ def deliver_results(event: Answered) -> None:
 
 
 def report_outdated(calls: deque[PeerCall]) -> None:
-    """Reads are out of date: tell those who use them. The queue is empty then, also if one of those comes back here."""
+    """Notify the users of reads that are out of date. Empties the queue, also if a callback calls this again."""
     while calls:
         call = calls.popleft()
         on_invalidated = call.on_invalidated
@@ -119,13 +119,13 @@ def report_outdated(calls: deque[PeerCall]) -> None:
 
 
 def fail_moved(event: MovedAway) -> None:
-    """Calls went to the wrong owner."""
+    """Fail calls that went to the wrong owner."""
     for call in cast("Sequence[PeerCall]", event.calls):
         call.fail(NotOwner("the key moved to another shard", slot_map_version=call.slot_map_version))
 
 
 def fail_calls(event: Failed) -> None:
-    """Calls have ended without a result: one exception for each, for it collects the traceback of whoever raises it."""
+    """Fail calls that ended without a result. Each gets its own exception, which collects its caller's traceback."""
     error = event.error
     for call in cast("Sequence[PeerCall]", event.calls):
         call.fail(type(error)(error.message, retry_after_s=error.retry_after_s))

@@ -1,4 +1,4 @@
-"""Why a replica is out of date, in the words of causes: the owner's own are known to the owner alone."""
+"""Causes of replicas that are out of date. The cause of the owner's own invalidation is known only at the owner."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from fusion_cluster.link.peer_call import PeerCall
 from fusion_cluster.protocol.call import OutdatedBy
 
 MAX_ORIGIN_CHARS: Final = 400
-"""Of an origin that is told to another process."""
+"""The longest origin that is sent to another process."""
 
 
 def replica_cause(call: PeerCall, owner: str) -> Cause:
     """Return why the replica that was read by `call` is out of date.
 
     Args:
-        call: reported as out of date.
-        owner: who was asked: "shard 2".
+        call: the read that was reported as out of date.
+        owner: names the owner of the key: "shard 2".
     """
     return _cause(call.outdated_by, f"{owner} ({call.peer.owner_id})")
 
 
 def sent_origin(cause: Cause) -> str:
-    """Return what another process is told of a cause."""
+    """Return the text of a cause for another process."""
     text = str(cause)[:MAX_ORIGIN_CHARS]
-    return text.encode(errors="replace").decode()  # names of files may be no Unicode text
+    return text.encode(errors="replace").decode()  # names of files may not be valid Unicode
 
 
 def told_by(peer_id: str, origin: str) -> Cause:
     """Return the cause of an invalidation that another process has asked for.
 
     Args:
-        peer_id: who.
-        origin: what for, in its words; "" if it has not said.
+        peer_id: names that process.
+        origin: its cause, as a text from that process; "" if it gave none.
     """
     if not origin:
         return Cause("remote", f"{peer_id} has asked for it")

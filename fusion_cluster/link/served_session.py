@@ -1,4 +1,4 @@
-"""One session at the owner's end, over one carrier after another."""
+"""The owner's end of one session, over one carrier after another."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _UNAVAILABLE: Final = 14
 
 
 def go_away_frame(error: Error | None) -> bytes:
-    """The last frame to a caller; with an error its session is refused, or has ended."""
+    """Return the last frame to a caller; with an error, its session is refused or has ended."""
     return ServerFrame(go_away=GoAway(error=error)).SerializeToString()
 
 
 class SessionHandler(Protocol):
-    """Who answers the calls of sessions. Each callback is synchronous and must not raise: that ends the session."""
+    """Answers the calls of sessions. The callbacks are synchronous. One that raises ends the session."""
 
     @property
     def epoch(self) -> int:
@@ -56,58 +56,58 @@ class SessionHandler(Protocol):
         ...
 
     def on_session(self, session: ServedSession) -> None:
-        """A new session was opened."""
+        """Note a new session."""
         ...
 
     def on_calls(self, session: ServedSession, calls: Sequence[Call]) -> None:
-        """Reads and commands to answer, each once, now or later. It runs in an empty context."""
+        """Answer reads and commands, each once, now or later. It runs in an empty context."""
         ...
 
     def on_cancelled(self, session: ServedSession, ids: Sequence[int]) -> None:
-        """Calls whose callers have left, some of which may have been answered in this turn of the loop."""
+        """Cancel calls whose callers have left. Some may have been answered in this turn of the loop."""
         ...
 
     def on_unsubscribed(self, session: ServedSession, ids: Sequence[int]) -> None:
-        """Subscribed reads whose replicas are gone; some may have been invalidated in this very turn of the loop."""
+        """End the subscriptions of reads whose replicas are gone. Some may have been invalidated in this turn."""
         ...
 
     def on_invalidate(self, session: ServedSession, request: Invalidate) -> None:
-        """Keys to invalidate; answered with `send_result` or `send_error`."""
+        """Invalidate keys; answer with `send_result` or `send_error`."""
         ...
 
     def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
-        """One `send_barrier` is answered.
+        """Take the answer to one `send_barrier`.
 
         Args:
-            session: by whom.
+            session: the session that answers.
             barrier: the number that was sent.
             confirms: all that was sent before it is settled there and below, not only for this barrier.
         """
         ...
 
     def on_probe(self, session: ServedSession, call_id: int, probe: Probe) -> None:
-        """A probe came along a read that has not been answered: does that read wait for itself?"""
+        """Take a probe that came along an unanswered read: it asks whether that read waits for itself."""
         ...
 
     def on_session_lost(self, session: ServedSession) -> None:
-        """The session has ended and will not be resumed; all its calls and subscriptions are void."""
+        """Forget a session: it has ended, cannot be resumed, and its calls and subscriptions are void."""
         ...
 
 
 class ServedSession:
-    """What a handler answers to. Made by `SessionAcceptor`.
+    """One session, as its handler sees it. `SessionAcceptor` makes it.
 
-    Everything that is sent in one turn of the event loop leaves in one frame. While the session has no carrier, or
-    one that is not writable, it waits here: bounded, as calls in flight and subscriptions are.
+    Everything that is sent in one turn of the event loop leaves in one frame. While the session has no carrier, or its
+    carrier is not writable, the output waits here. It is bounded, because calls in flight and subscriptions are.
 
     Attributes:
-        peer_id: who calls.
-        has_left: the caller has ended the session in good order: it serves nothing any more that it was told here.
-        resume_token: known to the caller, who resumes with it.
+        peer_id: names the caller.
+        has_left: the caller has ended the session in good order: it does not serve anything any more that it read here.
+        resume_token: known to the caller, who resumes the session with it.
         detached_at_s: when the carrier was lost.
-        before_sending: called when something is about to leave; what it invalidates leaves in the same frame. A caller
-            serves what it was told for one more read lease after each pong, so this end must not answer a ping while
-            it holds what it may not serve itself.
+        before_sending: called before output leaves; what it invalidates leaves in the same frame. After each pong the
+            caller serves what it has read here for one more read lease. So this end must not answer a ping while it
+            holds something that it may not serve itself.
         send_result: `OwnerSession.send_result`.
         send_error: `OwnerSession.send_error`.
         send_moved: `OwnerSession.send_moved`.
@@ -149,7 +149,7 @@ class ServedSession:
         self._loop = asyncio.get_running_loop()
         self._carrier: Carrier | None = None
         self._is_reading_paused = False
-        # A frame is being handled: what it brings about is sent once that is done.
+        # While a frame is handled, the output that it causes waits until that is done.
         self._is_receiving = False
         self._core = OwnerSession(peer_id=peer_id, limits=limits, on_output=self._schedule_flush, now_s=clock())
         # The hot path: no call in between.
@@ -163,12 +163,12 @@ class ServedSession:
     # -- state --------------------------------------------------------------------------------------------------------
     @property
     def is_attached(self) -> bool:
-        """A carrier is there."""
+        """Whether the session has a carrier."""
         return self._core.state is OwnerLink.ATTACHED
 
     @property
     def is_lost(self) -> bool:
-        """The session has ended."""
+        """Whether the session has ended."""
         return self._core.state is OwnerLink.LOST
 
     @property
@@ -178,17 +178,17 @@ class ServedSession:
 
     @property
     def subscription_count(self) -> int:
-        """Reads that are answered and subscribed."""
+        """The number of reads that are answered and subscribed."""
         return self._core.subscription_count
 
     @property
     def in_flight_count(self) -> int:
-        """Calls that run, and results of commands that the caller has not confirmed."""
+        """The number of running calls and of commands' results that the caller has not confirmed."""
         return self._core.in_flight_count
 
     # -- ends ---------------------------------------------------------------------------------------------------------
     def close(self, reason: str) -> None:
-        """Leave: send what is ready and a GoAway, then end the session. The caller may dial again for a new one."""
+        """Leave: send what is ready and a GoAway, then end the session. The caller may dial for a new session."""
         logger.debug("the session of %s is closed: %s", self.peer_id, reason)
         self._flush()
         self._end(go_away_frame(None))
@@ -202,7 +202,7 @@ class ServedSession:
         self._end(go_away_frame(Error(code=_UNAVAILABLE, message="the session was dropped", transient=True)))
 
     def detach(self) -> None:
-        """Let go of the carrier; the session can be resumed."""
+        """Drop the carrier; the session can be resumed."""
         carrier, self._carrier = self._carrier, None
         if carrier is None:
             return
@@ -227,7 +227,7 @@ class ServedSession:
 
     # -- the carrier --------------------------------------------------------------------------------------------------
     def attach(self, carrier: Carrier, welcome: bytes, *, is_new: bool) -> None:
-        """Go on over this carrier, which has proved that it may. `SessionAcceptor` calls it."""
+        """Continue over this carrier, whose caller has proved its identity. `SessionAcceptor` calls it."""
         self.detach()
         carrier.send(welcome)
         self._carrier = carrier
@@ -261,7 +261,7 @@ class ServedSession:
         if not core.has_output:
             return
         if core.in_flight_count:
-            # Some may be answered in this very turn of the loop: wait for them.
+            # Some calls may be answered in this turn of the loop: wait for them.
             self._loop.call_soon(self._flush)
         else:
             self._flush()
@@ -295,7 +295,7 @@ class ServedSession:
         if carrier is None or not self._core.has_output:
             return
         if not carrier.is_writable:
-            # A caller that does not take its results gets no new calls in.
+            # From a caller that does not take its results, no new calls are read.
             if not self._is_reading_paused:
                 self._is_reading_paused = True
                 carrier.pause_reading()
@@ -313,7 +313,7 @@ class ServedSession:
                 if self._core.state is _LOST:
                     return
                 if type(event) is Called:
-                    # Calls have nothing to do with whoever called the carrier: a computation, or an operation.
+                    # Calls must not inherit the context of the code that called the carrier, such as an operation.
                     Context().run(self._handler.on_calls, self, event.calls)
                 else:
                     self._handlers[type(event)](event)

@@ -10,14 +10,14 @@ from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.protocol.framing import FrameReader, with_length
 
 WRITE_BUFFER_BYTES: Final = 4 * 1024 * 1024
-"""With more than this waiting to be sent the carrier is not writable."""
+"""The carrier is not writable while more bytes than this wait to be sent."""
 
 CLOSE_GRACE_S: Final = 1.0
-"""How long a closed carrier may take to send what it holds, before the connection is reset."""
+"""How long a closed carrier may take to send what waits, before the connection is reset."""
 
 
 class CarrierAcceptor(Protocol):
-    """Who takes the carriers that others have dialled: `link.acceptor.SessionAcceptor`."""
+    """Takes the carriers that callers have dialled (`link.acceptor.SessionAcceptor`)."""
 
     def accept(self, carrier: Carrier) -> None:
         """Take a new carrier."""
@@ -40,7 +40,7 @@ class TcpCarrier(Carrier, asyncio.Protocol):
     # -- Carrier ------------------------------------------------------------------------------------------------------
     @property
     def is_writable(self) -> bool:
-        """The transport takes more without piling it up."""
+        """Whether the transport can take more frames."""
         return self._is_writable
 
     def send(self, frame: bytes) -> None:
@@ -68,14 +68,14 @@ class TcpCarrier(Carrier, asyncio.Protocol):
 
     # -- asyncio.Protocol ---------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """Start to use the connection."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         if self._acceptor is not None:
             self._acceptor.accept(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Deliver the frames that these bytes complete."""
         reader = self._reader
         reader.max_frame_size = self.max_frame_size
         try:
@@ -89,23 +89,23 @@ class TcpCarrier(Carrier, asyncio.Protocol):
             self.on_frame(frame)
 
     def eof_received(self) -> None:
-        """The other end sends no more."""
+        """Check that the other end has not stopped within a frame."""
         try:
             self._reader.end()
         except RemoteProtocolError as error:
             self._fail(error)
 
     def pause_writing(self) -> None:
-        """The transport's buffer is full."""
+        """Note that the transport's buffer is full."""
         self._is_writable = False
 
     def resume_writing(self) -> None:
-        """The transport's buffer has drained."""
+        """Note that the transport's buffer has drained."""
         self._is_writable = True
         self.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Note that the connection is gone."""
         self._is_closed = True
         if self._abort is not None:
             self._abort.cancel()
@@ -122,7 +122,7 @@ class TcpCarrier(Carrier, asyncio.Protocol):
 
 
 class TcpListener:
-    """A listening socket. Closing it ends no carrier that it accepted.
+    """A listening socket. Closing it does not end the carriers that it has accepted.
 
     Attributes:
         address: host and port.
@@ -148,7 +148,7 @@ async def dial_tcp(host: str, port: int) -> Carrier:
     """Connect to a listener.
 
     Raises:
-        OSError: nobody listens there.
+        OSError: the connection failed, for example because no process listens there.
     """
     _, carrier = await asyncio.get_running_loop().create_connection(TcpCarrier, host, port)
     return carrier
