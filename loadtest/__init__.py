@@ -1,1 +1,1 @@
-"""Load on the gateway of the flights app: users that read, watch and execute; `python -m loadtest --seconds 30`."""
+"""Load test of the flights app's gateway: users read, watch and execute; `python -m loadtest --seconds 30`."""

@@ -1,1 +1,1 @@
-"""The built-in services at work, a small app for each: `python -m examples.services` tells what they do."""
+"""The built-in services at work, a small app for each: `python -m examples.services` shows them."""

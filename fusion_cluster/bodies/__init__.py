@@ -1,1 +1,1 @@
-"""Where bodies run: on the event loop, in a thread, as a Ray task; and the services that they see there."""
+"""Running of bodies: on the event loop, in a thread, as a Ray task; and the services that a body sees there."""

@@ -1,1 +1,1 @@
-"""Services and their methods, worked out once for an app: signatures, codecs, shard keys, options, injection."""
+"""Services and their methods, derived once for an app: signatures, codecs, shard keys, options, injection."""

@@ -1,4 +1,4 @@
-"""Commands: methods that change data, and the operations in which they do."""
+"""Commands: methods that change data, and the operations in which they change it."""
 
 from fusion_cluster.commands.command import BoundCommand, Command, command
 from fusion_cluster.commands.context import Publisher, collect_publication, running_command

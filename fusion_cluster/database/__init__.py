@@ -1,4 +1,4 @@
-"""The database: sessions to read with, operations to write with, look-ups in batches, the operation log, the outbox."""
+"""The database: sessions to read, operations to write, look-ups in batches, the operation log, the outbox."""
 
 from fusion_cluster.database.batch_loader import BatchLoader
 from fusion_cluster.database.database import Database

@@ -1,1 +1,1 @@
-"""Errors as results: how an exception is kept, copied for each caller and printed."""
+"""Errors as results: an exception is kept, copied for each caller, and printed."""

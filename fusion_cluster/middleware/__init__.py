@@ -1,6 +1,6 @@
-"""Middleware: what is around the bodies of commands, compute methods and event handlers.
+"""Middleware: code around the bodies of commands, compute methods and event handlers.
 
-The built-in ones are examples, too.
+The built-in middleware also serves as examples.
 """
 
 from fusion_cluster.middleware.authorization import (

@@ -1,4 +1,4 @@
-"""The session protocol without IO: bytes and the time in, events and bytes out."""
+"""The session protocol without IO: bytes and times in, events and bytes out."""
 
 from fusion_cluster.protocol.call import CallKind, OutgoingCall
 from fusion_cluster.protocol.caller import CallerSession

@@ -1,7 +1,7 @@
-"""The runtime: who owns time, chance and background tasks in a process. The real one, or one of a test's own.
+"""The runtime: owns time, randomness and background tasks in a process. The system's, or one that a test makes.
 
-Everything that asks what time it is, throws dice or starts a task is given its runtime; nothing finds one by itself. So
-a test, or a simulator, decides about all three.
+Code that reads a clock, draws a random number or starts a task is given its runtime; it never finds one by itself. So
+a test or a simulator decides about all three.
 """
 
 from fusion_cluster.runtime.backoff import Backoff

@@ -1,6 +1,6 @@
-"""Services that come with the library, to be put into an app: `App("shop", services=[KeyValueStore, Clock, Sessions])`.
+"""Services that come with the library. An app lists them: `App("shop", services=[KeyValueStore, Clock, Sessions])`.
 
-They are written as users write theirs, and are there to be read.
+They are written as users write theirs, so they also serve as examples.
 """
 
 from fusion_cluster.services.clock import Clock

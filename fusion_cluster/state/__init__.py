@@ -1,4 +1,4 @@
-"""The two ends of the graph: values set by hand, and live values for those who look at them."""
+"""The two ends of the graph: values set by hand, and live values for those who watch them."""
 
 from fusion_cluster.state.computed_state import ComputedState
 from fusion_cluster.state.mutable_state import MutableState

@@ -1,7 +1,7 @@
-"""Strict hosts: values pass through the codec, and stay what they were when they were cached.
+"""Strict hosts: values pass through the codec, and a cached value that changes is an error.
 
-In one process nothing has to be encoded, and everybody is given the same object. What goes wrong in a cluster, or for
-others who read the same result, is not seen there. A strict host makes it seen: see `Strictness`.
+In one process nothing has to be encoded, and all callers get the same object. So code may work there and fail in a
+cluster, or change a result that others read. A strict host shows these mistakes in one process: see `Strictness`.
 """
 
 from fusion_cluster.strict.choice import choose_strict

@@ -1,4 +1,4 @@
-"""What users test their services with: a cluster in one process, and time that need not be waited for."""
+"""The testing kit for users: a cluster in one process, and virtual time."""
 
 from typing import TYPE_CHECKING, Any
 

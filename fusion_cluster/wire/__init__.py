@@ -1,4 +1,4 @@
-"""Values on their way to other processes: payload codecs, the table of errors, descriptions of types."""
+"""Values on the wire: payload codecs, the table of errors, descriptions of types."""
 
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, encode_json, encode_msgpack, value_codec
 from fusion_cluster.wire.description import json_schema, type_name

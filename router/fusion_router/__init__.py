@@ -1,1 +1,1 @@
-"""The router: which shard a call goes to, replicas of what others own, the freshness barrier, the gateway."""
+"""The router: finds the shard of a call, keeps replicas, the freshness barrier, and the gateway."""

@@ -1,1 +1,1 @@
-"""Ray side of fusion-cluster: shard, gateway and coordinator actors, and their launch."""
+"""The Ray side of fusion-cluster: shard, gateway and coordinator actors, and their launch."""

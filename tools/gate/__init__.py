@@ -1,1 +1,1 @@
-"""The gate: what `make test` runs, in parts, and what it says of them."""
+"""The gate: runs what `make test` runs, in parts, and prints the outcome."""

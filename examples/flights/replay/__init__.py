@@ -1,1 +1,1 @@
-"""A day's departures and arrivals as commands, in the order they happened."""
+"""Commands for a day's departures and arrivals, in the order in which they happened."""

@@ -1,4 +1,4 @@
-"""The services: flights, what they add up to, and where they are found."""
+"""The services: flights, their totals, and the schedule by which they are found."""
 
 from examples.flights.services.aircraft import Aircraft
 from examples.flights.services.airports import Airports

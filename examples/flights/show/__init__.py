@@ -1,1 +1,1 @@
-"""What the demo shows: snapshots, how they are taken, and how they look."""
+"""The display of the demo: snapshots, how they are taken, and how they look."""

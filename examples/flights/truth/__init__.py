@@ -1,4 +1,4 @@
-"""The same boards and totals in plain SQL, to prove the cached ones right."""
+"""The same boards and totals in plain SQL. They prove that the cached ones are right."""
 
 from examples.flights.truth.comparison import Difference, compare_day
 from examples.flights.truth.sql import Truth

@@ -1,5 +1,4 @@
-"""Events: what commands emit with their commit, and what the event handlers of services are called with.
+"""Events: what commands emit with their commit, and the calls of the event handlers of services.
 
-The modules are imported by their own names: operations know of events, and event handlers are commands, which know of
-operations.
+Import the modules by their own names: operations use events, and event handlers are commands, which use operations.
 """

@@ -1,1 +1,1 @@
-"""How nodes get their outputs and lose them: single flight, waiting, delays, expiry, consolidation, retention."""
+"""The outputs of nodes, computed and lost: single flight, waiting, delays, expiry, consolidation, retention."""

@@ -1,1 +1,1 @@
-"""Why a key is out of date, and its story: causes, and the history put into words."""
+"""The reason why a key is out of date, and its story: causes, and the history in words."""

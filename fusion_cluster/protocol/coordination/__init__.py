@@ -1,4 +1,4 @@
-"""Coordination: the decisions of the coordinator, without IO. Events and the time in, effects out."""
+"""Coordination: the decisions of the coordinator, without IO. Events and times in, effects out."""
 
 from fusion_cluster.protocol.coordination.coordination import START_ATTEMPTS, WHOLE_MAP_TIMEOUT_S, Coordination
 from fusion_cluster.protocol.coordination.effects import (

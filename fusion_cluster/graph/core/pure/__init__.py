@@ -1,7 +1,7 @@
-"""The hot path in Python: what `_speed.c` does where it could not be built. `core` chooses one of the two.
+"""The hot path in Python: does what `_speed.c` does, where that could not be built. `core` chooses one of the two.
 
-Nodes, their edges, the registry they live in, the hit, the capture of dependencies and the invalidation of a subgraph.
-No IO, no event loop, and nothing of the rest of the graph: what it has to say it says by the callbacks of the registry.
+Nodes, their edges, the registry that holds them, the hit, the capture of dependencies and the invalidation of a
+subgraph. It has no IO, no event loop, and imports nothing else of the graph. It reports by the registry's callbacks.
 """
 
 from fusion_cluster.graph.core.pure.edges import capture, dependencies_of, dependents_of, has_dependents, link, unlink
