@@ -17,6 +17,7 @@ from fusion_cluster.failures.failure import is_transient as default_classifier
 from fusion_cluster.graph import Computed, isolated
 from fusion_cluster.graph.why.cause import Cause, call_site
 from fusion_cluster.runtime import SYSTEM, Runtime, is_being_cancelled
+from fusion_cluster.runtime.deadline import current_deadline
 from fusion_cluster.state.beneath import GraphsBeneath
 from fusion_cluster.state.pacing import Pacing
 from fusion_cluster.state.single_key import single_key_function, single_key_graph
@@ -273,6 +274,7 @@ class ComputedState(Generic[T]):
 
     # -- inside: the updates -----------------------------------------------------------------------------------------
     async def _keep_updated(self) -> None:
+        current_deadline.set(None)  # that of whoever has started it: a state goes on
         while not self._is_closed:
             await self._update()
             while True:

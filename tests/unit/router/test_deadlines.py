@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 
 import pytest
 
+from fusion_cluster import ComputedState
 from fusion_cluster.errors import CommandOutcomeUnknown, DeadlineExceeded
 from fusion_cluster.runtime.deadline import current_deadline_s, deadline_at
 from fusion_cluster.testing import LocalCluster, run_in_virtual_time
@@ -152,6 +153,22 @@ def test_a_command_that_is_not_answered_in_time_is_in_doubt() -> None:
             with pytest.raises(CommandOutcomeUnknown):
                 await running
             assert asyncio.get_running_loop().time() <= until_s + TICK_S
+
+    run_in_virtual_time(main())
+
+
+def test_a_state_does_not_have_the_deadline_of_whoever_has_started_it() -> None:
+    async def main() -> None:
+        async with relays() as (cluster, plan):
+            first = on_shard(cluster, 0)
+            plan.works_s[first] = 2.0
+            state = ComputedState(lambda: cluster.service(Relays).get(first))
+            with deadline_at(asyncio.get_running_loop().time() + 1.0):
+                state.start()
+                await asyncio.sleep(0.5)
+            assert (await state.when(lambda value: value == 1)).error is None
+            assert state.snapshot.error_count == 0
+            await state.close()
 
     run_in_virtual_time(main())
 
