@@ -1,4 +1,4 @@
-"""A database that is away says so in many ways, by its driver, the pool or the operating system: here, by one error."""
+"""One error for a database that is away, which drivers, the pool and the operating system report in many ways."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ RETRY_AFTER_S = 1.0
 
 
 class reaching:  # noqa: N801 - used like a function
-    """Connecting: what cannot be reached is unavailable.
+    """Turns errors of connecting into `DatabaseUnavailable`.
 
-    (No `contextlib.contextmanager`: that writes into the exceptions that pass, and not all can be written to.)
+    It is not a `contextlib.contextmanager`: that writes into the exceptions that pass, and some cannot be written to.
 
     Raises:
         DatabaseUnavailable: in place of an error of the operating system or the pool, or of a connection that was lost
@@ -33,7 +33,9 @@ class reaching:  # noqa: N801 - used like a function
 
 
 class reading(reaching):  # noqa: N801 - used like a function
-    """Reading: what was lost, or gave up for another's sake, is unavailable, too; the same read may go through later.
+    """Turns errors of reading into `DatabaseUnavailable`: the connection was lost, or the read gave way to another.
+
+    The same read may succeed later.
 
     Raises:
         DatabaseUnavailable: in place of such an error of the driver, too.

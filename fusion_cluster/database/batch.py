@@ -1,4 +1,4 @@
-"""One batch of look-ups: who wants which keys, and the task that looks them up."""
+"""One batch of look-ups: its callers, their keys, and the task that looks them up."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 Answers = Mapping[K, V | Exception] | Sequence[V | Exception | None]
-"""What a batch is answered with: values by key, or one for each key, in order, with None for those that have none.
+"""The answer to a batch: values by key, or one value for each key in order, with None for a key that has none.
 
-An exception in place of a value is raised to those who asked for that key.
+An exception in place of a value is raised to the callers that asked for that key.
 """
 
 
@@ -29,7 +29,7 @@ _PLAIN: Final = frozenset((int, str, bytes, bool, UUID, date, type(None)))
 
 
 class Wanted(Generic[K]):
-    """A key as its caller has spelled it: `1`, `1.0` and `True` are equal in Python, and the same to no database.
+    """A key as its caller has spelled it: `1`, `1.0` and `True` are equal in Python, and differ in every database.
 
     Attributes:
         key: the key.
@@ -81,7 +81,7 @@ class Place(Generic[K]):
         """Return what the batch has found.
 
         Raises:
-            Exception: what looking up has raised, as an object for this caller alone.
+            Exception: the error that the look-up raised, as an object for this caller alone.
         """
         answer = await self.answer
         if isinstance(answer, Failure):
@@ -89,7 +89,7 @@ class Place(Generic[K]):
         return answer
 
     def leave(self) -> asyncio.Task[None] | None:
-        """Want nothing any more. Returns the batch's task if that was cancelled by it."""
+        """Give the place up. Returns the batch's task if that was cancelled by it."""
         return self.batch.leave(self)
 
 
@@ -109,7 +109,7 @@ class Batch(Generic[K]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.askers: dict[Wanted[K], int] = {}
-        # Of keys that are equal in Python a batch has one, or its answers could not be told apart.
+        # A batch holds one of several keys that are equal in Python, or its answers could not be told apart.
         self._spelled: dict[K, Wanted[K]] = {}
         self.is_full = False
         self.places: dict[Place[K], None] = {}
@@ -132,7 +132,7 @@ class Batch(Generic[K]):
         return place
 
     def leave(self, place: Place[K]) -> asyncio.Task[None] | None:
-        """Give up a place; the keys that nobody else wants go with it. The last one to leave cancels the look-up."""
+        """Give up a place; keys that no other caller wants go with it. The last one to leave cancels the look-up."""
         if place not in self.places:
             return None
         del self.places[place]
@@ -170,12 +170,12 @@ class Batch(Generic[K]):
             place.answer.set_result(found)
 
     def _waiting(self) -> list[Place[K]]:
-        """Those to be told, and told only once."""
+        """Return the places that wait for an answer, and forget them, so that each is answered once."""
         places, self.places = self.places, {}
         return [place for place in places if not place.answer.done()]
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
-        for place in self._waiting():  # somebody else has cancelled the task: the loop is shutting down
+        for place in self._waiting():  # the task was cancelled from outside: the loop is shutting down
             place.answer.cancel()
 
 
@@ -184,7 +184,7 @@ def _name_of(load_many: object) -> str:
 
 
 def by_key(keys: Sequence[Wanted[K]], answers: Answers[K, Any]) -> Mapping[Wanted[K], Any]:
-    """What a batch of keys was answered with, for each of them that has an answer."""
+    """Return the answers to a batch by key, for each key that has one."""
     if isinstance(answers, Mapping):
         return {wanted: answers[wanted.key] for wanted in keys if wanted.key in answers}
     if not isinstance(answers, Sequence):
@@ -195,7 +195,7 @@ def by_key(keys: Sequence[Wanted[K]], answers: Answers[K, Any]) -> Mapping[Wante
 
 
 async def until_done(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for tasks that are being cancelled, whatever happens to the one who waits.
+    """Wait until tasks that are being cancelled have ended, even if the caller is cancelled meanwhile.
 
     Raises:
         CancelledError: the caller was cancelled meanwhile.

@@ -1,8 +1,8 @@
-"""Batches of look-ups: what is asked for in one turn of the event loop is looked up together, as DataLoader does it.
+"""Batches of look-ups: all keys asked for in one turn of the event loop are looked up together, as DataLoader does.
 
 Invariants: a look-up is answered by a call that began after it was asked for, so it never sees older data than a query
-of its own would have; no answer is kept; a batch is part of nobody's computation, command or operation; while a batch
-runs, somebody waits for it.
+of its own would have; no answer is kept; a batch belongs to no computation, command or operation; while a batch runs,
+at least one caller waits for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-# Of a loader that is being made: its keys, and what there is for them.
+# Type variables of a loader: its keys and their values.
 Key = TypeVar("Key", bound=Hashable)
 V = TypeVar("V")
 
@@ -35,20 +35,22 @@ class BatchLoader(Generic[K, T]):
     >>> names = BatchLoader(names_of)  # async def names_of(ids: Sequence[int]) -> dict[int, str]
     >>> await gather(names.load(1), names.load(2), names.load(1))  # one call: names_of([1, 2])
 
-    Nothing is kept: a look-up in a later turn is made again. Keeping results is what compute methods are for.
+    Nothing is kept: a look-up in a later turn is made again. Use a compute method to keep results.
 
-    A caller that is cancelled takes its keys along if they have not left yet, and leaves the others alone; when the
-    last caller is cancelled, so is the call. `load_many` runs in a context of its own: what it reads becomes nobody's
-    dependency, and it sees nothing of an operation's transaction, which is why look-ups in the block of an operation
-    are refused. Those of the loaders that `Database` gives are answered from the operation's transaction.
+    When a caller is cancelled, its keys are dropped if they have not been sent yet; keys of other callers stay. When
+    the last caller is cancelled, the call is cancelled, too. `load_many` runs in a context of its own: its reads become
+    dependencies of no computed, and it does not see an operation's transaction. For this reason look-ups in the block
+    of an operation are refused. Loaders of a `Database` answer them from the operation's transaction.
 
     Args:
-        load_many: looks up all the keys it is given, each once, and of keys that are equal in Python (`1`, `1.0`) not
-            two together. Returns a mapping, in which keys may be missing, or a
-            sequence with a value for each key, in order, None where there is none. An exception in place of a value is
-            raised to those who asked for that key; one that is raised, to all.
-        missing: what a key without a value gives: a function of the key that returns it, or raises. By default, None.
-        max_batch_size: a batch of so many keys leaves at once, and the next ones make another. By default, no limit.
+        load_many: looks up all the keys it is given. Each key is given once; keys that are equal in Python (`1`, `1.0`)
+            are never given together. Returns a mapping, in which keys may be missing, or a sequence with a value for
+            each key in order, None where there is none. An exception in place of a value is raised to the callers that
+            asked for that key; a raised exception goes to all callers.
+        missing: gives the result for a key without a value: a function of the key that returns it, or raises. By
+            default, None.
+        max_batch_size: a batch with this many keys is sent at once, and the next keys make another. By default, no
+            limit.
 
     Raises:
         UsageError: `max_batch_size` is below one.
@@ -94,16 +96,16 @@ class BatchLoader(Generic[K, T]):
 
         Raises:
             UsageError: the key is not hashable, or this is the block of an operation (see the class).
-            Exception: what `load_many` raised, or gave for the key, or what `missing` raised.
+            Exception: the error that `load_many` raised or gave for the key, or that `missing` raised.
         """
         return (await self.load_many((key,)))[0]
 
     async def load_many(self, keys: Iterable[K]) -> list[T]:
-        """Look up several keys; what is found comes in the order of the keys, which may repeat themselves.
+        """Look up several keys; the results come in the order of the keys. Keys may repeat.
 
         Raises:
             UsageError: as for `load`.
-            Exception: as for `load`; of several keys the first.
+            Exception: as for `load`; if several keys fail, the error of the first.
         """
         try:
             asked = [Wanted(key) for key in keys]
@@ -116,12 +118,12 @@ class BatchLoader(Generic[K, T]):
         found = await (self._batched(distinct) if operation is None else self._found_within(operation, distinct))
         return [self._value(found, wanted) for wanted in asked]
 
-    # -- what the database's loaders do in another way -----------------------------------------------------------------
+    # -- parts that the database's loaders replace ---------------------------------------------------------------------
     def _check(self, key: K) -> None:
-        """Refuse a key that can be told to be wrong, before it joins others."""
+        """Refuse a key that is visibly wrong, before it joins others."""
 
     async def _found_within(self, operation: Operation, keys: Sequence[Wanted[K]]) -> Mapping[Wanted[K], Any]:
-        """Look up for a caller who is in the block of an operation."""
+        """Look up for a caller in the block of an operation."""
         raise UsageError(
             "this look-up would not see what the operation around it has written: make it before the operation, or "
             "with database.loader(...)"
@@ -175,15 +177,15 @@ class BatchLoader(Generic[K, T]):
         batch.loop.call_soon(self._send, batch)
 
     def _send(self, batch: Batch[K]) -> None:
-        if self._open.get(batch.loop) is batch:  # or else it was full, and has left
+        if self._open.get(batch.loop) is batch:  # else it was full, and was sent already
             del self._open[batch.loop]
             batch.send(self._load_many)
 
 
 def operation_around() -> Operation | None:
-    """The open operation in whose block the caller is; the body of a compute method is in none.
+    """Return the open operation in whose block the caller is; None in the body of a compute method.
 
-    Not even under `isolated()`: its result is everybody's, and must not hold what may still be rolled back.
+    That holds under `isolated()`, too: the result is shared, and must not hold data that may still be rolled back.
     """
     operation = running_operation()
     if operation is None or operation.task is asyncio.current_task():

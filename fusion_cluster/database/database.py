@@ -32,7 +32,7 @@ R = TypeVar("R")
 DEFAULT_LOG_OPTIONS = LogOptions()
 
 _CREATING_TABLES = 0x667573696F6E
-"""The number of PostgreSQL's advisory lock for those who create tables."""
+"""The number of PostgreSQL's advisory lock for creating tables."""
 
 
 class Database:
@@ -58,14 +58,14 @@ class Database:
     def __init__(self, url: str, *, busy_timeout_s: float = 30.0, log: LogOptions = DEFAULT_LOG_OPTIONS) -> None:
         self._url = parse_url(url)
         self._busy_timeout_s = as_finite_timeout("busy_timeout_s", busy_timeout_s)
-        # Event loop -> the runtime of the host that lives in it, where that is not the system's.
+        # Event loop -> the runtime of the host that lives in it, if that is not the system's.
         self._runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
         self.log = OperationLog(self.engines, self.prepare, log, runtime=lambda: self.runtime)
         self.events = EventStore(self.prepare, self.session, self.log, runtime=lambda: self.runtime)
         # Process and event loop -> its engines. Those of other processes (this one was forked) and of closed loops are
         # dropped when new ones are made: their connections cannot be closed from here.
         self._engines: dict[tuple[int, asyncio.AbstractEventLoop], Engines] = {}
-        # They are not connected: this only says what is wrong with the URL.
+        # They are not connected: this only checks the URL.
         create_engines(self._url, busy_timeout_s=self._busy_timeout_s)
         self._loaders = RowLoaders(self.session, self.began, self._url)
 
@@ -94,20 +94,20 @@ class Database:
         """A session to read with: `async with database.session() as session`.
 
         Each statement sees what is committed when it begins, and holds a connection only while it runs. Changes are
-        refused: they belong into an operation.
+        refused: make them in an operation.
         """
         return self.engines().read_session()
 
     def operation(self) -> AbstractAsyncContextManager[Operation]:
         """One transaction: `async with database.operation() as operation`, then `operation.session`.
 
-        It is committed when the block ends, and what was invalidated in the block is invalidated then, everywhere; an
+        It is committed when the block ends. Then the keys invalidated in the block are invalidated everywhere. An
         exception that leaves the block rolls it back, and nothing is invalidated. Within a command, the command's
         return waits for the invalidations; elsewhere the end of the block does. Within the block of another operation
-        on the same database it is a part of that one's transaction.
+        on the same database it is a part of that operation's transaction.
 
         Raises:
-            UsageError: (when entered) in a compute method, or in another task than that of the operation around it.
+            UsageError: (when entered) in a compute method, or in a task other than that of the operation around it.
         """
         return OperationScope(self)
 
@@ -129,11 +129,11 @@ class Database:
         """Look up rows by their keys: `row = await database.loader(ProductRow).load(product_id)`; None: there is none.
 
         All look-ups that are made in one turn of the event loop are one query, wherever they are made. Nothing is kept
-        from one turn to the next. Several callers may be given the same row: it is there to be read. In the block of an
-        operation the look-ups of its task see what the operation has written, and what they give belongs to its
-        session. It is the database that says which row a key finds, by the rules of the column (letter case, spaces,
-        zones, numbers), whoever else asks at the same time; a key that it does not take is an error for those alone who
-        have asked for it.
+        from one turn to the next. Several callers may be given the same row: read it, do not change it. In the block of
+        an operation the look-ups of its task see what the operation has written, and their rows belong to its session.
+        The database decides which row a key finds, by the rules of the column (letter case, spaces, zones, numbers),
+        independent of other callers at the same time. A key that the database refuses is an error only for the callers
+        that asked for it.
 
         Args:
             entity: a mapped class, or a table, whose rows come as mappings.
@@ -163,7 +163,7 @@ class Database:
     def list_loader(self, entity: Any, *, by: Any, order_by: Any = None) -> BatchLoader[Any, Any]:
         """Look up all rows of a key: `rows = await database.list_loader(OrderRow, by=OrderRow.customer_id).load(3)`.
 
-        As `loader`, but the columns need not be unique: each key gives a list, empty where there is no row.
+        As `loader`, but the columns need not be unique: each key gives a list, empty if there is no row.
 
         Args:
             entity: a mapped class, or a table, whose rows come as mappings.
@@ -183,11 +183,10 @@ class Database:
     async def prepare(self) -> None:
         """Make the library's own tables (`fusion_…`), or upgrade them to the revision that this version works with.
 
-        Hosts do so by themselves when they start, and operations when they begin: it is there for those who want it
-        done at a moment of their own. The first call in a process and event loop asks, by one SELECT, which revision
-        there is, and upgrades in one transaction where that is not the newest; further calls return at once. Callers at
-        the same time share one upgrade, in this process and among all; a failure is not remembered. The app's tables
-        are left alone.
+        Hosts call it when they start, and operations when they begin. Call it yourself to choose another moment. The
+        first call in a process and event loop reads the revision by one SELECT, and upgrades in one transaction if it
+        is not the newest; further calls return at once. Concurrent callers share one upgrade, in this process and among
+        processes; a failure is not remembered. The app's tables are not touched.
 
         Raises:
             UsageError: the tables are newer than the library, the role may not make them, or the database is neither
@@ -196,9 +195,9 @@ class Database:
         await self.engines().preparation.ensure()
 
     async def create_tables(self, metadata: MetaData | Sequence[MetaData]) -> None:
-        """Create the tables that are not there yet. Several processes may do so at once."""
+        """Create the tables that do not exist yet. Several processes may do so at once."""
         async with self.engines().writing.begin() as connection:
-            if connection.dialect.name == "postgresql":  # where two that create one table fail, even if it may exist
+            if connection.dialect.name == "postgresql":  # there two that create one table fail, even with IF NOT EXISTS
                 await connection.execute(select(func.pg_advisory_xact_lock(_CREATING_TABLES)))
             for one in [metadata] if isinstance(metadata, MetaData) else metadata:
                 await connection.run_sync(one.create_all)
@@ -210,7 +209,7 @@ class Database:
             await complete(engines.dispose())
 
     def transactions(self) -> Transactions:
-        """Where operations get their transactions from, in the event loop that runs."""
+        """The source of transactions for operations, in the event loop that runs."""
         return self.engines()
 
     def engines(self) -> Engines:

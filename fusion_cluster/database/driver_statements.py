@@ -1,7 +1,7 @@
 """The library's own statements, given to the database driver directly. Some run with each operation.
 
-SQLAlchemy would look up the compiled statement and make a result of its rows, which costs more than all the rest. The
-errors are those that SQLAlchemy raises. Its events do not see these statements.
+SQLAlchemy would look up the compiled statement and wrap its rows in a result, which costs more than the statement
+itself. The errors are those that SQLAlchemy raises. SQLAlchemy's events do not see these statements.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class DirectInsert:
     """An INSERT of one row, compiled once for the databases of one kind.
 
     Args:
-        table: into which.
-        columns: those that get values.
-        condition: without which nothing is inserted; its parameters are given values after those of the columns.
+        table: the table to insert into.
+        columns: the columns that get values.
+        condition: a row is inserted only if it holds; the values of its parameters follow those of the columns.
     """
 
     def __init__(self, table: Table, columns: Sequence[str], condition: ColumnElement[bool] | None = None) -> None:
@@ -31,15 +31,15 @@ class DirectInsert:
         self._names = [*columns, *(condition.compile().params if condition is not None else ())]
         self._dialect: Dialect | None = None
         self._sql = ""
-        # The columns in the order of the driver's parameters; None: it takes them by name.
+        # The columns in the order of the driver's parameters; None: the driver takes them by name.
         self._order: Sequence[str] | None = None
 
     def execute(self, connection: Connection, values: Sequence[Any]) -> bool:
         """Insert a row; False: the condition does not hold.
 
         Args:
-            connection: where.
-            values: of the columns, as the driver takes them.
+            connection: the connection to use.
+            values: the values of the columns, as the driver takes them.
 
         Raises:
             DBAPIError: the database refuses, or is lost.
@@ -62,10 +62,10 @@ class DirectInsert:
 
 
 def execute_directly(connection: Connection, sql: str, parameters: Any = ()) -> int:
-    """Execute a statement that gives no rows, in the driver's SQL and the connection's transaction, which has begun.
+    """Execute a statement that gives no rows, in the driver's SQL. The connection's transaction must have begun.
 
     Returns:
-        How many rows it has changed; -1 where that is not known.
+        The number of rows changed; -1 if it is not known.
 
     Raises:
         DBAPIError: the database refuses, or is lost.
@@ -81,7 +81,7 @@ def execute_directly(connection: Connection, sql: str, parameters: Any = ()) -> 
 
 @contextmanager
 def execution(connection: Connection, sql: str) -> Iterator[None]:
-    """The block executes a statement, by the driver itself.
+    """Wraps a block that executes a statement by the driver itself.
 
     Raises:
         DBAPIError: in place of the driver's error.
@@ -101,6 +101,6 @@ def execution(connection: Connection, sql: str) -> Iterator[None]:
             connection.invalidate(error)
         raise refusal from error
     except BaseException as error:
-        if not isinstance(error, Exception):  # a cancellation: the driver may be at it still
+        if not isinstance(error, Exception):  # a cancellation: the driver may still be executing
             connection.invalidate(error)
         raise

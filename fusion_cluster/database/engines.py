@@ -1,4 +1,4 @@
-"""SQLAlchemy engines: a pair for each event loop, one that reads and one that writes.
+"""SQLAlchemy engines: a pair for each event loop, one for reads and one for writes.
 
 Reads are in autocommit mode: a read costs one statement and no BEGIN or ROLLBACK, and each statement sees what is
 committed when it begins. The connections that read refuse to change anything, on SQLite and on PostgreSQL. SQLite is
@@ -37,18 +37,18 @@ from fusion_cluster.errors import DatabaseUnavailable, UsageError
 from fusion_cluster.runtime import SYSTEM_CLOCK
 
 _MAX_BUSY_TIMEOUT_MS = 2**31 - 1
-"""SQLite counts it in an int of C."""
+"""SQLite keeps it in a C int."""
 
 _SQLITE_READERS = 4
-"""Statements, each in a thread, that read one SQLite file at a time, in one process and loop."""
+"""The number of statements, each in a thread, that read one SQLite file at a time, in one process and loop."""
 
 _SERVER_READERS = _SERVER_WRITERS = 8
-"""Statements that read at a time, and operations, on a database server, in one process and loop."""
+"""The number of reading statements, and of operations, at a time on a database server, in one process and loop."""
 
 _ASYNCPG = "postgresql+asyncpg"
 
 _FOLLOWERS = 1
-"""Statements that read the operation log at a time, in one process and loop."""
+"""The number of statements that read the operation log at a time, in one process and loop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +60,12 @@ class Engines:
         writing: for operations.
         listening: one connection each, in autocommit mode, kept for as long as it is listened to.
         readers: how many statements may read at a time.
-        followers: how many may read the operation log at a time, besides: it is read however slow others are.
+        followers: how many more may read the operation log at a time: slow readers do not delay it.
         writers: how many operations may be open at a time.
-        busy_timeout_s: how long the next one waits for that.
+        busy_timeout_s: how long an operation waits for its turn to write.
         finishes_calls: whether a call of a session is finished before its caller's cancellation takes effect.
-        preparation: what makes and upgrades the library's tables.
-        look_ups: of commands, in the operation log.
+        preparation: makes and upgrades the library's tables.
+        look_ups: looks commands up in the operation log.
     """
 
     reading: AsyncEngine
@@ -83,18 +83,18 @@ class Engines:
         object.__setattr__(self, "look_ups", LookUps(self.reading, self.read_session))
 
     def read_session(self) -> ReadSession:
-        """A session to read with."""
+        """Return a session to read with."""
         return ReadSession(self.reading, slots=self.readers, finishes_calls=self.finishes_calls)
 
     def following_session(self) -> ReadSession:
-        """A session to read the operation log with."""
+        """Return a session to read the operation log with."""
         return ReadSession(self.reading, slots=self.followers, finishes_calls=self.finishes_calls)
 
     async def acquire_writer(self) -> None:
-        """Wait until one more operation may be open; then it is, until `writers.release()`.
+        """Wait for the turn of one more operation; `writers.release()` ends it.
 
         Raises:
-            DatabaseUnavailable: others are open for too long.
+            DatabaseUnavailable: other operations are open for too long.
         """
         try:
             async with asyncio.timeout(self.busy_timeout_s):
@@ -116,7 +116,7 @@ class Engines:
         return transaction
 
     async def dispose(self) -> None:
-        """Close all connections: those in use when they are given back."""
+        """Close all connections. A connection in use is closed when it is given back."""
         await self.preparation.ended()
         await self.look_ups.close()
         engines = dict.fromkeys((self.reading, self.writing, self.listening))
@@ -127,13 +127,13 @@ class Engines:
 
 
 def _close_returned(connection: Any, entry: ConnectionPoolEntry) -> None:
-    """Close a connection that comes back after its pool was emptied: nobody would ever take it from there."""
+    """Close a connection that comes back after its pool was emptied: no one would use it again."""
     if connection is not None:  # else it was lost and is closed
         entry.invalidate()
 
 
 def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
-    """Engines for a URL; they connect when first used.
+    """Create engines for a URL; they connect when first used.
 
     Args:
         url: names an async driver.
@@ -196,7 +196,7 @@ def _begin_on_postgresql(connection: Connection, watch: TransactionWatch | None)
 
 
 def _on_postgresql_checkin(connection: Any, record: ConnectionPoolEntry) -> None:
-    """Give no connection to the next operation that SQLAlchemy takes for free, and that is still in a transaction."""
+    """Drop a connection that comes back in a transaction: SQLAlchemy would give it to the next operation."""
     if connection is None:
         return
     is_in_transaction = getattr(connection.driver_connection, "is_in_transaction", None)
@@ -258,12 +258,12 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
                 raw.run_async(lambda driver: driver.begin(watch))
 
     def on_return(connection: Any, entry: ConnectionPoolEntry, state: PoolResetState) -> None:
-        # Only where need be, for each is a message to a thread.
+        # Only when needed: each is a message to a thread.
         driver = connection.driver_connection
         if driver.is_adrift or (driver.open_cursors and not state.asyncio_safe):
             entry.invalidate()
             return
-        if driver.open_cursors:  # while there are rows to be fetched, the connection sees the database as it was then
+        if driver.open_cursors:  # while rows are left to fetch, the connection sees the database as it was then
             connection.run_async(sqlite_driver.close_cursors)
         # A COMMIT that was refused (a deferred foreign key) has ended the transaction for SQLAlchemy, not for SQLite.
         if state.asyncio_safe and driver.in_transaction:
@@ -298,11 +298,11 @@ def _naming_the_file(url: URL) -> Iterator[None]:
 
 
 _thread_clock = SYSTEM_CLOCK.monotonic
-"""For what waits in a thread: real time, whatever that of the event loop is."""
+"""The clock for waits in a thread: real time, also when the event loop runs on virtual time."""
 
 
 def _switch_to_wal(connection: Any, busy_timeout_s: float) -> None:
-    """Make the journal a WAL, which a file stays with; SQLite refuses that at once while another connection writes."""
+    """Make the journal a WAL, which the file then keeps. SQLite refuses at once while another connection writes."""
     deadline_s = _thread_clock() + busy_timeout_s
     cursor = connection.cursor()
     while True:

@@ -1,12 +1,13 @@
-"""Claims of events: a host that delivers one says so in its row, until when, and with what it has ended.
+"""Claims of events: a host that delivers an event notes in its row until when it holds it, and how delivery ended.
 
 Invariants: no two hosts hold claims of one event, nor of two events of one key, at the same time, as far as their
-clocks agree; a claim is given only to the first event of its key among those that are due (by position; one that is
-delayed, or that nobody here handles, holds up none until it is due).
+clocks agree; a claim is given only to the first event of its key among those that are due (by position; an event that
+is delayed, or has no handler here, does not hold up others until it is due).
 
-Two hosts meet only where the ownership of slots moves, or one was taken for dead. With SQLite, transactions that write
-are one at a time. With PostgreSQL, claims are given under a lock for each slot, which nobody waits for: row locks alone
-(FOR UPDATE SKIP LOCKED, which keeps out those who retry and discard) do not keep two rows of one key apart.
+Two hosts meet only when the ownership of slots moves, or when one was taken for dead. With SQLite, one transaction
+writes at a time. With PostgreSQL, claims are given under a lock for each slot; a host that finds it taken skips the
+slot. Row locks (FOR UPDATE SKIP LOCKED) keep out retries and discards, but alone they do not keep two rows of one key
+apart.
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ class EventClaims:
     """The claims of one host in the outbox of a database (`commands.events.claims.Claims`).
 
     Args:
-        database: whose outbox.
-        me: names the host, and this incarnation of it.
-        types: the names of the classes of events that are handled here.
+        database: the database that has the outbox.
+        me: the name of the host and of its incarnation.
+        types: the class names of the events that are handled here.
         clock: seconds since the epoch.
         claim_s: how long a claim holds unless it is renewed.
     """
@@ -95,13 +96,13 @@ class EventClaims:
         self._wake: Callable[[], None] | None = None
 
     async def open(self, wake: Callable[[], None]) -> None:
-        """See that there is an outbox, and call `wake` whenever this process has put something into it."""
+        """Prepare the outbox, and call `wake` whenever this process has put something into it."""
         await self._database.prepare()
         self._wake = wake
         self._database.events.add_deliverer(wake)
 
     def close(self) -> None:
-        """Call it no more."""
+        """Stop calling `wake`."""
         if self._wake is not None:
             self._database.events.remove_deliverer(self._wake)
 
@@ -114,16 +115,16 @@ class EventClaims:
         judge: Callable[[ClaimedEvent], Verdict],
         besides: Collection[bytes] = (),
     ) -> Claimed:
-        """Claim events that are due, the first of their keys each.
+        """Claim events that are due: of each key the first.
 
-        Those that another host has claimed and abandoned have failed once more: they might be what has ended it.
+        An event that another host has claimed and abandoned counts as failed once more: it may have crashed that host.
 
         Args:
             limit: how many at most.
-            owned: a byte for each slot, 1 where it is owned here; None: all are.
-            horizon_s: how far to look ahead for what is due next.
-            judge: tells what becomes of those that were abandoned.
-            besides: keys of which events are being delivered here: they are passed over.
+            owned: a byte for each slot, 1 if it is owned here; None: all are.
+            horizon_s: how far to look ahead for the event that is due next.
+            judge: decides what becomes of abandoned events.
+            besides: keys whose events are being delivered here; they are passed over.
         """
         now = self._clock()
         look = EventLook(now, self._types, limit)
@@ -137,7 +138,7 @@ class EventClaims:
         return claimed
 
     async def succeeded(self, event: ClaimedEvent, *, wants_next: bool) -> ClaimedEvent | None:
-        """Delete an event that was delivered; claims and returns the next one of its key, if it is due and wanted."""
+        """Delete an event that was delivered; claim and return the next one of its key, if it is due and wanted."""
         return await self._in_transaction(lambda connection: self._succeeded(connection, event, wants_next))
 
     async def failed(self, event: ClaimedEvent, verdict: Verdict) -> None:
@@ -145,10 +146,10 @@ class EventClaims:
         await self._in_transaction(lambda connection: self._fail(connection, event, verdict))
 
     async def renew(self, events: Iterable[ClaimedEvent]) -> set[int]:
-        """Hold on to claims for longer.
+        """Extend claims.
 
         Returns:
-            The positions of those that are still held.
+            The positions of the events that are still held.
         """
         renewed = {**self._mine(events), "until": self._clock() + self._claim_s}
 
@@ -158,12 +159,12 @@ class EventClaims:
         return await self._in_transaction(renew)
 
     async def release(self, events: Iterable[ClaimedEvent]) -> None:
-        """Give events back, as if nobody had begun to deliver them."""
+        """Give events back, as if their delivery had not begun."""
         released = self._mine(events)
         await self._in_transaction(lambda connection: connection.execute(_RELEASE, released))
 
     async def trim(self, before: float) -> int:
-        """Delete dead letters that died before then; returns how many there were."""
+        """Delete dead letters that died before that time; return how many there were."""
 
         async def trim(connection: AsyncConnection) -> int:
             return (await connection.execute(_TRIM, {"before": before})).rowcount
@@ -202,7 +203,7 @@ class EventClaims:
         now = self._clock()
         position, mine = {"position_": event.position}, {"me": self._me, "now": now}
         deleted = await connection.execute(_DELETE_MINE, {**position, **mine})
-        if not deleted.rowcount:  # another has it by now, who will find that everything is done
+        if not deleted.rowcount:  # another host has claimed it by now, and will find that everything is done
             await connection.execute(_DELETE, position)
             return None
         if not wants_next:
@@ -227,7 +228,7 @@ class EventClaims:
 
 
 async def _locked(connection: AsyncConnection, slots: set[int]) -> set[int]:
-    """The slots that nobody else claims events of until the transaction ends."""
+    """Lock slots for claiming until the transaction ends; return those that no other host has locked."""
     if connection.dialect.name != "postgresql":
         return slots
     asked = func.unnest(cast(bindparam("slots"), ARRAY(Integer))).column_valued("slot")

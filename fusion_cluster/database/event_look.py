@@ -1,11 +1,11 @@
-"""Looking for the events that a host may deliver now: the first ones of their keys that are due.
+"""Search for the events that a host may deliver now: of each key the first that is due.
 
-It goes through what is due in windows, by time. Of each window it asks for the first events of the keys in it, and
-passes over these keys from then on: so events that wait for others of their keys hide nobody behind them.
+It goes through the due events in windows, by time. For each window it asks for the first events of the keys in it, and
+passes over these keys from then on: so events that wait for others of their keys do not hide the events behind them.
 
-Each statement costs at most what the events that are due, or of these keys, cost to be read once, whatever the database
-knows of a table that was empty a moment ago. Conditions on pairs of events (NOT EXISTS an earlier one of the key) do
-not: PostgreSQL may compare each with each.
+Each statement costs at most one read of the events that are due, or of the events of these keys, even if the database's
+statistics are from a moment when the table was empty. Conditions on pairs of events (NOT EXISTS an earlier one of the
+key) do not have this bound: PostgreSQL may compare each event with each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WINDOW: Final = 256
 """How many events one statement looks at."""
 
 MOST_WINDOWS: Final = 20
-"""How often a look goes on behind events that wait for others of their keys."""
+"""The most windows that one search reads, when the first hold only events that wait for others of their keys."""
 
 IS_WAITING: Final = EVENTS.c.state == EventState.WAITING.value
 IS_FREE: Final = or_(EVENTS.c.claimed_until.is_(None), EVENTS.c.claimed_until <= bindparam("now"))
@@ -40,7 +40,8 @@ _FIRST_OF_KEYS: Final = select(func.min(_other.c.position)).where(_OF_KEYS, *_MA
 _CLAIMED_KEYS: Final = select(_other.c.key).where(_OF_KEYS, _other.c.claimed_until > bindparam("now"))
 
 ARE_NEXT: Final = (EVENTS.c.position.in_(_FIRST_OF_KEYS), EVENTS.c.key.not_in(_CLAIMED_KEYS))
-"""Of events of `keys`: they are the first of theirs whose time has come, and no other of these is being delivered."""
+"""Conditions on an event of `keys`: it is the first due event of its key, and no other event of its key is in
+delivery."""
 
 FIRST_OF_KEY: Final = (
     select(_other.c.position)
@@ -71,12 +72,12 @@ class EventLook:
 
     Args:
         now: in seconds since the epoch.
-        types: the names of the classes of events that are handled here.
+        types: the class names of the events that are handled here.
         limit: how many events are looked for.
 
     Attributes:
-        due: what was found: position, key and slot of each; those that are due for longest first.
-        next_due_at: when the earliest of those is due that are not due yet, as far as that was seen.
+        due: the events found, as position, key and slot; the longest due first.
+        next_due_at: when the next event becomes due, as far as the search has seen.
     """
 
     def __init__(self, now: float, types: Sequence[str], limit: int) -> None:
@@ -88,7 +89,7 @@ class EventLook:
 
     @property
     def is_full(self) -> bool:
-        """There may be more than was looked for."""
+        """Whether as many were found as were looked for: there may be more."""
         return len(self.due) >= self._limit
 
     async def run(
@@ -98,8 +99,8 @@ class EventLook:
 
         Args:
             session: to read with.
-            owned: a byte for each slot, 1 where it is owned here; None: all are.
-            horizon_s: how far to look ahead for what is due next.
+            owned: a byte for each slot, 1 if it is owned here; None: all are.
+            horizon_s: how far to look ahead for the event that is due next.
             besides: keys that are passed over.
         """
         passed_over = set(besides)

@@ -1,6 +1,6 @@
-"""The outbox of a database: events that wait for delivery, and dead letters, to be looked at and seen to.
+"""The outbox of a database: events that wait for delivery, and dead letters, to be listed, retried or discarded.
 
-Operations write into it with their commit; `event_claims` is the side of those who deliver.
+Operations write into it with their commit; deliverers claim events from it (`event_claims`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INSERT: Final = insert(EVENTS)
 
 
 class EventState(enum.Enum):
-    """What becomes of an event next. One that was delivered is in the outbox no more."""
+    """State of an event in the outbox. A delivered event is not in the outbox any more."""
 
     WAITING = "waiting"
     DEAD = "dead"
@@ -44,16 +44,16 @@ class StoredEvent:
 
     Attributes:
         position: its place among all: the later it was emitted, the higher.
-        event_id: names it.
+        event_id: its id.
         type: the name of its class.
-        key: what it keeps its order with, as a plain value.
+        key: events of one key keep their order; a plain value.
         event: its fields, as a plain value.
         state: waiting for delivery, or dead: given up after too many attempts.
-        attempts: how many have failed.
-        emitted_at: when.
+        attempts: how many attempts have failed.
+        emitted_at: when it was emitted.
         due_at: when the next attempt is due, at the earliest; of a dead one, when it died.
-        remaining: the handlers that have still to succeed; None: all there are.
-        error: what the last attempt failed with.
+        remaining: the handlers that have still to succeed; None: all of them.
+        error: the error of the last attempt.
         is_claimed: a host is delivering it now.
     """
 
@@ -76,7 +76,7 @@ class HandlesEvents(Protocol):
     """A host that knows which events its app handles."""
 
     def handles_event(self, event_type: str) -> bool:
-        """Whether anybody in the app handles events of the class of that name."""
+        """Whether the app handles events of the class of that name."""
         ...
 
 
@@ -84,7 +84,7 @@ class EventStore:
     """The outbox of one database (a `commands.events.outbox.EventOutbox`).
 
     Args:
-        prepare: makes the tables, if they are missing.
+        prepare: makes the tables if they are missing.
         session: gives a session to read with.
         log: writes in transactions that belong to no operation.
         runtime: gives the runtime of the event loop that runs.
@@ -101,13 +101,13 @@ class EventStore:
         self._session = session
         self._log = log
         self._runtime = runtime
-        # Who delivers in this process: each with the event loop in which it is to be woken.
+        # The deliverers of this process, each with the event loop in which it is woken.
         self._deliverers: dict[Callable[[], None], asyncio.AbstractEventLoop] = {}
         self._unhandled: set[str] = set()
 
     # -- for operations ------------------------------------------------------------------------------------------------
     async def write(self, operation: Operation) -> None:
-        """Write what an operation has emitted, in its transaction; but not what nobody in its command's app handles."""
+        """Write an operation's events in its transaction, except those that its command's app does not handle."""
         events: Sequence[EmittedEvent] = operation.events
         hosting = operation.command.hosting if operation.command is not None else None
         if isinstance(hosting, HandlesEvents):
@@ -116,13 +116,13 @@ class EventStore:
             await insert_events(await operation.session.connection(), events, emitted_at=self._now_s())
 
     def on_committed(self) -> None:
-        """Wake those in this process who deliver."""
+        """Wake the deliverers of this process."""
         here = asyncio.get_running_loop()
         for wake, loop in list(self._deliverers.items()):
             if loop is here:
                 wake()
             else:
-                with contextlib.suppress(RuntimeError):  # closed, without having said so
+                with contextlib.suppress(RuntimeError):  # the loop was closed before the deliverer was removed
                     loop.call_soon_threadsafe(wake)
 
     def add_deliverer(self, wake: Callable[[], None]) -> None:
@@ -130,7 +130,7 @@ class EventStore:
         self._deliverers[wake] = asyncio.get_running_loop()
 
     def remove_deliverer(self, wake: Callable[[], None]) -> None:
-        """Do not call it any more."""
+        """Stop calling `wake`."""
         self._deliverers.pop(wake, None)
 
     def _now_s(self) -> float:
@@ -153,13 +153,13 @@ class EventStore:
         limit: int = 100,
         after: int = 0,
     ) -> Sequence[StoredEvent]:
-        """The events in the outbox, in the order in which they were emitted.
+        """List the events in the outbox, in the order in which they were emitted.
 
         Args:
-            state: only those in it.
-            type: only those of the class of this name.
+            state: only events in this state.
+            type: only events of the class of this name.
             limit: how many at most.
-            after: only those at higher positions: that of the last one shown, to see the next.
+            after: only events at higher positions; give the position of the last event shown to see the next ones.
 
         Raises:
             InvalidArgument: `limit` or `after` is not a whole number, or negative.
@@ -172,7 +172,7 @@ class EventStore:
             return [_stored(row, self._now_s()) for row in rows]
 
     async def retry(self, event_id: str) -> bool:
-        """Have an event delivered as soon as possible, a dead one with all attempts before it again.
+        """Deliver an event as soon as possible; a dead one gets all its attempts again.
 
         Returns:
             False if there is no such event.
@@ -180,11 +180,11 @@ class EventStore:
         return await self._retry([EVENTS.c.event_id == event_id]) > 0
 
     async def retry_dead(self, *, type: str | None = None) -> int:
-        """Have all dead letters, or those of one class, delivered again; returns how many there were."""
+        """Deliver all dead letters, or those of one class, again; return how many there were."""
         return await self._retry(_conditions(EventState.DEAD, type))
 
     async def discard(self, event_id: str) -> bool:
-        """Delete an event. A delivery that is under way goes on.
+        """Delete an event. A delivery that is in progress goes on.
 
         Returns:
             False if there is no such event.
@@ -192,7 +192,7 @@ class EventStore:
         return await self._discard([EVENTS.c.event_id == event_id]) > 0
 
     async def discard_dead(self, *, type: str | None = None) -> int:
-        """Delete all dead letters, or those of one class; returns how many there were."""
+        """Delete all dead letters, or those of one class; return how many there were."""
         return await self._discard(_conditions(EventState.DEAD, type))
 
     async def _retry(self, conditions: Sequence[ColumnElement[bool]]) -> int:
@@ -231,8 +231,8 @@ async def insert_events(connection: AsyncConnection, events: Sequence[EmittedEve
     """Insert events in the order in which they were emitted.
 
     Args:
-        connection: whose transaction they belong to.
-        events: which.
+        connection: the connection whose transaction they belong to.
+        events: the events.
         emitted_at: now, in seconds since the epoch.
     """
     rows = [

@@ -1,8 +1,8 @@
-"""Whether a pooled connection still lives: asked of the server only if the connection has not been used for a while.
+"""Checks of pooled connections: the server is asked only if the connection has not been used for a while.
 
-SQLAlchemy's `pool_pre_ping` asks each time: with asyncpg that is three messages there and back, beside the four of a
-short transaction. One that the server has closed is known as closed without asking. One that is lost all the same,
-having been used a moment ago, fails when it is used, as any may at any time.
+SQLAlchemy's `pool_pre_ping` asks each time: with asyncpg that is three round trips, beside the four of a short
+transaction. A connection that the server has closed is known as closed without asking. A connection that was used a
+moment ago and is lost all the same fails when it is used, as any connection may at any time.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fusion_cluster.runtime import SYSTEM_CLOCK
 
 PING_AFTER_S: Final = 1.0
-"""How long a connection may lie idle and be used without asking."""
+"""How long a connection may be idle and still be used without asking."""
 
 _RETURNED: Final = "fusion_returned_s"
 
 _clock: Final = SYSTEM_CLOCK.monotonic
-"""Real time, which servers live in."""
+"""Real time: servers live in it."""
 
 
 def pings_when_idle(engine: AsyncEngine) -> None:
-    """Let the pool of an engine try connections that have lain idle before it gives them out, and drop dead ones."""
+    """Let the pool of an engine test idle connections before it gives them out, and drop dead ones."""
     dialect: Any = engine.dialect
 
     def on_return(connection: Any, record: Any) -> None:
@@ -49,6 +49,6 @@ def pings_when_idle(engine: AsyncEngine) -> None:
 
 
 def _is_closed(driver: Any) -> bool:
-    """As asyncpg says it, or psycopg."""
+    """Whether asyncpg, or psycopg, knows the connection as closed."""
     is_closed = getattr(driver, "is_closed", None)
     return bool(is_closed() if is_closed is not None else getattr(driver, "closed", False))

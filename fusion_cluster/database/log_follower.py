@@ -1,7 +1,7 @@
-"""Following the operation log: what others have committed is applied here, whether they have told of it or not.
+"""Follows the operation log: operations that others have committed are applied here, with or without their push.
 
-The push of a command is faster; the log is what nothing can be lost from. An operation that was pushed is known as
-applied and is not applied again, for its keys may have been computed anew meanwhile (`applied_operations`).
+The push of a command is faster; the log loses nothing. An operation that was pushed is known as applied and is not
+applied again, because its keys may have been computed anew meanwhile (`applied_operations`).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHORTEST_PAUSE_S: Final = 0.01
-"""Between two times that the log is read."""
+"""The shortest pause between two reads of the log."""
 
 READ_TIMEOUT_S: Final = 15.0
-"""A server that has not answered by then, though the connection stands, is asked over another one."""
+"""After this time without an answer, the server is asked over another connection."""
 
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 2.0
-"""Between two attempts to read a log that cannot be read."""
+"""The longest pause between two attempts to read a log that cannot be read."""
 
 
 class LogFollower:
     """Reads the log of a database for one host, from `start` to `close`.
 
     Args:
-        database: whose.
+        database: the database that has the log.
         on_entries: applies entries.
-        on_missed: takes everything for out of date: entries are lost to this reader.
+        on_missed: marks everything as out of date; called when this reader has missed entries.
         runtime: makes its task.
 
     Attributes:
@@ -69,7 +69,7 @@ class LogFollower:
         self.entry_count = 0
 
     async def start(self) -> None:
-        """Begin: what is committed after this has returned will be applied."""
+        """Begin. Operations committed after this has returned are applied."""
         await self._reader.start()
         self._log.on_logged.append(self._on_logged)
         self._tasks.spawn(self._follow(), name="follow the operation log")
@@ -84,7 +84,7 @@ class LogFollower:
             await self._wake.close()
 
     def _on_logged(self, operation: Operation) -> None:
-        """Something was committed: maybe in another event loop, or in a process that was forked from this one."""
+        """Notes a commit, which may come from another event loop or from a process that was forked from this one."""
         if os.getpid() != self._pid:
             return
         if asyncio.get_running_loop() is self._loop:
@@ -100,7 +100,7 @@ class LogFollower:
                 await self._wake.wait(self._log.options.period_s)
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     entries = await self._reader.read()
-            except Exception as error:  # the database is away, or broken: that must not end this
+            except Exception as error:  # the database is away or broken: the follower goes on
                 if not is_failing:
                     logger.warning("the operation log cannot be read: %s; trying again", error)
                 is_failing = True
@@ -109,10 +109,10 @@ class LogFollower:
                 is_failing = False
                 self._pauses.reset()
                 self._apply(entries)
-                await asyncio.sleep(SHORTEST_PAUSE_S)  # so that a stream of commits is not read one by one
+                await asyncio.sleep(SHORTEST_PAUSE_S)  # so that commits in quick succession are read together
 
     def _apply(self, entries: Sequence[LogEntry] | None) -> None:
-        """Apply what was read: it will not be read again."""
+        """Apply entries, which will not be read again."""
         self.read_count += 1
         if entries is None:
             logger.warning("it cannot be told what has changed since the operation log was read: all is out of date")

@@ -1,14 +1,14 @@
-"""Readers of the operation log: each gives the entries that were committed since it looked last, every one once.
+"""Readers of the operation log: each gives the entries committed since its last read, every entry once.
 
 Transactions do not commit in the order in which they begin to write, so a position that is missing may be filled later.
-SQLite lets one transaction write at a time: there positions appear in order, and the highest one is all that a reader
-has to remember. PostgreSQL does not. There a reader remembers the *snapshot* in which it looked last, and asks for the
-entries of transactions that were not visible in it and are now: no gap, however late it is filled, and no waiting for
-gaps that never will be.
+SQLite lets one transaction write at a time: positions appear in order, and a reader remembers only the highest one.
+PostgreSQL lets many write. There a reader remembers the *snapshot* of its last read, and asks for the entries of
+transactions that were not visible in it and are visible now. So it misses no gap, however late it is filled, and never
+waits for a gap that stays empty.
 
-A reader that cannot tell what it has missed says so, and is up to date again: entries have been trimmed that it had not
-seen, there are too many, one cannot be understood, or the database has gone back in time (a backup was restored, or a
-standby has taken over that had not got all).
+A reader that cannot know what it has missed reports that, and is up to date again. The reasons: entries were trimmed
+before it read them, there are too many, one cannot be decoded, or the database has gone back in time (a backup was
+restored, or a standby that had not received everything has taken over).
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_ENTRIES: Final = 5_000
-"""A reader that finds more at once has fallen behind: to take everything for out of date costs less then."""
+"""A reader that finds more at once has fallen behind: marking everything as out of date costs less then."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A committed operation, as those who follow the log see it.
+    """A committed operation, as followers of the log see it.
 
     Attributes:
         operation_id: its id.
-        host: the process that has committed it.
-        keys: what it invalidates.
+        host: the name of the host that has committed it.
+        keys: the keys that it invalidates.
     """
 
     operation_id: str
@@ -50,25 +50,25 @@ class LogEntry:
 
 
 class LogReader(Protocol):
-    """Where one follower of the log has got to."""
+    """The place in the log of one follower."""
 
     async def start(self) -> None:
-        """Begin now: entries committed from here on will be given."""
+        """Begin now: `read` gives the entries committed from here on."""
         ...
 
     async def read(self) -> Sequence[LogEntry] | None:
-        """The entries committed since the last call; None: some cannot be had any more, or they are too many.
+        """Return the entries committed since the last call; None: some are gone, or there are too many.
 
-        A call that raises has given nothing: the next one gives it.
+        A call that raises has given nothing: the next call gives the same entries.
         """
         ...
 
 
 def new_reader(engines: Callable[[], Engines]) -> LogReader:
-    """A reader for the kind of database.
+    """Make a reader for the kind of database.
 
     Args:
-        engines: gives what to read with.
+        engines: gives the engines to read with.
 
     Raises:
         UsageError: there is no operation log on databases of this kind.
@@ -85,14 +85,14 @@ class SQLiteLogReader:
     """Reads by position.
 
     Args:
-        engines: gives what to read with.
+        engines: gives the engines to read with.
     """
 
     _START: Final = text(
         "SELECT max(coalesce((SELECT max(position) FROM fusion_operations), 0),"
         " (SELECT position FROM fusion_trimmed WHERE id = 1))"
     )
-    # The sequence never falls behind the positions it has given, unless the file has become another one.
+    # The sequence never falls behind the positions it has given, unless the file was replaced.
     _READ: Final = text(
         "SELECT t.position AS trimmed,"
         " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'fusion_operations'), 0) AS last,"
@@ -110,7 +110,7 @@ class SQLiteLogReader:
         self._position = (await _rows(self._engines(), self._START, {}))[0][0]
 
     async def read(self) -> Sequence[LogEntry] | None:
-        """The entries behind the last position."""
+        """Return the entries behind the last position."""
         rows = await _rows(self._engines(), self._READ, {"position": self._position, "limit": MAX_ENTRIES + 1})
         if rows[0].trimmed > self._position or rows[0].last < self._position or len(rows) > MAX_ENTRIES:
             await self.start()
@@ -124,13 +124,13 @@ class SQLiteLogReader:
 class PostgreSQLLogReader:
     """Reads by snapshots (PostgreSQL's documentation, 9.28 "Transaction ID and Snapshot Information").
 
-    A server that has crashed gives numbers once more which it had given to transactions that were not committed, and a
-    standby that takes over does so with those that it had not heard of: what a snapshot says of a number is true of one
-    life of a server. A life is told by when the server was started, and since when it has counted what its background
-    writer does, which it begins anew when it has crashed.
+    A server that has crashed reuses the numbers of transactions that were not committed, and a standby that takes over
+    reuses the numbers that it had not received: a snapshot is valid for one life of a server. A life is identified by
+    the start time of the server and by the time since which it counts the work of its background writer. A crash resets
+    that counter.
 
     Args:
-        engines: gives what to read with.
+        engines: gives the engines to read with.
     """
 
     _LIFE: Final = "CAST(pg_postmaster_start_time() AS text) || CAST(pg_stat_get_bgwriter_stat_reset_time() AS text)"
@@ -155,11 +155,11 @@ class PostgreSQLLogReader:
         self._life = ""
 
     async def start(self) -> None:
-        """Begin with what is not visible now."""
+        """Begin with the transactions that are not visible now."""
         self._snapshot, self._life = (await _rows(self._engines(), self._START, {}))[0]
 
     async def read(self) -> Sequence[LogEntry] | None:
-        """The entries that were not visible the last time."""
+        """Return the entries that were not visible the last time."""
         xmin, xmax, running = _parts(self._snapshot)
         rows = await _rows(
             self._engines(), self._READ, {"xmax": str(xmax), "running": running, "limit": MAX_ENTRIES + 1}
@@ -175,7 +175,7 @@ class PostgreSQLLogReader:
 
 
 def _parts(snapshot: str) -> tuple[int, int, str]:
-    """The oldest transaction that is not over in a snapshot, the first that has not begun, and those that run."""
+    """Split a snapshot: its oldest unfinished transaction, the first not begun, and those that run."""
     xmin, xmax, running = snapshot.split(":")
     return int(xmin), int(xmax), running
 

@@ -1,11 +1,11 @@
-"""Trimming the operation log: old entries go; their commands stay known for a while longer.
+"""Trims the operation log: old entries are removed; their commands stay known for a while longer.
 
-Everybody who follows a log does it, when it is due by their own clock and nobody else is at it. What is removed, and up
-to where the log is trimmed, change in one transaction, so a reader sees both or neither.
+Each follower of a log trims it when that is due by its own clock and no other process is trimming. The removal and the
+mark up to which the log is trimmed change in one transaction, so a reader sees both or neither.
 
 On PostgreSQL the log is trimmed up to the oldest transaction that still writes anywhere on the server: no reader that
-has read since remembers less. Nothing would be gained by going on: as long as that transaction runs, the server cannot
-use the room again.
+has read since then remembers less. Trimming further would gain nothing: as long as that transaction runs, the server
+cannot reuse the space.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH: Final = 2_000
 
 _FORGET_COMMANDS: Final = delete(COMMANDS).where(COMMANDS.c.committed_at < bindparam("before"))
 
-# -- SQLite: nobody else writes meanwhile
+# -- SQLite: no other transaction writes meanwhile
 _IS_OLD: Final = OPERATIONS.c.committed_at < bindparam("before")
 _THROUGH: Final = select(func.max(text("position"))).select_from(
     select(OPERATIONS.c.position).where(_IS_OLD).order_by(OPERATIONS.c.position).limit(bindparam("batch")).subquery()
@@ -53,9 +53,9 @@ _REMEMBER: Final = (
 
 # -- PostgreSQL: in one statement, which sees an entry either as it is removed or not at all
 _LOCK: Final = 0x6675736974  # "fusit"
-"""The number of the advisory lock for those who trim."""
+"""The number of the advisory lock for trimming."""
 
-# Transactions from the end of the snapshot on are of another server, from a dump of which this database was restored.
+# Transactions at or after the end of the snapshot are from another server, whose dump was restored here.
 _TRIM: Final = text(
     """
     WITH now AS (
@@ -92,8 +92,8 @@ class LogTrimmer:
     """Trims the log of a database, again and again.
 
     Args:
-        database: whose.
-        runtime: the clock by which entries are old, the jitter of the period, the task.
+        database: the database that has the log.
+        runtime: gives the clock for the age of entries, the jitter of the period, and the task.
     """
 
     def __init__(self, database: Database, *, runtime: Runtime = SYSTEM) -> None:
@@ -118,11 +118,11 @@ class LogTrimmer:
             try:
                 while await self.trim() >= BATCH:
                     pass
-            except Exception as error:  # the database is away, or busy: the next time, then
+            except Exception as error:  # the database is away or busy: try again next period
                 logger.warning("the operation log could not be trimmed: %s", error)
 
     async def trim(self) -> int:
-        """Remove one batch of entries that are too old, and forget commands that are; returns how many entries."""
+        """Remove one batch of old entries and forget old commands; return the number of entries removed."""
         return await self._log.in_transaction(self._trim)
 
     async def _trim(self, connection: AsyncConnection) -> int:

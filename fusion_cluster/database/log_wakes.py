@@ -1,9 +1,9 @@
-"""What wakes those who follow the operation log before their period is over. If it fails, the period is waited for.
+"""Wakes for followers of the operation log before their period is over. If a wake fails, the period still ends.
 
-PostgreSQL has LISTEN and NOTIFY. Whoever has committed notifies afterwards, on a connection of its own, a hundred times
-a second at most: a NOTIFY within a transaction would let the commits of all processes queue for one lock. SQLite has no
-such thing, but its write-ahead log is a file that each commit appends to: to look at its length and time costs two
-microseconds, so that is done often.
+PostgreSQL has LISTEN and NOTIFY. A process notifies after its commit, on a separate connection, a hundred times a
+second at most: a NOTIFY within a transaction would let the commits of all processes queue for one lock. SQLite has no
+notifications, but each commit appends to the file of its write-ahead log. Reading the length and time of that file
+costs two microseconds, so it is done often.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ LOOK_S: Final = 0.02
 """How often the file of SQLite's write-ahead log is looked at."""
 
 NOTIFY_PAUSE_S: Final = 0.01
-"""After a notification: what is committed meanwhile is told of by one more."""
+"""The pause after a notification: one more notification announces everything committed meanwhile."""
 
 NOTIFY_TIMEOUT_S: Final = 5.0
-"""A connection that has not notified by then is given up."""
+"""A connection that needs longer to notify is given up."""
 
 
 class LogWake(Protocol):
     """Wakes one follower."""
 
     async def wait(self, timeout_s: float) -> None:
-        """Return when there may be new entries, or the time is up."""
+        """Return when there may be new entries, or when the time is up."""
         ...
 
     def notify(self) -> None:
-        """Something was committed here: wake the others."""
+        """Wake the others, after a commit in this process."""
         ...
 
     def wake(self) -> None:
@@ -56,7 +56,7 @@ class LogWake(Protocol):
 
 
 def new_wake(engines: Callable[[], Engines], *, runtime: Runtime = SYSTEM) -> LogWake:
-    """What wakes a follower of the database whose engines are given."""
+    """Make the wake of a follower of the database whose engines are given."""
     reading = engines().reading
     if reading.dialect.name == "postgresql":
         return PostgreSQLWake(engines, runtime=runtime)
@@ -64,7 +64,7 @@ def new_wake(engines: Callable[[], Engines], *, runtime: Runtime = SYSTEM) -> Lo
 
 
 class SQLiteWake:
-    """Looks at a file.
+    """Watches a file.
 
     Args:
         path: of the write-ahead log.
@@ -85,7 +85,7 @@ class SQLiteWake:
                     await self._woken.wait()
                 break
         self._woken.clear()
-        self._seen = self._look()  # before the log is read: what comes after it will be seen the next time
+        self._seen = self._look()  # before the log is read: a later change is seen the next time
 
     def notify(self) -> None:
         """Nothing to do: the commit has changed the file."""
@@ -106,10 +106,10 @@ class SQLiteWake:
 
 
 class PostgreSQLWake:
-    """Listens on a connection of its own, which it opens anew when it is lost.
+    """Listens on a separate connection, which it opens again when it is lost.
 
     Args:
-        engines: gives what to connect with.
+        engines: gives the engines to connect with.
         runtime: makes the task that notifies.
     """
 
@@ -124,7 +124,7 @@ class PostgreSQLWake:
         self._is_failing = False
 
     async def wait(self, timeout_s: float) -> None:
-        """Return when somebody has notified, or the time is up; also when it can be heard again at last."""
+        """Return when a notification came, when the time is up, or when listening works again."""
         if self._driver is None or self._driver.is_closed():
             await self._listen(timeout_s)
         with contextlib.suppress(TimeoutError):
@@ -133,7 +133,7 @@ class PostgreSQLWake:
         self._woken.clear()
 
     def notify(self) -> None:
-        """Notify all others, once for all that call this meanwhile; as soon as there is a connection."""
+        """Notify all others as soon as there is a connection; one notification serves all calls made meanwhile."""
         self._is_notified = True
         if self._notifying is None and self._driver is not None:
             self._notifying = self._tasks.spawn(self._notify(), name="notify of a commit")
@@ -164,7 +164,7 @@ class PostgreSQLWake:
             return
         self._driver = driver
         self._is_failing = False
-        self._woken.set()  # nobody was heard before
+        self._woken.set()  # notifications may have been missed before
         if self._is_notified:
             self.notify()
 
@@ -180,7 +180,7 @@ class PostgreSQLWake:
                 await asyncio.sleep(NOTIFY_PAUSE_S)
         except Exception as error:  # the driver's own; the others read the log by themselves
             logger.info("nobody could be notified of a commit: %s", error)
-            self._driver = None  # to be opened anew
+            self._driver = None  # it is opened again
             self._woken.set()
         finally:
             self._notifying = None

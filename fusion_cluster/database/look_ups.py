@@ -1,9 +1,9 @@
-"""Looking commands up in the operation log by their ids, before they run.
+"""Looks commands up in the operation log by their ids, before they run.
 
-There is one connection for it, which is kept, and one query at a time on it: ids that are asked for meanwhile go into
-the next query together. A query begins after all that it answers has been asked, so it sees what was committed before.
-It goes to the driver as it is; where that fails, or the driver is none that is known here, SQLAlchemy asks once more,
-on a connection that it has tried, and says what is wrong.
+One connection is kept for it, with one query at a time: ids asked for meanwhile go into the next query together. A
+query begins after all its ids were asked for, so it sees everything committed before. The query goes directly to the
+driver. If that fails, or the driver is not known here, SQLAlchemy asks again on a connection that it has tested, and
+reports the error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fusion_cluster.runtime import SYSTEM, Runtime
 logger = logging.getLogger(__name__)
 
 Found = Sequence[Any]
-"""Of an operation: its id, fingerprint, outcome, encoded keys and host, and when it was committed."""
+"""The row of an operation: its id, fingerprint, outcome, encoded keys, host, and time of commit."""
 
 _FIND: Final = union_all(
     select(
@@ -52,7 +52,7 @@ class LookUps:
     """Looks ids up, in one database and event loop.
 
     Args:
-        engine: to read with, in autocommit mode.
+        engine: the engine to read with, in autocommit mode.
         session: gives a session to read with.
     """
 
@@ -61,15 +61,15 @@ class LookUps:
         self._engine = engine
         self._session = session
         self._ask = {"aiosqlite": _ask_aiosqlite, "asyncpg": _ask_asyncpg}.get(engine.dialect.driver)
-        # Kept for as long as nothing fails on it; and the driver's own.
+        # The connection, kept until something fails on it; and the driver's own.
         self._connection: AsyncConnection | None = None
         self._driver: Any = None
-        # Who waits for which ids that no query has asked for yet.
+        # Id -> its callers; no query has asked for these ids yet.
         self._wanted: dict[str, list[asyncio.Future[Found | None]]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def find(self, operation_id: str) -> Found | None:
-        """What is recorded under an id; None: nothing.
+        """Return the record of an id; None: there is none.
 
         Raises:
             DatabaseUnavailable: the database cannot be reached.
@@ -101,12 +101,12 @@ class LookUps:
                     failure = error
                 for operation_id, answers in asked.items():
                     for answer in answers:
-                        if answer.done():  # who waited was cancelled
+                        if answer.done():  # the caller was cancelled
                             continue
                         if failure is None:
                             answer.set_result(found.get(operation_id))
                         else:
-                            answer.set_exception(Failure(failure).to_raise())  # its own, as each is raised
+                            answer.set_exception(Failure(failure).to_raise())  # one object for each caller
         finally:
             self._task = None
 
@@ -124,7 +124,7 @@ class LookUps:
         self._connection = await self._engine.connect()
         driver: Any = (await self._connection.get_raw_connection()).driver_connection
         if self._engine.dialect.name == "postgresql":
-            # A query that is planned while the log is short would read all of it for as long as that plan is kept.
+            # A plan made while the log is short would read all of the log, for as long as the plan is kept.
             await driver.execute("SET enable_seqscan = off")
         self._driver = driver
         return driver

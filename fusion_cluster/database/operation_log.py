@@ -1,7 +1,8 @@
-"""The operation log: what was committed, by which command, and what it invalidates.
+"""The operation log: the committed operations, their commands, and the keys that they invalidate.
 
-An entry is written in the transaction of its operation, so there is one if and only if the operation is committed.
-Everybody who holds computeds follows the log (`log_follower`); commands are looked up in it, so that none runs twice.
+An entry is written in the transaction of its operation, so it exists if and only if the operation is committed. Each
+process that holds computeds follows the log (`log_follower`); commands are looked up in it, so that no command runs
+twice.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ class LogOptions:
     """How the operation log is followed and kept.
 
     Attributes:
-        period_s: how often it is read where nothing says that there is something new.
+        period_s: how often it is read without a wake.
         retention_s: how long entries stay in the log; longer than any command takes. A host that has not read it for
-            longer takes everything that it has for out of date.
+            longer marks everything that it has as out of date.
         command_retention_s: for how long a command's id is known: a retry after that is a new command.
-        trim_period_s: how often what is older is removed.
-        follows: whether hosts read the log at all. Without, what a process has committed right before it died is not
-            known to the others.
+        trim_period_s: how often older entries are removed.
+        follows: whether hosts read the log at all. If not, the commits of a process right before its death stay unknown
+            to the others.
 
     Raises:
         InvalidArgument: a time is not a number above 0; `field` names it.
@@ -70,10 +71,10 @@ class LogOptions:
 
 
 SETTLE_S = 10.0
-"""How long a commit in doubt is asked about: about as long as a database server takes to come back."""
+"""How long the fate of a commit is asked for: about as long as a database server takes to come back."""
 
 SETTLE_PAUSE_S: Final = 0.25
-"""Between two attempts."""
+"""The pause between two attempts."""
 
 _ENTRY: Final = ("operation_id", "command", "fingerprint", "outcome", "host", "committed_at", "keys")
 _RECORD: Final = tuple(
@@ -85,7 +86,7 @@ _KEYS: Final = msgspec.msgpack.Decoder(tuple[LoggedKey, ...])
 
 
 def decode_keys(encoded: bytes) -> tuple[LoggedKey, ...]:
-    """The keys of an entry."""
+    """Decode the keys of an entry."""
     return _KEYS.decode(encoded)
 
 
@@ -94,8 +95,8 @@ class OperationLog:
 
     Args:
         engines: gives the engines of the event loop that runs.
-        prepare: makes the tables, where they are not there yet.
-        options: how it is followed and kept.
+        prepare: makes the tables if they do not exist yet.
+        options: how the log is followed and kept.
     """
 
     def __init__(
@@ -112,20 +113,20 @@ class OperationLog:
         self.options = options
         self._insertion = DirectInsert(OPERATIONS, _ENTRY)
         self._marked_insertion = DirectInsert(OPERATIONS, _ENTRY, marked())
-        # Called after each commit that was logged here; by those who follow the log in this process.
+        # Called after each commit that was logged here: the followers of this process.
         self.on_logged: list[Callable[[Operation], None]] = []
 
     async def write(self, operation: Operation) -> None:
-        """Flush and seal an operation and write its entry, in its transaction, if there is something to tell.
+        """Flush and seal an operation and write its entry, in its transaction, if it needs one.
 
         Raises:
-            DuplicateOperation: one of that id is committed already.
+            DuplicateOperation: an operation of that id is committed already.
             TransactionEnded: its transaction has ended already.
         """
         await operation.session.run_sync(self._flush_and_write, operation)
 
     async def write_keys(self, operation: Operation, keys: list[LoggedKey]) -> None:
-        """Write an entry of its own for keys that a committed operation invalidates and that are not in its entry."""
+        """Write a further entry for keys that a committed operation invalidates and that are not in its entry."""
 
         async def write(connection: AsyncConnection) -> None:
             await self._write(
@@ -159,7 +160,7 @@ class OperationLog:
         await self.in_transaction(record)
 
     async def find(self, operation_id: str) -> Recorded | None:
-        """What was committed under an id, as long as that is remembered.
+        """Return the record of what was committed under an id, as long as it is remembered.
 
         Raises:
             InvalidArgument: the id cannot be stored.
@@ -177,7 +178,7 @@ class OperationLog:
         return Recorded(operation_id, fingerprint, outcome, decode_keys(keys), host, committed_at)
 
     async def record_outcome(self, operation_id: str, outcome: bytes) -> None:
-        """Record what the command of a committed operation has ended with."""
+        """Record the outcome of a committed operation's command."""
 
         async def record(connection: AsyncConnection) -> None:
             for statement in _RECORD:
@@ -188,7 +189,7 @@ class OperationLog:
         await self.in_transaction(record)
 
     async def in_transaction(self, write: Callable[[AsyncConnection], Coroutine[Any, Any, T]]) -> T:
-        """Run `write` in a transaction that belongs to no operation; a cancellation waits until it has ended.
+        """Run `write` in a transaction without an operation; a cancellation waits until it has ended.
 
         Raises:
             DatabaseUnavailable: the database cannot be reached, or too many operations are open for too long.
@@ -212,10 +213,10 @@ class OperationLog:
             engines.writers.release()
 
     async def settle(self, operation_id: str) -> bool | None:
-        """Tell what has become of a commit whose connection was lost, when that is decided.
+        """Find out whether a commit whose connection was lost took effect, and wait until that is decided.
 
-        Its entry is written once more, in a transaction that is rolled back: the database lets that wait for the
-        transaction that has written it before, if that one still runs, and refuses it if that one was committed.
+        Its entry is written once more, in a transaction that is rolled back. If the first transaction still runs, the
+        database makes this one wait for it; if the first one was committed, the database refuses the entry.
 
         Returns:
             None if the database does not answer in time.
@@ -227,7 +228,7 @@ class OperationLog:
                         await self._try_to_write(operation_id)
                     except DuplicateOperation:
                         return True
-                    except Exception as error:  # whatever it is, the next attempt may tell
+                    except Exception as error:  # any error: the next attempt may succeed
                         logger.info("the fate of operation %s is not known yet: %s", operation_id, error)
                     else:
                         return False
@@ -252,15 +253,15 @@ class OperationLog:
             await connection.rollback()
 
     def on_committed(self, operation: Operation) -> None:
-        """Tell those who follow the log in this process, who wake the others."""
+        """Notify the followers of this process, which wake the others."""
         for on_logged in tuple(self.on_logged):
             try:
                 on_logged(operation)
-            except Exception:  # they read the log by themselves, only later
+            except Exception:  # the follower reads the log later by itself
                 logger.exception("a follower of the operation log could not be told of a commit")
 
     def _flush_and_write(self, session: Session, operation: Operation) -> None:
-        Session.commit(session)  # which flushes, and ends nothing, for its connection has been there before
+        Session.commit(session)  # it flushes, and ends nothing: the connection was in its transaction before
         operation.seal()
         keys, command = operation.logged_keys, operation.command
         if command is None and not keys and not operation.events:
@@ -307,7 +308,7 @@ def _entry(
     keys: Sequence[LoggedKey],
     committed_at: float,
 ) -> Sequence[Any]:
-    """The values of the columns `_ENTRY`."""
+    """Return the values of the columns `_ENTRY`."""
     return operation_id, command, fingerprint, outcome, host, committed_at, _ENCODER.encode(keys)
 
 

@@ -1,7 +1,7 @@
-"""PostgreSQL's driver: connections of asyncpg that know whose transaction they are in, and leave its end to its owner.
+"""PostgreSQL's driver: asyncpg connections that know the operation of their transaction, and let only it end it.
 
-The mark of an operation's transaction is a setting that is local to the transaction. It goes with the BEGIN, and what
-the operation writes last, its entry in the log, is written only where the mark still is.
+The mark of an operation's transaction is a setting that is local to the transaction. It is set with the BEGIN. The
+operation's last write, its entry in the log, is made only if the mark is still there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WITH_SQL: Final = ("executemany", "prepare", "fetch", "fetchval", "fetchrow", "
 """The methods, besides `execute`, whose first argument is a statement."""
 
 _OWN_ENDS: Final = ("COMMIT;", "ROLLBACK;")
-"""How asyncpg's own `Transaction` ends, which takes itself for ended even if that is refused."""
+"""The statements that end asyncpg's own `Transaction`, which counts itself as ended even if they are refused."""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[type-arg, misc, unused-ignore]
@@ -47,10 +47,10 @@ class Connection(asyncpg.Connection):  # type: ignore[type-arg, misc, unused-ign
             raise
 
     def fusion_begins(self, watch: TransactionWatch | None) -> None:
-        """The transaction that begins with the next statement is that of an operation; None: it is not."""
+        """Note that the next statement begins the transaction of an operation; None: of no operation."""
         self._fusion_watch = watch
         if watch is not None:
-            # One that is lost has not been ended by anybody.
+            # A lost connection was not ended by a statement.
             watch.stands = lambda: not watch.is_marked or self.is_closed() or self.is_in_transaction()
 
 

@@ -1,4 +1,4 @@
-"""The library's tables are looked at, and upgraded where need be, once in each process and event loop."""
+"""Checks the library's tables once in each process and event loop, and upgrades them if needed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fusion_cluster.runtime import SYSTEM, Runtime
 class Preparation:
     """Prepares one database in one event loop.
 
-    Those who ask at the same time share one look. It goes on when one of them is cancelled. A failure is told to all of
-    them and not remembered.
+    Concurrent callers share one check. It goes on when one of them is cancelled. A failure is raised to all of them and
+    not remembered.
     """
 
     def __init__(self, reading: AsyncEngine, writing: AsyncEngine, *, runtime: Runtime = SYSTEM) -> None:
@@ -27,11 +27,11 @@ class Preparation:
         self._running: asyncio.Task[None] | None = None
 
     async def ensure(self) -> None:
-        """Return when the tables are of the newest revision."""
+        """Wait until the tables are of the newest revision."""
         if self._is_done:
             return
         if self._running is None:
-            # In a context of its own: it is no part of what the first who asks is doing.
+            # In a context of its own: it does not belong to the work of the first caller.
             self._running = self._create_task(self._prepare(), name="prepare the database", context=Context())
             self._running.add_done_callback(self._on_ended)
         running = self._running
@@ -39,7 +39,7 @@ class Preparation:
         running.result()
 
     async def ended(self) -> None:
-        """Return when nothing is running."""
+        """Wait until no check is running."""
         if self._running is not None:
             await asyncio.wait((self._running,))
 

@@ -1,4 +1,4 @@
-"""Loaders of rows: what `database.loader(...)` and `database.list_loader(...)` give."""
+"""Loaders of rows, for `database.loader(...)` and `database.list_loader(...)`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from fusion_cluster.database.row_query import RowQuery
 from fusion_cluster.errors import FusionError, UsageError
 
 _DATA_EXCEPTION = "22"
-"""The class of SQLSTATE that says that a value is at fault."""
+"""The class of SQLSTATE for a faulty value."""
 
 _MOST_LOADERS = 64
-"""How many loaders of one entity are remembered; more are asked for only by those who make up orders as they go."""
+"""How many loaders of one entity are remembered; more occur only if an app makes up new orders all the time."""
 
 
 class RowLoader(BatchLoader[Any, Any]):
     """Looks up the rows of a key.
 
-    In the block of an operation on the same database they come from the operation's transaction, by a query of their
-    own, and belong to the operation's session.
+    In the block of an operation on the same database the rows come from the operation's transaction, by a separate
+    query, and belong to the operation's session.
 
     Args:
         session: gives a session to read with.
-        began: tells whether the transaction of an operation is one of their database.
-        query: finds them.
-        gives_lists: for each key a list of its rows, instead of its row or None.
+        began: tells whether an operation's transaction is on their database.
+        query: finds the rows.
+        gives_lists: each key gives a list of its rows, instead of its row or None.
         max_batch_size: how many keys one statement may be given.
     """
 
@@ -72,7 +72,7 @@ class RowLoader(BatchLoader[Any, Any]):
             return await self._each(session, keys)
 
     async def _each(self, session: AsyncSession, keys: Sequence[Any]) -> list[Any]:
-        """Find the rows of each key; one that the database refuses gets the error, and keeps no other from its rows."""
+        """Find the rows of each key; a key that the database refuses gets the error, and the others get their rows."""
         try:
             return await self._find(session, keys)
         except Exception as error:
@@ -102,11 +102,11 @@ class RowLoader(BatchLoader[Any, Any]):
 
 
 class RowLoaders:
-    """The loaders of a database: the same one for the same look-up, wherever it is asked for.
+    """The loaders of a database: the same loader for the same look-up, wherever it is requested.
 
     Args:
         session: gives a session of the database to read with.
-        began: tells whether the transaction of an operation is one of the database.
+        began: tells whether an operation's transaction is on the database.
         url: its URL, with the driver.
     """
 
@@ -119,7 +119,7 @@ class RowLoaders:
         self._known: dict[tuple[Any, bool], list[tuple[_Expressions, _Expressions, RowLoader]]] = {}
 
     def get(self, entity: Any, by: Any, order_by: Any, *, gives_lists: bool) -> RowLoader:
-        """The loader; made when it is first asked for.
+        """Return the loader; it is made at the first request.
 
         Raises:
             UsageError: see `RowQuery`.
@@ -157,9 +157,9 @@ def _are_same(ones: _Expressions, others: _Expressions) -> bool:
 
 
 def _is_about_a_key(error: Exception) -> bool:
-    """Whether a query failed because of what it was asked for, and would perhaps not have without that key."""
+    """Whether a query failed because of a key, and might succeed without that key."""
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
         is_not_taken = isinstance(error, InterfaceError | ProgrammingError) and not state  # by SQLite's driver
         return isinstance(error, DataError) or is_not_taken or state.startswith(_DATA_EXCEPTION)
-    return not isinstance(error, FusionError)  # but one of a type, which converts keys and columns
+    return not isinstance(error, FusionError)  # errors of a column type, which converts keys, do count

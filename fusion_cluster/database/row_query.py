@@ -1,9 +1,9 @@
 """Statements that find rows by their keys: built once, for any number of keys.
 
-The keys are a table to join with, numbered, and each row comes with the number of its key: it is the database that says
-which key finds which row, by its own rules for letter case, spaces, zones and numbers. So what a key finds does not
-depend on what other keys it is looked up with. PostgreSQL is given the keys as arrays: one statement, prepared once.
-SQLite is given them one by one, as rows (`VALUES`, which SQLAlchemy expands).
+The keys are a numbered table to join with, and each row comes with the number of its key: the database decides which
+key finds which row, by its own rules for letter case, spaces, zones and numbers. So the rows of a key do not depend on
+the other keys of the statement. PostgreSQL is given the keys as arrays: one statement, prepared once. SQLite is given
+them one by one, as rows (`VALUES`, which SQLAlchemy expands).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from sqlalchemy.orm import ColumnProperty, Mapper, QueryableAttribute
 from fusion_cluster.errors import UsageError
 
 _KEYS = "fusion_keys"
-"""What the keys are called in a statement."""
+"""The name of the keys in a statement."""
 
 _NUMBER = "fusion_number"
-"""What the number of a key is called."""
+"""The name of a key's number in a statement."""
 
 
 class RowQuery:
@@ -45,8 +45,8 @@ class RowQuery:
 
     Args:
         entity: the mapped class, or the table.
-        by: the columns that make a key; none: the primary key. The key of several columns is a tuple.
-        order_by: the order of the rows that have the same key; none: that of the primary key.
+        by: the columns that make a key; empty: the primary key. The key of several columns is a tuple.
+        order_by: the order of the rows that have the same key; empty: that of the primary key.
         backend: "sqlite", "postgresql", or another one of SQLAlchemy.
 
     Attributes:
@@ -88,7 +88,8 @@ class RowQuery:
         return self._name
 
     async def one_each(self, session: AsyncSession, keys: Sequence[Any]) -> list[Any]:
-        """Find the one row of each key, in their order; None: there is none; an error: there are several."""
+        """Find the one row of each key, in the order of the keys; None: there is no row; an error: there are
+        several."""
         found: list[Any] = [None] * len(keys)
         for number, row in await self._rows(session, keys):
             is_first = found[number] is None
@@ -98,14 +99,14 @@ class RowQuery:
         return found
 
     async def all_each(self, session: AsyncSession, keys: Sequence[Any]) -> list[Any]:
-        """Find the rows of each key, in order."""
+        """Find the rows of each key, in the order of the keys."""
         found: list[list[Any]] = [[] for _ in keys]
         for number, row in await self._rows(session, keys):
             found[number].append(row)
         return found
 
     async def _rows(self, session: AsyncSession, keys: Sequence[Any]) -> list[tuple[int, Any]]:
-        """The rows, each with the place of its key."""
+        """Return the rows, each with the place of its key."""
         result = await session.execute(self._statement, self._parameters(keys))
         first = 1 if self._takes_arrays else 0
         if self._is_of_instances:
@@ -140,7 +141,7 @@ def _attribute_of(mapper: Mapper[Any], attribute: Any) -> Any:
 
 
 def _joined(statement: Select[*tuple[Any, ...]], columns: Sequence[Any], backend: str) -> Select[*tuple[Any, ...]]:
-    """The statement, for rows whose columns equal a key that it is given; each comes with the number of its key."""
+    """Return the statement for rows whose columns equal a given key; each row comes with the number of its key."""
     if backend == "postgresql":
         arrays = [bindparam(f"{_KEYS}_{place}", type_=ARRAY(column.type)) for place, column in enumerate(columns)]
         names = [f"key_{place}" for place in range(len(columns))]

@@ -1,6 +1,6 @@
 """The library's own tables, beside those of the app: `fusion_…`.
 
-They are made and upgraded by `fusion_cluster.database.migrations`; whoever changes a table here adds a revision there.
+They are made and upgraded by `fusion_cluster.database.migrations`; a change of a table here needs a revision there.
 Times are seconds since the epoch, by the clock of the process that wrote them.
 """
 
@@ -22,28 +22,28 @@ MAX_ID_CHARACTERS: Final = 300
 """The longest id of a command, an operation or an event."""
 
 _ByteOrdered: Final = String(MAX_ID_CHARACTERS).with_variant(String(MAX_ID_CHARACTERS, collation="C"), "postgresql")
-"""Compared byte by byte, which is what SQLite does anyway, whatever the collation of the database: so a range of values
-is what it says, upper case and lower case are different, and the index serves."""
+"""Compared byte by byte, whatever the collation of the database, as SQLite always does. So a range of values holds what
+it should, upper and lower case differ, and the index can be used."""
 
 OPERATIONS: Final = Table(
     "fusion_operations",
     METADATA,
     Column("position", _Position, primary_key=True, autoincrement=True),
-    # The command's id, if it is a command's; the same is never logged twice.
+    # For a command, its id; an id is never logged twice.
     Column("operation_id", String(MAX_ID_CHARACTERS), nullable=False, unique=True),
-    # Of a command: its full name, a digest of name and arguments, and what it ended with (NULL: not recorded).
+    # For a command: its full name, a digest of name and arguments, and its outcome (NULL: not recorded).
     Column("command", String, nullable=True),
     Column("fingerprint", LargeBinary, nullable=True),
     Column("outcome", LargeBinary, nullable=True),
-    # The process that wrote it.
+    # The host that wrote it.
     Column("host", String, nullable=False),
     Column("committed_at", Float, nullable=False, index=True),
-    # What to invalidate: a msgpack array of [method, arguments, origin].
+    # The keys to invalidate: a msgpack array of [method, arguments, origin].
     Column("keys", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
-"""The operation log: a row for each committed operation. On PostgreSQL it has a column `transaction_id xid8` more, the
-transaction that wrote the row, with an index: readers tell by it what they have seen (see `log_readers`)."""
+"""The operation log: a row for each committed operation. On PostgreSQL it has one more column, `transaction_id xid8`:
+the transaction that wrote the row. It has an index; readers use it to know what they have seen (see `log_readers`)."""
 
 COMMANDS: Final = Table(
     "fusion_commands",
@@ -64,7 +64,8 @@ TRIMMED: Final = Table(
     # PostgreSQL: the highest transaction of which an entry was trimmed, as a number.
     Column("transaction_id", BigInteger, nullable=False),
 )
-"""One row (id 1): up to where the operation log has been trimmed. A reader that has not read so far has missed some."""
+"""One row (id 1): up to where the operation log is trimmed. A reader that has not read up to there has missed
+entries."""
 
 EVENTS: Final = Table(
     "fusion_events",
@@ -77,13 +78,13 @@ EVENTS: Final = Table(
     Column("slot", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("emitted_at", Float, nullable=False),
-    # When it may be delivered first: later than emitted_at for a delayed event; and next, after failed attempts.
+    # When its next attempt is due, at the earliest. For a delayed event the first one is later than emitted_at.
     Column("first_due_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False),
     # "waiting" or "dead".
     Column("state", String(16), nullable=False),
-    # JSON array of the handlers that have still to run; NULL: all there are.
+    # JSON array of the handlers that have still to succeed; NULL: all of them.
     Column("remaining", String, nullable=True),
     Column("error", String, nullable=True),
     Column("claimed_by", String, nullable=True),
@@ -106,7 +107,7 @@ KEY_VALUES: Final = Table(
     Column("value", LargeBinary, nullable=False),
     Column("expires_at", Float, nullable=True, index=True),
 )
-"""Of the service `KeyValueStore`."""
+"""The table of the service `KeyValueStore`."""
 
 SESSIONS: Final = Table(
     "fusion_sessions",
@@ -118,4 +119,4 @@ SESSIONS: Final = Table(
     Column("signed_in_at", Float, nullable=False),
     Column("seen_at", Float, nullable=False, index=True),
 )
-"""Of the service `Sessions`: the client sessions in which somebody is signed in."""
+"""The table of the service `Sessions`: the client sessions in which a user is signed in."""

@@ -1,8 +1,8 @@
-"""The sessions that the database gives: one kind to read with, one for operations.
+"""The sessions of a database: one kind for reads, one for operations.
 
 With SQLite a call of a session that has begun is finished before a cancellation of its caller takes effect: its driver
-works in a thread, which a cancellation does not reach, and loses track of it. Drivers of servers cancel what the server
-does.
+works in a thread, which a cancellation does not reach, and would lose track of it. Drivers of servers cancel the work
+of the server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fusion_cluster.errors import UsageError
 
 T = TypeVar("T")
 
-# The calls of a session that reach the database, but for those that are made of others (`scalars`) and streams.
+# The calls of a session that reach the database, except streams and calls that consist of others (`scalars`).
 _CALLS: Final = (
     *("execute", "scalar", "get", "get_one", "refresh", "run_sync"),
     *("flush", "merge", "merge_all", "delete", "delete_all"),
@@ -34,7 +34,7 @@ class _GuardedSession(AsyncSession):
     """A session whose calls go through `_guard`.
 
     Args:
-        bind: to connect with, or that is connected.
+        bind: an engine to connect with, or a connection.
         finishes_calls: a call that has begun is finished before its caller's cancellation takes effect.
     """
 
@@ -43,7 +43,7 @@ class _GuardedSession(AsyncSession):
         self._finishes_calls = finishes_calls
 
     async def stream(self, statement: Any, *args: Any, **options: Any) -> AsyncResult[Any]:
-        """The rows of a query one after the other; from SQLite they are read at once."""
+        """Stream the rows of a query; with SQLite all of them are read at once."""
         if self._finishes_calls:
             return AsyncResult(await self.execute(statement, *args, **options))
         rows: AsyncResult[Any] = await super().stream(statement, *args, **options)
@@ -88,14 +88,14 @@ class _Savepoint(AsyncSessionTransaction):
 
 
 class OperationSession(_GuardedSession):
-    """The session of an operation: it is the operation that commits or rolls back, when its block ends.
+    """The session of an operation: only the operation commits or rolls back, when its block ends.
 
-    SQLAlchemy's habits do no harm: to leave `async with operation.session as session`, or to close it, ends nothing,
+    The habits of SQLAlchemy do no harm: leaving `async with operation.session as session`, or closing it, ends nothing,
     and `async with session.begin()` is a savepoint. Errors are those of `_OperationSyncSession`.
 
     Args:
-        connection: in the operation's transaction, which it joins.
-        watch: over that transaction.
+        connection: the connection in the operation's transaction, which the session joins.
+        watch: the watch over that transaction.
         finishes_calls: a call that has begun is finished before its caller's cancellation takes effect.
     """
 
@@ -109,21 +109,21 @@ class OperationSession(_GuardedSession):
         self._watch = watch
 
     async def connection(self, *args: Any, **options: Any) -> AsyncConnection:
-        """The connection of the operation's transaction."""
+        """Return the connection of the operation's transaction."""
         return await self._guard(super().connection(*args, **options))
 
     def begin(self) -> AsyncSessionTransaction:
-        """A savepoint, for the transaction has begun: `async with operation.session.begin()`."""
+        """Begin a savepoint, as the transaction has begun already: `async with operation.session.begin()`."""
         return self.begin_nested()
 
     def begin_nested(self) -> AsyncSessionTransaction:
-        """A savepoint: `async with operation.session.begin_nested()`."""
+        """Begin a savepoint: `async with operation.session.begin_nested()`."""
         return _Savepoint(self, nested=True)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:  # nobody can tell what it has left half done
+        if error is not None:  # its work may be half done
             self._watch.note("an exception that has left the block of its session")
 
     async def _guard(self, call: Coroutine[Any, Any, T]) -> T:
@@ -131,7 +131,7 @@ class OperationSession(_GuardedSession):
 
 
 class _OperationSyncSession(Session):
-    """What `run_sync` gives in an operation."""
+    """The session that `run_sync` gives in an operation."""
 
     def commit(self) -> None:
         """Not here.
@@ -178,16 +178,16 @@ class _OperationSyncSession(Session):
         return super().begin(nested=True)
 
     def close(self) -> None:
-        """Nothing: the operation closes it."""
+        """Do nothing: the operation closes it."""
 
 
 class ReadSession(_GuardedSession):
-    """A session to read with. It holds a connection only while a call runs.
+    """A session for reads. It holds a connection only while a call runs.
 
-    So a computation that awaits another inside the session's block never keeps it from a connection, however many do.
+    So a computation that awaits another inside the session's block never blocks it from a connection.
 
     Args:
-        engine: to connect with; in autocommit mode.
+        engine: the engine to connect with, in autocommit mode.
         slots: how many calls may run at a time.
         finishes_calls: a call that has begun is finished before its caller's cancellation takes effect.
     """
@@ -197,7 +197,7 @@ class ReadSession(_GuardedSession):
         self._slots = slots
 
     async def stream(self, statement: Any, *args: Any, **options: Any) -> AsyncResult[Any]:
-        """The rows of a query one after the other; they are read at once, for a cursor would need a transaction."""
+        """Stream the rows of a query; all are read at once, because a cursor would need a transaction."""
         return AsyncResult(await self.execute(statement, *args, **options))
 
     async def __aexit__(
@@ -214,7 +214,7 @@ class ReadSession(_GuardedSession):
                 with reading():
                     return await (complete(self._released(call)) if self._finishes_calls else self._released(call))
         finally:
-            call.close()  # it has not begun when the wait for a slot was cancelled
+            call.close()  # it has not begun if the wait for a slot was cancelled
 
     async def _released(self, call: Coroutine[Any, Any, T]) -> T:
         """Make the call, then give the connection back: in autocommit mode there is nothing to end."""
@@ -232,10 +232,10 @@ def _end_transaction(session: Session) -> None:
 
 class _ReadOnlySession(Session):
     def flush(self, objects: Sequence[Any] | None = None) -> None:
-        """Refuse to write what has been changed.
+        """Refuse to write changes.
 
         Raises:
-            UsageError: something has been changed.
+            UsageError: an object of the session was changed.
         """
         if self.new or self.deleted or self.dirty:
             raise UsageError("this session only reads: change data in an operation, `async with database.operation()`")

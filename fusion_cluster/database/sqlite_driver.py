@@ -1,17 +1,16 @@
-"""SQLite's driver: one message to its thread for each statement, and an event loop that lets the thread have its turn.
+"""SQLite's driver: one message to its thread for each statement, and an event loop that gives way to the thread.
 
-A connection of aiosqlite lives in a thread of its own, and each call of a cursor is a message there and one back: to
-make the cursor, to execute, to fetch the rows and to close it are four, beside which most statements take no time at
-all. The cursors here do it all with the first. Of many rows they fetch no more at first than `FIRST_ROWS`.
+A connection of aiosqlite lives in a thread of its own, and each call of a cursor is a message to the thread and back:
+making the cursor, executing, fetching the rows and closing it are four messages. Most statements take far less time
+than these. The cursors here do it all with one message. They fetch `FIRST_ROWS` rows with it at most.
 
-An event loop that is never idle gives the interpreter's lock back and takes it again each time that it looks for what
-is ready. That is often enough for a thread that waits for the lock to be woken up each time, too late, and never to be
-the one that asks for it: a statement took seconds. So an event loop that has waited for an answer for a while sleeps
-for an instant, in which the thread has the lock.
+A busy event loop releases the interpreter's lock and takes it again each time that it polls. A thread that waits for
+the lock is then woken each time, too late, and its request for the lock never times out: a statement took seconds. So
+an event loop that has waited for an answer for a while sleeps for an instant, in which the thread gets the lock.
 
-The mark of an operation's transaction (`transaction_watch`) is a row that breaks a deferred foreign key: as long as it
-is there SQLite refuses each COMMIT, whoever sends it, and a ROLLBACK takes it away. It lives in a temporary table, in
-memory; the operation removes it when it commits.
+The mark of an operation's transaction (`transaction_watch`) is a row that breaks a deferred foreign key: as long as the
+row exists, SQLite refuses each COMMIT, from any sender, and a ROLLBACK removes the row. It lives in a temporary table,
+in memory; the operation removes it when it commits.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from fusion_cluster.database.transaction_watch import TransactionWatch
 from fusion_cluster.errors import UsageError
 
 FIRST_ROWS: Final = 1_000
-"""How many rows come with the statement itself; whoever wants more asks again."""
+"""How many rows come with the statement itself; more rows need another message."""
 
 PATIENCE_S: Final = 0.002
-"""After so long without an answer of the thread, the event loop gives way to it; then again after twice as long."""
+"""After this time without an answer of the thread, the event loop gives way to it; then again after twice as long."""
 
 LONGEST_PAUSE_S: Final = 0.05
-"""Between two times: the thread may be waiting for another process's transaction."""
+"""The longest pause between two times: the thread may be waiting for another process's transaction."""
 
 GIVING_S: Final = 0.0001
-"""How long it gives way: beside readers that never rest, ten times as much makes no command faster."""
+"""How long it gives way: with readers that never pause, ten times as long makes no command faster."""
 
 
 MAKE_MARKS: Final = """
@@ -81,20 +80,20 @@ def _open(database: str, options: dict[str, Any]) -> sqlite3.Connection:
 
 
 async def close_cursors(connection: Connection) -> None:
-    """Close the cursors that have rows which were not fetched; whoever fetches more from them is told so."""
+    """Close the cursors that have unfetched rows; a later fetch from them raises an error."""
     for cursor in list(connection.open_cursors):
         cursor.is_cut_off = True
         await cursor.close()
 
 
 class Connection(aiosqlite.Connection):
-    """A connection that makes such cursors.
+    """A connection whose statements take one message each.
 
     Attributes:
-        open_cursors: those that have rows which were not fetched. As long as there is one, what the connection reads
-            outside of a transaction is as of when that one began.
-        is_adrift: who waited for a call was cancelled: nobody knows what the thread is still at.
-        watch: that of the operation whose transaction it is in; None: it is in none.
+        open_cursors: the cursors with unfetched rows. As long as there is one, reads of the connection outside of a
+            transaction see the database as it was when that cursor began.
+        is_adrift: the caller of a call was cancelled, and the thread may still be working on it.
+        watch: the watch of the operation whose transaction it is in; None: it is not in one.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -106,13 +105,13 @@ class Connection(aiosqlite.Connection):
         self._tx: Any = _Messages(self._tx)
 
     def stop(self) -> asyncio.Future[Any] | None:
-        """Have the thread end, and remember what it says then."""
+        """End the thread, and remember the future of its end."""
         self._stopping = super().stop()
         return self._stopping
 
     async def _connect(self) -> Any:
-        """Open the file. Where that fails, the thread has ended before the error is raised: it speaks to the event
-        loop once more, which may be closed right after.
+        """Open the file. If that fails, the thread ends before the error is raised: its last message goes to the event
+        loop, which may be closed right after.
         """
         connect: Any = super()._connect
         try:
@@ -162,7 +161,7 @@ class Connection(aiosqlite.Connection):
         await super().rollback()
 
     def executescript(self, *arguments: Any, **options: Any) -> Any:
-        """Not in the transaction of an operation, for it begins with a COMMIT.
+        """Run a script; refused in the transaction of an operation, because a script begins with a COMMIT.
 
         Raises:
             UsageError: it is in one.
@@ -172,11 +171,11 @@ class Connection(aiosqlite.Connection):
         return super().executescript(*arguments, **options)
 
     def _is_in_transaction(self) -> bool:
-        return self._connection is None or self.in_transaction  # one that is closed has not been ended by anybody
+        return self._connection is None or self.in_transaction  # a closed connection was not ended by a statement
 
     @contextmanager
     async def cursor(self) -> Any:
-        """A cursor, which the thread does not know of before it executes something."""
+        """Make a cursor. The thread learns of it when it executes something."""
         return Cursor(self)
 
     # -- in the thread -------------------------------------------------------------------------------------------------
@@ -185,7 +184,7 @@ class Connection(aiosqlite.Connection):
         self._conn.execute(_SET_MARK, (number,))
 
     def _commit(self, number: int) -> bool:
-        """Commit the transaction that has the mark; False: it has not, and nothing is committed."""
+        """Commit the transaction if it has the mark; False: it does not, and nothing is committed."""
         if self._conn.execute(_REMOVE_MARK, (number,)).rowcount != 1:
             return False
         self._conn.commit()
@@ -193,7 +192,7 @@ class Connection(aiosqlite.Connection):
 
 
 class _Messages:
-    """The messages to a connection's thread. In virtual time none passes between a message and its answer.
+    """The messages to a connection's thread. In virtual time, no time passes between a message and its answer.
 
     Args:
         queue: where the thread takes them from.
@@ -219,10 +218,10 @@ class _Messages:
 
 
 class _GivingWay:
-    """Let threads have the interpreter's lock for an instant now and then, as long as the block lasts.
+    """Gives threads the interpreter's lock for an instant now and then, as long as the block lasts.
 
     Args:
-        loop: the one that runs.
+        loop: the event loop that runs.
     """
 
     __slots__ = ("_handle", "_loop", "_pause_s")
@@ -244,16 +243,16 @@ class _GivingWay:
 
 
 class Cursor:
-    """A cursor for one statement after the other, as far as SQLAlchemy needs it.
+    """A cursor for one statement after the other, with the parts that SQLAlchemy needs.
 
     Args:
-        connection: whose.
+        connection: the connection that it belongs to.
 
     Attributes:
-        description: the columns of the rows; None where there are none.
+        description: the columns of the rows; None if there are none.
         rowcount: how many rows were changed.
         lastrowid: the row that was inserted last.
-        arraysize: how many rows `fetchmany` gives where nobody says.
+        arraysize: how many rows `fetchmany` gives by default.
         is_cut_off: rows were left when its connection was given back.
     """
 
@@ -264,7 +263,7 @@ class Cursor:
         self.arraysize = 1
         self.is_cut_off = False
         self._connection = connection
-        # The thread's own, as long as it has rows that were not fetched.
+        # The thread's own cursor, as long as it has unfetched rows.
         self._open: sqlite3.Cursor | None = None
         self._rows: Sequence[Any] = ()
 
@@ -279,12 +278,12 @@ class Cursor:
         return self
 
     async def fetchone(self) -> Any:
-        """The next row; None: there is none."""
+        """Return the next row; None: there is none."""
         rows = await self.fetchmany(1)
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
-        """The next rows, so many at most.
+        """Return the next rows, `size` at most.
 
         Raises:
             ProgrammingError: the connection was given back meanwhile.
@@ -297,7 +296,7 @@ class Cursor:
         return rows
 
     async def fetchall(self) -> Sequence[Any]:
-        """All the rows that are left.
+        """Return all remaining rows.
 
         Raises:
             ProgrammingError: the connection was given back meanwhile.
@@ -344,7 +343,7 @@ class Cursor:
                 self._rows = self._fetch(cursor, FIRST_ROWS)
             self.rowcount = cursor.rowcount
         except BaseException:
-            # One that is still open, in the traceback of the error, would keep the connection from being closed.
+            # A cursor still open in the traceback of the error would keep the connection from being closed.
             self._close()
             raise
 

@@ -16,16 +16,16 @@ from fusion_cluster.database.transaction_watch import WATCH, TransactionWatch, m
 class OperationTransaction:
     """A transaction (a `commands.transactions.Transaction`).
 
-    Its session joins it, as SQLAlchemy has it for a session on somebody's connection: to commit or to close the session
-    ends nothing.
+    Its session joins it, as SQLAlchemy defines it for a session on a given connection: committing or closing the
+    session ends nothing.
 
     Args:
-        engine: that writes.
+        engine: an engine that writes.
         finishes_calls: see `OperationSession`.
 
     Attributes:
-        session: to read and write with.
-        connection: that it is on.
+        session: the session to read and write with.
+        connection: the connection of the transaction.
     """
 
     def __init__(self, engine: AsyncEngine, *, finishes_calls: bool) -> None:
@@ -42,11 +42,11 @@ class OperationTransaction:
 
     @property
     def may_be_committed(self) -> bool:
-        """Whether it has been ended past its operation, so that a part of what was written may be durable."""
+        """Whether it was ended by something other than its operation, so that a part of its writes may be durable."""
         return self.watch.may_be_committed
 
     def check(self) -> None:
-        """See that it can be committed.
+        """Check that it can be committed.
 
         Raises:
             TransactionEnded: it has ended already.
@@ -69,7 +69,7 @@ class OperationTransaction:
         await self.connection.commit()
 
     async def close(self) -> None:
-        """Roll back what is not committed, and give the connection back."""
+        """Roll back if it is not committed, and give the connection back."""
         if self.connection.sync_connection is None:  # it could not connect
             return
         watch = self.watch
@@ -79,7 +79,7 @@ class OperationTransaction:
         try:
             if self.session.in_nested_transaction():
                 await AsyncSession.run_sync(self.session, Session.close)
-            else:  # it has nothing to tell the database
+            else:  # there is nothing to send to the database
                 Session.close(self.session.sync_session)
         finally:
             if watch.is_forgotten and not self.connection.closed:
@@ -91,7 +91,7 @@ class OperationTransaction:
         connection.begin()
 
     def note_lost(self) -> None:
-        """It is not the one any more that has begun."""
+        """Note that the transaction is not the one that was begun."""
         self.watch.note_lost()
 
     @property
@@ -102,12 +102,12 @@ class OperationTransaction:
         return connection.connection.is_valid
 
     async def _look_back(self) -> None:
-        """Note before it is rolled back if it is another one than that which has begun."""
+        """Before the rollback, note if the transaction is not the one that was begun."""
         watch = self.watch
         if watch.stands is not None and not watch.stands():
             watch.note_lost()
         elif watch.is_postgresql:
-            with suppress(Exception):  # a statement has failed: the server says nothing before the rollback
+            with suppress(Exception):  # a statement has failed: the server answers no query before the rollback
                 if not await self._is_marked():
                     watch.note_lost()
 

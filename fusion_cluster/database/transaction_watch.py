@@ -1,9 +1,9 @@
-"""Watches over the transaction of one operation: it is the operation that ends it, and nobody else.
+"""Watches the transaction of one operation: only the operation ends it.
 
-What is about to end the transaction by one of SQLAlchemy's ways is refused before it is done, or else it is noted.
-Whatever is done past SQLAlchemy leaves a trace in the database itself: a *mark* is set with the BEGIN, which a COMMIT
-or ROLLBACK removes, and the operation looks for it when it commits (`sqlite_driver`, `postgresql_driver`). So an
-operation never takes another transaction, or none, for its own.
+An attempt to end the transaction through SQLAlchemy is refused before it takes effect, or else noted. An attempt that
+bypasses SQLAlchemy leaves a trace in the database itself: a *mark* is set with the BEGIN, a COMMIT or ROLLBACK removes
+it, and the operation looks for it when it commits (`sqlite_driver`, `postgresql_driver`). So an operation never takes
+another transaction, or the absence of one, for its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fusion_cluster.commands.transactions import IN_PART, TransactionEnded
 from fusion_cluster.errors import UsageError
 
 WATCH: Final = "fusion_watch"
-"""The execution option of a connection that has its watch."""
+"""The execution option of a connection that holds its watch."""
 
 SETTING: Final = "fusion.transaction"
 """The mark in PostgreSQL: a setting that is local to the transaction."""
@@ -51,7 +51,7 @@ _CONTROL: Final = re.compile(
 _BODY: Final = re.compile(
     rf"^{_BLANK}*create{_BLANK}+(?:temp(?:orary)?{_BLANK}+)?trigger\b|\bbegin{_BLANK}+atomic\b", re.IGNORECASE
 )
-"""What has statements in it, and an END: a trigger of SQLite, a function of PostgreSQL."""
+"""A statement that contains statements and an END: a trigger of SQLite, a function of PostgreSQL."""
 
 
 def _pieces(quoted: str) -> re.Pattern[str]:
@@ -63,28 +63,28 @@ def _pieces(quoted: str) -> re.Pattern[str]:
 
 _PIECE: Final = _pieces(r"\[[^\]]*\]|`[^`]*`")
 _PIECE_OF_POSTGRESQL: Final = _pieces(r"(?<![\w$])(\$\w*\$).*?\1")
-"""What may hold a semicolon that ends no statement; or one that does."""
+"""A piece that may hold a semicolon inside a statement; or a semicolon that ends one."""
 
 _INNERMOST: Final = re.compile(r"/\*(?:(?!/\*|\*/).)*\*/", re.DOTALL)
-"""A comment without comments in it: in PostgreSQL they may be nested."""
+"""A comment that contains no comment: in PostgreSQL comments may be nested."""
 
 _numbers = itertools.count(1)
 
 
 class TransactionWatch:
-    """What is known of the transaction of one operation.
+    """The known facts about the transaction of one operation.
 
     Args:
         is_postgresql: its statements are read as PostgreSQL reads them.
 
     Attributes:
-        number: names it in this process.
-        mark: what the database is given with its BEGIN.
-        ended_by: what has ended it before its time; "": nothing that is known.
-        is_ending: the operation itself ends it.
-        is_forgotten: SQLAlchemy takes it for ended, and the database does not.
-        is_marked: it has been given its mark.
-        is_postgresql: see there.
+        number: its number in this process.
+        mark: the mark that is set in the database with its BEGIN.
+        ended_by: the cause that has ended it too early; "": none known.
+        is_ending: the operation itself is ending it.
+        is_forgotten: SQLAlchemy counts it as ended, and the database does not.
+        is_marked: its mark was set.
+        is_postgresql: see Args.
         is_mark_seen: the mark was there when something was written last.
         stands: whether the driver's connection is in a transaction; None until it has begun.
         may_be_committed: it has ended in a way that may have made rows durable, or let later statements do so.
@@ -117,21 +117,21 @@ class TransactionWatch:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody may end it."""
+        """Whether it is open, so that only the operation may end it."""
         return not self.is_ending and not self.ended_by
 
     def note(self, ended_by: str) -> None:
-        """It has ended, or cannot be gone on with."""
+        """Note that it has ended, or cannot continue."""
         self.ended_by = self.ended_by or ended_by
 
     def note_lost(self) -> TransactionEnded:
-        """It has ended without SQLAlchemy's knowledge, and nobody knows what has been made durable meanwhile."""
+        """Note that it has ended without SQLAlchemy's knowledge; it is unknown what was made durable meanwhile."""
         self.note("a COMMIT or ROLLBACK that did not come from the operation, or that the database has made by itself")
         self.may_be_committed = True
         return self.ended()
 
     def ended(self) -> TransactionEnded:
-        """The error for whoever goes on with it."""
+        """Return the error for an attempt to continue it."""
         durable = "What was written before may be committed, and is invalidated; the operation commits nothing. "
         return TransactionEnded(
             f"the operation's transaction was ended in its block, by {self.ended_by}. "
@@ -140,7 +140,7 @@ class TransactionWatch:
         )
 
     def check(self) -> None:
-        """See that it can be gone on with.
+        """Check that it can continue.
 
         Raises:
             TransactionEnded: it has ended.
@@ -151,7 +151,7 @@ class TransactionWatch:
             raise self.ended()
 
     def refuse(self, what: str) -> None:
-        """Let nobody but the operation do this.
+        """Refuse an action that only the operation may take.
 
         Args:
             what: "commit", "roll back" or "begin".
@@ -173,7 +173,7 @@ class TransactionWatch:
 
 
 def control(sql: str, *, is_postgresql: bool) -> str:
-    """The word by which one of the statements of a text begins or ends a transaction; "": none does.
+    """Return the word by which a statement of a text begins or ends a transaction; "": no statement does.
 
     A ROLLBACK TO a savepoint does not, nor does the END of a trigger's or a function's body.
     """
@@ -205,22 +205,22 @@ def _word(found: re.Match[str]) -> str:
 
 
 def set_mark(watch: TransactionWatch) -> str:
-    """The statement that marks the transaction of PostgreSQL in which it is executed."""
+    """Return the statement that marks the PostgreSQL transaction in which it is executed."""
     return f"SET LOCAL {SETTING} = '{watch.mark}'"
 
 
 def marked() -> ColumnElement[bool]:
-    """The condition, in PostgreSQL, that the transaction has the mark `mark_`."""
+    """Return the condition, in PostgreSQL, that the transaction has the mark `mark_`."""
     return func.current_setting(literal_column(f"'{SETTING}'"), literal_column("true")) == bindparam(
         "mark_", type_=String()
     )
 
 
 def watch_transactions(engine: AsyncEngine, begin: Callable[[Connection, TransactionWatch | None], None]) -> None:
-    """Let the transactions on those connections of an engine that have a watch be ended by their operations alone.
+    """Let only their operations end the transactions on connections of an engine that have a watch.
 
     Args:
-        engine: that writes.
+        engine: an engine that writes.
         begin: begins a transaction, and gives it its mark if there is a watch.
     """
 
@@ -265,6 +265,6 @@ def watch_transactions(engine: AsyncEngine, begin: Callable[[Connection, Transac
 
 
 def watch_of(connection: Connection) -> TransactionWatch | None:
-    """The watch over a connection's transaction, if it is an operation's."""
+    """Return the watch of a connection's transaction, if it is an operation's."""
     watch: Any = connection.get_execution_options().get(WATCH)
     return watch  # type: ignore[no-any-return]

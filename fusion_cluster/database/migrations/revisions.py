@@ -1,7 +1,7 @@
 """The revisions of the library's tables, each a module in `versions`, and the steps between them, by Alembic.
 
-Alembic's own environment (`env.py`, `alembic.ini`, `alembic.context`, `alembic.op`) is left alone: it is one for the
-process, and the app may be using it at the same moment, in another thread or for another database.
+Alembic's own environment (`env.py`, `alembic.ini`, `alembic.context`, `alembic.op`) is not used: there is one for the
+whole process, and the app may be using it at the same moment, in another thread or for another database.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from fusion_cluster.database.url import masked
 from fusion_cluster.errors import UsageError
 
 FOLDER: Final = Path(__file__).parent
-"""Where `versions` is."""
+"""The folder that holds `versions`."""
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The revision of the tables; None: there are none."""
+    """Return the revision of the tables; None: there are none."""
     return _context(connection).get_current_revision()
 
 
@@ -32,7 +32,7 @@ def take_steps(connection: Connection, before: str | None, after: str) -> None:
     """Take every step from one revision to a later one, in the connection's transaction, and note the later one.
 
     Raises:
-        UsageError: the library does not know the revision there is.
+        UsageError: the library does not know the present revision.
     """
     scripts = ScriptDirectory(FOLDER)
     newest_first = list(scripts.walk_revisions(head=after))

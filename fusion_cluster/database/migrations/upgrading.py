@@ -1,8 +1,9 @@
-"""Bringing the library's tables to the newest revision, however many processes begin at once.
+"""Brings the library's tables to the newest revision, however many processes begin at once.
 
 Invariant: a database has the tables of one revision, the one that the version table names, or none. All steps and the
-new version are one transaction, and those who upgrade queue for a lock before they look: on PostgreSQL an advisory
-lock, which ends with the transaction, on SQLite the file's write lock. Whoever is killed leaves what was there before.
+new version are one transaction, and processes that upgrade queue for a lock before they read the revision: on
+PostgreSQL an advisory lock, which ends with the transaction, on SQLite the file's write lock. A process that is killed
+leaves the tables as they were.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from fusion_cluster.database.url import masked
 from fusion_cluster.errors import UsageError
 
 NEWEST: Final = "0001"
-"""The newest revision there is in `versions`: what this version of the library works with."""
+"""The newest revision in `versions`: this version of the library works with it."""
 
 _LOCK: Final = 0x667573696F6F
-"""The number of PostgreSQL's advisory lock for those who upgrade."""
+"""The number of PostgreSQL's advisory lock for upgrades."""
 
 _OLDEST_POSTGRESQL: Final = 13
-"""The first with `xid8`."""
+"""The first version with `xid8`."""
 
 _FORBIDDEN: Final = ("42501", "25006")
 """PostgreSQL: insufficient privilege; a read-only transaction."""
@@ -35,7 +36,7 @@ _REVISION: Final[Select[Any]] = select(column("version_num", String)).select_fro
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What has become of the tables.
+    """The result of an upgrade.
 
     Attributes:
         before: the revision they were of; None: there were none.
@@ -47,7 +48,7 @@ class Upgrade:
 
 
 async def find_revision(engine: AsyncEngine) -> str | None:
-    """The revision of the library's tables, by one SELECT where there are some; None: there are none."""
+    """Return the revision of the library's tables, by one SELECT if there are some; None: there are none."""
     async with engine.connect() as connection:
         try:
             revision: str | None = await connection.scalar(_REVISION)
@@ -62,7 +63,7 @@ async def find_revision(engine: AsyncEngine) -> str | None:
 async def upgrade(engine: AsyncEngine) -> Upgrade:
     """Bring the library's tables to the newest revision, in one transaction; nothing else is touched.
 
-    Any number of processes may do so at once: one does, the others wait for it.
+    Any number of processes may call it at once: one upgrades, the others wait for it.
 
     Args:
         engine: one that writes; on SQLite its transactions must begin with BEGIN IMMEDIATE.
@@ -76,7 +77,7 @@ async def upgrade(engine: AsyncEngine) -> Upgrade:
         raise UsageError(f"{_named(engine)} is neither PostgreSQL nor SQLite: operations are logged in those alone")
     try:
         async with engine.connect() as connection:
-            if is_postgresql:  # another level would show what was there before the lock was granted
+            if is_postgresql:  # another level would show the state before the lock was granted
                 await connection.execution_options(isolation_level="READ COMMITTED")
             async with connection.begin():
                 if is_postgresql:
@@ -95,7 +96,7 @@ def _upgrade(connection: Connection) -> Upgrade:
     version = connection.dialect.server_version_info or ()
     if connection.dialect.name == "postgresql" and version < (_OLDEST_POSTGRESQL,):
         raise UsageError(f"PostgreSQL {_OLDEST_POSTGRESQL} or newer is needed, this is {'.'.join(map(str, version))}")
-    # Alembic is loaded by those alone who need it, mostly the first process of many.
+    # Alembic is loaded only when needed, mostly by the first of many processes.
     from fusion_cluster.database.migrations.revisions import current_revision, take_steps
 
     before = current_revision(connection)
