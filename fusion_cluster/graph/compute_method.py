@@ -140,10 +140,10 @@ def bind(
         return function.find(args, kwargs).changes()
 
     def why(*args: Any, **kwargs: Any) -> Explanation | None:
-        return explain(function, function.table_key(arguments_of(args, kwargs)))
+        return explain(function.of_reader(), function.table_key(arguments_of(args, kwargs)))
 
     def story(*args: Any, **kwargs: Any) -> list[StoryEntry]:
-        return tell(function, function.table_key(arguments_of(args, kwargs)))
+        return tell(function.of_reader(), function.table_key(arguments_of(args, kwargs)))
 
     function.on_varying = lambda: setattr(call, "is_raw", False)
     call.function = function

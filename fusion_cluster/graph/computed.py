@@ -222,6 +222,10 @@ class Computed(Node[T_co]):
 
     def _require_output(self) -> None:
         if not self.has_output:
+            if self.function.variants is not None:
+                raise UsageError(
+                    f"{self.key} depends on who asks: call the method again, or use `await update()` of this"
+                )
             raise UsageError(f"{self.key} has no output: await it first")
         dependent = current_computation.get()
         if dependent is not None and dependent is not self:

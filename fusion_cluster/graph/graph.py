@@ -151,7 +151,7 @@ class Graph(HomeLoop):
         return GraphStats(
             nodes=self.registry.size,
             bytes=self.registry.bytes if self.max_bytes < math.inf else None,
-            hits=sum(function.table.hits for function in self.functions.values()),
+            hits=sum(part.table.hits for function in self.functions.values() for part in function.all_functions()),
             computations=self.computation_count,
             invalidations=self.registry.invalidations,
             evictions=self._eviction_count,
@@ -243,7 +243,7 @@ class Graph(HomeLoop):
         if isinstance(what, Computed):
             return what.function, what.table_key
         function = self.functions.get(f"{what.service}.{what.method}")
-        return None if function is None else (function, function.table_key(what.arguments))
+        return None if function is None else (function.of_reader(), function.table_key(what.arguments))
 
     # -- for tests, and the end --------------------------------------------------------------------------------------
     def validate(self) -> None:

@@ -157,6 +157,10 @@ class Function(Generic[N]):
             variant = self.variants[principal] = self._copy(principal)
         return variant
 
+    def of_reader(self) -> Function[N]:
+        """Return what has the computeds of whoever asks: their variant, or this if they have none."""
+        return self if self.variants is None else self.variants.get(self.find_reader(), self)
+
     def lookup(self, arguments: tuple[Any, ...]) -> N:
         """Return the live computed for canonical arguments, a new one if there is none; counts a hit.
 
@@ -174,8 +178,8 @@ class Function(Generic[N]):
     def peek(self, arguments: tuple[Any, ...]) -> N | None:
         """Return the consistent computed for canonical arguments, if there is one; computes nothing."""
         if self.variants is not None:
-            variant = self.variants.get(self.find_reader())
-            return None if variant is None else variant.peek(arguments)
+            variant = self.of_reader()
+            return None if variant is self else variant.peek(arguments)
         self.table.registry.check_fence()
         node = self._live(arguments)
         return node if node is not None and node._state == CONSISTENT and has_output(node) else None
@@ -271,6 +275,7 @@ class Function(Generic[N]):
         for principal, variant in list(self.variants.items()):
             if not any(function.outdated or len(function.table) for function in variant.all_functions()):
                 del self.variants[principal]
+                self.table.hits += sum(function.table.hits for function in variant.all_functions())
                 variant.is_forgotten = True  # somebody may hold an old computed of it, and ask for a newer one
         self.sweep_size = max(MANY_VARIANTS, 2 * len(self.variants))
 

@@ -20,6 +20,7 @@ from fusion_cluster import (
     principal,
 )
 from fusion_cluster.graph.computing.function import MANY_VARIANTS
+from fusion_cluster.graph.why.explanation import Happening
 from fusion_cluster.host import LocalHost
 from fusion_cluster.middleware import acting_as
 
@@ -189,6 +190,41 @@ async def test_peek_gives_the_readers_own(desk: Desk) -> None:
         peeked = desk.letters.peek("in")
         assert peeked is not None
         assert peeked.value == "in: ann"
+
+
+async def test_why_and_story_are_those_of_the_reader(host: LocalHost, desk: Desk) -> None:
+    for name in ("ann", "bob"):
+        await ask(desk, name, "summary", "in")
+    with acting_as("bob"):
+        bobs = desk.summary("in")
+    with acting_as("ann"):
+        desk.summary("in").invalidate()
+        key = bobs.key
+        for told in (str(desk.summary.why("in")), str(desk.summary.story("in")[-1]), str(host.graph.why(key))):
+            assert "a call of invalidate()" in told
+    with acting_as("bob"):
+        assert [entry.happening for entry in desk.summary.story("in")] == [Happening.COMPUTED]
+
+
+async def test_hits_are_counted_also_of_variants_that_are_forgotten(host: LocalHost, desk: Desk) -> None:
+    await ask(desk, "ann", "letters", "in")
+    before = host.graph.stats.hits
+    for _ in range(5):
+        await ask(desk, "ann", "letters", "in")
+    assert host.graph.stats.hits == before + 5
+    desk.letters.invalidate("in")
+    for number in range(MANY_VARIANTS + 1):
+        await ask(desk, number, "letters", "in")
+    assert host.graph.stats.hits == before + 5
+
+
+async def test_who_holds_a_computed_from_before_its_method_varied_is_told_what_to_do(desk: Desk) -> None:
+    with acting_as("ann"):
+        computed = desk.letters("in")
+        assert await computed == "in: ann"
+        with pytest.raises(UsageError, match="depends on who asks: call the method again"):
+            _ = computed.value
+        assert (await computed.update()).value == "in: ann"
 
 
 @pytest.mark.parametrize("method", ["strict", "strict_in_a_thread"])
