@@ -59,7 +59,7 @@ class RayControlPlane:
         """Ask a member how it is; one that does not answer in time is shown as down."""
         try:
             status: MemberStatus = await asyncio.wait_for(self._actors[member].status.remote(), STATUS_TIMEOUT_S)
-        except (RayActorError, RayTaskError, TimeoutError, KeyError):
+        except (RayError, TimeoutError, KeyError):
             return MemberStatus(role=member.role, member_id=member.number)
         return status
 
@@ -91,7 +91,7 @@ class RayControlPlane:
         if (actor := self._actors.get(member)) is not None:
             try:
                 await asyncio.wait_for(actor.stop.remote(), STOP_TIMEOUT_S)
-            except (RayActorError, RayTaskError, TimeoutError) as error:
+            except (RayError, TimeoutError) as error:  # whatever it is, the stop of the app waits for what is reported
                 logger.warning("%s did not stop in good order: %r", member, error)
             ray.kill(actor, no_restart=True)
         report(Stopped(member))

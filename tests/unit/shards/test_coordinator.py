@@ -208,3 +208,17 @@ async def test_stopping_ends_with_the_last_member(fake: _Ray) -> None:
     await coordinator.stop()
     assert sorted(fake.ended) == [0, 1]
     await coordinator.stop()  # the launcher may ask again
+
+
+async def test_a_member_that_ray_loses_sight_of_while_it_stops_does_not_hold_the_stop_up(fake: _Ray) -> None:
+    coordinator = Coordinator(CONFIGURATION)
+    for shard_id in range(2):
+        fake.members[shard_id].address.set_result(up(shard_id, 1))
+    await until(lambda: shards(coordinator) == {0, 1})
+
+    async def lost() -> None:
+        raise RayError("out of sight")
+
+    fake.members[0].stop = _Method(lost)
+    await asyncio.wait_for(coordinator.stop(), 5.0)
+    assert sorted(fake.ended) == [0, 1]
