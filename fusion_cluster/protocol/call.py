@@ -15,7 +15,7 @@ from fusion_cluster.v1.session_pb2 import ClientFrame, Invalidate, Result
 
 
 class CallKind(IntEnum):
-    """What is asked of the owner. READ and COMMAND have the numbers of `Call.Kind`."""
+    """The kind of a request to the owner. READ and COMMAND have the numbers of `Call.Kind`."""
 
     READ = 0
     COMMAND = 1
@@ -28,7 +28,7 @@ class OutdatedBy(IntEnum):
     OWNER = 0
     """The owner says so."""
     LEASE = 1
-    """The owner was not heard of for a read lease."""
+    """Nothing was heard from the owner for a read lease."""
     CARRIER = 2
     """The connection was lost: the owner may have said so since."""
     CLOSE = 3
@@ -54,15 +54,15 @@ class OutgoingCall(Struct, eq=False):
         deadline_s: on the session's clock; infinite when there is none.
         command_id: of a COMMAND.
         is_retry: of a COMMAND whose id was sent before.
-        baggage: what travels with it for others.
+        baggage: data that travels with the call for others.
         invalidate: of an INVALIDATION.
         id: given by the session at `start`; 0 before.
-        state: see `states`; set by the session alone.
-        is_reported: the read's invalidation has been reported, or is not to be.
-        outdated_by: why, once it has been.
-        result: there while the call is part of an `Answered` event; whoever takes it lets go of it, for it keeps the
-            memory of its whole frame.
-        slot_map_version: of the Moved that answered it.
+        state: see `states`; only the session sets it.
+        is_reported: the read's invalidation has been reported, or needs no report.
+        outdated_by: why the read is out of date, once that was reported.
+        result: set while the call is part of an `Answered` event. Do not keep it: it holds the memory of its whole
+            frame.
+        slot_map_version: from the Moved that answered it.
     """
 
     kind: CallKind
@@ -82,12 +82,12 @@ class OutgoingCall(Struct, eq=False):
 
     @property
     def gives_up_at_s(self) -> float:
-        """When it ends without a result. A command waits a little for its owner to say what has become of it."""
+        """When it ends without a result. A command waits a little longer for its owner to report the outcome."""
         is_running = self.kind is CallKind.COMMAND and self.state is CallerCall.SENT
         return self.deadline_s + ANSWER_GRACE_S if is_running else self.deadline_s
 
     def latest_deadline_s(self) -> float:
-        """Return the deadline as it is now: who waits for a read can change."""
+        """Return the deadline as it is now: the callers that wait for a read can change."""
         return self.deadline_s
 
     def __repr__(self) -> str:
@@ -95,10 +95,11 @@ class OutgoingCall(Struct, eq=False):
 
 
 def check_text(call: OutgoingCall) -> None:
-    """Whether the names of a call can go into a frame: Python's strings may hold what is no Unicode text.
+    """Check that the names of a call can go into a frame: a Python string may hold characters that are not Unicode
+    text.
 
     Raises:
-        InvalidArgument: they cannot; `field` says which.
+        InvalidArgument: one cannot; `field` names it.
     """
     for field, text in (("method", call.method), ("command_id", call.command_id)):
         try:
@@ -108,7 +109,7 @@ def check_text(call: OutgoingCall) -> None:
 
 
 def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -> None:
-    """Put calls into a frame that is about to leave, but for those that need not be sent any more."""
+    """Put calls into a frame that is about to leave, except those that need not be sent any more."""
     add = frame.calls.add
     for call in calls:
         state = _ON_SEND.get(call.state)

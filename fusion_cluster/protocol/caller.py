@@ -57,7 +57,7 @@ _INFINITY: Final = float("inf")
 _OPEN: Final = CallerLink.OPEN
 _LEAVING: Final = CallerLink.LEAVING
 _AWAITING_WELCOME: Final = CallerLink.AWAITING_WELCOME
-# Numbers of the fields of a ServerFrame: what a frame holds is asked of it once.
+# Numbers of the fields of a ServerFrame: a frame is asked once for the fields that it holds.
 _CHALLENGE, _WELCOME, _RESULTS, _INVALIDATED, _BARRIERS, _MOVED, _PONG, _GO_AWAY = (
     ServerFrame.DESCRIPTOR.fields_by_name[name].number
     for name in ("challenge", "welcome", "results", "invalidated", "barriers", "moved", "pong", "go_away")
@@ -77,15 +77,15 @@ class CallerSession:
 
     Args:
         peer_id: names this process.
-        secret: the cluster secret; None where none is in force.
+        secret: the cluster secret; None: the cluster has none.
         on_output: called when there is something to send after there was nothing.
 
     Attributes:
-        state: of the link.
+        state: the state of the link.
         epoch: the owner's incarnation, of the last Welcome; 0 before.
         owner_id: the owner's peer id, of the last Welcome.
-        slot_map_version: told to the owner in the next Hello.
-        owner_slot_map_version: what the last Welcome said.
+        slot_map_version: sent to the owner in the next Hello.
+        owner_slot_map_version: the version in the last Welcome.
         start: `CallerCalls.start`.
         cancel: `CallerCalls.cancel`.
         unsubscribe: `CallerCalls.unsubscribe`.
@@ -117,8 +117,8 @@ class CallerSession:
         """Answer one mark of a barrier given in `BarriersReached`.
 
         Args:
-            barrier: whose mark.
-            confirms: all that came before it is settled here and below; False: the barrier had come another way.
+            barrier: the barrier of the mark.
+            confirms: everything before the mark is settled here and below; False: the barrier had come by another way.
         """
         if self._marks.settle(barrier, confirms=confirms):
             self._output()
@@ -136,29 +136,30 @@ class CallerSession:
 
     @property
     def fence_s(self) -> float:
-        """When `expire` has something to do, unless the lease is renewed; infinite while nothing lives by the lease."""
+        """When `expire` has something to do, unless the lease is renewed; infinite while nothing depends on the
+        lease."""
         is_open = self.state is _OPEN or self.state is _LEAVING
         return self._lease.until_s if is_open and self._calls.are_relied_on else _INFINITY
 
     @property
     def pending_count(self) -> int:
-        """Calls that wait for a result."""
+        """The number of calls that wait for a result."""
         return self._calls.pending_count
 
     @property
     def subscription_count(self) -> int:
-        """Reads that are answered and not out of date."""
+        """The number of reads that are answered and not out of date."""
         return self._calls.subscription_count
 
     # -- the carrier --------------------------------------------------------------------------------------------------
     def attach(self, nonce: bytes, now_s: float) -> None:
-        """A carrier is there; `nonce` has to be fresh and random."""
+        """Attach a carrier; `nonce` has to be fresh and random."""
         self._step(CallerLinkEvent.ATTACH, LocalProtocolError)
         self._handshake.begin(nonce)
         self._lease.hear(now_s)
 
     def detach(self) -> list[CallerEvent]:
-        """The carrier is gone. Every read that was answered is out of date."""
+        """Note that the carrier is gone. Every answered read is out of date."""
         self._step(CallerLinkEvent.DETACH, LocalProtocolError)
         self._lease.end()
         self._marks.detach()
@@ -169,20 +170,20 @@ class CallerSession:
         self._resume_token = b""
 
     def close(self) -> list[CallerEvent]:
-        """The end. Sends nothing; every call fails, every replica is out of date."""
+        """End the session and send nothing: every call fails, every replica is out of date."""
         self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
         return self._calls.end(ShardUnavailable("the link is closed"))
 
     def refuse(self, error: FusionError) -> list[CallerEvent]:
-        """There is no way to the owner: close, with every pending call failing for this reason."""
+        """Close because there is no way to the owner: every pending call fails for this reason."""
         self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
         return self._calls.end(error)
 
     def receive(self, data: bytes, now_s: float) -> list[CallerEvent]:
-        """A frame came.
+        """Take a frame that came.
 
         Raises:
-            RemoteProtocolError: it is not allowed now, or no frame. Nothing of it was applied.
+            RemoteProtocolError: it is not allowed now, or is not a frame. Nothing of it was applied.
             HandshakeRefused: the owner's end has not proved the secret, or speaks another version.
         """
         present: _Fields = {field.number: value for field, value in parse_server_frame(data).ListFields()}
@@ -203,7 +204,7 @@ class CallerSession:
         return events
 
     def take_frames(self, now_s: float) -> list[bytes]:
-        """All that is to be sent now, as few frames as the size allows; nothing before the session is open."""
+        """Return everything to send now, in as few frames as the size allows; nothing before the session is open."""
         if self.state is _AWAITING_WELCOME:
             hello = self._handshake.take_hello()
             if not hello:
@@ -228,7 +229,7 @@ class CallerSession:
         return []
 
     def tick(self, now_s: float) -> list[CallerEvent]:
-        """Time has passed."""
+        """Note that time has passed."""
         events: list[CallerEvent] = []
         is_open = self.state is _OPEN or self.state is _LEAVING
         if is_open:
@@ -242,7 +243,7 @@ class CallerSession:
             events += self._calls.time_out(
                 now_s,
                 is_reachable=is_open and self._lease.was_heard_lately(now_s),
-                can_renew=self.state is not _LEAVING,  # then no call is sent
+                can_renew=self.state is not _LEAVING,  # while leaving, no call is sent
             )
         return events
 
@@ -286,7 +287,7 @@ class CallerSession:
         if _INVALIDATED in present:
             self._calls.on_invalidated(present[_INVALIDATED], events)
         if is_expired:
-            events += self._calls.outdate()  # what came in this very frame, after a long way
+            events += self._calls.outdate()  # the results of this very frame, which was long on its way
         if _BARRIERS in present:
             barriers = list(present[_BARRIERS])
             self._marks.come(barriers)

@@ -1,8 +1,8 @@
-"""The calls of one session at the caller's end: what waits, what is subscribed, and what the owner has yet to be told.
+"""The calls of one session at the caller's end: those that wait, those subscribed, and messages for the owner.
 
-Invariant: every read whose result somebody uses is in `_answered`, and nothing in `_answered` has been reported out of
+Invariant: every read whose result is in use is in `_answered`, and no read in `_answered` has been reported out of
 date; the calls in `_pending` are exactly those that wait for a result. `are_relied_on` is true while a read is
-answered, or sent and not reported out of date: its result, however old, goes to all who have joined by then.
+answered, or sent and not reported out of date: its result, however old, goes to all callers that have joined by then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
 from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 
 RENEWAL_MARGIN_S: Final = 0.3
-"""How long before its deadline a read can be renewed: time in which news of a later deadline passes several owners."""
+"""How long before its deadline a read can be renewed: in this time a later deadline reaches a chain of several
+owners."""
 
 _INFINITY: Final = float("inf")
 _READ: Final = CallKind.READ
@@ -46,8 +47,8 @@ class CallerCalls:
         on_output: called when there is something to send.
 
     Attributes:
-        next_deadline_s: no call ends before it for want of time.
-        are_relied_on: some of them live by the read lease. May be true for longer, until `review`.
+        next_deadline_s: no call reaches its deadline before this time.
+        are_relied_on: some of them depend on the read lease. May be true for longer, until `review`.
     """
 
     __slots__ = (
@@ -82,12 +83,12 @@ class CallerCalls:
 
     @property
     def pending_count(self) -> int:
-        """Calls that wait for a result."""
+        """The number of calls that wait for a result."""
         return len(self._pending)
 
     @property
     def subscription_count(self) -> int:
-        """Reads that are answered and not out of date."""
+        """The number of reads that are answered and not out of date."""
         return len(self._answered)
 
     # -- the caller ---------------------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class CallerCalls:
         """Take a new call; it leaves when the session is open.
 
         Raises:
-            InvalidArgument: its arguments are too long for a frame, a name of it is no text, or its baggage cannot
+            InvalidArgument: its arguments are too long for a frame, one of its names is not text, or its baggage cannot
                 travel.
             ShardUnavailable: the session is closed.
         """
@@ -117,7 +118,7 @@ class CallerCalls:
         self._on_output()
 
     def cancel(self, call: OutgoingCall) -> None:
-        """The caller has left: nothing more is told of this call."""
+        """Drop a call whose caller has left: no event reports it any more."""
         if self._pending.pop(call.id, None) is None:
             self.unsubscribe(call.id)
             return
@@ -127,7 +128,8 @@ class CallerCalls:
         call.state = _ON_END[call.state]
 
     def unsubscribe(self, call_id: int) -> None:
-        """The replica of a read is gone: nothing more is told of it, but a result that is still awaited."""
+        """Unsubscribe a read whose replica is gone: no event reports it any more, except a result that is still
+        awaited."""
         call = self._answered.pop(call_id, None)
         if call is not None:
             call.state = _ON_END[call.state]
@@ -145,11 +147,11 @@ class CallerCalls:
 
     # -- the carrier --------------------------------------------------------------------------------------------------
     def resume(self) -> None:
-        """The session goes on over a new carrier: whatever waits is to be sent."""
+        """Continue the session over a new carrier: every waiting call is to be sent."""
         self._unsent = list(self._pending.values())
 
     def begin_anew(self) -> list[CallerEvent]:
-        """A new session begins: what the owner was told in the one before means nothing in it."""
+        """Begin a new session: the owner knows nothing of what was sent in the one before."""
         self._cancelled.clear()
         self._unsubscribed.clear()
         self._received.clear()
@@ -167,7 +169,7 @@ class CallerCalls:
         return [Failed(unknown, CommandOutcomeUnknown("the shard was lost while the command ran"))]
 
     def detach(self) -> list[CallerEvent]:
-        """The carrier is gone. The owner forgets the reads that it has answered, too: nothing to unsubscribe."""
+        """Note that the carrier is gone. The owner forgets its answered reads, too: there is nothing to unsubscribe."""
         for call in self._pending.values():
             call.state = _ON_DETACH[call.state]
         self._probes.clear()
@@ -175,7 +177,7 @@ class CallerCalls:
         return self._outdate_answered(OutdatedBy.CARRIER)
 
     def write(self, frame: ClientFrame, now_s: float, *, with_calls: bool) -> None:
-        """Put what the owner has yet to be told into a frame that is about to leave."""
+        """Put the waiting messages for the owner into a frame that is about to leave."""
         if with_calls and self._unsent:
             add_calls(frame, self._unsent, now_s)
             self._unsent = []
@@ -191,7 +193,8 @@ class CallerCalls:
             self._received = []
         self._probes.write(frame)
 
-    # -- what the owner says ------------------------------------------------------------------------------------------
+    # -- messages from the owner
+    # ------------------------------------------------------------------------------------------
     def on_results(self, results: Iterable[Result], events: list[CallerEvent]) -> None:
         """Results came."""
         pending, answered = self._pending, self._answered
@@ -201,7 +204,7 @@ class CallerCalls:
             call = pending.get(call_id)
             if call is None:
                 if call_id not in answered:
-                    # Its caller left while the result was on its way: the owner must not keep anything for it.
+                    # The caller left while the result was on its way: the owner must not keep anything for it.
                     self._unsubscribed.append(call_id)
                 continue
             kind = call.kind
@@ -226,7 +229,7 @@ class CallerCalls:
             events.append(Answered(calls))
 
     def on_invalidated(self, ids: Iterable[int], events: list[CallerEvent]) -> None:
-        """Reads are out of date, answered or not."""
+        """Report reads as out of date, answered or not."""
         outdated: list[OutgoingCall] = []
         for call_id in ids:
             call = self._answered.pop(call_id, None) or self._pending.get(call_id)
@@ -242,7 +245,7 @@ class CallerCalls:
             events.append(Outdated(outdated))
 
     def on_moved(self, moves: Iterable[Moved], events: list[CallerEvent]) -> None:
-        """Calls went to the wrong owner."""
+        """Report calls that went to the wrong owner."""
         calls: list[OutgoingCall] = []
         for moved in moves:
             call = self._pending.get(moved.id)
@@ -257,10 +260,10 @@ class CallerCalls:
 
     # -- ends ---------------------------------------------------------------------------------------------------------
     def outdate(self) -> list[CallerEvent]:
-        """The read lease has run out: nothing is known to be fresh, and the owner need not tell of it any more.
+        """Apply the end of the read lease: no read is known to be fresh, and the owner need not report invalidations.
 
-        Nor is what the reads in flight will bring: it may have left before a change that the owner has ceased to wait
-        for us with. Those who wait get it; who comes now must ask anew.
+        Results of the reads in flight are not fresh either: they may have left before a change for which the owner does
+        not wait for us any more. Callers that wait get them; new callers must ask again.
         """
         in_flight = [call for call in self._pending.values() if _is_read_in_flight(call)]
         for call in in_flight:
@@ -274,11 +277,11 @@ class CallerCalls:
         return events + self._outdate_answered(OutdatedBy.LEASE)
 
     def review(self) -> None:
-        """See whether some of them still live by the read lease."""
+        """Check whether some of them still depend on the read lease."""
         self.are_relied_on = bool(self._answered) or any(map(_is_read_in_flight, self._pending.values()))
 
     def time_out(self, now_s: float, *, is_reachable: bool, can_renew: bool) -> list[CallerEvent]:
-        """Give up the calls whose deadline has passed; renew the reads that somebody has more time for by now."""
+        """Give up the calls whose deadline has passed; renew the reads whose callers have more time by now."""
         calls: list[OutgoingCall] = []
         next_s = _INFINITY
         for call in list(self._pending.values()):
@@ -297,7 +300,7 @@ class CallerCalls:
         return [*failures]
 
     def _renew(self, call: OutgoingCall, deadline_s: float) -> None:
-        """Ask anew, with a later deadline. In a frame, calls come before cancellations: the owner's work goes on."""
+        """Ask again, with a later deadline. In a frame, calls come before cancellations: the owner's work goes on."""
         del self._pending[call.id]
         if call.state is not CallerCall.WAITING:
             self._cancelled.append(call.id)
@@ -309,7 +312,7 @@ class CallerCalls:
         self._on_output()
 
     def end(self, error: FusionError) -> list[CallerEvent]:
-        """Give all calls up, for this reason."""
+        """Give up all calls for this reason."""
         self._is_ended = True
         failures = closed(self._pending.values(), error)
         for call in self._pending.values():

@@ -1,15 +1,15 @@
 """Edge chasing: finds computations of several processes that wait for each other (Chandy, Misra and Haas, 1983).
 
-A *wait* is one read that a replica is fed by, from the call until its answer; its number is unique in the cluster. A
-probe travels along waits, from the caller's end to the owner's end, and on along the waits that the computation asked
-for depends on by then. `on_arrival` decides what becomes of it; the driver says what the process knows.
+A *wait* is one read that feeds a replica, from the call until its answer; its number is unique in the cluster. A probe
+travels along waits, from the caller's end to the owner's end, and on along the waits on which the requested computation
+depends by then. `on_arrival` decides where it goes; the driver supplies what the process knows.
 
 A probe that meets a wait of its own path has found a cycle, but perhaps a phantom: a wait at its beginning may have
 ended while it travelled. So it goes around once more. Invariant: a wait is broken only after every wait of the cycle
-was seen before *and* after one moment, that at which the path closed. As a wait never begins a second time, all of them
-stood at that moment, and the cycle was a true one.
+was seen before *and* after the moment at which the path closed. A wait never begins a second time, so all of them
+existed at that moment, and the cycle was a true one.
 
-Whoever finds a cycle breaks the same wait, that for the smallest key: the second probe to come finds it gone.
+All probes that find a cycle break the same wait, the one for the smallest key: the second probe finds it gone.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 MAX_HOPS: Final = 4096
-"""How many waits the path of a probe may have. Of a longer one nothing is found: its reads end at their deadlines."""
+"""How many waits the path of a probe may have. A longer cycle is not found: its reads end at their deadlines."""
 
 MAX_NAMED_HOPS: Final = 64
-"""How many of them come with the keys on their way."""
+"""How many waits of a path carry the keys on their way."""
 
 MAX_KEYS: Final = 12
-"""How many keys a hop names; those in the middle are left out."""
+"""How many keys a hop names; keys in the middle are left out."""
 
 MAX_KEY_LENGTH: Final = 200
 """How many characters of a key are named."""
@@ -44,9 +44,9 @@ class Hop(Struct, frozen=True):
     """One wait on the way of a probe.
 
     Attributes:
-        wait: its number.
-        keys: of the computations from the one that the probe came to, up to the one before the wait. Not known of the
-            first hop until the path closes, nor where a path is too long.
+        wait: the number of the wait.
+        keys: the keys of the computations, from the one at which the probe arrived up to the one before the wait. Empty
+            for the first hop until the path closes, and in a path that is too long.
     """
 
     wait: int
@@ -54,13 +54,13 @@ class Hop(Struct, frozen=True):
 
 
 class Probe(Struct, frozen=True):
-    """A question on its way: does what I wait for wait for me?
+    """A question on its way: does the computation that I wait for wait for me?
 
     Attributes:
         number: tells apart the probes that one wait has sent.
-        hops: the way so far; the last one is the wait that it is travelling along. Of a closed path: the cycle, from
+        hops: the way so far; the last one is the wait that it is travelling along. In a closed path: the cycle, from
             that wait on.
-        confirmed: how many waits it has been sent along since its path closed; 0: it did not yet.
+        confirmed: how many waits it has been sent along since its path closed; 0: the path is not closed yet.
     """
 
     number: int
@@ -88,7 +88,7 @@ class Break(Struct, frozen=True):
 Decision: TypeAlias = Forward | Break
 
 Reach: TypeAlias = Mapping[int, Sequence[str]]
-"""Waits -> the keys on the way there, beginning with the computation asked for, without the key waited for."""
+"""Waits -> the keys on the way there, beginning with the requested computation, without the key waited for."""
 
 
 def probe_from(wait: int, number: int) -> Probe:
@@ -101,13 +101,14 @@ def on_arrival(probe: Probe, reach: Reach) -> list[Decision]:
 
     Args:
         probe: as it came.
-        reach: what the computation waits for, directly or through others of this process, in other processes.
+        reach: the waits for other processes on which the computation depends, directly or through others of this
+            process.
     """
     return _confirm(probe, reach) if probe.confirmed else _chase(probe, reach)
 
 
 def named(keys: Sequence[str]) -> tuple[str, ...]:
-    """Return keys as a hop names them: each of bounded length, and the middle of a long row left out."""
+    """Return keys as a hop names them: each key of bounded length, without the middle of a long row."""
     if len(keys) > MAX_KEYS:
         half = MAX_KEYS // 2
         keys = [*keys[:half], f"… {len(keys) - 2 * half} more …", *keys[-half:]]
@@ -146,12 +147,12 @@ def _confirm(probe: Probe, reach: Reach) -> list[Decision]:
         return [Break(_path(cycle))]
     following = cycle[1 % count]
     if following.wait not in reach or probe.confirmed > 2 * count:
-        return []  # it is a cycle no more
+        return []  # it is not a cycle any more
     return [Forward(Probe(probe.number, (*cycle[1:], cycle[0]), probe.confirmed + 1))]
 
 
 def _victim(cycle: Sequence[Hop]) -> int:
-    """Return the wait for the smallest key; of a cycle that is not named in full, the smallest number."""
+    """Return the wait for the smallest key; if the cycle is not named in full, the wait of the smallest number."""
     if not all(hop.keys for hop in cycle):
         return min(hop.wait for hop in cycle)
     targets = (*cycle[1:], cycle[0])
@@ -159,6 +160,6 @@ def _victim(cycle: Sequence[Hop]) -> int:
 
 
 def _path(cycle: Sequence[Hop]) -> str:
-    """Return the keys of a cycle in words, from the computation that waits by `cycle[0]` and back to it."""
+    """Return the keys of a cycle as text, from the computation that waits by `cycle[0]` and back to it."""
     keys = [key for hop in (*cycle[1:], cycle[0]) for key in (hop.keys or ("…",))]
     return SEPARATOR.join([keys[-1], *keys])

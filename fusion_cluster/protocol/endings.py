@@ -1,4 +1,4 @@
-"""How calls end without a result, and in which words their callers are told."""
+"""The ways in which calls end without a result, with the errors that their callers get."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fusion_cluster.v1.session_pb2 import Error
 
 
 def late(calls: Iterable[OutgoingCall], *, is_reachable: bool) -> list[Failed]:
-    """Calls whose deadline has passed.
+    """Return the failures of calls whose deadline has passed.
 
     Args:
-        calls: in the states they had.
-        is_reachable: the owner was heard of lately.
+        calls: the calls, in the states that they had.
+        is_reachable: the owner was heard from lately.
     """
     unanswered: list[OutgoingCall] = []
     unknown: list[OutgoingCall] = []
@@ -44,10 +44,10 @@ def late(calls: Iterable[OutgoingCall], *, is_reachable: bool) -> list[Failed]:
 
 
 def closed(calls: Iterable[OutgoingCall], error: FusionError) -> list[Failed]:
-    """Calls that waited when the session was closed.
+    """Return the failures of calls that waited when the session was closed.
 
     Args:
-        calls: in the states they had.
+        calls: the calls, in the states that they had.
         error: why.
     """
     unknown: list[OutgoingCall] = []
@@ -61,7 +61,7 @@ def closed(calls: Iterable[OutgoingCall], error: FusionError) -> list[Failed]:
 
 
 def refusal(error: Error, *, is_handshake: bool) -> FusionError:
-    """What the error of a GoAway means to this end: a transient one is worth another try."""
+    """Return the error that a GoAway means at this end: a transient one is worth another try."""
     message = f"the owner's end refused the session: {error.message}" if error.message else "the session was refused"
     if error.transient:
         return Overloaded(message, retry_after_s=error.retry_after_ms / 1000 if error.retry_after_ms else None)

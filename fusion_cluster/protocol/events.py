@@ -1,4 +1,4 @@
-"""What a session tells its user: frozen, one for each kind of thing in a frame, each carrying the whole batch.
+"""Events of a session for its user: frozen, one for each kind of entry in a frame, each with the whole batch.
 
 The user handles them in the order given.
 """
@@ -22,7 +22,7 @@ class Opened(Struct, frozen=True):
 
     Attributes:
         epoch: the owner's incarnation.
-        is_resumed: the session before goes on. Otherwise it is lost, if there was one.
+        is_resumed: the previous session goes on. Otherwise it is lost, if there was one.
     """
 
     epoch: int
@@ -51,14 +51,14 @@ class MovedAway(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """Calls that have ended with an error of the session's own, and without a result."""
+    """Calls that have ended without a result, with an error from this session."""
 
     calls: Sequence[OutgoingCall]
     error: FusionError
 
 
 class BarriersReached(Struct, frozen=True):
-    """Barriers to settle, each once, when all that was told before is applied."""
+    """Barriers to settle, each once, when everything reported before is applied."""
 
     barriers: Sequence[int]
 
@@ -71,7 +71,7 @@ class Refused(Struct, frozen=True):
     """The owner's end refused the handshake, or ended the session: close the carrier.
 
     Attributes:
-        error: why; when it is not transient, dialling again does not help.
+        error: the reason; if it is not transient, dialling again does not help.
     """
 
     error: FusionError
@@ -94,13 +94,13 @@ class Called(Struct, frozen=True):
 
 
 class Cancelled(Struct, frozen=True):
-    """Calls that still ran, and whose callers have left. An event before it may have got some of them answered."""
+    """Running calls whose callers have left. Handling an earlier event may have answered some of them already."""
 
     ids: Sequence[int]
 
 
 class Unsubscribed(Struct, frozen=True):
-    """Reads that were subscribed, and whose replicas are gone. An event before it may have invalidated some of them."""
+    """Subscribed reads whose replicas are gone. Handling an earlier event may have invalidated some of them already."""
 
     ids: Sequence[int]
 
@@ -115,8 +115,8 @@ class BarrierAnswered(Struct, frozen=True):
     """One mark of a barrier is answered.
 
     Attributes:
-        barrier: whose mark.
-        confirms: all that was sent before it is settled at the other end and below it; not only for this barrier.
+        barrier: the barrier of the mark.
+        confirms: everything sent before the mark is settled at the other end and below it, for all barriers.
     """
 
     barrier: int
@@ -127,7 +127,7 @@ class Probed(Struct, frozen=True):
     """A probe came along a read that runs.
 
     Attributes:
-        call_id: of the read.
+        call_id: the id of the read.
         probe: as it came.
     """
 

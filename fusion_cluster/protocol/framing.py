@@ -1,7 +1,7 @@
 """Frames on a byte stream: each is preceded by its length, 4 bytes, big-endian.
 
-Invariant of `FrameReader`: its buffer never holds a complete frame after `feed`, nor more than one frame of the size
-allowed.
+Invariant of `FrameReader`: its buffer never holds a complete frame after `feed`, and never more than one frame of the
+size allowed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LENGTH = Struct(">I")
 
 
 def with_length(frame: bytes) -> bytes:
-    """The frame with its length in front, as it goes onto a byte stream."""
+    """Return the frame with its length in front, as it goes onto a byte stream."""
     size = len(frame)
     if size > MAX_FRAME_SIZE:
         raise LocalProtocolError(f"a frame of {size} bytes is longer than {MAX_FRAME_SIZE}")
@@ -36,7 +36,7 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes from the stream; returns the frames that they complete.
+        """Take bytes from the stream; return the frames that they complete.
 
         Raises:
             RemoteProtocolError: the stream announces a frame that is too long. The stream is useless from then on.
@@ -62,10 +62,10 @@ class FrameReader:
         return frames
 
     def end(self) -> None:
-        """The stream has ended.
+        """Note that the stream has ended.
 
         Raises:
-            RemoteProtocolError: in the middle of a frame.
+            RemoteProtocolError: it ended in the middle of a frame.
         """
         if self._buffer:
             raise RemoteProtocolError(f"the stream ended {len(self._buffer)} bytes into a frame")

@@ -17,14 +17,14 @@ from fusion_cluster.v1.session_pb2 import Challenge, ClientFrame, Hello, ServerF
 
 
 def hello_proof(secret: bytes | None, challenge_nonce: bytes, hello_nonce: bytes, caller_id: str) -> bytes:
-    """What a caller's end that knows the secret puts into its Hello; empty where no secret is in force."""
+    """Return the proof for the Hello of a caller's end that knows the secret; empty if the cluster has no secret."""
     return _proof(secret, b"fusion-cluster hello", challenge_nonce, hello_nonce, caller_id.encode())
 
 
 def welcome_proof(
     secret: bytes | None, challenge_nonce: bytes, hello_nonce: bytes, caller_id: str, owner_id: str
 ) -> bytes:
-    """What an owner's end that knows the secret puts into its Welcome; empty where no secret is in force."""
+    """Return the proof for the Welcome of an owner's end that knows the secret; empty if the cluster has no secret."""
     return _proof(
         secret, b"fusion-cluster welcome", challenge_nonce, hello_nonce, caller_id.encode(), owner_id.encode()
     )
@@ -46,7 +46,7 @@ def _proof(secret: bytes | None, *parts: bytes) -> bytes:
 
 
 class OwnerHandshake:
-    """The owner's end of one carrier until it knows who is calling. Touches no session before the proof is checked."""
+    """The owner's end of one carrier until it knows the caller. It touches no session before the proof is checked."""
 
     __slots__ = ("_nonce", "_peer_id", "_secret")
 
@@ -56,13 +56,13 @@ class OwnerHandshake:
         self._nonce = nonce
 
     def challenge(self) -> bytes:
-        """The first frame of the owner's end."""
+        """Return the first frame of the owner's end."""
         return ServerFrame(
             challenge=Challenge(protocol_version=PROTOCOL_VERSION, nonce=self._nonce)
         ).SerializeToString()
 
     def receive(self, frame: bytes) -> Hello:
-        """The caller's first frame: its Hello, once it has proved the secret.
+        """Check the caller's first frame; return its Hello if it proves the secret.
 
         Raises:
             RemoteProtocolError: the frame is not a lone, well-formed Hello.
@@ -97,7 +97,7 @@ class OwnerHandshake:
         is_resumed: bool,
         read_lease_ms: int,
     ) -> bytes:
-        """The frame that admits the sender of `hello`."""
+        """Return the frame that admits the sender of `hello`."""
         proof = welcome_proof(self._secret, self._nonce, hello.nonce, hello.peer_id, self._peer_id)
         welcome = Welcome(
             protocol_version=PROTOCOL_VERSION,
@@ -113,7 +113,7 @@ class OwnerHandshake:
 
 
 class CallerHandshake:
-    """The caller's end of one carrier after another, each until it knows whom it talks to."""
+    """The caller's end of one carrier after another, each until it knows the owner."""
 
     __slots__ = ("_challenge_nonce", "_hello", "_nonce", "_peer_id", "_secret")
 
@@ -125,13 +125,13 @@ class CallerHandshake:
         self._hello = b""
 
     def begin(self, nonce: bytes) -> None:
-        """A carrier is there; `nonce` has to be fresh and random."""
+        """Begin with a carrier; `nonce` has to be fresh and random."""
         self._nonce = nonce
         self._challenge_nonce = b""
         self._hello = b""
 
     def answer(self, challenge: Challenge, *, resume_token: bytes, slot_map_version: int) -> None:
-        """The challenge came: `take_hello` has its answer. Raises as `hello_frame` does."""
+        """Answer the challenge: `take_hello` then has the Hello. Raises as `hello_frame` does."""
         self._challenge_nonce = challenge.nonce
         self._hello = hello_frame(
             peer_id=self._peer_id,
@@ -143,12 +143,12 @@ class CallerHandshake:
         )
 
     def take_hello(self) -> bytes:
-        """The Hello, once; empty when it has been sent."""
+        """Return the Hello, once; empty after that."""
         hello, self._hello = self._hello, b""
         return hello
 
     def check(self, welcome: Welcome) -> None:
-        """Whether the sender of this Welcome may be trusted. Raises as `check_welcome` does."""
+        """Check that the sender of this Welcome may be trusted. Raises as `check_welcome` does."""
         if self._hello:
             raise RemoteProtocolError("a Welcome before the Hello")
         check_welcome(
@@ -169,7 +169,7 @@ def hello_frame(
     resume_token: bytes,
     slot_map_version: int,
 ) -> bytes:
-    """The caller's answer to a challenge.
+    """Return the caller's answer to a challenge.
 
     Raises:
         HandshakeRefused: the owner's end speaks another protocol version.
@@ -195,11 +195,11 @@ def hello_frame(
 def check_welcome(
     welcome: Welcome, *, secret: bytes | None, challenge_nonce: bytes, hello_nonce: bytes, caller_id: str
 ) -> None:
-    """Whether the owner's end may be trusted.
+    """Check that the owner's end may be trusted.
 
     Raises:
         HandshakeRefused: another protocol version, or no proof of the secret.
-        RemoteProtocolError: a Welcome that grants no read lease, or names nobody.
+        RemoteProtocolError: a Welcome without a peer id, a read lease or a resume token.
     """
     if welcome.protocol_version != PROTOCOL_VERSION:
         raise HandshakeRefused(

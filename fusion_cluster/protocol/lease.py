@@ -1,7 +1,7 @@
 """The read lease at the caller's end: until when its replicas may be served without hearing from the owner.
 
-It is counted from when the ping that the owner answered left here: the owner heard us after that, and waits a whole
-lease from then on before it takes a change for done without us. So a frame that was long on its way extends nothing.
+It counts from the moment at which the ping that the owner answered left here: the owner heard us after that, and waits
+a whole lease from then on before it completes a change without us. So a frame that was long on its way extends nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _HELLO: Final = 0
 
 SHORTEST_LEASE_S: Final = 0.001
 LONGEST_LEASE_S: Final = 86_400.0
-"""A lease travels as a number of milliseconds; and for a lease, a command may have to wait for who is cut off."""
+"""The longest lease. It travels as a number of milliseconds, and a command may wait a whole lease for a peer cut
+off."""
 
 
 def as_read_lease(read_lease_s: object) -> float:
@@ -31,7 +32,7 @@ def as_read_lease(read_lease_s: object) -> float:
 
 
 class ReadLease:
-    """The read lease on what one owner has told.
+    """The read lease on the results of one owner.
 
     Attributes:
         until_s: when it runs out; minus infinity while there is none.
@@ -50,29 +51,29 @@ class ReadLease:
         self._pings: dict[int, float] = {}
 
     def hear(self, now_s: float) -> None:
-        """A frame came, or a carrier."""
+        """Note that a frame or a carrier came."""
         self._heard_at_s = now_s
 
     def hello_sent(self, now_s: float) -> None:
-        """The Hello leaves now."""
+        """Note that the Hello leaves now."""
         self._pings[_HELLO] = now_s
 
     def begin(self, length_s: float) -> None:
-        """The Welcome came, and granted a lease of this length."""
+        """Note that the Welcome came, and granted a lease of this length."""
         self._length_s = length_s * (1 - LEASE_DRIFT_MARGIN)
         sent_at_s = self._pings.pop(_HELLO)
         self.until_s = sent_at_s + self._length_s
         self.ping_due_s = sent_at_s + self._length_s / 3
 
     def ping(self, now_s: float) -> int:
-        """A ping leaves now, with this sequence number."""
+        """Note that a ping leaves now; return its sequence number."""
         self._sequence += 1
         self._pings[self._sequence] = now_s
         self.ping_due_s = now_s + self._length_s / 3
         return self._sequence
 
     def renew(self, sequence: int) -> None:
-        """A pong came."""
+        """Note that a pong came."""
         sent_at_s = self._pings.pop(sequence, None)
         if sent_at_s is None:
             return
@@ -81,15 +82,15 @@ class ReadLease:
             del self._pings[older]
 
     def end(self) -> None:
-        """The carrier is gone."""
+        """Note that the carrier is gone."""
         self.until_s = -_INFINITY
         self.ping_due_s = _INFINITY
         self._pings.clear()
 
     def is_silent(self, now_s: float) -> bool:
-        """Nothing at all was heard for a whole lease."""
+        """Whether nothing at all was heard for a whole lease."""
         return now_s - self._heard_at_s > self._length_s
 
     def was_heard_lately(self, now_s: float) -> bool:
-        """The owner was there half a lease ago."""
+        """Whether the owner was heard within the last half of a lease."""
         return now_s - self._heard_at_s < self._length_s / 2

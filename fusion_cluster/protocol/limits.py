@@ -11,13 +11,13 @@ PROTOCOL_VERSION: Final = 1
 """The version of the session protocol spoken here; the other end must speak the same."""
 
 MAX_FRAME_SIZE: Final = MAX_PAYLOAD_SIZE + 64 * 1024
-"""Largest frame in bytes, without its length prefix: a payload, and room for what surrounds it."""
+"""Largest frame in bytes, without its length prefix: a payload, and room for its envelope."""
 
 MAX_HANDSHAKE_FRAME_SIZE: Final = 16 * 1024
-"""Largest frame in bytes that is taken from a peer which has not proved who it is."""
+"""Largest frame in bytes that is accepted from a peer before its proof of identity."""
 
 NONCE_SIZE: Final = 16
-"""Fewest bytes of a nonce and of a resume token."""
+"""Smallest number of bytes of a nonce and of a resume token."""
 
 LEASE_DRIFT_MARGIN: Final = 0.05
 """The part of a read lease that the caller's end gives up, because its clock may run slower than the owner's."""
@@ -28,9 +28,9 @@ class SessionLimits:
     """Bounds that the owner's end keeps for each session.
 
     Attributes:
-        max_calls: calls that are computing, plus results of commands that the caller has not confirmed.
-        max_subscriptions: reads that were answered and are still subscribed, plus `max_calls`.
-        retry_after_ms: what a caller beyond the bounds is told.
+        max_calls: how many calls that run, plus results of requests that the caller has not confirmed.
+        max_subscriptions: how many answered reads that are still subscribed, plus `max_calls`.
+        retry_after_ms: the pause that a caller beyond the bounds is asked for.
     """
 
     max_calls: int = 65_536

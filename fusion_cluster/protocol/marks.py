@@ -1,7 +1,7 @@
-"""Barrier marks at the caller's end: each that came is answered once, over the carrier that brought it.
+"""Barrier marks at the caller's end: each mark is answered once, over the carrier that brought it.
 
-A mark whose answer may have been lost with a carrier comes again over the next one. Its first copy is void:
-answering that counts for nothing, since there is more to settle by the time the second one comes.
+A mark whose answer may have been lost with a carrier comes again over the next one. Its first copy is void: an answer
+to it does not count, since there is more to settle by the time the second one comes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BarrierMarks:
         self._open.update(barriers)
 
     def settle(self, barrier: int, *, confirms: bool) -> bool:
-        """Answer one mark; False if there is nothing to send for it."""
+        """Answer one mark; return False if there is nothing to send for it."""
         if _take_one(self._void, barrier) or not _take_one(self._open, barrier):
             return False
         (self._settled if confirms else self._joined).append(barrier)
@@ -45,7 +45,7 @@ class BarrierMarks:
             self._joined = []
 
     def detach(self) -> None:
-        """The carrier is gone, and with it every mark and answer."""
+        """Drop every mark and answer: the carrier is gone."""
         self._settled.clear()
         self._joined.clear()
         self._void += self._open

@@ -8,10 +8,10 @@ The driver's obligations:
   invalidation of a read with `send_invalidated`, whether it has been answered or still runs;
 - `on_output` says that `take_frames` has something; take it at the end of the turn of the event loop, and only while
   the carrier is writable;
-- a `RemoteProtocolError` out of `receive`: tell it in a GoAway, close the carrier, `lose` the session.
+- a `RemoteProtocolError` out of `receive`: report it in a GoAway, close the carrier, `lose` the session.
 
 Invariant: `_calls` holds exactly the calls that run, are subscribed, or whose result is kept; `_in_flight` counts those
-that run or are kept; `_out` holds what no carrier has taken yet.
+that run or are kept; `_out` holds the messages that no carrier has taken yet.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ class OwnerSession:
     """The owner's end of one session.
 
     Args:
-        peer_id: who calls.
-        limits: bounds on what it may ask for.
+        peer_id: the peer id of the caller.
+        limits: bounds on its calls and subscriptions.
         on_output: called when there is something to send after there was nothing.
 
     Attributes:
-        state: of the link.
+        state: the state of the link.
         heard_at_s: when the last frame came.
         has_output: `take_frames` has something.
     """
@@ -104,9 +104,9 @@ class OwnerSession:
         self._in_flight = 0
         # Results of requests that the caller has not confirmed; ids as in _calls with state KEPT.
         self._kept: dict[int, Result] = {}
-        # Calls whose last word leaves first over this carrier: they may come again, once, and are known by then.
+        # Calls whose last message leaves first over this carrier: they may come again, once, and must be known then.
         self._settled_away: set[int] = set()
-        # Barrier marks in the order sent, each until it is settled.
+        # Barrier marks in the order sent; each is kept until it is settled.
         self._marks: list[int] = []
         self._pong: int | None = None
         self._out: ServerFrame
@@ -117,12 +117,12 @@ class OwnerSession:
     def send_result(
         self, call_id: int, version: int, value: bytes, *, subscribed: bool, replayed: bool = False
     ) -> None:
-        """The value of a call. Dropped when the caller has left.
+        """Send the value of a call. Dropped when the caller has left.
 
         Args:
-            call_id: of the call.
-            version: of the computed; 0 for a command.
-            value: as encoded for the wire; too long a one becomes an error.
+            call_id: the id of the call.
+            version: the version of the computed; 0 for a command.
+            value: encoded for the wire; a value that is too long becomes an error.
             subscribed: for a read, the caller will be told of the invalidation. False: its value is out of date
                 already, and the caller is told so in the same frame.
             replayed: for a command, the result had been there before.
@@ -148,7 +148,7 @@ class OwnerSession:
             self._output()
 
     def send_error(self, call_id: int, version: int, error: Error, *, subscribed: bool) -> None:
-        """The error that a call ended with. Dropped when the caller has left; arguments as of `send_result`.
+        """Send the error of a call. Dropped when the caller has left; arguments as for `send_result`.
 
         Raises:
             LocalProtocolError: the call has been answered.
@@ -159,7 +159,9 @@ class OwnerSession:
             self._output()
 
     def send_varies(self, call_id: int) -> None:
-        """The result of a read depends on who asks, which it does not say. Dropped when the caller has left.
+        """Report that the result of a read depends on the principal, which the read does not carry.
+
+        Dropped when the caller has left.
 
         Raises:
             LocalProtocolError: the call has been answered.
@@ -170,7 +172,7 @@ class OwnerSession:
             self._output()
 
     def send_moved(self, call_id: int, slot_map_version: int) -> None:
-        """This process does not own the key of a call. Dropped when the caller has left.
+        """Report that this process does not own the key of a call. Dropped when the caller has left.
 
         Raises:
             LocalProtocolError: the call has been answered.
@@ -183,7 +185,7 @@ class OwnerSession:
             self._output()
 
     def send_invalidated(self, call_id: int) -> None:
-        """The computed of a read is out of date. Dropped when the caller has left, or was told before."""
+        """Report that the computed of a read is out of date. Dropped when the caller has left or knows it already."""
         state = self._calls.get(call_id)
         if state is None or state is _OUTDATED:
             return
@@ -206,14 +208,14 @@ class OwnerSession:
 
     # -- the carrier --------------------------------------------------------------------------------------------------
     def attach(self, now_s: float) -> None:
-        """A carrier has proved that it belongs to this session, and its Welcome is sent."""
+        """Attach a carrier that has proved that it belongs to this session; its Welcome is sent."""
         self._step(OwnerLinkEvent.ATTACH, LocalProtocolError)
         self.heard_at_s = now_s
         waiting = {result.id for result in self._out.results}
         self._settled_away = {*waiting, *(moved.id for moved in self._out.moved)}.difference(self._calls)
         self._out.results.extend(result for call_id, result in self._kept.items() if call_id not in waiting)
-        # Told before, but perhaps lost with the carrier: again, and before the marks, so that no mark is answered by
-        # one who still lets new readers join a read that is out of date, or takes its result for good.
+        # Sent before, but perhaps lost with the carrier. Sent again before the marks, so that no caller answers a mark
+        # while it still lets new readers join a read that is out of date, or trusts its result.
         told = set(self._out.invalidated)
         self._out.invalidated.extend(i for i, state in self._calls.items() if state is _OUTDATED and i not in told)
         self._out.invalidated.extend(sorted(waiting.difference(self._calls, told)))
@@ -224,7 +226,7 @@ class OwnerSession:
             self._output()
 
     def detach(self) -> list[OwnerEvent]:
-        """The carrier is gone: the caller trusts none of the results that it took."""
+        """Note that the carrier is gone: the caller does not trust the results that it took."""
         self._step(OwnerLinkEvent.DETACH, LocalProtocolError)
         self._pong = None
         waiting = {result.id for result in self._out.results}
@@ -234,7 +236,7 @@ class OwnerSession:
         return [Unsubscribed(gone)] if gone else []
 
     def lose(self) -> None:
-        """The end: nothing is answered any more, and no carrier comes back."""
+        """End the session: nothing is answered any more, and no carrier comes back."""
         self._step(OwnerLinkEvent.LOSE, LocalProtocolError)
         self._calls.clear()
         self._kept.clear()
@@ -243,10 +245,10 @@ class OwnerSession:
         self._renew_out()
 
     def receive(self, data: bytes, now_s: float) -> list[OwnerEvent]:
-        """A frame came.
+        """Take a frame that came.
 
         Raises:
-            RemoteProtocolError: it is not allowed now, or no frame. The session has to be lost.
+            RemoteProtocolError: it is not allowed now, or is not a frame. Then `lose` the session.
         """
         if self.state is not _ATTACHED:
             next_state(OWNER_LINK, OwnerLinkEvent.BATCH, self.state, RemoteProtocolError)
@@ -260,7 +262,7 @@ class OwnerSession:
         return events
 
     def take_frames(self) -> list[bytes]:
-        """All that is to be sent now, as few frames as the size allows. Only while attached."""
+        """Return everything to send now, in as few frames as the size allows. Call it only while attached."""
         if self.state is not _ATTACHED:
             self._step(OwnerLinkEvent.BATCH, LocalProtocolError)
         self.has_output = False
@@ -273,12 +275,12 @@ class OwnerSession:
 
     @property
     def subscription_count(self) -> int:
-        """Reads that are answered and subscribed."""
+        """The number of reads that are answered and subscribed."""
         return len(self._calls) - self._in_flight
 
     @property
     def in_flight_count(self) -> int:
-        """Calls that run, and results of requests that are not confirmed."""
+        """The number of calls that run, plus results of requests that are not confirmed."""
         return self._in_flight
 
     # -- frames in ----------------------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ class OwnerSession:
         for call in calls:
             call_id = call.id
             if call_id in known:
-                continue  # again, over a new carrier: its result is on its way, or will be
+                continue  # sent again over a new carrier: its result is on its way, or will be
             if settled_away and call_id in settled_away:
                 settled_away.remove(call_id)
             else:
@@ -424,7 +426,7 @@ class OwnerSession:
         self.state = next_state(OWNER_LINK, event, self.state, error)
 
 
-# Number of a field of ClientFrame -> what takes it. Fields come in the order of their numbers.
+# Number of a field of ClientFrame -> its handler. Fields come in the order of their numbers.
 _TAKERS: Final[dict[int, Callable[[OwnerSession, Any, list[OwnerEvent]], None]]] = {
     ClientFrame.DESCRIPTOR.fields_by_name[name].number: taker
     for name, taker in (

@@ -1,6 +1,6 @@
-"""Frames as bytes <-> frames as messages: what cannot be parsed is the other end's error, what is too long is cut.
+"""Frames as bytes <-> frames as messages: an unparsable frame is the other end's error, a long frame is cut.
 
-A frame is a batch, so one that is longer than `MAX_FRAME_SIZE` is sent as several in the order of its entries.
+A frame is a batch, so a frame longer than `MAX_FRAME_SIZE` is sent as several, in the order of its entries.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _parse_server_frame = ServerFrame.FromString
 
 
 def parse_client_frame(data: bytes) -> ClientFrame:
-    """A frame of the caller's end.
+    """Parse a frame of the caller's end.
 
     Raises:
         RemoteProtocolError: the bytes are no such frame.
@@ -30,7 +30,7 @@ def parse_client_frame(data: bytes) -> ClientFrame:
 
 
 def parse_server_frame(data: bytes) -> ServerFrame:
-    """A frame of the owner's end.
+    """Parse a frame of the owner's end.
 
     Raises:
         RemoteProtocolError: the bytes are no such frame.
@@ -42,7 +42,7 @@ def parse_server_frame(data: bytes) -> ServerFrame:
 
 
 def cut_client_frame(frame: ClientFrame, max_size: int = MAX_FRAME_SIZE) -> list[bytes]:
-    """The frame as bytes, in as many pieces as its size needs: calls first, then all the rest."""
+    """Return the frame as bytes, in as many pieces as its size needs: calls first, then the rest."""
     data = frame.SerializeToString()
     if len(data) <= max_size:
         return [data] if data else []
@@ -54,7 +54,8 @@ def cut_client_frame(frame: ClientFrame, max_size: int = MAX_FRAME_SIZE) -> list
 
 
 def cut_server_frame(frame: ServerFrame, max_size: int = MAX_FRAME_SIZE) -> list[bytes]:
-    """The frame as bytes, in as many pieces as its size needs: results first, then invalidations and barriers."""
+    """Return the frame as bytes, in as many pieces as its size needs: results first, then invalidations and
+    barriers."""
     data = frame.SerializeToString()
     if len(data) <= max_size:
         return [data] if data else []

@@ -1,4 +1,4 @@
-"""Probes on the wire: `edge_chasing.Probe` as messages, and the queue of those that wait to be sent.
+"""Probes on the wire: `edge_chasing.Probe` as messages, and the queue of probes that wait to be sent.
 
 Invariant: the queue is bounded in bytes. A probe that finds no room is dropped;
 the reads that go on waiting probe again.
@@ -42,22 +42,22 @@ class ProbeQueue:
         return True
 
     def clear(self) -> None:
-        """Drop them: the carrier is gone. Reads that still wait probe again over the next one."""
+        """Drop all probes: the carrier is gone. Reads that still wait probe again over the next one."""
         self._messages.clear()
         self._size = 0
 
     def write(self, frame: ClientFrame) -> None:
-        """Put them into a frame that is about to leave."""
+        """Put the queued probes into a frame that is about to leave."""
         if self._messages:
             frame.probes.extend(self._messages)
             self.clear()
 
 
 def read_probe(message: Probe) -> edge_chasing.Probe:
-    """Return a probe that came.
+    """Parse a probe that came.
 
     Raises:
-        RemoteProtocolError: it has no way behind it, or one that is too long.
+        RemoteProtocolError: its path is empty or too long.
     """
     if not 0 < len(message.hops) <= MAX_HOPS or message.confirmed > 2 * len(message.hops):
         raise RemoteProtocolError(f"a probe with a way of {len(message.hops)} reads")

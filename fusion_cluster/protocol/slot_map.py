@@ -1,6 +1,6 @@
 """The slot map: which shard owns which slot.
 
-The map is an immutable value with a version; the coordinator alone makes new ones.
+The map is an immutable value with a version; only the coordinator makes new ones.
 """
 
 from __future__ import annotations
@@ -39,34 +39,34 @@ class SlotMap:
 
     @classmethod
     def even(cls, shard_ids: Iterable[int], *, version: int = 1) -> SlotMap:
-        """The first map: equal ranges of slots, no shard serving yet."""
+        """Make the first map: equal ranges of slots, no shard serving yet."""
         ids = sorted(shard_ids)
         return cls(version, array("H", (ids[slot * len(ids) // SLOT_COUNT] for slot in range(SLOT_COUNT))), {})
 
     def with_shard(self, address: ShardAddress) -> SlotMap:
-        """The next map, in which this shard serves at this address."""
+        """Return the next map, in which this shard serves at this address."""
         return replace(self, version=self.version + 1, shards={**self.shards, address.shard_id: address})
 
     def without_shard(self, shard_id: int) -> SlotMap:
-        """The next map, in which this shard does not serve."""
+        """Return the next map, in which this shard does not serve."""
         shards = {i: address for i, address in self.shards.items() if i != shard_id}
         return replace(self, version=self.version + 1, shards=shards)
 
     def mask_of(self, shard_id: int) -> bytes:
-        """A byte for each slot: 1 where this shard owns it, 0 elsewhere."""
+        """Return a byte for each slot: 1 if this shard owns it, else 0."""
         return bytes(owner == shard_id for owner in self.owners) or bytes(SLOT_COUNT)
 
     def slots_of(self, shard_id: int) -> int:
-        """How many slots a shard owns."""
+        """Return how many slots a shard owns."""
         return self.owners.count(shard_id)
 
     def encode(self) -> bytes:
-        """The map as msgpack, for the control plane."""
+        """Return the map as msgpack, for the control plane."""
         return _ENCODER.encode(_Encoded(self.version, self.owners.tobytes(), list(self.shards.values())))
 
     @classmethod
     def decode(cls, data: bytes) -> SlotMap:
-        """The inverse of `encode`."""
+        """Decode a map: the inverse of `encode`."""
         encoded = _DECODER.decode(data)
         owners = array("H")
         owners.frombytes(encoded.owners)

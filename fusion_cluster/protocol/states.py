@@ -1,37 +1,37 @@
-"""The rules of a session, as tables: what may happen in which state, and what state follows (see `transitions`).
+"""The rules of a session, as tables: the events allowed in each state, and the state that follows (see `transitions`).
 
 The caller's end of the link (`CALLER_LINK`):
 1.  Nothing is sent before the owner's Challenge; the Hello answers it, and the Welcome opens the session.
 2.  Challenge and Welcome come once for each carrier; results, invalidations, barriers and pongs only while open.
 3.  A GoAway with an error refuses the handshake, or voids the session that was open. Without an error the owner is
     leaving: no new calls are sent, the results of those in flight are still taken.
-4.  When the carrier is gone the session is detached, and may be attached to another carrier, as often as need be.
+4.  When the carrier is gone the session is detached. It may be attached to another carrier, any number of times.
 
 A call at the caller's end (`CALLER_CALL`):
 5.  It waits until the session is open, and is sent once for each carrier.
 6.  When the carrier is lost a call that was sent is unsure: it is sent again when the session is resumed, under the
-    same id, and may get its result before that. A read that was answered has ended: nothing proves its replica fresh.
-7.  When the session itself is lost, an unsure read waits to be sent anew; an unsure command has ended, its outcome
-    unknown.
+    same id, and may get its result before that. A read that was answered has ended: its replica is not known to be
+    fresh.
+7.  When the session itself is lost, an unsure read waits to be sent again; an unsure command has ended with an unknown
+    outcome.
 8.  A read that gets a result is answered: subscribed, until it is invalidated or given up. All else ends with its
     result.
 9.  An invalidation may come before the result: it is reported then, and the result ends the read.
-9a. A read whose callers have more time than it was sent with is asked anew, under a new id.
+9a. A read whose callers have more time than it was sent with is sent again, under a new id.
 
 The owner's end of the link (`OWNER_LINK`):
 10. A session is attached to at most one carrier. A new carrier that proves itself takes it over from the old one.
-11. A lost session comes back never.
+11. A lost session never comes back.
 
 A call at the owner's end (`OWNER_CALL`):
 12. A read runs, and is then subscribed, until it is invalidated or unsubscribed. An invalidation while it runs is
     sent at once: the result ends it then.
-13. A request (a command, or an invalidation request) runs, and its result is kept, and sent again over each new
-    carrier, until the caller has confirmed it.
-14. What the caller cancels or unsubscribes is forgotten at once; results and invalidations of forgotten calls are
-    dropped.
+13. A request (a command, or an invalidation request) runs. Its result is kept, and sent again over each new carrier,
+    until the caller has confirmed it.
+14. A call that the caller cancels or unsubscribes is forgotten at once; its results and invalidations are dropped.
 15. A call that comes again is known by its id: it is not run again.
-16. When the carrier is lost, reads whose results it took are forgotten: the caller trusts none of them any more, and
-    asks again for those it never got. Results that it did not take wait for the next carrier.
+16. When the carrier is lost, reads whose results it took are forgotten: the caller does not trust them any more, and
+    asks again for results that it never got. Results that the carrier did not take wait for the next one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class CallerLink(IntEnum):
 
 
 class CallerLinkEvent(IntEnum):
-    """What happens to the link at the caller's end."""
+    """Events of the link at the caller's end."""
 
     ATTACH = 0
     CHALLENGE = 1
@@ -117,7 +117,7 @@ class CallerCall(IntEnum):
 
 
 class CallerCallEvent(IntEnum):
-    """What happens to a call at the caller's end; RESULT is that of a read, OUTCOME that of a request."""
+    """Events of a call at the caller's end; RESULT belongs to a read, OUTCOME to a request."""
 
     SEND = 0
     RESULT = 1
@@ -172,7 +172,7 @@ class OwnerLink(IntEnum):
 
 
 class OwnerLinkEvent(IntEnum):
-    """What happens to a session at the owner's end."""
+    """Events of a session at the owner's end."""
 
     ATTACH = 0
     BATCH = 1
@@ -208,7 +208,7 @@ class OwnerCall(IntEnum):
 
 
 class OwnerCallEvent(IntEnum):
-    """What happens to a call at the owner's end; RESULT promises to tell of an invalidation, LAST_RESULT does not."""
+    """Events of a call at the owner's end; RESULT promises a report of its invalidation, LAST_RESULT does not."""
 
     RESULT = 0
     LAST_RESULT = 1

@@ -1,19 +1,19 @@
-"""Coordination: who runs, in which epoch, and which slot map is in force.
+"""Coordination: which members run, in which epoch, and which slot map is in force.
 
 Invariants: epochs of a member and versions of the map only rise, also over restarts of the coordinator; the map names
-no shard in an epoch older than the newest one that was handed out or seen; nothing is started once the cluster stops.
+no shard in an epoch older than the newest one that was handed out or seen; no member is started once the cluster stops.
 
 **The caller's obligations.** `step` is given each event once, with a time that does not go back, and its effects are
 run in the order given before the next event is reported. Then:
 
 - `Began` comes first, and once.
 - `StartMember` finds or starts one process, and is followed by at most one `Served`, then by exactly one `Died` (with
-  the epoch that served) or, where nothing has served, by one `Died` (epoch 0) or `StartFailed`.
+  the epoch that served) or, if it never served, by one `Died` (epoch 0) or `StartFailed`.
 - A process asks `EpochAsked` before it registers or serves, and serves in the epoch that it was given.
-- `StopMember` is followed by `Stopped`, however the member ends, and whether or not it runs.
-- `SetTimer` is followed by `Ticked` at that time or later. A `Ticked` too many does no harm.
-- Whoever is given a map by `AnswerMap` and wants to know the next one asks again, with the version that it has by then:
-  that is the acknowledgement.
+- `StopMember` is followed by `Stopped`, in whatever way the member ends, and also if it does not run.
+- `SetTimer` is followed by `Ticked` at that time or later. An extra `Ticked` does no harm.
+- An asker that got a map by `AnswerMap` and wants the next one asks again, with the version that it has by then: that
+  is the acknowledgement.
 """
 
 from __future__ import annotations
@@ -55,22 +55,23 @@ START_ATTEMPTS = 3
 """How often the process of a member may end before it has ever served; then the launch fails."""
 
 WHOLE_MAP_TIMEOUT_S = 10.0
-"""How long a new coordinator waits for all the shards before it gives its map to those who have one already."""
+"""How long a new coordinator waits for all the shards before it gives its map to processes that have one already."""
 
 STOP_ORDER: tuple[Role, ...] = ("gateway", "shard")
-"""Who stops first: gateways have calls in flight at the shards."""
+"""The roles in the order of their stop: gateways have calls in flight at the shards."""
 
 
 class _Member:
     """One member.
 
     Attributes:
-        state: of its life.
+        state: the state of its life.
         epoch: the newest one that was handed out or seen; 0: none was.
-        last_epoch: none that a predecessor of this coordinator handed out is higher; 0 once the member has described
-            itself, for then its newest epoch is known. (One that registers may be a late one, that has a successor.)
-        has_served: whether it has been up, so that what keeps it from it now may go away.
-        order_at_s: when it is to be ordered; meaningful while it waits.
+        last_epoch: no epoch that a predecessor of this coordinator handed out is higher; 0 once the member has
+            described itself, because then its newest epoch is known. (An incarnation that registers may be late, and
+            have a successor.)
+        has_served: whether it has been up, so that the cause of a later failure may go away.
+        order_at_s: when its start is to be ordered; meaningful while it waits.
     """
 
     __slots__ = ("epoch", "has_served", "last_epoch", "order_at_s", "state")
@@ -90,7 +91,7 @@ class Coordination:
         shards: how many shards the app has.
         gateways: how many gateways.
         first_version: version of the first map. Higher than those of a predecessor: for example, the time in ms.
-        succeeds: whether there was a predecessor, whose members may be running.
+        succeeds: whether it succeeds a coordinator whose members may be running.
         last_epoch: no epoch that a predecessor handed out is higher. Members that have not described themselves go on
             from here. 0 where there was no predecessor.
         death_pause_s: pause before the next start of a member that has died before it served.
@@ -117,9 +118,9 @@ class Coordination:
         self._shard_count = shards
         self._death_pause_s = death_pause_s
         self._failure_pause_s = failure_pause_s
-        # Who is to be given the next map: asker → the version known there.
+        # Askers that wait for the next map: asker → the version known there.
         self._askers: dict[int, int] = {}
-        # Until it is, those who have a map keep it: it may name more of the shards that live.
+        # Until it is, processes that have a map keep it: it may name more of the live shards.
         self._is_map_whole = False
         self._whole_at_s = 0.0
         self._has_begun = False
@@ -129,7 +130,7 @@ class Coordination:
         self._effects: list[Effect] = []
         self._now_s = 0.0
 
-    # -- what it knows ------------------------------------------------------------------------------------------------
+    # -- state ------------------------------------------------------------------------------------------------
     @property
     def members(self) -> tuple[MemberId, ...]:
         """All members: shards, then gateways."""
@@ -164,16 +165,16 @@ class Coordination:
         if self._is_stopping and any(member.state < Life.STOPPING for member in self._members.values()):
             raise InvariantViolation("a member of a cluster that stops goes on")
 
-    # -- what it decides ----------------------------------------------------------------------------------------------
+    # -- decisions ----------------------------------------------------------------------------------------------
     def step(self, event: Event, now_s: float) -> list[Effect]:
-        """Take an event, and return what is to be done.
+        """Take an event and return the effects to run.
 
         Args:
             event: what has happened.
             now_s: the time, in seconds of any clock that does not go back.
 
         Raises:
-            LocalProtocolError: the caller has broken its obligations; see above.
+            LocalProtocolError: the caller has broken its obligations (see the module).
         """
         if isinstance(event, Began) is self._has_begun:
             raise LocalProtocolError(f"{event} " + ("comes twice" if self._has_begun else "comes before the begin"))
@@ -217,7 +218,7 @@ class Coordination:
         self._change(member, LifeEvent.JOIN)
         record.epoch = max(record.epoch, record.last_epoch) + 1
         self._effects.append(AnswerEpoch(asker, record.epoch))
-        # Its predecessor is over: Ray starts a process when the one before has ended, or is given up.
+        # Its predecessor is over: Ray starts a process when the one before has ended or was given up.
         self._remove(member, older_than=record.epoch)
         attempts = record.epoch - 1
         if attempts >= START_ATTEMPTS and not record.has_served and record.state < Life.FAILED:
@@ -299,7 +300,7 @@ class Coordination:
             self._stop_next()
 
     def _stop_next(self) -> None:
-        """Stop those of the next role; there is nothing to do while one of the roles before it is not done."""
+        """Stop the members of the next role, once those of the roles before it have stopped."""
         for role in STOP_ORDER:
             going = [id for id, record in self._members.items() if id.role == role and record.state is Life.STOPPING]
             if going:

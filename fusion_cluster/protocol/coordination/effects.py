@@ -1,4 +1,4 @@
-"""Effects: what the caller of a `Coordination` has to do, in the order given."""
+"""Effects: actions that the caller of a `Coordination` has to run, in the order given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fusion_cluster.protocol.slot_map import SlotMap
 
 @dataclass(frozen=True)
 class StartMember:
-    """Start a member, or find the process of it that runs, and report what becomes of it."""
+    """Start a member, or find its running process, and report what becomes of it."""
 
     member: MemberId
 
@@ -36,7 +36,7 @@ class AnswerEpoch:
 
     Attributes:
         asker: the name of the question.
-        epoch: higher than each one of this member before.
+        epoch: higher than any epoch that this member had before.
     """
 
     asker: int
@@ -45,7 +45,7 @@ class AnswerEpoch:
 
 @dataclass(frozen=True)
 class AnswerMap:
-    """Answer `MapAsked`. Whoever wants to know the next map as well asks again.
+    """Answer `MapAsked`. To get the next map as well, the asker asks again.
 
     Attributes:
         asker: the name of the question.

@@ -1,4 +1,4 @@
-"""Events: what the caller of a `Coordination` reports to it. Each is a fact; what follows from it is an effect."""
+"""Events: facts that the caller of a `Coordination` reports to it. Effects follow from them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Served:
-    """A member describes itself: it serves.
+    """A member describes itself, so it serves.
 
     Attributes:
         member: which member.
@@ -55,7 +55,7 @@ class Died:
 
     Attributes:
         member: which member.
-        epoch: the incarnation that was reported as serving; 0: none was since the start.
+        epoch: the incarnation that was reported as serving; 0: none was reported since the start.
     """
 
     member: MemberId
@@ -68,7 +68,7 @@ class StartFailed:
 
     Attributes:
         member: which member.
-        reason: what it said.
+        reason: the reason that it gave.
     """
 
     member: MemberId
@@ -77,11 +77,11 @@ class StartFailed:
 
 @dataclass(frozen=True)
 class MapAsked:
-    """Somebody has a map of a version, and wants to know the next one.
+    """An asker has a map of a version, and wants the next one.
 
     Attributes:
         asker: a name for this question; the answer carries it.
-        newer_than: the version that is known; 0: none is, any map will do.
+        newer_than: the version that the asker has; 0: it has none, any map will do.
     """
 
     asker: int
@@ -102,7 +102,7 @@ class StopAsked:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A member that was to stop does not run any more, in whatever way it ended."""
+    """A member that had to stop does not run any more, in whatever way it ended."""
 
     member: MemberId
 

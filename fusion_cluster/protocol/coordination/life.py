@@ -1,12 +1,13 @@
-"""The life of a member as its coordinator sees it, as a table: what may happen in which state, and what state follows.
+"""The life of a member as its coordinator sees it, as a table: the events allowed in each state, and the state that
+follows.
 
-1.  A member waits until it is ordered. Then it is started until it serves.
-2.  One that dies before it serves waits for a moment, and is ordered again. So does one that cannot serve.
-3.  One that has never served, and cannot start, has failed. It is not ordered again: the launch has failed with it.
-4.  A process asks for its epoch first. One that asks while another incarnation serves is the successor of that one,
-    which is over from then on, although its death is reported later.
+1.  A member waits until its start is ordered. Then it is being started until it serves.
+2.  A member that dies before it serves waits for a moment, and is ordered again. So does a member that cannot serve.
+3.  A member that has never served and cannot start has failed. It is not ordered again: the launch has failed with it.
+4.  A process asks for its epoch first. A process that asks while another incarnation serves is its successor: the older
+    incarnation is over from then on, although its death is reported later.
 5.  The death of an incarnation that served is followed by a start at once.
-6.  From the moment at which the cluster stops nothing is ordered any more, whatever happens.
+6.  Once the cluster stops, no start is ordered any more, whatever happens.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Life(IntEnum):
 
 
 class LifeEvent(IntEnum):
-    """What happens to a member."""
+    """Events in the life of a member."""
 
     ORDER = 0
     JOIN = 1
@@ -45,7 +46,7 @@ class LifeEvent(IntEnum):
 
 
 _OVER: Final = (LifeEvent.JOIN, LifeEvent.SERVE, LifeEvent.DIE, LifeEvent.FAIL)
-"""What comes late changes nothing."""
+"""Late events, which change nothing."""
 
 LIFE: Final[Mapping[Life, Mapping[LifeEvent, Life]]] = {
     Life.WAITING: {
