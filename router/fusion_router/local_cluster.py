@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -264,26 +265,29 @@ class LocalCluster:
     ) -> None:
         if self.host.graph.is_forked:
             return  # a copy, in the midst of which the process was forked
-        if error is None:
-            self.validate()
-        await self._close()
+        try:
+            if error is None:
+                self.validate()
+        finally:
+            await self._close()
         if error is None:
             raise_findings(self._strict)
 
     async def _close(self) -> None:
-        """Stop all members: first those that only ask, then the shards."""
+        """Stop all members: first those that only ask, then the shards. One that fails keeps no other from it."""
+        self._is_open = False
         self._coordination.report(StopAsked())
         self._coordination.close()
         shards = {shard.host: shard for shard in self.shards.values()}
-        for host in self._hosts:
-            if host not in shards:
-                await Member(host).stop()
-        # Together: none waits for another one that is gone by then.
-        await self.runtime.gather((shard.member.stop() for shard in shards.values()), name="stop a shard")
-        self._plane.report_stopped()
-        if self.app.database is not None:
-            await self.app.database.dispose()
-        self._is_open = False
+        others = [Member(host) for host in self._hosts if host not in shards]
+        async with AsyncExitStack() as steps:  # the last one is made first
+            if self.app.database is not None:
+                steps.push_async_callback(self.app.database.dispose)
+            steps.callback(self._plane.report_stopped)
+            # Together: none waits for another one that is gone by then.
+            stops = (shard.member.stop() for shard in shards.values())
+            steps.push_async_callback(self.runtime.gather, stops, name="stop a shard")
+            steps.push_async_callback(self.runtime.gather, (one.stop() for one in others), name="stop a driver")
 
     def validate(self) -> None:
         """Check the invariants of every member's graph."""

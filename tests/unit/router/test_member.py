@@ -326,6 +326,31 @@ async def test_a_local_cluster_of_which_a_shard_cannot_start_leaves_nothing(
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, what="the end of all tasks")
 
 
+@pytest.mark.parametrize("what_fails", ["a driver", "a shard", "the look at the graphs"])
+async def test_a_local_cluster_of_which_a_part_cannot_stop_leaves_nothing(tmp_path: Path, what_fails: str) -> None:
+    async def fail() -> None:
+        raise OSError("no more")
+
+    def find_fault() -> None:
+        raise OSError("no more")
+
+    app = App("jars", services=[Jars], database=Database(f"sqlite:///{tmp_path}/jars.db"))
+    cluster = await LocalCluster(app, shards=2).__aenter__()
+    hosts = cluster.hosts
+    if what_fails == "the look at the graphs":
+        cluster.validate = find_fault  # type: ignore[method-assign]
+    else:
+        host = cluster.host if what_fails == "a driver" else cluster.shards[0].host
+        host.stop_following = fail  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no more"):
+        await cluster.__aexit__(None, None, None)
+    assert all(host.graph.is_closed for host in hosts)
+    if what_fails == "a shard":  # its log is still followed, as nothing has stopped that
+        assert hosts[0].log is not None
+        await hosts[0].log.close()
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, what="the end of all tasks")
+
+
 async def test_a_host_that_is_closed_alone_is_closed_in_the_order_of_a_member(made: Made) -> None:
     """Gateways and drivers of tests have no entrances: what is left of the order is the host's part."""
     member = made.member("driver")
