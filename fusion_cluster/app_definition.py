@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fusion_cluster.bodies.offload import Bodies
@@ -104,9 +104,10 @@ class AppDefinition:
         offloads = [method.options.offload for method in self.methods.values() if method.kind == "compute"]
         return max((offload.num_cpus for offload in offloads if isinstance(offload, RayTask)), default=0.0)
 
-    def carried(self) -> Mapping[str, str]:
-        """Return what the middleware adds to the calls that leave the process from this context."""
-        return self._middleware.carried()
+    @property
+    def carried(self) -> Callable[[], Mapping[str, str]]:
+        """The function that gives what the middleware adds to the calls that leave the process from its context."""
+        return self._middleware.carried
 
     def new_bodies(self, strict: Strictness | None = None) -> Bodies:
         """Return the runner of the app's bodies for one host.

@@ -18,7 +18,7 @@ from fusion_cluster.commands.context import current_command, is_nested
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import TransientClassifier
 from fusion_cluster.middleware.call import Call, CarryingMiddleware, Middleware
-from fusion_cluster.runtime.baggage import current_baggage
+from fusion_cluster.runtime.baggage import NO_BAGGAGE, current_baggage
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 
 
@@ -42,6 +42,8 @@ class MiddlewareStack:
 
     def carried(self) -> Mapping[str, str]:
         """What the middleware adds to the calls that leave the process from this context: the trace."""
+        if not self._carriers:
+            return NO_BAGGAGE
         return {name: value for carrier in self._carriers for name, value in carrier().items()}
 
     def wrap(self, body: AsyncBody, method: Method, service: ComputeService) -> AsyncBody:

@@ -109,6 +109,8 @@ def of_a_read(baggage: Mapping[str, str], principal: str | None = None) -> Mappi
         baggage: of whoever asks first.
         principal: in JSON, of a read whose result depends on it; None: it does not, as far as is known.
     """
+    if not baggage:
+        return NO_BAGGAGE if principal is None else {PRINCIPAL: principal}
     try:
         check_baggage(baggage, MAX_CALL_BYTES - MAX_BYTES)
     except InvalidArgument:
@@ -149,9 +151,11 @@ def arrive(baggage: Mapping[str, str], *, is_trusted: bool) -> None:
     Raises:
         InvalidArgument: there is too much of it, or its principal is not JSON.
     """
-    if not baggage:
-        current_baggage.set(NO_BAGGAGE)
-        current_principal.set(None)
+    if not baggage:  # nearly always; to look costs less than to set
+        if current_baggage.get() is not NO_BAGGAGE:
+            current_baggage.set(NO_BAGGAGE)
+        if current_principal.get() is not None:
+            current_principal.set(None)
         return
     check_baggage(baggage)
     kept = {name: baggage[name] for name in (sorted(baggage) if is_trusted else TRACE & baggage.keys())}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-import secrets
 from abc import ABC, abstractmethod
 from base64 import urlsafe_b64encode
 
@@ -49,7 +49,7 @@ class SystemEntropy(Entropy):
 
     def token_bytes(self, size: int) -> bytes:
         """Return bytes that nobody can guess."""
-        return secrets.token_bytes(size)
+        return os.urandom(size)  # as `secrets.token_bytes` does
 
 
 class SeededEntropy(Entropy):
