@@ -1,4 +1,4 @@
-"""What a caller without an event loop is given of the graph: computeds to look at, and changes to go through."""
+"""The graph for callers without an event loop: views of computeds, and iterators over changes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _END: Final = object()
 
 
 class ComputedView(Generic[T_co]):
-    """A computed that has its output, as any thread may look at it.
+    """A view of a computed with an output, for use in any thread.
 
-    What it holds never changes; whether it is still consistent does.
+    The output never changes. `is_consistent` does.
     """
 
     __slots__ = ("_computed", "_portal")
@@ -42,7 +42,7 @@ class ComputedView(Generic[T_co]):
 
     @property
     def version(self) -> int:
-        """A number that no other computed of the graph has."""
+        """A number that is unique to this computed in its graph."""
         return self._computed.version
 
     @property
@@ -60,11 +60,11 @@ class ComputedView(Generic[T_co]):
         if self._computed.has_output:
             with isolated():
                 return self._computed.value
-        return self._portal.run(lambda: self._computed)  # it was paged out meanwhile
+        return self._portal.run(lambda: self._computed)  # the value was paged out meanwhile
 
     @property
     def error(self) -> Exception | None:
-        """The error that the computation ended with, None when it gave a value."""
+        """The error that the computation ended with; None if it gave a value."""
         with isolated():
             return self._computed.error
 
@@ -81,7 +81,7 @@ class ComputedView(Generic[T_co]):
         self._portal.run(self._computed.when_invalidated, timeout_s=timeout_s)
 
     def update(self, timeout_s: float | None = None) -> ComputedView[T_co]:
-        """Return the up-to-date computed of the same key; this one if it is. Does not raise its error.
+        """Return the up-to-date computed of the same key: this one if it is up to date. Does not raise its error.
 
         Raises:
             DeadlineExceeded: the time is up.
@@ -91,9 +91,9 @@ class ComputedView(Generic[T_co]):
 
 
 class BlockingIterator(Generic[T_co]):
-    """Iterator over what an async iterator gives, from any thread.
+    """Iterates over the items of an async iterator, from any thread.
 
-    One that no longer goes on should `close()` it; leaving a `for` loop does.
+    Call `close()` to stop before the end; leaving a `for` loop does that.
 
     >>> for computed in carts.total.changes("c1"):
     ...     print(computed.value)
@@ -101,7 +101,7 @@ class BlockingIterator(Generic[T_co]):
     Args:
         start: makes the async iterator, on the loop.
         portal: the way to the loop.
-        convert: what is given instead of each item.
+        convert: converts each item; None: items are given as they are.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ class BlockingIterator(Generic[T_co]):
             self._portal.tell(partial(_close, self._portal, self._source, self._pending))
 
     def next(self, timeout_s: float | None = None) -> T_co:
-        """Wait for the next one. After `DeadlineExceeded` it can be called again, and misses nothing.
+        """Wait for the next item. After `DeadlineExceeded` it can be called again, and no item is lost.
 
         Raises:
             DeadlineExceeded: the time is up.
-            StopIteration: it was closed, or there will be no more.
+            StopIteration: the iterator was closed, or the items have ended.
         """
         if self._is_closed:
             raise StopIteration
@@ -149,7 +149,7 @@ class BlockingIterator(Generic[T_co]):
         return converted
 
     def close(self) -> None:
-        """End it, also for another thread that waits in `next`."""
+        """Stop the iteration, also for another thread that waits in `next`."""
         self._is_closed = True
         if self._source is not None:
             self._portal.tell(partial(_close, self._portal, self._source, self._pending))
@@ -161,19 +161,19 @@ class BlockingIterator(Generic[T_co]):
         if self._pending is None:
             self._pending = SYSTEM.create_task(_next_of(self._source), name="the next value")
         pending = self._pending
-        await asyncio.wait([pending])  # the caller may give up: then `pending` goes on, for its next try
+        await asyncio.wait([pending])  # if the caller gives up, `pending` goes on for its next try
         if self._pending is pending:
             self._pending = None
         if not pending.cancelled():
             return pending.result()
         if self._is_closed:
             return _END
-        raise ShardUnavailable("what was waited for was cancelled", retry_after_s=0.05)
+        raise ShardUnavailable("the call was cancelled on the event loop", retry_after_s=0.05)
 
 
 def _close(portal: Portal, source: AsyncIterator[Any], pending: asyncio.Task[Any] | None) -> None:
     if pending is not None:
-        pending.cancel()  # which ends the generator as well
+        pending.cancel()  # this ends the generator as well
     elif isinstance(source, AsyncGenerator):
         portal.spawn(source.aclose())
 

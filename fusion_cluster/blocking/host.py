@@ -1,4 +1,4 @@
-"""`blocking(...)`: a host for code that has no event loop."""
+"""`blocking(...)`: gives the services of a host to code without an event loop."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ P = ParamSpec("P")
 
 
 class HasServices(Protocol):
-    """What gives services by their class: a host, a cluster, a client."""
+    """An object that returns services by their class: a host, a cluster, a client."""
 
     def service(self, service: type[S]) -> S:
-        """The service of that class."""
+        """Return the service of that class."""
         ...
 
 
@@ -37,12 +37,12 @@ H = TypeVar("H", bound=HasServices)
 
 
 class BlockingHost(Generic[H]):
-    """Services for code without an event loop; made by `blocking`, and a context manager.
+    """Services for code without an event loop. `blocking` makes it; it is a context manager.
 
     Any number of threads may use it at once.
 
     Attributes:
-        host: what it stands for. It belongs to the event loop: use it by `run`.
+        host: the host itself. It belongs to the event loop: use it by `run`.
     """
 
     host: H
@@ -85,17 +85,17 @@ class BlockingHost(Generic[H]):
         return self._thread.stop((kind, error, trace))
 
     def service(self, service: type[S], *, timeout_s: float | None = None) -> S:
-        """The service of that class, all of whose methods block: `carts.total("c1")` is the value.
+        """Return the service of that class; its methods block: `carts.total("c1")` returns the value.
 
-        To type checkers it is the class itself, whose calls have to be awaited; `value_of(carts.total("c1"))` has the
-        value's type.
+        For type checkers it is the class itself, whose calls must be awaited. `value_of(carts.total("c1"))` has the
+        type of the value.
 
         Args:
             service: the class.
-            timeout_s: how long one read or command may take; None: what the host says.
+            timeout_s: how long one read or command may take; None: the limit of the host.
 
         Raises:
-            UsageError: there is no such service, or the host is not open.
+            UsageError: the host does not have this service, or is not open.
         """
         portal = self._open_portal()
         limit_s = self.timeout_s if timeout_s is None else as_timeout("timeout_s", timeout_s)
@@ -110,24 +110,24 @@ class BlockingHost(Generic[H]):
         >>> host.run(app.database.create_tables, Base.metadata)
 
         Raises:
-            DeadlineExceeded: it took longer than the host's `timeout_s`; it was cancelled.
-            Exception: what the function raised.
+            DeadlineExceeded: it took longer than the host's `timeout_s`, and was cancelled.
+            Exception: the exception that the function raised.
         """
         return self._open_portal().run(partial(function, *args, **kwargs), timeout_s=self.timeout_s)
 
     def iterate(
         self, function: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> BlockingIterator[T]:
-        """Iterate over what an async iterator, made on the host's event loop, gives."""
+        """Iterate over the items of an async iterator that is made on the host's event loop."""
         return BlockingIterator(partial(function, *args, **kwargs), self._open_portal())
 
     def changes(
         self, method: BoundComputeMethod[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> BlockingIterator[ComputedView[T]]:
-        """`method.changes(...)` of a service of this host, as type checkers see it.
+        """Call `method.changes(...)` of a service of this host, with types that checkers understand.
 
         Raises:
-            UsageError: `method` is no compute method of a service of a blocking host.
+            UsageError: `method` is not a compute method of a service of a blocking host.
         """
         blocking_method: Any = method
         if not isinstance(blocking_method, BlockingMethod):
@@ -149,19 +149,19 @@ def blocking(host: AbstractAsyncContextManager[H], *, timeout_s: float | None = 
 def blocking(
     host: Any, *, timeout_s: float | None = None, loop: asyncio.AbstractEventLoop | None = None
 ) -> BlockingHost[Any]:
-    """Return the services of a host for code that has no event loop: their methods block and give values.
+    """Return the services of a host for code without an event loop: their methods block and return values.
 
-    Given a host that runs in the event loop of another thread, that host's services. Given something to open
-    (`app.local()`, `app.cluster()`, `LocalCluster(app)`), it is opened in an event loop in a thread of its own, for as
-    long as the `with` block lasts.
+    `host` may be a host that runs in the event loop of another thread. Or it is something to open (`app.local()`,
+    `app.cluster()`, `LocalCluster(app)`): it is opened in an event loop in a thread of its own, for as long as the
+    `with` block lasts.
 
     Args:
-        host: the host, or what opens one.
-        timeout_s: how long one read or command may take; None: as long as it takes.
-        loop: the event loop in which `host`, or a client or cluster, runs already. A host knows its own.
+        host: the host, or a context manager that opens one.
+        timeout_s: how long one read or command may take; None: no limit.
+        loop: the event loop in which a running client or cluster, given as `host`, runs. A host knows its own loop.
 
     Raises:
-        UsageError: it is neither, or it is not known in which loop it runs.
+        UsageError: `host` is neither of them, or the loop in which it runs is not known.
 
     Example:
         >>> with blocking(app.local()) as host:

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, and in it an async context that is open for as long as the thread runs."""
+"""Runs an event loop in a thread of its own, with an async context that is open for as long as the thread runs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class LoopThread(Generic[H]):
     """Opens an async context in a new event loop in a new thread.
 
     Args:
-        context: what to open.
+        context: the context to open.
 
     Attributes:
-        loop: the event loop; there once `start` has returned.
+        loop: the event loop; set once `start` has returned.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -49,10 +49,10 @@ class LoopThread(Generic[H]):
         watch_forks(self)
 
     def start(self) -> H:
-        """Open the context; return what it gives.
+        """Open the context, and return what it gives.
 
         Raises:
-            Exception: what the context raised.
+            Exception: the exception that the context raised.
         """
         self._thread.start()
         try:
@@ -64,13 +64,16 @@ class LoopThread(Generic[H]):
             return host
 
     def stop(self, exit_info: ExitInfo = (None, None, None)) -> bool:
-        """Close the context, told of the exception that the caller leaves with; end the loop and the thread.
+        """Close the context, then end the loop and the thread.
+
+        Args:
+            exit_info: the exception that the caller leaves with; the context gets it.
 
         Returns:
-            Whether the context has dealt with the exception.
+            Whether the context has suppressed the exception.
 
         Raises:
-            Exception: what the context raised when it was closed.
+            Exception: the exception that the context raised when it was closed.
         """
         if self._is_forked:
             return False
@@ -86,7 +89,7 @@ class LoopThread(Generic[H]):
             self._exit_info = (None, None, None)
 
     def on_forked(self) -> None:
-        """The thread was not copied: there is nothing to stop here."""
+        """Note that this is a copy: the thread was not copied, so nothing has to be stopped here."""
         self._is_forked = True
 
     def _cancel(self) -> None:
@@ -107,14 +110,14 @@ class LoopThread(Generic[H]):
             self._closed.set_result(Outcome(self._is_suppressed))
 
     def _run(self, loop: asyncio.AbstractEventLoop, main: asyncio.Task[None]) -> None:
-        """Run the loop until the context is closed, whatever a task or a callback of users does to end it before."""
+        """Run the loop until the context is closed, even if a user's task or callback tries to end it before."""
         while not main.done():
             try:
                 loop.run_until_complete(main)
             except BaseException as error:
                 if main.done():
                     raise
-                # SystemExit and KeyboardInterrupt, which asyncio lets through, or `loop.stop()`.
+                # It is SystemExit or KeyboardInterrupt, which asyncio lets through, or `loop.stop()`.
                 logger.error("something has stopped the event loop, which goes on: %s", in_words(error), exc_info=error)
 
     async def _hold_open(self) -> None:
@@ -134,7 +137,7 @@ class LoopThread(Generic[H]):
             self._is_suppressed = bool(await self._context.__aexit__(*self._exit_info))
 
     def _fail(self, error: BaseException) -> None:
-        """Tell whoever waits: `start`, or `stop`, which are not told of the exception that they have given."""
+        """Give the error to the waiting `start` or `stop`. `stop` does not get back the exception that it has given."""
         if not self._opened.done():
             self._opened.set_result(Outcome(error=error))
         elif error is self._exit_info[1]:

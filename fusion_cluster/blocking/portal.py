@@ -1,7 +1,6 @@
-"""From threads into an event loop that runs in another one.
+"""Calls from threads into an event loop that runs in another thread.
 
-Whoever calls waits in slices, so that Ctrl-C gets through everywhere, and an event loop that has ended under its
-callers is noticed.
+Callers wait in slices. So Ctrl-C works on every platform, and callers notice when the event loop has ended.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from fusion_cluster.runtime import SYSTEM
 T = TypeVar("T")
 
 SLICE_S: Final = 0.5
-"""The longest time for which a caller looks at nothing but its answer."""
+"""The longest time for which a caller waits only for its answer."""
 
 
 class Portal:
-    """Runs things on an event loop for callers in other threads.
+    """Runs calls on an event loop for callers in other threads.
 
     Args:
-        loop: the event loop; it runs, in another thread than the callers'.
-        name: what callers use it by, in words.
+        loop: the event loop; it runs in another thread than the callers.
+        name: names in messages what the callers use.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str = "the blocking host") -> None:
@@ -50,21 +49,21 @@ class Portal:
     @overload
     def run(self, make: Callable[[], T], *, timeout_s: float | None = None) -> T: ...
     def run(self, make: Callable[[], Any], *, timeout_s: float | None = None) -> Any:
-        """Call `make()` on the loop, await there what it gives if that can be awaited, and return the result.
+        """Call `make()` on the loop, await its result there if that can be awaited, and return the result.
 
-        When the caller stops waiting, because its time is up or because of Ctrl-C, what it waited for is cancelled.
+        If the caller stops waiting, because its time is up or because of Ctrl-C, the call on the loop is cancelled.
 
         Args:
-            make: what to call.
-            timeout_s: how long to wait for the result; None: for ever.
+            make: the function to call.
+            timeout_s: how long to wait for the result; None: no limit.
 
         Raises:
             InvalidArgument: the time is not a number, or it is negative.
-            UsageError: called from the loop's own thread, where this would wait for itself, or in a computation, or in
-                a process that was forked after the loop had begun.
+            UsageError: called from the loop's own thread, where it would wait for itself, or in a computation, or in a
+                process that was forked after the loop had started.
             DeadlineExceeded: the time is up.
-            ShardUnavailable: the event loop has ended, or what was waited for was cancelled there.
-            Exception: what `make()` raised, or what it gave.
+            ShardUnavailable: the event loop has ended, or the call was cancelled there.
+            Exception: the exception that `make()`, or its awaitable, raised.
         """
         deadline_s = math.inf if timeout_s is None else SYSTEM.clock.monotonic() + as_delay("timeout_s", timeout_s)
         if self._is_forked:
@@ -81,20 +80,20 @@ class Portal:
         except concurrent.futures.CancelledError:
             if self._is_closed:
                 raise UsageError(f"{self._name} was closed meanwhile") from None
-            raise ShardUnavailable("what was waited for was cancelled", retry_after_s=0.05) from None
+            raise ShardUnavailable("the call was cancelled on the event loop", retry_after_s=0.05) from None
         finally:
             if not answer.done():
                 answer.cancel()
                 self.tell(request.cancel)
-            del answer  # an error's traceback holds this frame, the frame must not hold the error
+            del answer  # the error's traceback holds this frame, so the frame must not hold the error
 
     def tell(self, callback: Callable[[], object]) -> bool:
-        """Call `callback()` on the loop, some time; tell whether there is a loop that runs."""
+        """Schedule `callback()` on the loop; return whether the loop runs."""
         if self._is_forked or not self._loop.is_running():
             return False
         try:
             self._loop.call_soon_threadsafe(callback, context=Context())
-        except RuntimeError:  # it was closed at this moment
+        except RuntimeError:  # the loop was closed at this moment
             return False
         return True
 
@@ -103,7 +102,7 @@ class Portal:
         self._is_closed = True
 
     def on_forked(self) -> None:
-        """The thread of the event loop was not copied: nothing runs on it here."""
+        """Note that this is a copy: the thread of the event loop was not copied, so calls cannot run here."""
         self._is_forked = True
 
     # -- in the caller's thread --------------------------------------------------------------------------------------
@@ -112,7 +111,7 @@ class Portal:
             raise UsageError("a blocking call in the event loop's own thread would wait for itself: await the service")
         if current_computation.get() is not None:
             raise UsageError(
-                "a blocking call in a compute method would be no dependency: read through self, or under isolated()"
+                "a blocking call in a compute method would not be a dependency: read through self, or under isolated()"
             )
 
     def _wait(self, answer: Answer, deadline_s: float) -> Any:
@@ -122,7 +121,7 @@ class Portal:
                 outcome = answer.result(max(left_s, 0.0))
             except concurrent.futures.TimeoutError:
                 if answer.done():
-                    continue  # it has come at this moment
+                    continue  # the answer has come at this moment
             else:
                 return outcome.give()
             if SYSTEM.clock.monotonic() >= deadline_s:
@@ -147,7 +146,7 @@ class Portal:
 
 
 def _context_of_caller() -> Context:
-    """The caller's context variables, for what it calls; but that is no part of what the caller is a part of."""
+    """Return the caller's context for its call. The call is not a part of the caller's computation or command."""
     context = copy_context()
     context.run(current_computation.set, None)
     context.run(current_command.set, None)

@@ -44,7 +44,7 @@ def list_events(
 ) -> None:
     """Show the events that wait for delivery, and dead letters, oldest first: fusion-cluster events list shop:app."""
     if dead and waiting:
-        raise UsageError("either --dead or --waiting")
+        raise UsageError("give either --dead or --waiting, not both")
     state = EventState.DEAD if dead else EventState.WAITING if waiting else None
     found = run_with(
         named_database(database),
@@ -89,9 +89,9 @@ def discard_events(
 
 def _require_choice(ids: Sequence[str] | None, all_dead: bool, type: str | None) -> None:
     if bool(ids) == all_dead:
-        raise UsageError("name the ids of events, or say --all-dead")
+        raise UsageError("give either the ids of events, or --all-dead")
     if type and not all_dead:
-        raise UsageError("--type goes with --all-dead")
+        raise UsageError("give --type only together with --all-dead")
 
 
 def _do(

@@ -81,7 +81,7 @@ class ClientHost:
         return self._graph
 
     def service(self, service: type[S]) -> S:
-        """Return the service of a class, whose calls go to the gateway. Its `__init__` does not run."""
+        """Return the one service of a class, whose calls go to the gateway. Its `__init__` does not run."""
         instance = self._services.get(service)
         if instance is None:
             instance = self._services[service] = service.__new__(service)

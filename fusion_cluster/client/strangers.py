@@ -45,8 +45,8 @@ SILENCE: Final = Trouble("no answer came")
 HTTP: Final = Trouble("an HTTP server answers there, which does not speak gRPC", is_lasting=True)
 OTHER_GRPC: Final = Trouble("a gRPC server answers there that is not a gateway of fusion-cluster", is_lasting=True)
 TLS: Final = Trouble("a server that wants TLS answers there, and gateways speak gRPC without TLS", is_lasting=True)
-NO_GRPC: Final = Trouble("somebody answers there who does not speak gRPC", is_lasting=True)
-CLOSES: Final = Trouble("somebody there ends each connection at once")
+NO_GRPC: Final = Trouble("a server answers there that does not speak gRPC", is_lasting=True)
+CLOSES: Final = Trouble("a server there ends each connection at once")
 
 _IN_THE_WORDS_OF_GRPC: Final = (
     (r"resolving|resolution|lookup", Trouble("the name is not known", is_lasting=True)),
@@ -55,7 +55,7 @@ _IN_THE_WORDS_OF_GRPC: Final = (
     (r"Permission denied", Trouble("the socket may not be opened: permission denied", is_lasting=True)),
     (r"unreachable|No route", Trouble("there is no way to it in this network")),
     (r"parsing HTTP/2|http1", NO_GRPC),
-    (r"SETTINGS", Trouble("somebody accepts connections there, but says nothing")),
+    (r"SETTINGS", Trouble("a server accepts connections there, but says nothing")),
     (r"[Cc]losed|[Rr]eset|[Bb]roken pipe", CLOSES),
     (r"handshaker shutdown|[Tt]imed out|[Tt]imeout", SILENCE),
 )

@@ -198,7 +198,7 @@ class ServedSession:
         self.close("its caller has left")
 
     def drop(self) -> None:
-        """End the session for good: its resume token is void, and its caller must start anew."""
+        """End the session for good: its resume token is void, and its caller must open a new session."""
         self._end(go_away_frame(Error(code=_UNAVAILABLE, message="the session was dropped", transient=True)))
 
     def detach(self) -> None:

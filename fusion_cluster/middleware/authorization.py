@@ -1,8 +1,8 @@
-"""Who may call which command, and which computations are allowed at all.
+"""Decides who may call which command, and which computations are allowed at all.
 
-A command runs for somebody: the *principal*, whom whoever called it has put into a context variable. A computation runs
-for nobody in particular: its result is cached, and the next reader is answered without passing here. So what is decided
-about a computation must follow from its key.
+A command runs on behalf of the *principal*, which its caller has put into a context variable. A computation runs on
+behalf of all its readers: its result is cached, and the next reader gets it without passing here. So a decision about
+a computation must follow from its key.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from fusion_cluster.runtime.baggage import current_principal
 R = TypeVar("R")
 
 CommandRule = Callable[[Any, Call], bool | Awaitable[bool]]
-"""Tells whether the principal (None where there is none) may have this command."""
+"""Returns whether the principal (None without one) may call this command."""
 
 ComputationRule = Callable[[Call], bool | Awaitable[bool]]
-"""Tells whether there may be a result for this key, whoever asks for it."""
+"""Returns whether a result for this key may exist at all, for any reader."""
 
 
 class HasMethods(Protocol):
-    """An app, for what it has here: its methods."""
+    """An app, or anything else that has methods."""
 
     @property
     def methods(self) -> Catalogue:
@@ -37,7 +37,7 @@ class HasMethods(Protocol):
 
 
 class acting_as:  # noqa: N801 - used like a function
-    """Run a block on behalf of somebody.
+    """Run a block on behalf of a principal.
 
     >>> with acting_as(user):
     ...     await products.set_price(3, Decimal("12.30"))
@@ -58,41 +58,41 @@ class acting_as:  # noqa: N801 - used like a function
 
 
 def anybody(_principal: Any, _call: Call) -> bool:
-    """The rule of a command that everybody may call."""
+    """Allow the command to every caller, with or without a principal."""
     return True
 
 
 def signed_in(principal: Any, _call: Call) -> bool:
-    """The rule of a command that everybody may call who is known."""
+    """Allow the command to every caller that has a principal."""
     return principal is not None
 
 
 class Authorization:
-    """Middleware that asks rules before a body runs, and raises `PermissionDenied` where they say no.
+    """Middleware that asks rules before a body runs, and raises `PermissionDenied` if a rule refuses.
 
-    Rules stand beside patterns of full names, in which `*` stands for anything: "Products.set_price", "Products.*",
-    "*.delete_*". The first pattern that matches a method decides. A rule says yes with a true value, and may be
-    `async`; what it raises is raised.
+    Each rule belongs to a pattern of full names, in which `*` matches anything: "Products.set_price", "Products.*",
+    "*.delete_*". The first pattern that matches a method decides. A rule allows with a true value. It may be `async`.
+    An exception of a rule is raised to the caller.
 
-    *Commands* are refused unless a rule allows them: a new command is nobody's until somebody has said whose. A command
-    that another command calls is asked about like any other; its rule sees `call.is_nested`. The principal travels with
-    the command between the members of a cluster, as JSON. From a client outside none is taken: for its commands it is
-    None, and whatever the rules need must be among the arguments. A retry of a command that was carried out is given
-    the result recorded for it, without passing here.
+    *Commands* are refused unless a rule allows them: a new command is closed until a rule opens it. Rules also decide
+    about commands that another command calls; there `call.is_nested` is true. The principal travels with the command
+    between the members of a cluster, as JSON. From a client outside the cluster, no principal is accepted: for its
+    commands the principal is None, and all that the rules need must be among the arguments. A retry of a command that
+    has run gets the recorded result, without passing here.
 
-    *Event handlers* are not asked about: nobody calls them, they follow from a command that was allowed. Whom that was
-    for is not known any more: a command that a handler calls is nested, and there is no principal.
+    *Event handlers* always run: they do not have a caller, they follow from a command that was allowed. The principal
+    of that command is not known any more: a command that a handler calls is nested and has no principal.
 
-    *Computations* are allowed unless a rule refuses them. Only the run of a body passes here: hits do not, nor do
-    reads of replicas, nor readers that join a computation. What the reader may see is therefore for whoever
-    lets the reader in to decide; here it can be decided what there may be at all. That protects readers from each other
-    only where the key names the reader (`Inbox.messages(user_id)`) and it was not the reader who chose the key. The
-    refusal is the result for the key: it is cached as errors are, and what the rule has read of compute methods
-    (through `call.service`) is a dependency of it, so that it is asked again when that has changed.
+    *Computations* are allowed unless a rule refuses them. Only the run of a body passes here. Hits, reads of replicas
+    and readers that join a computation do not. So the code that lets a reader in must decide what the reader may see;
+    rules here decide which results may exist at all. They protect readers from each other only if the key names the
+    reader (`Inbox.messages(user_id)`) and the reader cannot choose the key. A refusal is the result for the key: it is
+    cached as errors are. What the rule has read of compute methods (through `call.service`) is a dependency of it, so
+    the rule is asked again when that has changed.
 
     Args:
-        commands: pattern → whether the principal may have the command.
-        computations: pattern → whether there may be a result.
+        commands: pattern → the rule whether the principal may call the command.
+        computations: pattern → the rule whether a result may exist.
 
     Raises:
         UsageError: a rule cannot be called.
@@ -109,7 +109,9 @@ class Authorization:
         for field, patterns in (("commands", self._commands), ("computations", self._computations)):
             for pattern, rule in patterns.items():
                 if not callable(rule):
-                    raise UsageError(f"the rule for {pattern!r} is a {type(rule).__name__}, no function", field=field)
+                    raise UsageError(
+                        f"the rule for {pattern!r} is a {type(rule).__name__}, not a function", field=field
+                    )
 
     async def __call__(self, call: Call, next: Next, /) -> Any:
         """Let the call through if it is allowed.
@@ -136,7 +138,7 @@ class Authorization:
         return bool(answer)
 
     def unmatched(self, app: HasMethods) -> list[str]:
-        """The patterns that no method of the app matches: misspelled ones. A test may see that there are none."""
+        """Return the patterns that match no method of the app: they are misspelled. A test can check for that."""
         names = {
             kind: [name for name, method in app.methods.items() if method.kind == kind]
             for kind in ("command", "compute")

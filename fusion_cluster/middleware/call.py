@@ -1,4 +1,4 @@
-"""What middleware is, and what it is told of each call."""
+"""The interface of middleware, and the call that it gets."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def _no_baggage() -> Mapping[str, str]:
 class Call:
     """One run of the body of a command, a compute method or an event handler.
 
-    Two calls are equal if they are the same one. A call is passed on as it came: its arguments are the key of a
-    computation, and what a retry of a command is recognised by.
+    A call is equal only to itself. Middleware must pass it on unchanged: its arguments are the key of a computation,
+    and a retry of a command is recognised by them.
 
     Attributes:
-        kind: "command" or "compute"; "event" of an event handler, which is a command that nobody has called.
-        service: the service whose method it is, in the process that runs the body. What a middleware reads of it in a
+        kind: "command", "compute", or "event" for an event handler, which is a command without a caller.
+        service: the service of the method, in the process that runs the body. What a middleware reads of it in a
             computation becomes a dependency of the result, as in the body itself.
         service_name: "Products".
         method_name: "set_price".
         parameter_names: the names of the parameters, in order.
-        arguments: the canonical arguments: as many, in the same order, defaults filled in.
-        command_id: of a command, the id of its run, which is the same for each retry; a nested command has that of the
-            command that it is a part of, and each attempt of an event handler at one event the same. None for
+        arguments: the canonical arguments, one for each parameter, in the same order, defaults filled in.
+        command_id: for a command, the id of its run, which is the same for each retry. A nested command has the id of
+            the command that it is a part of. All attempts of an event handler at one event have the same id. None for
             computations.
-        is_nested: it is a command that another command, or an event handler, has called.
-        baggage: what has come along with the call, the trace for example (see `carrying`). A result must not depend on
-            it: a computation has that of whoever asked first.
-        is_transient: the app's classifier: tells of an error whether trying again may end better.
-        deadline_s: of a command, until when somebody waits for it, on the monotonic clock; then it is cancelled, unless
-            its commit has begun. Infinite where nobody says so, and for computations: who waits for those changes.
+        is_nested: whether it is a command that another command, or an event handler, has called.
+        baggage: values that came along with the call, for example the trace (see `carrying`). A result must not depend
+            on them: a computation has the baggage of its first reader.
+        is_transient: the app's classifier: returns for an error whether trying again may help.
+        deadline_s: for a command, until when its caller waits, on the monotonic clock; then the command is cancelled,
+            unless its commit has begun. Infinite without a deadline, and for computations, whose readers change.
     """
 
     kind: CallKind
@@ -63,7 +63,7 @@ class Call:
         return f"{self.service_name}.{self.method_name}"
 
     def argument(self, name: str) -> Any:
-        """The argument for the parameter of that name.
+        """Return the argument for the parameter of that name.
 
         Raises:
             KeyError: the method has no such parameter.
@@ -74,16 +74,16 @@ class Call:
             raise KeyError(f"{self.name} has no parameter {name!r}") from None
 
     def __str__(self) -> str:
-        """The call as it would be written, with long arguments cut: for people."""
+        """Return the call as it is written in code, with long arguments cut, for people."""
         return f"{self.name}({abridged_arguments(self.arguments)})"
 
 
 Next = Callable[[Call], Awaitable[Any]]
-"""The rest of the way: await it with the call for what the body, or a middleware further in, returns."""
+"""The rest of the way: await it with the call to get the result of the body, or of a middleware further in."""
 
 
 class Middleware(Protocol):
-    """Something around the bodies of an app's methods: any object that can be called like this, or an `async def`.
+    """Wraps the bodies of an app's methods: any object that can be called like this, or an `async def`.
 
     >>> class Logged:
     ...     async def __call__(self, call: Call, next: Next) -> Any:
@@ -92,13 +92,13 @@ class Middleware(Protocol):
     """
 
     async def __call__(self, call: Call, next: Next, /) -> Any:
-        """Let a call through, with `return await next(call)`, or not.
+        """Let a call through, with `return await next(call)`, or refuse it.
 
-        It may do something before and after, await `next` more than once or not at all, return something else, raise
-        something else. What it returns, or raises, is the outcome: of a computation that is what is cached.
+        A middleware may act before and after, await `next` several times or not at all, and return or raise something
+        else. What it returns or raises is the outcome of the call. The outcome of a computation is cached.
 
         Args:
-            call: what is called.
+            call: the call.
             next: the rest of the way.
         """
         ...
@@ -109,5 +109,5 @@ class CarryingMiddleware(Protocol):
     """Middleware that adds something to the calls that leave the process."""
 
     def carried(self) -> Mapping[str, str]:
-        """What calls made in this context take along."""
+        """Return what calls made in this context take along."""
         ...

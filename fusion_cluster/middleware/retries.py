@@ -1,4 +1,4 @@
-"""Trying again what has failed for a reason that may go away by itself.
+"""Retries of calls that have failed for a reason that may go away by itself.
 
 The pauses grow exponentially, with full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015), so that
 computations that failed together do not come again together.
@@ -29,33 +29,33 @@ logger = logging.getLogger(__name__)
 class Retries:
     """Middleware that runs a body again when it has failed with a transient error.
 
-    Without it such an error is the result for `transient_error_delay`; with it, those who wait for a computation wait a
-    little longer and mostly get a value. What gave a value in the end leaves no trace of the errors before.
+    Without it, such an error is the result for `transient_error_delay`. With it, callers that wait for a computation
+    wait a little longer and mostly get a value. A value leaves no trace of the errors before it.
 
-    Not tried again is what somebody else tries again already:
+    Retries leave out what another part retries already:
 
-    - an error that a computation was given by one of its dependencies, also where the body has raised another from it:
-      that was tried again where it arose (else each level of a graph would multiply the attempts of the one beneath);
+    - an error that a computation got from one of its dependencies, also if the body has raised another error from it:
+      it was retried where it arose (else each level of a graph would multiply the attempts of the level beneath);
     - errors of the cluster, such as `ShardUnavailable`: the router has tried for as long as the call may take;
     - in commands, errors of the database: those commands are run again anyway;
     - event handlers: their events are delivered again.
 
-    Commands are tried again only with `commands=True`, as it is their bodies that know what else they do besides the
-    database, and only as long as nothing is committed. A command that another has called never is: it may be a part of
-    the other's transaction.
+    Commands are retried only with `commands=True`, because only their author knows what else they do besides the
+    database, and only while nothing is committed. A command that another command has called is never retried: it may
+    be a part of the other's transaction.
 
-    An error that says itself when to try again (`retry_after_s`) is given that time; if that is more than
-    `longest_pause_s`, it is not tried again here. Whoever does not want to wait any longer leaves, and the last one to
-    leave cancels the computation, in a pause as well.
+    An error with a `retry_after_s` is retried after that time; if that is more than `longest_pause_s`, it is not
+    retried here. A caller that does not want to wait any longer leaves; when the last one leaves, the computation is
+    cancelled, also within a pause.
 
     Args:
-        max_attempts: how often a body is run at most, the first time included.
-        first_pause_s: the longest pause after the first failure; it doubles with each further one.
+        max_attempts: how often a body runs at most, the first time included.
+        first_pause_s: the longest pause after the first failure; it doubles with each further failure.
         longest_pause_s: the longest pause of all.
-        commands: try commands again, too.
-        is_transient: tells which errors; by default the app's classifier does.
-        random: gives a number from 0 to 1: which part of the longest pause is made.
-        sleep: makes a pause of so many seconds.
+        commands: retry commands too.
+        is_transient: decides which errors are retried; None: the app's classifier.
+        random: returns a number from 0 to 1: the part of the longest pause to wait.
+        sleep: waits for a number of seconds.
 
     Raises:
         UsageError: a number makes no sense.
@@ -81,7 +81,7 @@ class Retries:
         self._sleep = sleep
 
     async def __call__(self, call: Call, next: Next, /) -> Any:
-        """Let the call through, again and again if need be."""
+        """Let the call through, several times if needed."""
         command = running_command() if call.kind == "command" else None
         if call.kind != "compute" and (command is None or call.is_nested or not self._commands):
             return await next(call)
@@ -96,22 +96,22 @@ class Retries:
                 logger.info("%s is tried again in %.0f ms: %s", call, 1000 * pause_s, in_words(error))
             await self._sleep(pause_s)
             if command is not None:
-                command.outcome = recorded  # what the run that failed has recorded was rolled back
+                command.outcome = recorded  # the outcome that the failed run has recorded was rolled back
         return await next(call)
 
     def _pause_s(self, failures: int, error: Exception) -> float:
-        """How long to wait after so many failures."""
+        """Return how long to wait after this number of failures."""
         longest_s = min(self._longest_pause_s, self._first_pause_s * 2.0 ** min(failures - 1, 64))
         pause_s = self._random() * longest_s
         try:
             own: Any = getattr(error, "retry_after_s", None)
             return pause_s if own is None else max(pause_s, float(own))
-        except BaseException as raised:  # it is no number
+        except BaseException as raised:  # it is not a number
             reraise_outside(raised)
             return pause_s
 
     def _may_end_better(self, call: Call, command: CommandContext | None, error: Exception) -> bool:
-        """Tell whether to try again, and here."""
+        """Return whether to retry, and to retry here."""
         if isinstance(error, ClusterError):
             return False
         if command is None:
@@ -129,7 +129,7 @@ class Retries:
 
 
 def _is_of_dependency(error: BaseException) -> bool:
-    """Tell whether an error, or one that it was raised from, is the output of what the running computation has used."""
+    """Return whether an error, or one that it was raised from, is the output of a dependency of the computation."""
     node = current_computation.get()
     if node is None:
         return False

@@ -1,4 +1,4 @@
-"""A log of calls that took long."""
+"""Logs the calls that took long."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LOGGER: Final = logging.getLogger("fusion_cluster.slow_calls")
 
 
 class SlowCalls:
-    """Middleware that logs, when they have ended, the calls whose bodies took long: which, how long, how they ended.
+    """Middleware that logs each call whose body took long, when it has ended: which call, how long, how it ended.
 
-    Their arguments are in the text, long ones cut; `arguments=False` leaves them out where they are nobody's business.
-    A body that waits for a slow dependency is slow as well, and both are logged.
+    The text shows the arguments, long ones cut; `arguments=False` leaves them out where they must stay private. A body
+    that waits for a slow dependency is slow as well, so both are logged.
 
     Args:
-        threshold_s: what takes so long, or longer, is logged.
-        arguments: whether the arguments are.
-        logger: where to; "fusion_cluster.slow_calls" by default.
-        level: with which level.
-        clock: gives seconds, and never goes back.
+        threshold_s: calls that take so long, or longer, are logged.
+        arguments: whether to log the arguments.
+        logger: the logger; "fusion_cluster.slow_calls" by default.
+        level: the level of the messages.
+        clock: returns seconds, and never goes back.
 
     Raises:
         UsageError: the threshold is negative.

@@ -1,7 +1,7 @@
-"""The middleware of an app, put around the body of each method once, when its service is attached to a host.
+"""Wraps the middleware of an app around the body of each method, once, when its service is attached to a host.
 
-Invariants: where there is no middleware a body is left as it is. A call passes from the first middleware to the last
-and then reaches the body, all in the task, and the context, in which the body would have run alone.
+Invariants: without middleware a body does not change. A call passes from the first middleware to the last and then
+reaches the body, all in the task and the context in which the body would run alone.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class MiddlewareStack:
     """Middleware in order, the outermost first (its `wrap` is a `bodies.offload.BodyWrapper`).
 
     Args:
-        middleware: each.
+        middleware: the middleware, the outermost first.
         is_transient: the app's classifier of errors.
 
     Raises:
-        UsageError: one is no middleware; the message says why.
+        UsageError: one of them is not middleware; the message says why.
     """
 
     def __init__(self, middleware: Sequence[Middleware], is_transient: TransientClassifier) -> None:
@@ -41,18 +41,18 @@ class MiddlewareStack:
         self._carriers = [one.carried for one in self._middleware if isinstance(one, CarryingMiddleware)]
 
     def carried(self) -> Mapping[str, str]:
-        """What the middleware adds to the calls that leave the process from this context: the trace."""
+        """Return what the middleware adds to the calls that leave the process from this context: the trace."""
         if not self._carriers:
             return NO_BAGGAGE
         return {name: value for carrier in self._carriers for name, value in carrier().items()}
 
     def wrap(self, body: AsyncBody, method: Method, service: ComputeService) -> AsyncBody:
-        """Return the body with the middleware around it; the body itself where there is none.
+        """Return the body with the middleware around it; without middleware, the body itself.
 
         Args:
-            body: to be called with canonical arguments, those for keyword-only parameters by name.
-            method: what it is the body of.
-            service: the instance that it is bound to.
+            body: is called with canonical arguments, those for keyword-only parameters by name.
+            method: the method of the body.
+            service: the instance that the body is bound to.
         """
         if not self._middleware:
             return body
@@ -76,7 +76,7 @@ class MiddlewareStack:
 
 
 class _Passage:
-    """One call on its way."""
+    """One call on its way through the middleware."""
 
     __slots__ = ("_body", "_call", "_has_ended", "_middleware")
 
@@ -93,7 +93,7 @@ class _Passage:
             self._has_ended = True
 
     async def _pass(self, index: int, call: Call) -> Any:
-        """Go on at the middleware of that index, or at the body behind the last one: what `next` is."""
+        """Continue at the middleware of that index, or at the body after the last one; `next` calls this."""
         if call is not self._call:
             raise UsageError(f"{self._call.name}: a middleware must pass on the call that it was given, not another")
         if self._has_ended:
@@ -112,16 +112,16 @@ class _Passage:
 
 
 def _require_middleware(one: object) -> None:
-    """See that something can be called as middleware is.
+    """Check that an object can be called as middleware.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot be called so; the message says why.
     """
     name = _name_of(one)
     if isinstance(one, type):
         raise UsageError(f"the middleware {name} is a class: give an instance of it", field="middleware")
     if not callable(one):
-        raise UsageError(f"{name} is no middleware: it cannot be called", field="middleware")
+        raise UsageError(f"{name} is not middleware: it cannot be called", field="middleware")
     called: Any = one
     while isinstance(called, partial):
         called = called.func

@@ -1,7 +1,7 @@
-"""How long the bodies of an app's methods take: counts, totals and histograms, for each method.
+"""Measures how long the bodies of an app's methods take: counts, totals and histograms, for each method.
 
-The histogram is logarithmic (as HdrHistogram's is, G. Tene): four buckets for each doubling, so that a quantile is told
-with an error of at most a fifth, from a microsecond to hours, in a fixed number of counters a method.
+The histogram is logarithmic (like HdrHistogram, G. Tene): four buckets for each doubling. So the error of a quantile is
+at most a fifth, from a microsecond to hours, and each method needs a fixed number of counters.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from fusion_cluster.runtime import SYSTEM_CLOCK
 
 BUCKETS_PER_DOUBLING: Final = 4
 FIRST_S: Final = 1e-6
-"""What takes no longer is counted in the first bucket."""
+"""Calls that take no longer than this are counted in the first bucket."""
 BUCKETS: Final = 34 * BUCKETS_PER_DOUBLING
-"""The last one holds what takes 1.2 hours or longer (a millionth of a second, 32 times doubled), too."""
+"""The last bucket also holds calls that take 1.2 hours or longer (a millionth of a second, doubled 32 times)."""
 
 
 class MethodTimes:
-    """What is known of the calls of one method.
+    """The durations and outcomes of the calls of one method.
 
     Attributes:
         name: "Products.get".
         kind: "command" or "compute".
-        count: how many have ended, whatever the way.
-        error_count: how many of those with an error.
-        cancelled_count: how many were cancelled.
+        count: how many calls have ended, in any way.
+        error_count: how many of them ended with an error.
+        cancelled_count: how many of them were cancelled.
         total_s: how long they took together.
         max_s: how long the longest took.
     """
@@ -53,13 +53,13 @@ class MethodTimes:
 
     @property
     def mean_s(self) -> float:
-        """How long they took on average; 0 where there were none."""
+        """How long the calls took on average; 0 without calls."""
         return self.total_s / self.count if self.count else 0.0
 
     def quantile_s(self, share: float) -> float:
-        """How long so large a share of the calls took at most: 0.5 gives the median. 0 where there were none.
+        """Return how long this share of the calls took at most: 0.5 gives the median. Returns 0 without calls.
 
-        It is the upper bound of a bucket, at most 19 % above the exact figure, and never more than `max_s`.
+        The result is the upper bound of a bucket: at most 19 % above the exact figure, and never more than `max_s`.
 
         Raises:
             UsageError: the share is not between 0 and 1.
@@ -73,7 +73,7 @@ class MethodTimes:
         return self.max_s
 
     def histogram(self) -> list[tuple[float, int]]:
-        """The buckets that are not empty: upper bound in seconds (infinite for the last of all), number of calls."""
+        """Return the buckets that are not empty: upper bound in seconds (infinite for the last), number of calls."""
         last = BUCKETS - 1
         return [
             (math.inf if index == last else FIRST_S * 2 ** (index / BUCKETS_PER_DOUBLING), count)
@@ -92,18 +92,18 @@ class MethodTimes:
 class Timing:
     """Middleware that measures how long the bodies of methods take, in this process.
 
-    What a body waits for is in its time: dependencies that are computed meanwhile, the database, its turn in a thread.
-    Hits and reads of replicas do not pass by, so that `count` of a compute method is how often it was computed here.
-    Put it first to measure with all other middleware, last to measure the bodies alone.
+    The time of a body includes its waits: for dependencies that are computed meanwhile, the database, its turn in a
+    thread. Hits and reads of replicas do not pass here, so `count` of a compute method says how often it was computed
+    here. Put it first to include all other middleware, last to measure the bodies alone.
 
-    Its memory is about a kilobyte for each method that was called. It may be read from any thread.
+    It takes about a kilobyte for each method that was called. It may be read from any thread.
 
     >>> timing = Timing()
     >>> app = App("shop", services=[Products], middleware=[timing])
     >>> print(timing.table())
 
     Args:
-        clock: gives seconds, and never goes back.
+        clock: returns seconds, and never goes back.
     """
 
     def __init__(self, *, clock: Callable[[], float] = SYSTEM_CLOCK.precise) -> None:
@@ -127,17 +127,17 @@ class Timing:
 
     @property
     def methods(self) -> dict[str, MethodTimes]:
-        """What is known of each method that was called, by full name."""
+        """The measurements of each method that was called, by full name."""
         with self._lock:
             return dict(self._times)
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Forget all measurements."""
         with self._lock:
             self._times = {}
 
     def table(self) -> str:
-        """All methods as a table for people: what took most time first, in milliseconds."""
+        """Return a table of all methods for people, in milliseconds; the largest total comes first."""
         head = ("method", "kind", "calls", "errors", "cancelled", "total ms", "mean", "p50", "p99", "max")
         rows: list[tuple[str, ...]] = [head]
         for times in sorted(self.methods.values(), key=lambda times: times.total_s, reverse=True):

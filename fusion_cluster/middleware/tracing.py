@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INSTRUMENTATION: Final = "fusion_cluster"
-"""The name under which spans are made."""
+"""The name of the instrumentation that makes the spans."""
 
 SERVICE: Final = "fusion_cluster.service"
 METHOD: Final = "fusion_cluster.method"
@@ -31,25 +31,24 @@ IS_CANCELLED: Final = "fusion_cluster.is_cancelled"
 ARGUMENT: Final = "fusion_cluster.argument."
 
 LARGE: Final = 2**63
-"""An integer so large cannot leave the process as a number."""
+"""An integer of this size or larger cannot leave the process as a number."""
 
 
 class Tracing:
     """Middleware that makes an OpenTelemetry span of each run of a body.
 
-    The span is called like the method ("Products.set_price") and is of the kind INTERNAL. Its attributes are
-    `fusion_cluster.service`, `.method`, `.kind` (as `Call.kind`), of commands `.command_id` and `.is_nested`,
-    `.is_cancelled` if it was, and, if asked for, `.argument.<parameter>`. An error is recorded as an exception with its
-    traceback, and is the span's status.
+    The span has the name of the method ("Products.set_price") and the kind INTERNAL. Its attributes are
+    `fusion_cluster.service`, `.method` and `.kind` (as `Call.kind`); for commands `.command_id` and `.is_nested`;
+    `.is_cancelled` if it was cancelled; and, if asked for, `.argument.<parameter>`. An error is recorded as an
+    exception with its traceback, and sets the span's status.
 
-    Its parent is the span in which the caller was, also where the caller is in another process: the trace context (W3C)
-    travels with the call. A computation that several wait for is beneath the one that asked first; a hit makes no span.
-    Bodies in threads see the span as current; bodies that run as Ray tasks do not, and their spans end when the task
-    does.
+    The parent is the caller's span, also if the caller is in another process: the trace context (W3C) travels with the
+    call. If several callers wait for a computation, its parent is the span of the first. A hit does not make a span.
+    Bodies in threads see the span as current. Bodies that run as Ray tasks do not; their spans end with the task.
 
     Args:
-        tracer_provider: makes the spans; by default the global one, whenever that is set.
-        arguments: put the arguments into the spans, cut to a short text each. They may be nobody's business.
+        tracer_provider: makes the spans; None: the global provider, whenever that is set.
+        arguments: put the arguments into the spans, each as a short text. Leave it off where they must stay private.
 
     Raises:
         UsageError: opentelemetry-api is not installed.
@@ -85,19 +84,19 @@ class Tracing:
             except BaseException as error:
                 self._record(span, error)
                 failure = error
-        try:  # out here: the block of the span writes into the exceptions that pass, and not all can be written to
+        try:  # outside: the block of the span writes into exceptions that pass it, and some do not allow that
             raise failure
         finally:
             del failure
 
     def carried(self) -> Mapping[str, str]:
-        """What calls that leave the process from the current span take along: its trace context."""
+        """Return what calls that leave the process from the current span take along: its trace context."""
         carried: dict[str, str] = {}
         self._propagator.inject(carried)
         return carried
 
     def _parent(self, call: Call) -> Context | None:
-        """Return the context with the caller's span if that is in another process; else None: the current one."""
+        """Return the context with the caller's span if that is in another process; else None: the current context."""
         if not call.baggage or self._current_span().get_span_context().is_valid:
             return None
         return self._propagator.extract(call.baggage)
@@ -106,7 +105,7 @@ class Tracing:
         if span.is_recording():
             try:
                 span.record_exception(error)
-            except Exception:  # its text, or its traceback, cannot be made
+            except Exception:  # its text or its traceback cannot be made
                 logger.debug("an error of %s cannot be recorded", type(error).__name__)
             span.set_status(self._error, in_words(error))
 
@@ -126,7 +125,7 @@ class Tracing:
 
 
 def _attribute(argument: object) -> AttributeValue:
-    """An argument as it may stand in a span: numbers and truth values as they are, all else as a short text."""
+    """Return an argument in a form for spans: numbers and truth values as they are, all else as a short text."""
     if isinstance(argument, bool | float) or (isinstance(argument, int) and abs(argument) < LARGE):
         return argument
     return abridged(argument)

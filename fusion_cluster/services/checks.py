@@ -1,4 +1,4 @@
-"""What texts the built-in services take; each error names the argument. For numbers see `fusion_cluster.quantities`."""
+"""Checks the texts that built-in services take; each error names the argument. Numbers: `fusion_cluster.quantities`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from fusion_cluster.errors import InvalidArgument
 
 
 def require_text(field: str, value: object, most: int, least: int = 1) -> None:
-    """Check that a value is a text of so many characters that every database can hold.
+    """Check that a value is a text of `least` to `most` characters that every database can hold.
 
     Raises:
-        InvalidArgument: it is not.
+        InvalidArgument: it is not such a text.
     """
     if not isinstance(value, str) or not least <= len(value) <= most:
         size = f", this has {len(value):,}" if isinstance(value, str) else ""

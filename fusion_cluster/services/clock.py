@@ -1,7 +1,7 @@
-"""The time as a service: values that are right until the next step of the clock, and then out of date by themselves.
+"""The time as a service: its values are right until the next step of the clock, and expire then by themselves.
 
-Whatever depends on them is out of date with them: a board that shows "3 minutes ago" is computed again when that has
-become "4 minutes ago", and not before.
+Their dependents expire with them: a board that shows "3 minutes ago" is computed again when the text becomes "4 minutes
+ago", and not before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fusion_cluster.graph import compute_method
 from fusion_cluster.quantities import LONGEST_S, as_number
 
 FINEST_GRANULARITY_S: Final = 0.01
-"""The clock does not step more often than this: each step computes everything again that depends on it."""
+"""The shortest step of the clock: each step invalidates all that depends on it."""
 
 _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 60 * _MINUTE_S
@@ -32,25 +32,25 @@ _UNITS: Final = (
 
 
 class Clock(ComputeService):
-    """What time it is. It needs no database.
+    """Tells the time. It does not need a database.
 
-    A key is computed by the shard that owns it, by that shard's clock, and its next step is pushed to all who have read
-    it: so all readers see one clock, which steps at one moment but for the time that a push takes. Nothing ticks that
-    nobody has asked for: the next step is waited for only from one read to the invalidation that follows it.
+    The shard that owns a key computes it by its own clock, and pushes each step to all readers of the key. So all
+    readers see one clock. It steps at the same moment everywhere, apart from the time that a push takes. A key that is
+    not read does not tick: its next step is awaited only from a read to the invalidation that follows it.
     """
 
     @compute_method
     async def now(self, granularity_s: float = 1.0) -> datetime:
-        """The time in UTC, rounded down to a whole number of `granularity_s`, counted from 1970 on.
+        """Return the time in UTC, rounded down to a whole number of `granularity_s`, counted from 1970.
 
         It is out of date when the next step begins. With 60 it steps at each full minute, with 86,400 at midnight.
 
         Args:
-            granularity_s: the length of a step in seconds, 0.01 or more. Choose the longest that will do: at each step
-                whatever depends on it is out of date.
+            granularity_s: the length of a step in seconds, 0.01 or more. Choose the longest step that is good enough:
+                each step invalidates all that depends on it.
 
         Raises:
-            InvalidArgument: it is no finite number, or less.
+            InvalidArgument: it is not a finite number, or it is less than 0.01.
         """
         wanted = f"a number of seconds from {FINEST_GRANULARITY_S} to {LONGEST_S:.0f}"
         as_number("granularity_s", granularity_s, wanted, least=FINEST_GRANULARITY_S, most=LONGEST_S)
@@ -60,16 +60,17 @@ class Clock(ComputeService):
 
     @compute_method
     async def moments_ago(self, moment: datetime) -> str:
-        """How long ago that was, in words: "just now", "a minute ago", "3 hours ago", "2 years ago".
+        """Say how long ago a moment was: "just now", "a minute ago", "3 hours ago", "2 years ago".
 
-        It is out of date exactly when the words change. The time is rounded down to the largest unit that fits; months
-        have 30 days, years 365. A time that is yet to come was "just now", as if it was told by a clock that is ahead.
+        The text is out of date exactly when the words change. The time is rounded down to the largest unit that fits;
+        months have 30 days, years 365. A moment in the future counts as "just now": it may come from a clock that is
+        ahead.
 
         Args:
             moment: a time with its zone.
 
         Raises:
-            InvalidArgument: it has no zone, or is no time.
+            InvalidArgument: it is not a time, or it has no zone.
         """
         if not isinstance(moment, datetime) or moment.tzinfo is None:
             raise InvalidArgument(f"a moment is a time with its zone, not {moment!r}", field="moment")
@@ -79,7 +80,7 @@ class Clock(ComputeService):
 
 
 def _in_words(moment_s: float, now_s: float) -> tuple[str, float]:
-    """Say how long ago `moment_s` was; return until when one would say so, too."""
+    """Return in words how long ago `moment_s` was, and until when these words are right."""
     words, until_s = "just now", moment_s + _MINUTE_S
     for unit_s, one, many in _UNITS:
         if now_s < moment_s + unit_s:
@@ -91,9 +92,9 @@ def _in_words(moment_s: float, now_s: float) -> tuple[str, float]:
 
 
 def _whole_steps(start_s: float, step_s: float, now_s: float) -> int:
-    """Return the largest n with `start_s + n * step_s <= now_s`, in these very floats.
+    """Return the largest n with `start_s + n * step_s <= now_s`, exactly as these floats compare.
 
-    The end of a step is one of these sums too, so whoever comes at the end of one finds the next.
+    The end of a step is such a sum too, so a call at the end of a step finds the next step.
     """
     steps = math.floor((now_s - start_s) / step_s)
     while start_s + (steps + 1) * step_s <= now_s:

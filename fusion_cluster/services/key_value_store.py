@@ -1,12 +1,13 @@
 """A key-value store in the app's database: reactive, with expiry, counted and listed by prefix.
 
-Which keys there are is told by *groups*: `membership("users/")` returns nothing, and is invalidated when a key that
-begins with "users/" comes or goes. A count and a list depend on one group, that of their prefix up to its last "/". So
-a new value for a key that is there concerns the readers of that key alone, and "users/7/theme" that comes or goes
-concerns the counts and lists of "users/7/", "users/" and "", and those of no other folder.
+*Groups* stand for the set of existing keys: `membership("users/")` returns nothing, and is invalidated when a key that
+begins with "users/" comes or goes. A count and a list depend on one group: the group of their prefix up to its last
+"/". So a new value for an existing key invalidates only the reads of that key. If "users/7/theme" comes or goes, that
+invalidates the counts and lists of the folders "users/7/", "users/" and "", and of no other folder.
 
-Keys that are kept alive, by setting them again before their end, come and go for nobody. What that may concern is told
-by groups that wait for a step, `renewals`: so the counts of a folder cost the same for any number of such keys.
+Keys that are kept alive, by setting them again before their end, neither come nor go. What they may concern is
+invalidated by groups that wait for a step, `renewals`. So the counts of a folder cost the same for any number of such
+keys.
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ MAX_KEYS_AT_ONCE: Final = 1000
 """The most keys that one call sets, lists or removes."""
 
 CLOCK_TOLERANCE_S: Final = 5.0
-"""By how much the clocks of two hosts may differ, and how long a commit may take, close to the end of a key's life."""
+"""How much the clocks of two machines may differ, and how long a commit may take, close to the end of a key's life."""
 
 _COLUMNS: Final = KEY_VALUES.c
 
 
 class KeyValueStore(ComputeService):
-    """Bytes under keys.
+    """Stores bytes under keys.
 
     A *key* is a text of 1 to 300 characters; "/" in it makes folders. Case matters. A *value* is bytes, up to 1 MiB:
-    encode what you like (`msgspec.json.encode(settings)`, `"text".encode()`); as JSON it travels in base64.
+    encode what you like (`msgspec.json.encode(settings)`, `"text".encode()`). In JSON, a value travels in base64.
 
-    A *prefix* is any text: "users/" and "users/al" are both good, and "" is every key. One that does not end with "/"
-    costs a little more, as it is computed again for whatever comes or goes in its folder, "users/" here.
+    A *prefix* is any text: "users/" and "users/al" are both allowed, and "" means every key. A prefix that does not end
+    with "/" costs a little more: its reads are computed again when any key comes or goes in its folder (here "users/").
 
-    Each key lives on the shard that owns it, each count and list on the one that owns its prefix.
+    Each key lives on the shard that owns it, each count and list on the shard that owns its prefix.
     """
 
     database: Database
@@ -57,13 +58,13 @@ class KeyValueStore(ComputeService):
     # -- reads ---------------------------------------------------------------------------------------------------------
     @compute_method
     async def get(self, key: str) -> bytes | None:
-        """The value of a key, or None: there is none, or its time is over. It expires by itself when that ends.
+        """Return the value of a key; None if the key does not exist or its time is over. It expires with the key.
 
         Raises:
             InvalidArgument: this cannot be a key.
         """
         _require_key(key)
-        row = await self.database.loader(KEY_VALUES).load(key)  # with all that are asked for now, one query
+        row = await self.database.loader(KEY_VALUES).load(key)  # one query for all keys that are read now
         if row is None or not _is_alive(row["expires_at"], runtime_of(self).clock.wall()):
             return None
         if row["expires_at"] is not None:
@@ -73,10 +74,10 @@ class KeyValueStore(ComputeService):
 
     @compute_method
     async def count(self, prefix: str = "") -> int:
-        """How many keys begin with `prefix`. One whose time is over may be counted for a second more.
+        """Return how many keys begin with `prefix`. A key whose time is over may be counted for one more second.
 
         Raises:
-            InvalidArgument: no key can begin so.
+            InvalidArgument: a key cannot begin with this.
         """
         _require_prefix(prefix)
         await self.membership(_folder_of(prefix))
@@ -89,14 +90,14 @@ class KeyValueStore(ComputeService):
 
     @compute_method
     async def list(self, prefix: str = "", limit: int = 100, after: str = "") -> tuple[str, ...]:
-        """Keys that begin with `prefix`, in the order of their characters' code points.
+        """List keys that begin with `prefix`, in the order of their characters' code points.
 
-        The first `limit` of them that come after the key `after`, whether that is there or not: for the next page, the
-        last key of this one. A page with fewer than `limit` is the last. A key whose time is over may be listed for a
-        second more.
+        These are the first `limit` keys after the key `after`, which need not exist. For the next page, give the last
+        key of this page. A page with fewer than `limit` keys is the last. A key whose time is over may be listed for
+        one more second.
 
         Raises:
-            InvalidArgument: no key can begin so, or `limit` is not 1 to 1000.
+            InvalidArgument: a key cannot begin with this, or `limit` is not 1 to 1000.
         """
         _require_prefix(prefix)
         as_count("limit", limit, most=MAX_KEYS_AT_ONCE)
@@ -116,10 +117,10 @@ class KeyValueStore(ComputeService):
 
     @compute_method
     async def membership(self, folder: str) -> None:
-        """Stands for which keys there are that begin with `folder`, which is "" or ends with "/".
+        """Stands for the set of keys that begin with `folder`, which is "" or ends with "/".
 
-        It is out of date when one comes, or goes before its time; count and list depend on it. Await it in a compute
-        method of your own that reads the keys of a folder by other ways.
+        It is out of date when a key comes, or goes before its time. Count and list depend on it. Await it in your own
+        compute methods that read the keys of a folder in other ways.
 
         Raises:
             InvalidArgument: it does not end with "/".
@@ -131,24 +132,24 @@ class KeyValueStore(ComputeService):
 
     @compute_method(invalidation_delay=STEP_S)
     async def renewals(self, folder: str) -> None:
-        """Stands for the ends of the keys that are there and begin with `folder`; membership depends on it.
+        """Stands for the ends of the existing keys that begin with `folder`; membership depends on it.
 
-        It is out of date a second after one of them was given an end that is nearer, or was set again close to its end,
-        when others may have counted without it. What comes within that second costs nothing.
+        It is out of date one second after a key got an earlier end, or was set again so close to its end that others
+        may have counted without it. Further changes within that second cost nothing.
         """
 
     # -- changes -------------------------------------------------------------------------------------------------------
     @command
     async def set(self, key: str, value: bytes, expires_in_s: float | None = None) -> None:
-        """Give a key a value, in the place of the one it has.
+        """Set the value of a key, and replace the value that it has.
 
         Args:
             key: the key.
             value: its value.
-            expires_in_s: for how long it has it; None: for good, also if the value before had an end.
+            expires_in_s: after how many seconds it expires; None: never, also if the value before had an end.
 
         Raises:
-            InvalidArgument: the key, the value or the time cannot be.
+            InvalidArgument: the key, the value or the time is not allowed.
         """
         _require_key(key)
         _require_value(value)
@@ -156,10 +157,10 @@ class KeyValueStore(ComputeService):
 
     @command
     async def set_many(self, values: dict[str, bytes], expires_in_s: float | None = None) -> None:
-        """Give up to 1000 keys their values, all or none of them.
+        """Set the values of up to 1000 keys: all of them, or none.
 
         Raises:
-            InvalidArgument: a key, a value, their number or the time cannot be.
+            InvalidArgument: a key, a value, their number or the time is not allowed.
         """
         if not isinstance(values, dict) or not 1 <= len(values) <= MAX_KEYS_AT_ONCE:
             raise InvalidArgument(f"values must be 1 to {MAX_KEYS_AT_ONCE} keys with their values", field="values")
@@ -170,7 +171,7 @@ class KeyValueStore(ComputeService):
 
     @command
     async def remove(self, key: str) -> bool:
-        """Remove a key; returns whether there was one.
+        """Remove a key; return whether it existed.
 
         Raises:
             InvalidArgument: this cannot be a key.
@@ -186,9 +187,10 @@ class KeyValueStore(ComputeService):
 
     @command
     async def remove_expired(self, limit: int = 1000) -> int:
-        """Remove rows whose time is over; returns how many, at most `limit`: call it again as long as it is that many.
+        """Remove rows whose time is over; return how many, at most `limit`. Repeat while it returns `limit`.
 
-        Nobody sees them any more, so nothing is invalidated. Call it now and then, lest the table grow for ever.
+        Readers do not see these rows any more, so nothing is invalidated. Call it regularly, or the table grows without
+        a limit.
 
         Raises:
             InvalidArgument: `limit` is not 1 to 1000.
@@ -197,7 +199,7 @@ class KeyValueStore(ComputeService):
         is_over = _COLUMNS.expires_at < runtime_of(self).clock.wall() - CLOCK_TOLERANCE_S
         oldest = select(_COLUMNS.key).where(is_over).order_by(_COLUMNS.expires_at).limit(limit)
         async with self.database.operation() as operation:
-            # A key that is set again in between is asked twice whether its time is over, and stays.
+            # The condition is checked twice, so a key that is set again in between stays.
             found = oldest.with_for_update(skip_locked=True)
             removed = delete(KEY_VALUES).where(_COLUMNS.key.in_(found), is_over).returning(_COLUMNS.key)
             keys = (await operation.session.execute(removed)).all()
@@ -222,13 +224,13 @@ class KeyValueStore(ComputeService):
                         self.renewals.invalidate(folder)
 
     def _invalidate_membership(self, key: str) -> None:
-        """Tell the counts and lists of all folders that the key is in."""
+        """Invalidate the counts and lists of all folders that hold the key."""
         for folder in _folders_of(key):
             self.membership.invalidate(folder)
 
 
 async def _expiries(operation: Operation, keys: Iterable[str]) -> dict[str, float | None]:
-    """When the keys that are there expire. They stay as they are until the operation ends."""
+    """Return when the existing ones of these keys expire; their rows are locked until the operation ends."""
     found = select(_COLUMNS.key, _COLUMNS.expires_at).where(_COLUMNS.key.in_(list(keys))).order_by(_COLUMNS.key)
     return {row.key: row.expires_at for row in await operation.session.execute(found.with_for_update())}
 
@@ -252,24 +254,24 @@ def _folder_of(prefix: str) -> str:
 
 
 def _folders_of(key: str) -> list[str]:
-    """All folders that a key is in, "" among them."""
+    """Return all folders that hold a key, with "" among them."""
     return [""] + [key[:place] for place, character in enumerate(key, start=1) if character == "/"]
 
 
 def _beginning_with(prefix: str) -> list[ColumnElement[bool]]:
-    """The keys that begin with `prefix`, as a range, which the index serves. (To LIKE, `%` and `_` mean something.)"""
+    """Return the condition for keys that begin with `prefix`: a range, which the index serves (LIKE needs escapes)."""
     end = _first_after(prefix)
     return [_COLUMNS.key >= prefix] + ([_COLUMNS.key < end] if end else [])
 
 
 def _first_after(prefix: str) -> str:
-    """The first text after all that begin with `prefix`; "" if there is none. Databases compare UTF-8 byte by byte,
-    which is the order of code points."""
+    """Return the first text after all texts that begin with `prefix`; "" if there is no such text. Databases compare
+    UTF-8 byte by byte, which is the order of code points."""
     kept = prefix.rstrip("\U0010ffff")
     if not kept:
         return ""
     following = ord(kept[-1]) + 1
-    return kept[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters
+    return kept[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are not characters
 
 
 def _require_key(key: str, field: str = "key") -> None:

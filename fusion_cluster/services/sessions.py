@@ -1,13 +1,13 @@
-"""Who is signed in in which client session, and who is present.
+"""Sign-ins by client session, and the presence of users.
 
-A *client session* is what one client (a browser, an app on a phone) has with the app for as long as it keeps a secret
-id. It has a row while somebody is signed in in it, and none else. A user is *present* while one of their client
-sessions was heard of within the last minute.
+A *client session* belongs to one client (a browser, an app on a phone) for as long as the client keeps a secret id. It
+has a row only while a user is signed in in it. A user is *present* while one of their client sessions was active within
+the last minute.
 
-Presence costs little because it is written seldom: `touch` asks the graph when the session was seen last, which is a
-hit, and writes only when that was some time ago; and because a user who stays present invalidates nothing but that
-time of their session. Who is heard of close to the end of their presence is told of by a group that waits for a step,
-`renewals`: so the count of those present costs the same for any number of them.
+Presence is cheap because it is written seldom. `touch` asks the graph when the session was last seen, which is a hit,
+and writes only when that was some time ago. A user who stays present invalidates only that time of their session.
+Activity close to the end of a presence is announced by a group that waits for a step, `renewals`. So the count of
+present users costs the same for any number of users.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from fusion_cluster.services.checks import require_text
 from fusion_cluster.services.shared_expiry import STEP_S, expire_after_end
 
 MIN_SESSION_ID_CHARACTERS: Final = 32
-"""As many as 128 random bits have in hexadecimal digits. Nobody guesses those; of what they are is up to the app."""
+"""The length of 128 random bits in hexadecimal digits, which cannot be guessed. The app chooses how it makes ids."""
 
 MAX_DETAILS_BYTES: Final = 4096
 MAX_AT_ONCE: Final = 1000
-"""The most users that one page has, and the most sessions that one command ends."""
+"""The most users on one page, and the most sessions that one command ends."""
 
 CLOCK_TOLERANCE_S: Final = 5.0
-"""By how much the clocks of two hosts may differ, and how long a commit may take, close to the end of a presence."""
+"""How much the clocks of two machines may differ, and how long a commit may take, close to the end of a presence."""
 
 _COLUMNS: Final = SESSIONS.c
 _encode_details: Final = msgspec.json.Encoder().encode
@@ -49,13 +49,13 @@ _decode_details: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 @dataclass(frozen=True)
 class SignIn:
-    """That somebody is signed in.
+    """The sign-in of a user in a client session.
 
     Attributes:
-        session_id: in which client session. Who knows it can act in it: show it to nobody but its client.
-        user_id: who.
-        signed_in_at: since when.
-        details: what `sign_in` was told.
+        session_id: the client session. Anyone who knows the id can act in the session: show it only to its client.
+        user_id: the user.
+        signed_in_at: the time of the sign-in.
+        details: the details that `sign_in` got.
     """
 
     session_id: str
@@ -65,19 +65,19 @@ class SignIn:
 
 
 def new_session_id(entropy: Entropy = SYSTEM.entropy) -> str:
-    """An id for a client session that nobody can guess: 256 random bits in 43 characters that may stand in a cookie."""
+    """Return a new id for a client session: 256 random bits (it cannot be guessed) in 43 characters fit for cookies."""
     return entropy.token_urlsafe(32)
 
 
 class Sessions(ComputeService):
     """Sign-ins by client session and by user, and presence.
 
-    It is for the code of an app, which has checked who somebody is before it says `sign_in`. Where clients from outside
-    reach services by themselves, let them call none of its commands: see the middleware `Authorization`.
+    It is for the code of an app, which must check the identity of a user before it calls `sign_in`. If clients from
+    outside reach services directly, forbid them all its commands: see the middleware `Authorization`.
 
     Attributes:
-        presence_timeout_s: for how long a user is present after one of their sessions was heard of.
-        touch_interval_s: how often a session that is heard of all the time is noted; much less than the time-out.
+        presence_timeout_s: how long a user is present after the last activity in one of their sessions.
+        touch_interval_s: how often the activity of a busy session is written; much shorter than the time-out.
     """
 
     database: Database
@@ -88,20 +88,20 @@ class Sessions(ComputeService):
     # -- who is signed in ----------------------------------------------------------------------------------------------
     @compute_method
     async def get(self, session_id: str) -> SignIn | None:
-        """The sign-in in a client session; None: nobody is signed in there.
+        """Return the sign-in in a client session; None without a sign-in.
 
         Raises:
             InvalidArgument: this cannot be the id of a client session.
         """
         _require_session(session_id)
-        row = await self.database.loader(SESSIONS).load(session_id)  # with all that are asked for now, one query
+        row = await self.database.loader(SESSIONS).load(session_id)  # one query for all sessions that are read now
         if row is None:
             return None
         return _sign_in(row["session_id"], row["user_id"], row["signed_in_at"], row["details"])
 
     @compute_method
     async def user_of(self, session_id: str) -> str | None:
-        """Who is signed in in a client session, if anybody is.
+        """Return the id of the user who is signed in in a client session; None without a sign-in.
 
         Raises:
             InvalidArgument: this cannot be the id of a client session.
@@ -111,7 +111,7 @@ class Sessions(ComputeService):
 
     @compute_method
     async def sessions_of(self, user_id: str) -> tuple[SignIn, ...]:
-        """The sign-ins of a user in all their client sessions, the oldest first.
+        """Return the sign-ins of a user in all their client sessions, the oldest first.
 
         Raises:
             InvalidArgument: this cannot be the id of a user.
@@ -124,16 +124,16 @@ class Sessions(ComputeService):
 
     @command
     async def sign_in(self, session_id: str, user_id: str, details: dict[str, str] | None = None) -> None:
-        """Sign somebody in in a client session, in the place of whoever is; they are present now.
+        """Sign a user in in a client session, and replace the sign-in there. The user is present from now on.
 
         Args:
-            session_id: secret, 32 to 300 characters that nobody can guess: see `new_session_id`. Take a new one for
-                each sign-in, and never one that the client has chosen.
-            user_id: who: 1 to 300 characters.
-            details: what is to be known of it, such as the device and the address; up to 4 KiB.
+            session_id: a secret of 32 to 300 characters that cannot be guessed: see `new_session_id`. Take a new id for
+                each sign-in, and never an id that the client has chosen.
+            user_id: the user: 1 to 300 characters.
+            details: facts about the sign-in, such as the device and the address; up to 4 KiB.
 
         Raises:
-            InvalidArgument: the id, the user or the details cannot be.
+            InvalidArgument: the id, the user or the details are not allowed.
         """
         _require_session(session_id)
         _require_user(user_id)
@@ -152,7 +152,7 @@ class Sessions(ComputeService):
 
     @command
     async def sign_out(self, session_id: str) -> bool:
-        """End the sign-in in a client session; returns whether there was one.
+        """End the sign-in in a client session; return whether there was one.
 
         Raises:
             InvalidArgument: this cannot be the id of a client session.
@@ -167,7 +167,7 @@ class Sessions(ComputeService):
 
     @command
     async def sign_out_everywhere(self, user_id: str) -> int:
-        """End all sign-ins of a user; returns how many there were.
+        """End all sign-ins of a user; return how many there were.
 
         Raises:
             InvalidArgument: this cannot be the id of a user.
@@ -182,21 +182,21 @@ class Sessions(ComputeService):
 
     @command
     async def sign_out_idle(self, unseen_for_s: float, limit: int = 1000) -> int:
-        """End sign-ins in client sessions that were not heard of for so long; returns how many, at most `limit`.
+        """End sign-ins in client sessions without activity for `unseen_for_s`; return how many, at most `limit`.
 
-        Call it now and then, again as long as it is that many, lest the table grow for ever.
+        Call it regularly, or the table grows without a limit. Repeat while it returns `limit`.
 
         Raises:
-            InvalidArgument: the time is not above that for which a user is present; `limit` is not 1 to 1000.
+            InvalidArgument: the time is not longer than a presence, or `limit` is not 1 to 1000.
         """
         as_finite_timeout("unseen_for_s", unseen_for_s)
         if unseen_for_s < self.presence_timeout_s + CLOCK_TOLERANCE_S:
-            raise InvalidArgument("who was seen so lately may still be present", field="unseen_for_s")
+            raise InvalidArgument("it is too short: users seen within it may still be present", field="unseen_for_s")
         as_count("limit", limit, most=MAX_AT_ONCE)
         is_idle = _COLUMNS.seen_at < runtime_of(self).clock.wall() - unseen_for_s
         longest = select(_COLUMNS.session_id).where(is_idle).order_by(_COLUMNS.seen_at).limit(limit)
         async with self.database.operation() as operation:
-            # One that is heard of in between is asked twice whether it is idle, and stays.
+            # The condition is checked twice, so a session that is active in between stays.
             found = longest.with_for_update(skip_locked=True)
             ended = delete(SESSIONS).where(_COLUMNS.session_id.in_(found), is_idle)
             rows = (await operation.session.execute(ended.returning(_COLUMNS.session_id, _COLUMNS.user_id))).all()
@@ -206,10 +206,10 @@ class Sessions(ComputeService):
 
     # -- who is present ------------------------------------------------------------------------------------------------
     async def touch(self, session_id: str) -> None:
-        """Note that a client session was heard of: call it for each request, of whatever kind, outside of operations.
+        """Note the activity of a client session. Call it for each request, of any kind, outside of operations.
 
-        A plain method, which runs where it is called: mostly a look at a result that is cached there. A change is made
-        once in `touch_interval_s`; it waits for no replica. In a session where nobody is signed in it does nothing.
+        It is a plain method that runs where it is called. Mostly it only looks at a result that is cached there. It
+        writes once in `touch_interval_s`, and does not wait for replicas. Without a sign-in it does nothing.
 
         Raises:
             InvalidArgument: this cannot be the id of a client session.
@@ -220,7 +220,7 @@ class Sessions(ComputeService):
 
     @compute_method
     async def seen_at(self, session_id: str) -> datetime | None:
-        """When a client session was heard of last, to about `touch_interval_s`; None: nobody is signed in there.
+        """Return the last activity of a client session, to about `touch_interval_s`; None without a sign-in.
 
         Raises:
             InvalidArgument: this cannot be the id of a client session.
@@ -231,7 +231,7 @@ class Sessions(ComputeService):
 
     @compute_method
     async def is_present(self, user_id: str) -> bool:
-        """Whether a user is present. It becomes false by itself when they were not heard of for so long.
+        """Return whether a user is present. It becomes false by itself `presence_timeout_s` after the last activity.
 
         Raises:
             InvalidArgument: this cannot be the id of a user.
@@ -246,12 +246,12 @@ class Sessions(ComputeService):
 
     @compute_method
     async def present_users(self, limit: int = 100, after: str = "") -> tuple[str, ...]:
-        """Who is present, in the order of their ids: the first `limit` that come after the id `after`.
+        """List the present users in the order of their ids: the first `limit` after the id `after`.
 
-        One whose presence has ended may be among them for a second more.
+        A user whose presence has ended may be listed for one more second.
 
         Raises:
-            InvalidArgument: `limit` is not 1 to 1000, or no user can have the id `after`.
+            InvalidArgument: `limit` is not 1 to 1000, or `after` cannot be the id of a user.
         """
         as_count("limit", limit, most=MAX_AT_ONCE)
         if after != "":
@@ -267,7 +267,7 @@ class Sessions(ComputeService):
 
     @compute_method
     async def present_count(self) -> int:
-        """How many users are present. One whose presence has ended may be counted for a second more."""
+        """Return how many users are present. A user whose presence has ended may be counted for one more second."""
         await self.presence()
         now_s = runtime_of(self).clock.wall()
         present = self._present(now_s).subquery()
@@ -280,19 +280,20 @@ class Sessions(ComputeService):
 
     @compute_method
     async def presence(self) -> None:
-        """Stands for who is present: it is out of date when somebody comes, or signs out."""
+        """Stands for the set of present users: it is out of date when a user comes, or signs out."""
         await self.renewals()
 
     @compute_method(invalidation_delay=STEP_S)
     async def renewals(self) -> None:
-        """Stands for who was heard of close to the end of their presence, when others may have counted without them.
+        """Stands for activity so close to the end of a presence that others may have counted without the user.
 
-        It is out of date a second after that, and `presence` with it; what comes within that second costs nothing.
+        It is out of date one second after that, and `presence` with it. Further activity within that second costs
+        nothing.
         """
 
-    @command(barrier=False)  # its callers wait for it in each request, and it is right to `touch_interval_s` only
+    @command(barrier=False)  # requests wait for it, and its result is only accurate to `touch_interval_s` anyway
     async def note_seen(self, session_id: str) -> None:
-        """Note that a client session was heard of; `touch` calls it when that is due. It does nothing when it is not.
+        """Write the activity of a client session. `touch` calls it when that is due; otherwise it does nothing.
 
         Raises:
             InvalidArgument: this cannot be the id of a client session.
@@ -304,7 +305,7 @@ class Sessions(ComputeService):
         async with self.database.operation() as operation:
             found = select(_COLUMNS.user_id, _COLUMNS.seen_at).where(is_session).with_for_update()
             row = (await operation.session.execute(found)).one_or_none()
-            if row is None or not self._is_long_ago(row.seen_at):  # noted meanwhile, which was not known here yet
+            if row is None or not self._is_long_ago(row.seen_at):  # written meanwhile by another process
                 return
             now_s = runtime_of(self).clock.wall()
             await operation.session.execute(update(SESSIONS).where(is_session).values(seen_at=now_s))
@@ -312,7 +313,7 @@ class Sessions(ComputeService):
             end_s = self._end_of_presence(row.seen_at)
             if end_s <= now_s:
                 self._invalidate_presence(row.user_id)
-            elif end_s < now_s + CLOCK_TOLERANCE_S:  # else this session has kept them present, for all
+            elif end_s < now_s + CLOCK_TOLERANCE_S:  # else all readers have counted the user as present
                 self.is_present.invalidate(row.user_id)
                 self.renewals.invalidate()
 
@@ -324,7 +325,7 @@ class Sessions(ComputeService):
         return seen_at_s + self.presence_timeout_s
 
     def _present(self, now_s: float) -> Select[*tuple[Any, ...]]:
-        """The users who are present, and when they were seen last."""
+        """Return the query for the present users, and when they were last seen."""
         seen_at = func.max(_COLUMNS.seen_at).label("seen_at")
         is_present = _COLUMNS.seen_at > now_s - self.presence_timeout_s
         return select(_COLUMNS.user_id, seen_at).where(is_present).group_by(_COLUMNS.user_id)

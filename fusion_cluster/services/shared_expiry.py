@@ -1,6 +1,6 @@
-"""One expiry for a result that counts many things, each of which ends at a time of its own.
+"""One expiry for a result that counts many things, each with an end of its own.
 
-Such a result is computed again once in a while, not at each end. Most ends never come, because what is used is kept
+Such a result is computed again once in a while, not at each end. Most ends never come, because things in use are kept
 alive. A count that expired at each end would be computed again and again, with the same result.
 """
 
@@ -11,16 +11,16 @@ from typing import Final
 from fusion_cluster.bodies.expiry import expire_at
 
 STEP_S: Final = 1.0
-"""By how much an end may show later in what is counted, and how often at most that is computed again for ends."""
+"""How late an end may show in the count, and the shortest time between two computations because of ends."""
 
 
 def expire_after_end(first_end_s: float | None, now_s: float) -> None:
-    """Let the result that is being computed expire at the first end of what is in it, but not within a step from now.
+    """Let the present computation's result expire at the first end of what it counts, at the earliest in one step.
 
-    So no end shows later than by a step, and one that is further away shows when it comes.
+    So an end shows at most one step late. An end that is further away shows at once.
 
     Args:
-        first_end_s: when the first ends of what is alive now, by the clock on the wall; None: nothing ends.
+        first_end_s: the first end among the things alive now, by the wall clock; None: they do not end.
         now_s: the time for which the result is right.
     """
     if first_end_s is not None:

@@ -1,8 +1,9 @@
-"""Whether what a method returned is what its annotation says.
+"""Checks that the value a method returned matches its annotation.
 
-The codec alone does not tell: it makes a list of a tuple, a record of a dictionary, a `Decimal` of a text. So the value
-that came is compared with what arrives in another process. Equal is right. Not equal is right only where the annotation
-leaves it open (`Sequence`, `Any`), or where `==` cannot tell (NaN, arrays, classes without `__eq__`).
+The codec alone does not check that: it turns a tuple into a list, a dictionary into a record, a text into a `Decimal`.
+So the returned value is compared with the value that arrives in another process. Equal values match. Unequal values
+match only where the annotation leaves the type open (`Sequence`, `Any`), or where `==` cannot decide (NaN, arrays,
+classes without `__eq__`).
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from fusion_cluster.wire.values import encode_msgpack
 
 
 def says_nothing(hint: Any) -> bool:
-    """Tell whether a type hint leaves open what a value is."""
+    """Return whether a type hint allows every value."""
     return hint is Any or hint is object or isinstance(hint, typing.TypeVar)
 
 
 def disagreement(hint: Any, arrived: Any, came: Any, place: str = "") -> str:
-    """Say where a value is not what its annotation says; "" where it is.
+    """Describe where a value does not match its annotation; "" if it matches.
 
     Args:
         hint: the annotation.
-        arrived: what another process is given.
-        came: what the method returned.
-        place: of the value in the whole result: `[2].price`.
+        arrived: the value that another process gets.
+        came: the value that the method returned.
+        place: the place of the value in the whole result: `[2].price`.
     """
     if _is_equal(arrived, came):
         return ""
@@ -95,9 +96,9 @@ def _field_names(kind: type[Any]) -> list[str]:
     return list(getattr(kind, "model_fields", ()))
 
 
-# -- what hints say ----------------------------------------------------------------------------------------------------
+# -- type hints --------------------------------------------------------------------------------------------------------
 def _bare(hint: Any) -> Any:
-    """The hint without `Annotated`, `NewType` and aliases."""
+    """Return the hint without `Annotated`, `NewType` and aliases."""
     while True:
         if isinstance(hint, typing.NewType):
             hint = hint.__supertype__
@@ -110,14 +111,14 @@ def _bare(hint: Any) -> Any:
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
-    """The members of a union; of any other hint, that alone."""
+    """Return the members of a union; for any other hint, the hint itself."""
     if get_origin(hint) in (Union, types.UnionType):
         return tuple(_bare(member) for member in get_args(hint))
     return (hint,)
 
 
 def _admits(hint: Any, kind: type) -> bool:
-    """Whether a value of the class `kind` is what the hint says, as far as the class goes."""
+    """Return whether a value of the class `kind` can match the hint, judged by its class alone."""
     for member in _members(hint):
         origin = get_origin(member) or member
         if says_nothing(member) or (isinstance(origin, type) and _is_subclass(kind, origin)):
@@ -128,12 +129,12 @@ def _admits(hint: Any, kind: type) -> bool:
 def _is_subclass(kind: type, of: type) -> bool:
     try:
         return issubclass(kind, of)
-    except TypeError:  # a protocol that cannot be asked
+    except TypeError:  # a protocol that does not support `issubclass`
         return True
 
 
 def _fitting(hint: Any, kind: type) -> Any:
-    """The member of a union that a value of the class `kind` is of."""
+    """Return the member of a union that a value of the class `kind` matches."""
     return next((member for member in _members(hint) if _admits(member, kind)), Any)
 
 
@@ -166,12 +167,12 @@ def _mapping_hints(hint: Any, came: Any) -> tuple[Any, Any]:
 def _is_equal(arrived: Any, came: Any) -> bool:
     try:
         return bool(arrived == came)
-    except Exception:  # arrays say it item by item
+    except Exception:  # arrays compare item by item
         return False
 
 
 def _is_same_encoded(arrived: Any, came: Any) -> bool:
-    if isinstance(came, collections.abc.Set):  # in no order
+    if isinstance(came, collections.abc.Set):  # without an order
         return len(arrived) == len(came)
     try:
         return encode_msgpack(arrived) == encode_msgpack(came)
@@ -185,7 +186,7 @@ def _first(found: Iterator[str]) -> str:
 
 def _wrong_class(hint: Any, came: Any, place: str) -> str:
     where = f"{place.lstrip('.')} is" if place else "it is"
-    return f"{where} a {type(came).__qualname__} where {type_name(hint)} is said"
+    return f"{where} a {type(came).__qualname__} where {type_name(hint)} is expected"
 
 
 def _lost(came: Any, place: str) -> str:

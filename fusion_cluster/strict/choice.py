@@ -1,4 +1,4 @@
-"""Whether a host is strict: what its maker says, else the environment, else what its kind of host is by default."""
+"""Decides whether a host is strict: by the caller's choice, else by the environment, else by the host's default."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def choose_strict(said: bool | None, *, default: bool | None = None) -> bool:
     """Return whether a host that is made now is strict.
 
     Args:
-        said: what the caller says; None: nothing.
-        default: what holds where neither the caller nor `FUSION_STRICT` says anything; None: whether this process runs
-            under pytest, or was started by one that does (`PYTEST_VERSION`, `PYTEST_CURRENT_TEST`).
+        said: the caller's choice; None: the caller leaves it open.
+        default: holds if neither the caller nor `FUSION_STRICT` decides; None: strict if this process runs under
+            pytest, or was started by a process that does (`PYTEST_VERSION`, `PYTEST_CURRENT_TEST`).
 
     Raises:
         UsageError: `said` is not a bool, or `FUSION_STRICT` is neither 0 nor 1.

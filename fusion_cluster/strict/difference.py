@@ -1,4 +1,4 @@
-"""What has changed in a value, in a few words."""
+"""Describes in a few words what has changed in a value."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.wire.values import encode_msgpack
 
 MAX_SHOWN_BYTES: Final = 16
-"""Longer ones, of arrays and frames, tell nobody anything."""
+"""Bytes up to this length are shown. Longer bytes, of arrays and frames, do not help a reader."""
 
 
 def difference(encoded: bytes, value: Any) -> str:
-    """Say in what `value` differs from what it was when it was encoded; "" if in nothing."""
+    """Describe how `value` differs from its encoded form of before; "" if it does not differ."""
     try:
         now = encode_msgpack(value)
     except UsageError as error:
@@ -66,7 +66,7 @@ def _has_set(value: Any) -> bool:
 
 
 def _sorted(plain: Any) -> Any:
-    """The plain value with each list in the order of its encoded items."""
+    """Return the plain value, with each list in the order of its encoded items."""
     if isinstance(plain, list):
         return sorted(map(_sorted, plain), key=msgspec.msgpack.encode)
     if isinstance(plain, dict):

@@ -1,14 +1,14 @@
-"""What a strict host adds to its graph and to its commands.
+"""The checks that a strict host adds to its graph and to its commands.
 
-- A result of a compute method is encoded as for another process and decoded by its annotation; what readers are given
-  is what arrives there. So a type that cannot travel, and a result that is not what the annotation says, are errors of
-  the computation (`InvalidResult`).
-- A result that can be changed is compared with what it was: when it is read, when a body that has read it ends, when it
-  is invalidated, and when the host is closed. The reader, or else the end of the host, gets `ResultChanged`.
+- A result of a compute method is encoded as for another process, and decoded by its annotation. Readers get the decoded
+  value. So a type that cannot travel, and a result that does not match the annotation, are errors of the computation
+  (`InvalidResult`).
+- A result that can be changed is compared with its encoded form: when it is read, when a body that has read it ends,
+  when it is invalidated, and when the host is closed. The reader, or else the end of the host, gets `ResultChanged`.
 - Results of commands pass through their codecs, as arguments do everywhere: neither side holds the other's objects.
 
-Errors, the values of states and what a command that is a part of another one is given are left as they are: nothing of
-that is cached for others to read, or it does not leave the process as a value.
+Errors, the values of states and the arguments of nested commands are not checked: they are not cached for other
+readers, or they do not leave the process as values.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ logger = logging.getLogger(__name__)
 
 CHANGED: Final = Cause("changed", "its value was changed in place")
 MAX_TOLD: Final = 5
-"""How many results that were changed the error at the end names."""
+"""How many changed results the error at the end names."""
 
 ADVICE: Final = "A result is shared by all who read it: make a copy to change it, or freeze it with freeze=True"
 
 
 class _Kept(msgspec.Struct, eq=False):
-    """What is kept beside a result that can be changed.
+    """The record that is kept for a result that can be changed.
 
     Attributes:
-        encoded: what it was when it was cached.
-        came: what the method returned; the service may hold it.
-        came_encoded: what that was.
-        read_at: who read it last.
+        encoded: the result, encoded when it was cached.
+        came: the object that the method returned; the service may hold it.
+        came_encoded: that object, encoded when the result was cached.
+        read_at: the place of the last read.
     """
 
     encoded: bytes
@@ -62,10 +62,10 @@ class _Kept(msgspec.Struct, eq=False):
 
 
 class Travelled(NamedTuple):
-    """A value after the way to another process.
+    """A value after its way to another process.
 
     Attributes:
-        value: what is given there.
+        value: the value that arrives there.
         encoded: its bytes on the way.
     """
 
@@ -74,23 +74,23 @@ class Travelled(NamedTuple):
 
 
 class Strictness:
-    """Looks after the values of one strict host (a `graph.guarded.Guard`).
+    """Checks the values of one strict host (a `graph.guarded.Guard`).
 
     Attributes:
-        findings: results that were found changed when nobody was there to be told.
+        findings: errors for changed results that could not be raised to a reader.
     """
 
     def __init__(self) -> None:
         self.findings: list[ResultChanged] = []
         self._kept: dict[Node[Any], _Kept] = {}
-        """Of each live node whose result can be changed."""
+        """The records of the live nodes whose results can be changed."""
 
     # -- results -----------------------------------------------------------------------------------------------------
     def admit(self, node: Computed[Any], value: Any) -> Any:
-        """Return what is cached for what a body has returned.
+        """Return the value to cache for the value that a body has returned.
 
         Raises:
-            InvalidResult: it cannot leave the process, or is not what the annotation says.
+            InvalidResult: the value cannot leave the process, or does not match the annotation.
             ResultChanged: the body has changed a result that it has read.
         """
         function = node.function
@@ -104,10 +104,10 @@ class Strictness:
         return arrived
 
     def before_read(self, node: Node[Any]) -> None:
-        """Check that a result is what it was.
+        """Check that a result has not changed.
 
         Raises:
-            ResultChanged: it is not. It is computed anew by the next read.
+            ResultChanged: it has changed. The next read computes it again.
         """
         kept = self._kept.get(node)
         if kept is not None:
@@ -115,14 +115,14 @@ class Strictness:
             kept.read_at = call_site()
 
     def before_invalidation(self, node: Node[Any]) -> None:
-        """Note what a reader has changed in results that are about to be invalidated, and forget them."""
+        """Note which results, of those about to be invalidated, a reader has changed, and forget them all."""
         if not self._kept:
             return
         pending, seen = [node], {node}
         while pending:
             marked = pending.pop()
             kept = self._kept.pop(marked, None)
-            # What the service itself has changed, it is about to say by this very invalidation.
+            # A change by the service itself is right here: this invalidation announces it.
             if kept is not None and kept.came is not _value_of(marked):
                 self._note(marked, kept, _value_of(marked))
             if kept is not None and is_source(marked):  # its new value would be compared with the same object
@@ -135,7 +135,7 @@ class Strictness:
 
     # -- the end -----------------------------------------------------------------------------------------------------
     def check_all(self) -> None:
-        """Note all results that have changed, and forget them: the host is about to close."""
+        """Note all changed results, and forget all records: the host is about to close."""
         for node, kept in list(self._kept.items()):
             value = _value_of(node)
             self._note(node, kept, value)
@@ -145,7 +145,7 @@ class Strictness:
 
     # -- commands ----------------------------------------------------------------------------------------------------
     def around(self, wrap: BodyWrapper) -> BodyWrapper:
-        """Return what wraps bodies as `wrap` does, and passes what commands take and give through codecs."""
+        """Return a wrapper that does what `wrap` does, and passes the results of commands through their codecs."""
 
         def wrap_strictly(body: AsyncBody, method: Method, instance: ComputeService) -> AsyncBody:
             wrapped = wrap(body, method, instance)
@@ -177,10 +177,10 @@ class Strictness:
 
 
 def raise_findings(strict: Iterable[Strictness]) -> None:
-    """Raise what was found when nobody was there to be told.
+    """Raise the findings that could not be raised to a reader.
 
     Raises:
-        ResultChanged: results were changed; the message names the first ones.
+        ResultChanged: results were changed; the message names the first of them.
     """
     findings = [finding for one in strict for finding in one.findings]
     if findings:
@@ -189,10 +189,10 @@ def raise_findings(strict: Iterable[Strictness]) -> None:
 
 
 def travelled(method: Method, value: Any) -> Travelled:
-    """Send what a method has returned on the way to another process.
+    """Encode and decode a method's result, as on the way to another process.
 
     Raises:
-        InvalidResult: it cannot leave this one, or is not what the annotation says.
+        InvalidResult: the result cannot leave the process, or does not match the annotation.
     """
     hint, name = method.signature.result_type, method.name
     encoded = encode_result(name, value)
@@ -216,12 +216,12 @@ _ABSENT: Final = object()
 
 
 def _value_of(node: Node[Any]) -> Any:
-    """The value of a node; `_ABSENT` where it was paged out."""
+    """Return the value of a node; `_ABSENT` if it was paged out."""
     return getattr(node, "_value", _ABSENT)
 
 
 def _changed(node: Any, kept: _Kept, value: Any, suspicion: str = "") -> ResultChanged | None:
-    """The error that says in what a value, cached or returned, has changed since it was cached; None if in nothing."""
+    """Return the error that says how a value, cached or returned, has changed since then; None if it has not."""
     is_returned = value is kept.came
     what = difference(kept.came_encoded if is_returned else kept.encoded, value)
     if not what:

@@ -1,4 +1,4 @@
-"""An app says at once what is no middleware."""
+"""An app says at once what is not middleware."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_whatever_can_be_called_like_one_is_middleware(one: Middleware) -> None:
         (generating, "generating must be an async def"),
         (Narrow(), "Narrow must take two arguments: call and next"),
         (FULL, "must take two arguments"),
-        (3, "int is no middleware: it cannot be called"),
-        (None, "NoneType is no middleware"),
+        (3, "int is not middleware: it cannot be called"),
+        (None, "NoneType is not middleware"),
     ],
 )
 def test_what_is_none_is_told_why(one: Any, message: str) -> None:
