@@ -38,7 +38,8 @@ def principal() -> Any:
     its results. It is text or JSON data, as given to `acting_as`.
 
     Raises:
-        UsageError: the method, or one that uses its results, has `varies=False`; or it runs as a `RayTask`.
+        UsageError: the method, or one that uses its results, has `varies=False`; it runs as a `RayTask`; or it has said
+            `acting_as`, which is for callers.
     """
     if (task := running_task_name.get()) is not None:
         raise UsageError(f"{task} runs as a task, which does not know who asks: take the principal as an argument")
@@ -47,6 +48,7 @@ def principal() -> Any:
         return current_principal.get()
     function: Function[Any] = node.function
     if function.principal is not None:
+        _require_own_principal(function)
         return msgspec.json.decode(function.principal)
     if node._computation is None:
         return None  # left behind by a computation that has ended: what it does is part of no result
@@ -91,6 +93,7 @@ def reader_key() -> str:
         function: Function[Any] = node.function
         if function.principal is None:
             vary(node)
+        _require_own_principal(function)
         return function.principal
     return principal_key(current_principal.get())
 
@@ -125,3 +128,20 @@ def begin_to_vary(function: Function[Any]) -> None:
 def _require_varying(function: Function[Any]) -> None:
     if not function.options.varies:
         raise UsageError(f"{function.name} has varies=False: its result must not depend on who asks")
+
+
+def _require_own_principal(function: Function[Any]) -> None:
+    """Refuse a body that reads for somebody else than the principal whom its result is for.
+
+    Raises:
+        UsageError: it does.
+    """
+    try:
+        is_own = _encode(current_principal.get()).decode() == function.principal
+    except Exception:
+        is_own = False
+    if not is_own:
+        raise UsageError(
+            f"{function.name} says acting_as(...) and then reads what depends on who asks: a compute method reads for "
+            "whoever asks for it. Let its callers say acting_as, or take as an argument for whom it reads"
+        )

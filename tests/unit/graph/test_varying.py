@@ -63,6 +63,21 @@ class Desk(ComputeService):
     async def strict(self, box: str) -> str:
         return await self.letters(box)
 
+    @compute_method
+    async def letters_of(self, owner: str) -> str:
+        with acting_as(owner):
+            return await self.letters("in")
+
+    @compute_method
+    async def name_of(self, owner: str) -> str:
+        with acting_as(owner):
+            return str(principal())
+
+    @compute_method(offload="thread")
+    def letters_of_in_a_thread(self, owner: str) -> str:
+        with acting_as(owner):
+            return self.letters("in")  # type: ignore[return-value]
+
     @compute_method(varies=False, offload="thread")
     def strict_in_a_thread(self, box: str) -> str:
         return f"{box}: {principal()}"
@@ -245,6 +260,14 @@ async def test_a_consolidated_result_varies_as_soon_as_its_source_does(desk: Des
     for box in ("second", "first"):
         for name in ("ann", "bob"):
             assert await ask(desk, name, "greeted", box) == f"hello {name}"
+
+
+@pytest.mark.parametrize("method", ["letters_of", "name_of", "letters_of_in_a_thread"])
+async def test_a_body_cannot_read_for_somebody_else(desk: Desk, method: str) -> None:
+    for name in ("ann", None):
+        with pytest.raises(UsageError, match="take as an argument for whom it reads"):
+            await ask(desk, name, method, "bob")
+    assert "bob" in str(await ask(desk, "bob", method, "bob"))
 
 
 async def test_a_principal_that_cannot_be_a_key_is_refused(desk: Desk) -> None:
