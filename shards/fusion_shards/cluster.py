@@ -1,4 +1,4 @@
-"""Join an app's cluster from any process of the Ray cluster: what `App.cluster()` does."""
+"""Joins an app's cluster from any process of the Ray cluster, for `App.cluster()`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fusion_shards.ray_offload import RayTasks, WorkerPreparation
 
 @async_block
 async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
-    """A host without slots: its services read through links to the shards.
+    """Open a host without slots: its services read through links to the shards.
 
     Args:
         app: the app, as this process has imported it.
@@ -43,5 +43,5 @@ async def join(app: App, *, namespace: str) -> AsyncIterator[ClusterHost]:
 
 
 def local_task_runner() -> TaskRunner:
-    """What runs bodies on the Ray cluster that this process has joined, for an app that it hosts itself."""
+    """Return the runner of bodies on the Ray cluster that this process has joined, for an app that it hosts itself."""
     return RayTasks(WorkerPreparation.of_this_process())

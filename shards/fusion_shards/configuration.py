@@ -1,4 +1,4 @@
-"""What the launcher tells the actors, and what they tell of themselves."""
+"""Messages between the launcher and the actors: the configuration of an app, and the status of its members."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class AppConfiguration(msgspec.Struct, frozen=True):
         app_name: the app's own name.
         namespace: the Ray namespace its actors live in.
         sys_path: folders the launcher could import from.
-        folder: the launcher's current folder; members on hosts that have it work in it too, so that a relative path
-            means the same everywhere.
+        folder: the launcher's current folder; members on machines that have this folder work in it too, so that a
+            relative path means the same everywhere.
         environment: variables to set before the app is imported.
         secret: the cluster secret that links prove.
         shards: how many shards.
         gateways: how many gateways.
         grpc_host: address the gateways bind to.
-        grpc_port: port of each gateway that has a host of its own (one that offers `fusion_gateway`), else gateway i
+        grpc_port: port of each gateway on a machine of its own (one that offers `fusion_gateway`), else gateway i
             listens on `grpc_port + i`; 0: any free port for each.
         insecure: gateways may bind to other than loopback addresses without credentials.
         max_nodes: bound on each member's graph.
@@ -61,7 +61,7 @@ class AppConfiguration(msgspec.Struct, frozen=True):
 
 
 class MemberDescription(msgspec.Struct, frozen=True):
-    """What a member that serves says to the coordinator.
+    """The description that a serving member sends to the coordinator.
 
     Attributes:
         epoch: its incarnation.
@@ -73,7 +73,7 @@ class MemberDescription(msgspec.Struct, frozen=True):
 
 
 class MemberStatus(msgspec.Struct, frozen=True):
-    """What one shard or gateway says of itself.
+    """The status of one shard or gateway, as it reports it.
 
     Attributes:
         role: "shard" or "gateway".
@@ -86,7 +86,7 @@ class MemberStatus(msgspec.Struct, frozen=True):
         hits: reads answered from the graph.
         computations: bodies run and replicas fetched.
         invalidations: computeds that went out of date.
-        evictions: computeds given up for the bound on nodes.
+        evictions: computeds removed to keep the bound on nodes.
         subscriptions: computeds others hold replicas of.
         sessions: sessions it serves.
         memory_bytes: resident memory of its process.
@@ -114,12 +114,12 @@ class MemberStatus(msgspec.Struct, frozen=True):
 
 
 class ClusterStatus(msgspec.Struct, frozen=True):
-    """What the coordinator knows of an app.
+    """The status of an app, as its coordinator knows it.
 
     Attributes:
         app_name: the app.
         slot_map_version: version of the map in force.
-        members: shards, then gateways; those that are down have only their role and number.
+        members: shards, then gateways; a member that is down has only its role and number.
     """
 
     app_name: str
@@ -128,12 +128,12 @@ class ClusterStatus(msgspec.Struct, frozen=True):
 
     @property
     def gateway_addresses(self) -> tuple[str, ...]:
-        """Where the gateways that are up can be called."""
+        """The addresses of the gateways that are up."""
         return tuple(member.address for member in self.members if member.role == "gateway" and member.is_up)
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process, in bytes."""
+    """Return the resident memory of this process, in bytes."""
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -17,7 +17,7 @@ from fusion_router.host import ClusterHost
 logger = logging.getLogger(__name__)
 
 Actor: TypeAlias = Any
-"""Handle of an actor: Ray's types know the methods of a handle only while the class is at hand."""
+"""Handle of an actor: Ray's types know the methods of a handle only together with its class."""
 
 PAUSE_S = 0.05
 LONG_POLL_S = 30.0
@@ -31,7 +31,7 @@ async def persist(call: Callable[[], Any], *, timeout_s: float = 30.0) -> Any:
         timeout_s: when to give up.
 
     Raises:
-        ShardUnavailable: the actor did not answer in time, or is gone for good.
+        ShardUnavailable: the actor did not answer in time, or has ended for good.
     """
     deadline_s = SYSTEM.clock.monotonic() + timeout_s
     while True:
@@ -52,7 +52,7 @@ class CoordinatorMaps:
 
     Args:
         coordinator: handle of the app's coordinator.
-        shard: what the member is to be in the map, at the address where it listens; None: it owns nothing.
+        shard: makes the member's entry in the map from the address where it listens; None: it owns nothing.
     """
 
     def __init__(self, coordinator: Actor, shard: Callable[[str], ShardAddress] | None = None) -> None:
@@ -71,7 +71,7 @@ class CoordinatorMaps:
         return SlotMap.decode(await persist(lambda: self._coordinator.register.remote(shard)))
 
     async def follow(self, host: ClusterHost) -> None:
-        """Keep a host's slot map the coordinator's; while the coordinator is down the last one stays."""
+        """Keep a host's slot map equal to the coordinator's; while the coordinator is down the last map stays."""
         while True:
             try:
                 encoded = await self._coordinator.slot_map.remote(host.slot_map_version, LONG_POLL_S)

@@ -1,6 +1,6 @@
 """Ray as the control plane: actors are started, described, watched, killed and stopped by Ray calls.
 
-Ray starts the process of an actor again by itself when it has died; `start` finds it. Each start of a member has one
+Ray restarts the process of an actor by itself when it has died; `start` finds it. Each start of a member has one
 supervision, which ends with the report of its end.
 """
 
@@ -30,21 +30,21 @@ STOP_TIMEOUT_S = 5.0
 
 
 class RayControlPlane:
-    """The actors of one app. Made in the coordinator actor, which they are told of.
+    """The actors of one app. Made in the coordinator actor; they are given its handle.
 
     Args:
-        configuration: the app's.
+        configuration: the configuration of the app.
         runtime: runs the supervisions.
     """
 
     def __init__(self, configuration: AppConfiguration, *, runtime: Runtime = SYSTEM) -> None:
         self._configuration = configuration
         self._scope = runtime.scope("the control plane")
-        # Those that were started once.
+        # The members that were started once.
         self._actors: dict[MemberId, Actor] = {}
 
     def start(self, member: MemberId, report: Report) -> None:
-        """Start the actor of a member, or find the one there is."""
+        """Start the actor of a member, or find the one that exists."""
         self._scope.spawn(self._supervise(member, report), name=f"watch {member}", context=copy_context())
 
     def kill(self, member: MemberId) -> None:
@@ -56,7 +56,7 @@ class RayControlPlane:
         self._scope.spawn(self._stop(member, report), name=f"stop {member}", context=copy_context())
 
     async def status(self, member: MemberId) -> MemberStatus:
-        """Ask a member how it is; one that does not answer in time is shown as down."""
+        """Ask a member for its status; one that does not answer in time is shown as down."""
         try:
             status: MemberStatus = await asyncio.wait_for(self._actors[member].status.remote(), STATUS_TIMEOUT_S)
         except (RayError, TimeoutError, KeyError):
@@ -83,7 +83,7 @@ class RayControlPlane:
                 report(StartFailed(member, str(error.cause)))
                 return
             logger.warning("%s cannot be watched: %s", member, error.cause)
-        except RayError as error:  # Ray itself: without another start nobody would watch this member any more
+        except RayError as error:  # Ray itself failed: without another start this member would not be watched any more
             logger.warning("%s is out of sight: %r", member, error)
         report(Died(member, epoch))
 
@@ -91,7 +91,7 @@ class RayControlPlane:
         if (actor := self._actors.get(member)) is not None:
             try:
                 await asyncio.wait_for(actor.stop.remote(), STOP_TIMEOUT_S)
-            except (RayError, TimeoutError) as error:  # whatever it is, the stop of the app waits for what is reported
+            except (RayError, TimeoutError) as error:  # any failure: the stop of the app waits for the report
                 logger.warning("%s did not stop in good order: %r", member, error)
             ray.kill(actor, no_restart=True)
         report(Stopped(member))
@@ -111,7 +111,8 @@ class RayControlPlane:
             "scheduling_strategy": "SPREAD",
             "enable_task_events": False,
         }
-        # Machines that are meant for one kind of member say so by a custom resource; where none does, any one will do.
+        # Machines reserved for one kind of member offer a custom resource; if no machine offers it, any machine will
+        # do.
         resource = f"fusion_{member.role}"
         if resource in ray.cluster_resources():  # type: ignore[no-untyped-call]
             options["resources"] = {resource: 1}

@@ -1,7 +1,7 @@
 """The coordinator: a detached, named, restartable Ray actor, and the one writer of the slot map.
 
-It decides nothing itself: `protocol.coordination` does. It holds nothing that cannot be asked back: after its own
-restart the members that live describe themselves. While it is down, traffic flows.
+It makes no decisions: `protocol.coordination` does. All of its state can be recovered: after its own restart the living
+members describe themselves. Traffic flows while it is down.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Coordinator:
     """The coordinator of one app; a Ray actor by `ray.remote(Coordinator)`.
 
     Args:
-        configuration: the app's.
-        runtime: tells the time.
+        configuration: the configuration of the app.
+        runtime: gives the time.
     """
 
     def __init__(self, configuration: AppConfiguration, *, runtime: Runtime = SYSTEM) -> None:
@@ -32,7 +32,7 @@ class Coordinator:
         self._plane = RayControlPlane(configuration, runtime=runtime)
         succeeds = was_restarted()
         wall_s = runtime.clock.wall()
-        # A successor does not know how far its predecessor has counted. Versions go on from the clock in milliseconds,
+        # A successor does not know the last numbers of its predecessor. Versions go on from the clock in milliseconds,
         # epochs from the clock in seconds.
         coordination = Coordination(
             shards=configuration.shards,
@@ -46,7 +46,7 @@ class Coordinator:
 
     # -- called by the launcher and by drivers ----------------------------------------------------------------------
     async def configuration(self) -> AppConfiguration:
-        """What the app was launched with, for drivers that join."""
+        """Return the configuration of the launch, for drivers that join."""
         return self._configuration
 
     async def wait_until_up(self) -> ClusterStatus:
@@ -59,7 +59,7 @@ class Coordinator:
         return await self.status()
 
     async def status(self) -> ClusterStatus:
-        """Ask every member how it is; those that do not answer in time are shown as down."""
+        """Ask every member for its status; members that do not answer in time are shown as down."""
         asked = map(self._plane.status, self._loop.coordination.members)
         members = await self._runtime.gather(asked, name="ask a member how it is")
         return ClusterStatus(self._configuration.app_name, self._loop.slot_map.version, tuple(members))
@@ -72,18 +72,18 @@ class Coordinator:
 
     # -- called by members ----------------------------------------------------------------------
     async def new_epoch(self, role: Role, member_id: int) -> int:
-        """The next incarnation number of a member; the first thing that its process asks for."""
+        """Return the next incarnation number of a member; its process asks for it first."""
         return await self._loop.next_epoch(MemberId(role, member_id))
 
     async def register(self, address: ShardAddress) -> bytes:
-        """A shard listens: put it into the map, and return the map."""
+        """Put a shard that listens into the map, and return the map."""
         self._loop.report(Registered(address))
         return self._loop.slot_map.encode()
 
     async def slot_map(self, newer_than: int, timeout_s: float) -> bytes | None:
-        """The slot map, once it is newer than a version; None: there is none when the time is up.
+        """Return the slot map once it is newer than a version; None: there is none by the end of the time.
 
-        A caller that has a map is not told of one that lacks shards only because this coordinator has just begun.
+        A caller that has a map does not get one that lacks shards only because this coordinator has just begun.
 
         Args:
             newer_than: the version the caller has; 0: none, so any map will do.

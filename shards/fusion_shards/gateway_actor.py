@@ -1,4 +1,5 @@
-"""The gateway actor: a process without slots that serves gRPC and keeps replicas of what its clients read."""
+"""The gateway actor: a process without slots that serves gRPC and keeps replicas of the values that its clients
+read."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ class GatewayMember:
     """One gateway; a Ray actor by `ray.remote(GatewayMember)`.
 
     Args:
-        configuration: the app's.
+        configuration: the configuration of the app.
         gateway_id: which gateway.
         coordinator: handle of the app's coordinator.
     """
@@ -52,7 +53,7 @@ class GatewayMember:
         await self._member.start()
 
     async def describe(self) -> MemberDescription:
-        """Say in which epoch this gateway is; wait until it serves.
+        """Wait until this gateway serves; return its epoch.
 
         Raises:
             UsageError: the app cannot be imported, or the address is not free.
@@ -61,13 +62,13 @@ class GatewayMember:
         return MemberDescription(self._member.host.epoch)
 
     async def watch(self, epoch: int) -> None:
-        """Return when the incarnation of that epoch is over, as that of a shard does."""
+        """Return when the incarnation of that epoch is over, as `Shard.watch` does."""
         await asyncio.shield(self._started)
         if epoch == self._member.host.epoch:
             await asyncio.Event().wait()
 
     async def status(self) -> MemberStatus:
-        """What `fusion-cluster status` shows of this gateway."""
+        """Return the status of this gateway for `fusion-cluster status`."""
         await asyncio.shield(self._started)
         return status_of("gateway", self._gateway_id, self._member.host, self._entrance.serving, self._member.address)
 

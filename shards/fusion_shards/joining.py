@@ -1,4 +1,4 @@
-"""Start a Ray cluster of our own, or join one that is named, and leave it again."""
+"""Starts a Ray cluster of our own, or joins a named one, and leaves it again."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from fusion_shards.ray_clusters import (
 )
 
 OBJECT_STORE_BYTES = 80 * 2**20
-"""Values travel on links; Ray's object store only carries the control plane."""
+"""The size of Ray's object store. Values travel on links; the store only carries the control plane."""
 
 
 def joins_ray(address: str | None) -> bool:
-    """Whether `start_ray` would join a Ray cluster, and not start one."""
+    """Whether `start_ray` would join a Ray cluster instead of starting one."""
     return (address or os.environ.get(ADDRESS_VARIABLE) or LOCAL) != LOCAL
 
 
 def start_ray(*, address: str | None = None, cpus: int | None = None) -> None:
-    """Join the Ray cluster at an address, or start one on this host; nothing to do where Ray runs in this process.
+    """Join the Ray cluster at an address, or start one on this machine; do nothing if Ray runs in this process.
 
     Args:
         address: "host:port"; "auto": the one of this machine; "local": a new one; None: the one that RAY_ADDRESS
-            names, else a new one. A new one is on loopback.
+            names, else a new one. A new cluster listens on loopback.
         cpus: CPUs a new cluster claims to have.
 
     Raises:
@@ -48,7 +48,7 @@ def start_ray(*, address: str | None = None, cpus: int | None = None) -> None:
         join_ray(address)
         return
     _init(
-        address=LOCAL,  # also where the address of some other cluster lies about
+        address=LOCAL,  # also if the address of another cluster was left on this machine
         num_cpus=cpus,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
@@ -57,7 +57,7 @@ def start_ray(*, address: str | None = None, cpus: int | None = None) -> None:
 
 
 def join_ray(address: str | None = None) -> None:
-    """Join a Ray cluster that runs; nothing to do where this process has joined one.
+    """Join a Ray cluster that runs; do nothing if this process has joined one.
 
     Args:
         address: "host:port"; None or "auto": the one that RAY_ADDRESS names, else the only one of this machine.
@@ -76,14 +76,14 @@ def join_ray(address: str | None = None) -> None:
         raise UsageError(f"the Ray cluster at {where!r} wants its credentials: set {CREDENTIALS}")
     try:
         _init(address=where)
-    except (ConnectionError, RuntimeError) as error:  # it is of another version, or this machine is not a part of it
+    except (ConnectionError, RuntimeError) as error:  # it has another version, or this machine is not a part of it
         raise ShardUnavailable(f"the Ray cluster at {where!r} cannot be joined from this machine: {error}") from error
     except ValueError as error:
         raise UsageError(f"{where!r} is not the address of a Ray cluster: {error}", field="address") from error
 
 
 def _init(**options: Any) -> None:
-    # Its warning that SIGTERM is not handled outside of the main thread is about what we want.
+    # Ray warns that SIGTERM is not handled outside of the main thread: that is intended.
     logging.getLogger("ray._private.worker").setLevel(logging.ERROR)
     ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING, **options)
 

@@ -43,7 +43,7 @@ class LaunchedApp:
     """An app that runs on Ray.
 
     Args:
-        configuration: what it was launched with.
+        configuration: the configuration of its launch.
         coordinator: its coordinator.
     """
 
@@ -53,12 +53,12 @@ class LaunchedApp:
         self.gateway_addresses: tuple[str, ...] = ()
 
     async def status(self) -> ClusterStatus:
-        """What each member says of itself."""
+        """Return the status of each member."""
         status: ClusterStatus = await persist(lambda: self.coordinator.status.remote())
         return status
 
     async def stop(self) -> None:
-        """Stop all its actors; Ray itself goes on. In good order if the coordinator can, by force if not."""
+        """Stop all its actors, in good order if the coordinator can, else by force. Ray itself goes on."""
         try:
             await asyncio.wait_for(self.coordinator.stop.remote(), STOP_TIMEOUT_S)
         except (RayError, TimeoutError) as error:
@@ -100,8 +100,8 @@ async def launch(
     Args:
         app_path: "module:attribute".
         shards: how many shards.
-        gateways: how many gateways; gateway i listens on `grpc_port + i`, or all on `grpc_port` where hosts are set
-            aside for them by the resource `fusion_gateway`.
+        gateways: how many gateways; gateway i listens on `grpc_port + i`, or all on `grpc_port` if machines are
+            reserved for them by the resource `fusion_gateway`.
         grpc_host: address the gateways bind to.
         grpc_port: port of the first gateway; 0: any free port.
         insecure: allow gateways on other than loopback addresses.
@@ -116,7 +116,7 @@ async def launch(
         The app, up: every shard and gateway serves.
 
     Raises:
-        UsageError: the app cannot be imported, a number is wrong, an address is taken, or it runs already.
+        UsageError: the app cannot be imported, a number is wrong, an address is in use, or the app runs already.
     """
     shards = as_count("shards", shards, most=SLOT_COUNT)
     gateways = as_count("gateways", gateways, least=0, most=MAX_PORT)
@@ -133,7 +133,7 @@ async def launch(
     if is_running(app.name, namespace):
         raise UsageError(f"the app {app.name!r} runs already in this Ray cluster", field="app")
     passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ENVIRONMENT)}
-    blocked_loop_s({**passed, **(environment or {})})  # says what is wrong with it
+    blocked_loop_s({**passed, **(environment or {})})  # raises if it is wrong
     configuration = AppConfiguration(
         app_path=app_path,
         app_name=app.name,
@@ -184,7 +184,7 @@ def check_last_port(grpc_port: int, gateways: int, *, field: str = "grpc_port") 
     """Check that each gateway has a port.
 
     Raises:
-        InvalidArgument: the last one would be too high.
+        InvalidArgument: the last port would be too high.
     """
     if grpc_port and (last_port := grpc_port + gateways - 1) > MAX_PORT:
         raise InvalidArgument(
@@ -206,12 +206,12 @@ def check_gateway_addresses(
     """Check, before Ray starts, that gateways on this machine can listen.
 
     Args:
-        host: address they bind to.
-        port: of the first one; gateway i has `port + i`; 0: any free one.
+        host: the address that they bind to.
+        port: the port of the first one; gateway i has `port + i`; 0: any free port.
         gateways: how many.
-        insecure: allow other than loopback addresses.
-        host_field: what the address is called where it was given.
-        field: what the port is called there.
+        insecure: allow addresses other than loopback.
+        host_field: the name of the setting that gave the address.
+        field: the name of the setting that gave the port.
 
     Raises:
         UsageError: a port is in use or too high, or the address is not of this machine.
@@ -231,14 +231,14 @@ def is_running(app_name: str, namespace: str = NAMESPACE) -> bool:
 
 
 def running_apps(namespace: str = NAMESPACE) -> list[str]:
-    """The names of the apps that run in this Ray cluster."""
+    """Return the names of the apps that run in this Ray cluster."""
     actors: list[Any] = ray.util.list_named_actors(all_namespaces=True)
     names = (app_of_coordinator(actor["name"]) for actor in actors if actor["namespace"] == namespace)
     return sorted(name for name in names if name)
 
 
 async def attach(app_name: str, namespace: str = NAMESPACE) -> LaunchedApp:
-    """The app of that name that runs in this Ray cluster.
+    """Return the app of that name that runs in this Ray cluster.
 
     Raises:
         ShardUnavailable: it does not run here.

@@ -1,4 +1,4 @@
-"""What shard and gateway actors have in common: a cluster host made from the app's configuration."""
+"""The common part of shard and gateway actors: a cluster host made from the app's configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fusion_shards.ray_offload import RayTasks, WorkerPreparation
 
 
 def node_address() -> str:
-    """The address by which other members reach this host."""
+    """Return the address by which other members reach this machine."""
     return str(get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
@@ -42,13 +42,13 @@ def import_configured_app(configuration: AppConfiguration) -> App:
 
 
 def watch_loop(name: str, configuration: AppConfiguration) -> LoopWatch:
-    """Watch the event loop of this actor; when it has ended the process ends, and Ray starts the actor again.
+    """Watch the event loop of this actor; when the loop has ended the process ends, and Ray restarts the actor.
 
-    Where this is not a process of Ray's, nothing is watched.
+    In a process that is not Ray's, nothing is watched.
 
     Args:
-        name: of the actor, for the log.
-        configuration: the app's.
+        name: the name of the actor, for the log.
+        configuration: the configuration of the app.
     """
     watch = LoopWatch(name, on_ended=leave_process, blocked_s=blocked_loop_s(configuration.environment))
     if ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None:
@@ -59,7 +59,7 @@ def watch_loop(name: str, configuration: AppConfiguration) -> LoopWatch:
 def new_host(
     app: App, configuration: AppConfiguration, peer_id: str, *, shard_id: int | None = None, epoch: int = 0
 ) -> ClusterHost:
-    """A member of the app's cluster."""
+    """Make the host of a member of the app's cluster."""
     host = ClusterHost(
         app,
         dial=dial_shard,
@@ -73,20 +73,20 @@ def new_host(
         max_bytes=configuration.max_bytes,
     )
     host.bodies.task_runner = RayTasks(WorkerPreparation.of_app(configuration))
-    # What was imported and made until now stays: the garbage collector need not walk it while readers wait.
+    # Everything imported and made until now stays: the garbage collector need not walk it while readers wait.
     gc.collect()
     gc.freeze()
     return host
 
 
 def status_of(role: Role, member_id: int, host: ClusterHost, serving: Serving, address: str) -> MemberStatus:
-    """What a member says of itself.
+    """Return the status of a member, as it reports it.
 
     Args:
-        role: what it is.
+        role: its role.
         member_id: its number among its kind.
-        host: its graph, slots and epoch.
-        serving: its sessions.
+        host: gives its graph, slots and epoch.
+        serving: gives its sessions.
         address: where it listens.
     """
     stats = host.graph.stats

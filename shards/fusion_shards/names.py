@@ -1,28 +1,28 @@
-"""How an app's actors are named in Ray: by the app, so that two apps in one cluster do not see each other."""
+"""Names of an app's actors in Ray. They hold the app's name, so that two apps in one cluster do not see each other."""
 
 from __future__ import annotations
 
 NAMESPACE = "fusion-cluster"
-"""The Ray namespace that all apps live in unless told otherwise."""
+"""The default Ray namespace of apps."""
 
 _COORDINATOR = "/coordinator"
 
 
 def coordinator_name(app_name: str) -> str:
-    """The name of the app's coordinator actor."""
+    """Return the name of the app's coordinator actor."""
     return app_name + _COORDINATOR
 
 
 def shard_name(app_name: str, shard_id: int) -> str:
-    """The name of one of the app's shard actors."""
+    """Return the name of one of the app's shard actors."""
     return f"{app_name}/shard-{shard_id}"
 
 
 def gateway_name(app_name: str, gateway_id: int) -> str:
-    """The name of one of the app's gateway actors."""
+    """Return the name of one of the app's gateway actors."""
     return f"{app_name}/gateway-{gateway_id}"
 
 
 def app_of_coordinator(actor_name: str) -> str | None:
-    """The app whose coordinator has that name; None for any other actor."""
+    """Return the app whose coordinator has that name; None for any other actor."""
     return actor_name.removesuffix(_COORDINATOR) if actor_name.endswith(_COORDINATOR) else None

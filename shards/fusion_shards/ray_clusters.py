@@ -1,7 +1,7 @@
-"""The Ray clusters of this machine and the apps that run in them: asked of each cluster, without joining it.
+"""Finds the Ray clusters of this machine and the apps in them: each cluster is asked, without joining it.
 
-Ray's own "auto" takes the cluster whose address was written down last, even a dead one or somebody else's. Here a
-cluster counts only if it answers, and it is taken only if it runs the app that is meant, or is the only one.
+Ray's own "auto" takes the cluster whose address was written down last, even a dead one or another user's. Here a
+cluster counts only if it answers, and it is taken only if it runs the requested app, or is the only one.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class RayCluster(msgspec.Struct, frozen=True):
     """A Ray cluster that answers.
 
     Attributes:
-        address: of its GCS, as host:port.
-        identity: the same for the same cluster, under whatever address.
-        apps: the names of the apps that run in it; None where it does not tell without credentials.
+        address: the address of its GCS, as host:port.
+        identity: the same for one cluster under each of its addresses.
+        apps: the names of the apps that run in it; None: it does not answer that without credentials.
     """
 
     address: str
@@ -48,7 +48,7 @@ class RayCluster(msgspec.Struct, frozen=True):
 
 
 def prepare_environment() -> None:
-    """Set what Ray reads from the environment, each only where it is not set already."""
+    """Set variables that Ray reads from the environment, if they are not set already."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -56,7 +56,7 @@ def prepare_environment() -> None:
 
 
 def named_address(address: str | None = None) -> str | None:
-    """The address that is given, or else the one in RAY_ADDRESS; None if neither names one particular cluster."""
+    """Return the given address, else the one in RAY_ADDRESS; None if neither names one particular cluster."""
     for where in (address, os.environ.get(ADDRESS_VARIABLE)):
         if where and where not in (AUTO, LOCAL):
             return where
@@ -68,13 +68,13 @@ def ask(address: str, *, namespace: str = NAMESPACE, timeout_s: float = ANSWER_T
     """Ask a Ray cluster for the apps that run in it.
 
     Args:
-        address: of its GCS, as host:port.
+        address: the address of its GCS, as host:port.
         namespace: the Ray namespace of the apps.
         timeout_s: how long it may take to answer.
 
     Raises:
-        UsageError: that is not an address, or not of a Ray cluster.
-        ShardUnavailable: nobody answers there.
+        UsageError: that is not an address, or not the address of a Ray cluster.
+        ShardUnavailable: there is no answer from there.
     """
     host, port = _parts(address)
     try:
@@ -94,20 +94,20 @@ def _parts(address: str) -> tuple[str, int]:
 
 
 def _shown(address: str) -> str:
-    """An address, and where it comes from if that is not on the command line."""
+    """Return an address, with its source if that is not the command line."""
     is_from_environment = address == os.environ.get(ADDRESS_VARIABLE)
     return f"{address!r} ({ADDRESS_VARIABLE})" if is_from_environment else repr(address)
 
 
 def _channel(address: str) -> grpc.Channel:
-    """A channel with the credentials that Ray's own settings give."""
+    """Open a channel with the credentials from Ray's own settings."""
     prepare_environment()
     channel: Any = init_grpc_channel(address, options=[("grpc.enable_http_proxy", 0)])
     return cast(grpc.Channel, channel)
 
 
 class _Question:
-    """What a cluster is asked; the answer can be awaited later, so that several are asked at once."""
+    """A question to a cluster; the answer can be awaited later, so that several clusters are asked at once."""
 
     def __init__(self, channel: grpc.Channel, address: str, namespace: str, timeout_s: float) -> None:
         self._address = address
@@ -142,12 +142,12 @@ class _Question:
 
 # -- the clusters of this machine --------------------------------------------------------------------------------------
 def clusters_here(namespace: str = NAMESPACE) -> list[RayCluster]:
-    """The Ray clusters that this machine is a part of and that answer."""
+    """Return the Ray clusters that this machine is a part of and that answer."""
     return _distinct(_ask_all(sorted(addresses_here()), namespace))
 
 
 def addresses_here() -> set[str]:
-    """The addresses of the Ray clusters that have a process here, and the one that was written down last."""
+    """Return the addresses of the Ray clusters that have a process here, and the address that was written down last."""
     find: Any = find_gcs_addresses
     find.cache_clear()
     written: str | None = read_ray_address(None)
@@ -163,7 +163,7 @@ def _ask_all(addresses: Sequence[str], namespace: str) -> Iterable[RayCluster]:
             try:
                 yield question.answer()
             except (ShardUnavailable, UsageError):
-                continue  # the remains of a dead one, or none at all
+                continue  # the remains of a dead cluster, or no address at all
     finally:
         for channel in channels:
             channel.close()
@@ -174,7 +174,7 @@ def _distinct(clusters: Iterable[RayCluster]) -> list[RayCluster]:
 
 
 def only_cluster_here() -> str:
-    """The address of the Ray cluster that this machine is a part of.
+    """Return the address of the Ray cluster that this machine is a part of.
 
     Raises:
         ShardUnavailable: there is none.
@@ -189,19 +189,20 @@ def only_cluster_here() -> str:
 
 
 def find_app(name: str | None = None, address: str | None = None, *, namespace: str = NAMESPACE) -> tuple[str, str]:
-    """Find where an app runs: in the cluster that is named, else in one of those of this machine.
+    """Find where an app runs: in the named cluster, else in one of the clusters of this machine.
 
     Args:
-        name: the app's; None: the only one that runs.
-        address: of a Ray cluster; None or "auto": the one in RAY_ADDRESS, else all of this machine.
+        name: the name of the app; None: the only app that runs.
+        address: the address of a Ray cluster; None or "auto": the one in RAY_ADDRESS, else all clusters of this
+            machine.
         namespace: the Ray namespace it was launched in.
 
     Returns:
         The address of the Ray cluster, and the name of the app.
 
     Raises:
-        ShardUnavailable: it does not run there, or nobody answers.
-        UsageError: several are meant, or that is not an address.
+        ShardUnavailable: it does not run there, or there is no answer.
+        UsageError: several match, or that is not an address.
     """
     where = named_address(address)
     found = clusters_here(namespace) if where is None else [ask(where, namespace=namespace)]

@@ -1,8 +1,8 @@
-"""Bodies as Ray tasks: what runs `@compute_method(offload=RayTask(...))` where a process has Ray.
+"""Bodies as Ray tasks: runs `@compute_method(offload=RayTask(...))` in a process that has Ray.
 
-What is pickled is code and arguments of the cluster's own processes: the service class, by reference where it can be
-imported, and arguments that were decoded and checked before. A worker process prepares itself like the process that
-sends: the same folders to import from, the same current folder, the same variables.
+Only code and arguments of the cluster's own processes are pickled: the service class, by reference if it can be
+imported, and arguments that were decoded and checked before. A worker process prepares itself like the sender: the same
+folders to import from, the same current folder, the same variables.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ PASSED_ENVIRONMENT: Final = "FUSION_"
 
 
 class WorkerPreparation(msgspec.Struct, frozen=True):
-    """What a worker process needs so that it can import the app's code.
+    """The settings that a worker process needs to import the app's code.
 
     Attributes:
         sys_path: folders to import from, besides its own.
-        folder: the current folder, where there is one of this name.
+        folder: the current folder, if a folder of this name exists.
         environment: variables to set.
     """
 
@@ -54,19 +54,19 @@ class WorkerPreparation(msgspec.Struct, frozen=True):
 
     @classmethod
     def of_this_process(cls) -> Self:
-        """What this process has."""
+        """Return the settings of this process."""
         passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ENVIRONMENT)}
         return cls(tuple(path for path in sys.path if path), os.getcwd(), passed)
 
     @classmethod
     def of_app(cls, configuration: AppConfiguration) -> Self:
-        """What the app's members were told."""
+        """Return the settings of the app's members."""
         folder = configuration.folder
         sys_path = (*((folder,) if folder else ()), *configuration.sys_path)
         return cls(sys_path, folder, configuration.environment)
 
     def apply(self) -> None:
-        """Prepare this process: what it imports comes from the same files as in the app's members."""
+        """Prepare this process, so that it imports from the same files as the app's members."""
         if os.path.isdir(self.folder):
             os.chdir(self.folder)
             put_on_path(self.folder)
@@ -75,11 +75,11 @@ class WorkerPreparation(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """How a body has failed in a worker.
+    """The failure of a body in a worker.
 
     Attributes:
-        error: the pickled error; empty: it cannot be made again from that.
-        told: what can be told of it, as a message of the session protocol.
+        error: the pickled error; empty: it cannot be restored from a pickle.
+        told: the error as a message of the session protocol.
         trace: its traceback, as text.
     """
 
@@ -92,7 +92,7 @@ class RayTasks:
     """Runs bodies as Ray tasks (a `graph.TaskRunner`).
 
     Args:
-        preparation: for the worker processes.
+        preparation: the settings for the worker processes.
     """
 
     def __init__(self, preparation: WorkerPreparation) -> None:
@@ -100,14 +100,14 @@ class RayTasks:
         self._giving_up: set[asyncio.Task[None]] = set()
 
     async def run(self, task: RayTask, body: TaskBody) -> Any:
-        """Run a body on a worker that has the resources free, and wait until there is one.
+        """Run a body on a worker with enough free resources, and wait until there is one.
 
         Raises:
             WorkerLost: the worker process is gone.
             UsageError: arguments, code or result cannot be pickled.
             Exception: what the body raised.
         """
-        if not ray.is_initialized():  # a call would start a Ray cluster of its own
+        if not ray.is_initialized():  # a call would start a new Ray cluster
             raise WorkerLost(f"{body.name} has no worker: this process has left its Ray cluster")
         try:
             pickled = _dumps(body)
@@ -139,7 +139,7 @@ class RayTasks:
 async def _cancel(reference: Any) -> None:
     """Interrupt a task; kill its worker if that does not help.
 
-    It is given its time also where this event loop ends: Ray 2.60 ends the whole process (a failed check, "Tried to
+    It gets its time also if this event loop ends: Ray 2.60 ends the whole process (a failed check, "Tried to
     complete task that was not pending") when a worker is to be killed at the moment in which its task has ended.
     """
     if not ray.is_initialized():
@@ -167,7 +167,8 @@ async def _ends(reference: Awaitable[Any]) -> bool:
 
 
 def _options(task: RayTask) -> dict[str, Any]:
-    """A crash of a worker is an error, computed anew after a delay: Ray shall not try again by itself."""
+    """Return the options of a task. A crash of a worker is an error, recomputed after a delay: Ray does not retry
+    it."""
     options: dict[str, Any] = {"num_cpus": task.num_cpus, "num_gpus": task.num_gpus, "max_retries": 0}
     if task.memory_bytes is not None:
         options["memory"] = task.memory_bytes
@@ -197,7 +198,7 @@ def _run_pickled(preparation: WorkerPreparation, pickled: bytes) -> Any:
 
 
 def _pickled(error: BaseException) -> bytes:
-    """An error as bytes; none if it cannot be made again from them."""
+    """Return an error as bytes; empty if it cannot be restored from them."""
     try:
         pickled = _dumps(error)
         if type(cloudpickle.loads(pickled)) is type(error):
@@ -228,7 +229,7 @@ def _unpickled(failed: Failed) -> BaseException:
 
 
 def _untold(error: RayTaskError, name: str) -> Exception:
-    """An error that is not the body's: what it returned cannot be pickled, most likely."""
+    """Return the error for a failure outside the body: most likely its result cannot be pickled."""
     return UsageError(f"a Ray worker could not run {name}, or send back what it returned: {error.cause!r}")
 
 

@@ -1,7 +1,7 @@
 """The shard actor: a process that owns slots, computes their keys and serves links.
 
 Ray restarts it when its process dies: `__init__` runs again, the shard takes a new epoch from the coordinator and
-registers its new address. Its graph starts empty, which is always right: cached results are derived data.
+registers its new address. Its graph starts empty, which is always correct: cached results are derived data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Shard:
     """One shard; a Ray actor by `ray.remote(Shard)`.
 
     Args:
-        configuration: the app's.
+        configuration: the configuration of the app.
         shard_id: which shard.
         coordinator: handle of the app's coordinator.
     """
@@ -51,13 +51,13 @@ class Shard:
         await self._member.start()
 
     def _addressed(self, address: str) -> ShardAddress:
-        """Return where this shard listens, as the coordinator is told."""
+        """Return this shard's address for the coordinator."""
         name, _, port = address.rpartition(":")
         self._address = ShardAddress(self._shard_id, name, int(port), self._member.host.epoch)
         return self._address
 
     async def describe(self) -> MemberDescription:
-        """Say where this shard listens, and in which epoch; wait until it does.
+        """Wait until this shard listens; return its address and epoch.
 
         Raises:
             UsageError: the app cannot be imported.
@@ -66,7 +66,7 @@ class Shard:
         return MemberDescription(self._address.epoch, self._address)
 
     async def watch(self, epoch: int) -> None:
-        """Return when the incarnation of that epoch is over: never in that one itself, at once in a successor.
+        """Return when the incarnation of that epoch is over: never in that incarnation itself, at once in a successor.
 
         The call fails when this process dies.
         """
@@ -75,7 +75,7 @@ class Shard:
             await asyncio.Event().wait()
 
     async def status(self) -> MemberStatus:
-        """What `fusion-cluster status` shows of this shard."""
+        """Return the status of this shard for `fusion-cluster status`."""
         await asyncio.shield(self._started)
         address = f"{self._address.host}:{self._address.port}"
         return status_of("shard", self._shard_id, self._member.host, self._entrance.serving, address)
