@@ -38,7 +38,7 @@ class CommandSignature(Signature):
 
 
 class CommandHosting(Protocol):
-    """What commands are attached to: it runs them where they belong."""
+    """The hosting that commands are attached to: it runs each on the shard that owns its key."""
 
     def execute(self, invocation: Invocation) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that runs a command on the shard that owns its key."""
@@ -46,14 +46,14 @@ class CommandHosting(Protocol):
 
 
 class BoundCommand(Generic[P, T]):
-    """A command of a service that lives in a host: what `service.method` is.
+    """A command of a service that lives in a host: the value of `service.method`.
 
     Attributes:
-        method: what its app knows of it.
+        method: its entry in the catalogue of its app.
         name: "Products.set_price".
         signature: its parameters and its result.
         hosting: where the service lives.
-        written: its body, as it is written; None: that is not known.
+        written: its body, as it is written; None: not known.
     """
 
     def __init__(self, method: Method, descriptor: Command[P, T], hosting: CommandHosting, body: AsyncBody) -> None:
@@ -70,17 +70,17 @@ class BoundCommand(Generic[P, T]):
 
     @property
     def function(self) -> BoundCommand[P, T]:
-        """What hosts and routers know of the command: itself."""
+        """Return the command itself, for hosts and routers."""
         return self
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """Run the command on the shard that owns its key.
 
-        Called by another command it runs as a part of that one, where that one runs.
+        A command that another command calls runs as a part of that command, in the same process.
 
         Raises:
             InvalidArgument: an argument is missing, unknown, given twice or cannot be encoded; `field` names it.
-            UsageError: called by a compute method, or in the block of an operation that is no command's.
+            UsageError: called by a compute method, or in the block of an operation outside of a command.
         """
         if is_computing():
             raise UsageError(f"{self.name} is a command: a compute method cannot call it")
@@ -95,11 +95,11 @@ class BoundCommand(Generic[P, T]):
     def invocation(
         self, arguments: tuple[Any, ...], command_id: str | None = None, *, is_retry: bool = False
     ) -> Invocation:
-        """Return a call of this command, with what it inherits from whoever makes it here.
+        """Return a call of this command, with the deadline and baggage of its caller here.
 
         Args:
             arguments: canonical.
-            command_id: made by the caller, the same for each retry; None: there will be none.
+            command_id: made by the caller, the same for each retry; None: there will be no retry.
             is_retry: the id was sent before, so the command may have run.
         """
         return Invocation(
@@ -109,14 +109,14 @@ class BoundCommand(Generic[P, T]):
         )
 
     async def body(self, arguments: tuple[Any, ...]) -> T:
-        """The method, with the app's middleware around it, called with canonical arguments.
+        """Run the method, with the app's middleware around it, with canonical arguments.
 
-        It has a copy of its own of those that it could change, for each time that it is run.
+        Each run gets its own copy of the arguments that it could change.
 
         Raises:
-            BodyExited: it has raised what is not an `Exception`.
-            BodyCancelled: it was cancelled by nobody else than itself.
-            Exception: what it has raised.
+            BodyExited: it has raised something that is not an `Exception`.
+            BodyCancelled: it was cancelled by itself, not from outside.
+            Exception: the error that it has raised.
         """
         token = running_command_name.set(self.name)
         try:
@@ -130,7 +130,7 @@ class BoundCommand(Generic[P, T]):
         except BaseException as error:
             raise body_exited(self.name, error) from error
         finally:
-            with suppress(ValueError):  # it is closed by the garbage collector, in some other context
+            with suppress(ValueError):  # the garbage collector closes it, in another context
                 running_command_name.reset(token)
         return result
 
@@ -146,14 +146,14 @@ class BoundCommand(Generic[P, T]):
 
 
 def _ending_with_result(body: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
-    """The body, and after it the commit of an operation that waits for the result."""
+    """Return the body, followed by the commit of an operation that waits for the result."""
 
     @functools.wraps(body)
     async def run(*args: Any, **kwargs: Any) -> T:
         try:
             result = await body(*args, **kwargs)
         except BaseException:
-            if (waiting := _waiting()) is not None:  # the expression behind the block has failed
+            if (waiting := _waiting()) is not None:  # the expression after the block has failed
                 await waiting.end()
             raise
         if (waiting := _waiting()) is not None:
@@ -176,8 +176,8 @@ class Command(ServiceMethod, Generic[P, T]):
 
     Attributes:
         barrier: see `command`.
-        shard_by: what decides on which shard it runs: a parameter's name, or a function of the arguments; None: the
-            first argument.
+        shard_by: decides on which shard it runs: a parameter's name, or a function of the arguments; None: the first
+            argument.
     """
 
     kind: ClassVar[MethodKind] = "command"
@@ -192,7 +192,7 @@ class Command(ServiceMethod, Generic[P, T]):
         self.shard_by = self.require_shard_by(shard_by)
 
     def completed(self, body: AsyncBody) -> AsyncBody:
-        """Return the body, and after it the commit of an operation that waits for the result."""
+        """Return the body, followed by the commit of an operation that waits for the result."""
         return _ending_with_result(body)
 
     def bind(self, method: Method, instance: Any, hosting: CommandHosting, body: AsyncBody) -> BoundCommand[P, T]:
@@ -223,17 +223,19 @@ def command(
 ) -> Any:
     """Make an `async def` method of a service a command: it changes data, and runs on the shard that owns its key.
 
-    Commands of one key (the service's `shard_group` and the first argument) run one after the other. What a command
-    invalidates is out of date everywhere before it returns.
+    Commands of one key (the service's `shard_group` and the first argument) run one after the other. The keys that a
+    command invalidates are out of date everywhere before it returns.
 
     Args:
         body: the method.
-        barrier: False lets it return as soon as the owners of what it invalidates know, before all replicas do.
-        shard_by: what takes the place of the first argument in the key: a parameter's name, or a function of the
+        barrier: False lets it return as soon as the owners of the invalidated keys have applied it, before all replicas
+            have.
+        shard_by: takes the place of the first argument in the key: a parameter's name, or a function of the
             arguments.
 
     Raises:
-        UsageError: not an `async def`, `*args` or `**kwargs`, or no parameter called `shard_by`.
+        UsageError: the method is not an `async def`, it has `*args` or `**kwargs`, or no parameter is called
+            `shard_by`.
     """
     if body is not None:
         return Command(body)

@@ -1,4 +1,4 @@
-"""The operation log as commands use it: where they and their operations are recorded."""
+"""The operation log as commands use it: it records them and their operations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fusion_cluster.commands.outcomes import LoggedKey, OutcomeLog
 
 
 class CommandLog(OutcomeLog, Protocol):
-    """Where commands and operations are recorded: the operation log of a database."""
+    """Records commands and operations: the operation log of a database."""
 
     async def write(self, operation: Operation) -> None:
-        """Flush what an operation has not written yet, seal it, and write its entry, in its transaction.
+        """Flush the pending changes of an operation, seal it, and write its entry, in its transaction.
 
         Raises:
             DuplicateOperation: one of that id is committed already.
@@ -21,7 +21,7 @@ class CommandLog(OutcomeLog, Protocol):
         ...
 
     async def write_keys(self, operation: Operation, keys: list[LoggedKey]) -> None:
-        """Write an entry of its own for keys that a committed operation invalidates and that are not in its entry."""
+        """Write a further entry for keys that a committed operation invalidates and that are not in its entry."""
         ...
 
     async def write_command(self, context: CommandContext, outcome: bytes) -> None:
@@ -33,5 +33,5 @@ class CommandLog(OutcomeLog, Protocol):
         ...
 
     def on_committed(self, operation: Operation) -> None:
-        """An operation was committed here: wake those who follow the log."""
+        """Note that an operation was committed here, and wake the followers of the log."""
         ...

@@ -1,4 +1,4 @@
-"""Running something to its end, whatever happens to the one who waits for it."""
+"""Runs a coroutine to its end, even if its caller is cancelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def complete(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a task of its own and return what it returns, only after it has ended.
+    """Run a coroutine in a separate task and return its result, only after it has ended.
 
     A cancellation of the caller does not reach the coroutine; it is raised here when the coroutine has ended, in place
     of its outcome.
@@ -22,7 +22,7 @@ async def complete(coroutine: Coroutine[Any, Any, T]) -> T:
         CancelledError: the caller was cancelled meanwhile, or the task itself was (the loop is shutting down).
     """
     loop = asyncio.get_running_loop()
-    # Set by the task itself, in its last step: to wait for that is two turns of the event loop less than to shield it.
+    # The task sets it in its last step: waiting for it takes two turns of the event loop less than shielding the task.
     ended: asyncio.Future[None] = loop.create_future()
 
     async def run() -> Outcome:

@@ -1,4 +1,4 @@
-"""The command that runs: what it has published so far, and what it must wait for before it returns."""
+"""The command that runs: its publications so far, which its return waits for."""
 
 from __future__ import annotations
 
@@ -28,30 +28,31 @@ class Publisher(Protocol):
 
     @property
     def peer_id(self) -> str:
-        """Names the process."""
+        """The name of the process."""
         ...
 
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:
         """Invalidate keys, each for its cause, here at once and at their owners.
 
-        The publication has begun when it returns, and goes on whether it is awaited or not. What it returns can be
-        awaited any number of times; that ends when the owners have applied it and, with a barrier, no replica serves
-        what depended on the old data.
+        The publication has begun when this returns, and goes on whether it is awaited or not. The result can be awaited
+        any number of times; the wait ends when the owners have applied the publication and, with a barrier, no replica
+        serves values that depended on the old data.
 
         Args:
             keys: which, and why.
             barrier: whether to wait for replicas too.
-            operation_id: the logged operation that they belong to; whoever reads of it in the log then knows that
-                they are applied. "": none.
+            operation_id: the logged operation that they belong to; a reader of its log entry then knows that they are
+                applied. "": none.
         """
         ...
 
     def logged_keys(self, keys: Mapping[Key, Cause]) -> list[LoggedKey]:
-        """Keys as other processes know them."""
+        """Return keys in the form in which they leave the process."""
         ...
 
     def keys_of(self, logged: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
-        """Keys that `logged_keys` has given, in this process or another; those of unknown methods are left out."""
+        """Return the keys that `logged_keys` has given, in this process or another; keys of unknown methods are left
+        out."""
         ...
 
 
@@ -63,7 +64,7 @@ class WaitsForResult(Protocol):
         ...
 
     async def end(self) -> None:
-        """Commit it; there is no result."""
+        """Commit it without a result."""
         ...
 
 
@@ -73,22 +74,22 @@ class CommandContext:
     Attributes:
         invocation: the call that it answers.
         name: "Products.set_price".
-        command_id: names the run; a retry has the same.
+        command_id: the id of the run; a retry has the same.
         hosting: where it runs: commands that it calls there are part of it.
         barrier: whether its publications wait for replicas too.
         peer_id: the process that it runs in.
-        fingerprint: of its name and arguments; None where nobody can retry it.
-        outcome: what its entry in the operation log says that it ends with, unless its operation says more; None: it
-            does not say.
+        fingerprint: a digest of its name and arguments; None: it cannot be retried.
+        outcome: the outcome for its entry in the operation log, unless its operation has one; None: not recorded there.
         logs: the operation logs of the databases on which it has opened operations.
-        operations: those of them in which one is open, or committed.
-        committed: those in which an operation of it is committed, or may be; with the outcome that was recorded then.
-        is_in_doubt: nobody can tell whether that is so.
-        waiting: its operation, whose block has ended and which is committed with the result, which comes next.
-        function: its body, as it is written; None: that is not known.
+        operations: the logs in which one of its operations is open or committed.
+        committed: the logs in which one of its operations is committed, or may be; with the outcome that was recorded
+            then.
+        is_in_doubt: it is not known whether an operation is committed.
+        waiting: its operation whose block has ended, and which is committed together with the result that comes next.
+        function: its body, as it is written; None: not known.
         limit: ends the run when its caller's time is up; lifted while something is committed.
         has_published: it has made an invalidation known.
-        is_open: it has not returned yet. Tasks that it has left behind are no part of it any more.
+        is_open: it has not returned yet. After that, tasks that it has left behind are not a part of it any more.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class CommandContext:
 
     @cached_property
     def run(self) -> CommandRun:
-        """This run as the causes of invalidations name it."""
+        """Return this run as the causes of invalidations name it."""
         principal = "" if self._principal is None else abridged(self._principal)
         return CommandRun(
             self.name,
@@ -142,7 +143,7 @@ class CommandContext:
         self._publications.append(publication)
 
     async def published(self) -> None:
-        """Wait for all publications, also those that are added meanwhile.
+        """Wait for all publications, including those added meanwhile.
 
         Raises:
             Exception: the first error of a publication, after all have ended.
@@ -165,7 +166,7 @@ current_command: Final[ContextVar[CommandContext | None]] = ContextVar("fusion_c
 
 
 def running_command() -> CommandContext | None:
-    """The command that the caller is a part of, if any."""
+    """Return the command that the caller is a part of, if any."""
     context = current_command.get()
     return context if context is not None and context.is_open and not is_computing() else None
 
@@ -183,7 +184,7 @@ def collect_publication(start: Callable[[bool], Awaitable[None]]) -> Awaitable[N
         start: begins the publication, with or without a barrier.
 
     Returns:
-        What can be awaited, any number of times, to know that the publication has ended; nobody has to.
+        An awaitable for the end of the publication. It can be awaited any number of times, or not at all.
     """
     context = running_command()
     publication = unhurt(start(context is not None and context.barrier))
@@ -193,7 +194,7 @@ def collect_publication(start: Callable[[bool], Awaitable[None]]) -> Awaitable[N
 
 
 def unhurt(publication: Awaitable[None]) -> Awaitable[None]:
-    """The same publication, for several to await: a waiter that is cancelled takes nothing away from the others."""
+    """Return the publication in a form that several can await: a cancelled waiter does not affect the others."""
     if asyncio.iscoroutine(publication):
         publication = SYSTEM.create_task(publication, name="publish")
     return _Unhurt(publication) if isinstance(publication, asyncio.Future) else publication

@@ -1,6 +1,6 @@
 """Invocations: one call of a method on its way, through hosts, links and gateways to the body.
 
-Invariant: an invocation does not change. What is called on behalf of another call has a deadline that is no later.
+Invariant: an invocation does not change. A call made on behalf of another call has a deadline that is not later.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Invocation(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         method: its full name: "Carts.total".
-        arguments: canonical, as many as it has parameters; of a client that knows the method by its name alone, as
-            given.
+        arguments: canonical, as many as it has parameters; as given, if the client knows only the method's name.
         kind: "compute", a read of a compute method; "command"; "event", an event handler's run.
-        command_id: of a command, the same for each retry; "": its caller has made none, so there will be no retry.
+        command_id: for a command, its id, the same for each retry; "": its caller has made none, so there will be no
+            retry.
         is_retry: the command id was sent before, so the command may have run.
-        deadline_s: until when somebody waits for it, on the monotonic clock of this process's runtime; infinite: its
-            caller says nothing. Between processes the time that is left travels.
-        baggage: what travels with it for others (see `runtime.baggage`).
+        deadline_s: until when its caller waits, on the monotonic clock of this process's runtime; infinite: the caller
+            sets no limit. Between processes the remaining time travels.
+        baggage: data that travels with it for others (see `runtime.baggage`).
     """
 
     method: str

@@ -1,7 +1,7 @@
 """Operations: one transaction and the invalidations that belong to it, all or nothing.
 
-Who is part of which operation is kept in a context variable, so that `service.method.invalidate(...)` finds it: in the
-block itself and in the tasks started there, for as long as the operation is open.
+A context variable holds the current operation, so that `service.method.invalidate(...)` finds it: in the block itself
+and in the tasks started there, for as long as the operation is open.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class OperationState(enum.Enum):
-    """Where an operation is; one way from the top down."""
+    """State of an operation; it moves one way, from the top down."""
 
     OPEN = "open"
     COMMITTING = "committing"
@@ -38,15 +38,16 @@ class Operation:
     """One transaction, given by `database.operation()`.
 
     Attributes:
-        id: unique: that of its command, if it is a part of one. A savepoint in another operation has the other's.
+        id: unique: the id of its command, if it is a part of one. A savepoint in another operation has the id of that
+            one.
         command: the run of a command that it is a part of, or None.
         session: the SQLAlchemy session to read and write with.
-        state: where it is.
+        state: its state.
         surrounding: the operation in whose block it was opened, or None.
         task: the task that opened it.
-        outcome: what the command will return, if `result` was told; recorded with the commit.
+        outcome: the command's outcome, if `result` was given it; recorded with the commit.
         is_logged: its entry is written in its transaction.
-        is_commands_own: it was opened by its command itself, not by one that the command has called.
+        is_commands_own: it was opened by its command itself, not by a command that this one has called.
     """
 
     def __init__(
@@ -62,10 +63,9 @@ class Operation:
         self.state = OperationState.OPEN
         self.surrounding = running_operation()
         self.task = asyncio.current_task()
-        # What to invalidate with the commit, by who publishes it; in order of recording, each key once, with the cause
-        # that was given first.
+        # Publisher -> the keys to invalidate with the commit, in order of recording, each once, with its first cause.
         self._recorded: dict[Publisher, dict[Key, Cause]] = {}
-        # Those of them that tasks have recorded while its entry in the log was written, and that are not in it.
+        # The keys among them that tasks recorded while its entry in the log was written, so that they are not in it.
         self._late: dict[Publisher, dict[Key, Cause]] = {}
         self._emitted: list[EmittedEvent] = []
         self._is_sealed = False
@@ -84,7 +84,7 @@ class Operation:
         return self.state in (OperationState.OPEN, OperationState.COMMITTING)
 
     def invalidate(self, key: Key, cause: Cause, publisher: Publisher) -> None:
-        """Record an invalidation, for `publisher` to make when the operation has been committed.
+        """Record an invalidation; `publisher` makes it when the operation has been committed.
 
         Raises:
             UsageError: the operation has ended.
@@ -96,19 +96,20 @@ class Operation:
             self._late.setdefault(publisher, {})[key] = cause
 
     def emit(self, event: object, *, key: object = None, delay_s: float = 0.0) -> None:
-        """Emit an event: the event handlers of its class are called with it after the commit, at least once.
+        """Emit an event: the handlers of its class are called with it after the commit, at least once.
 
-        It is written in the transaction, as it is now, so it is emitted if and only if that is committed. Events of
-        equal keys are delivered in the order of the commits, each after the one before has been handled or given up.
+        It is written in the transaction, in its present state, so it is emitted if and only if the transaction is
+        committed. Events of equal keys are delivered in the order of the commits, each after the previous one has been
+        handled or given up.
 
         Args:
             event: an instance of a dataclass, a msgspec Struct or a pydantic model; the name of its class names it.
-            key: what it is about, any value that can be encoded. By default, the name and the value of its first field.
+            key: its subject, any value that can be encoded. By default, the name and the value of its first field.
             delay_s: how long after the commit it is delivered, at the earliest. Later events of its key do not wait
                 for it until then.
 
         Raises:
-            UsageError: it is no such instance, it or its key cannot be encoded, the key is too long, the delay is
+            UsageError: it is not such an instance, it or its key cannot be encoded, the key is too long, the delay is
                 negative, or the operation has ended.
         """
         if self.state is not OperationState.OPEN or self._is_sealed:
@@ -121,26 +122,27 @@ class Operation:
         return tuple(self._emitted)
 
     def seal(self) -> None:
-        """Refuse further events and results: what there is is being written."""
+        """Refuse further events and results, because the present ones are being written."""
         self._is_sealed = True
 
     def hand_over_events(self, other: Operation) -> None:
-        """Let another operation, whose transaction this one shares, emit and record what was emitted and told here."""
+        """Pass the events and the result to another operation, whose transaction this one shares."""
         other._emitted += self._emitted
         self._emitted.clear()
         other.outcome = self.outcome or other.outcome
 
     def result(self, value: T) -> T:
-        """Record what the command will return, with the commit: `return operation.result(row.id)`.
+        """Record the command's result with the commit: `return operation.result(row.id)`.
 
-        A retry of the command under the same id is given it, whatever happens after the commit. That is done by itself
-        for a `return` in the block, or right behind it where it calls nothing, and for a command that is declared to
-        return None. Any other result is recorded when the command has returned; it is lost if the process ends in
-        between, and a retry then raises `CommandResultLost`: the warning `UnrecordedResult` says so when the command
-        runs. In a command that another has called it records nothing: retries are those of the other.
+        A retry of the command under the same id gets it, whatever happens after the commit. This is automatic for a
+        `return` in the block, for a `return` right after it that calls nothing, and for a command that is declared to
+        return None. Any other result is recorded when the command has returned. It is lost if the process ends in
+        between, and a retry then raises `CommandResultLost`: the warning `UnrecordedResult` reports that when the
+        command runs. In a command that another command has called it records nothing, because only the other one is
+        retried.
 
         Raises:
-            UsageError: the operation has ended, is no command's, or the value cannot leave the process.
+            UsageError: the operation has ended, does not belong to a command, or the value cannot leave the process.
         """
         if self.state is not OperationState.OPEN or self._is_sealed:
             raise UsageError("a result is told in the block of an operation, before it commits")
@@ -152,37 +154,37 @@ class Operation:
 
     @property
     def logged_keys(self) -> list[LoggedKey]:
-        """The keys recorded so far, as the operation log has them."""
+        """Return the keys recorded so far, in the form of the operation log."""
         return [logged for publisher, keys in self._recorded.items() for logged in publisher.logged_keys(keys)]
 
     @property
     def late_keys(self) -> list[LoggedKey]:
-        """The keys that were recorded when its entry in the operation log had been written."""
+        """Return the keys that were recorded after its entry in the operation log was written."""
         return [logged for publisher, keys in self._late.items() for logged in publisher.logged_keys(keys)]
 
     @property
     def peer_id(self) -> str:
-        """The process that it runs in, as the operation log names it."""
+        """The name of its process in the operation log."""
         if self.command is not None:
             return self.command.peer_id
         return next((publisher.peer_id for publisher in self._recorded), "")
 
     def hand_over(self, other: Operation) -> None:
-        """Let another operation, whose transaction this one shares, make the invalidations recorded here."""
+        """Pass the recorded invalidations to another operation, whose transaction this one shares."""
         for publisher, keys in self._recorded.items():
             for key, cause in keys.items():
                 other.invalidate(key, cause, publisher)
         self._recorded.clear()
 
     def publish(self, *, is_certain: bool = True) -> list[Awaitable[None]]:
-        """Make the recorded invalidations: they have begun when this returns.
+        """Publish the recorded invalidations: the publications have begun when this returns.
 
-        A command waits for them before it returns; outside a command, or when it has returned, the caller is given what
-        to wait for.
+        A command waits for them before it returns. Outside a command, or when it has returned, the caller gets the
+        publications to wait for.
 
         Args:
-            is_certain: the operation is committed. If it may not be, nobody must take it for known: the same id may be
-                committed yet.
+            is_certain: the operation is committed. If it may not be, it must not be noted as applied: the same id may
+                still be committed.
         """
         command = self.command if self.command is not None and self.command.is_open else None
         barrier = command.barrier if command is not None else True
@@ -191,7 +193,7 @@ class Operation:
         for publisher, keys in self._recorded.items():
             try:
                 publications.append(unhurt(publisher.publish(keys, barrier, self.id if is_certain else "")))
-            except Exception as error:  # one that fails keeps no other from its own
+            except Exception as error:  # a publisher that fails does not stop the others
                 failure = error if failure is None else failure
         self._recorded.clear()
         if command is not None:
@@ -207,7 +209,7 @@ current_operation: Final[ContextVar[Operation | None]] = ContextVar("fusion_clus
 
 
 def running_operation() -> Operation | None:
-    """The innermost open operation that the caller is a part of, if any."""
+    """Return the innermost open operation that the caller is a part of, if any."""
     operation = current_operation.get()
     while operation is not None and not operation.is_open:
         operation = operation.surrounding
@@ -215,12 +217,12 @@ def running_operation() -> Operation | None:
 
 
 def record_invalidation(key: Key, cause: Cause, publisher: Publisher) -> bool:
-    """Record an invalidation with the operation that the caller is a part of; False when there is none.
+    """Record an invalidation with the operation that the caller is a part of; return False if there is none.
 
     Args:
-        key: what to invalidate with the commit.
+        key: the key to invalidate with the commit.
         cause: why.
-        publisher: makes the invalidation when the time has come.
+        publisher: makes the invalidation after the commit.
     """
     operation = running_operation()
     if operation is None:

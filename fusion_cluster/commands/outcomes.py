@@ -1,4 +1,4 @@
-"""What the operation log keeps of a command: enough to answer a retry without running it again.
+"""The record of a command in the operation log: enough to answer a retry without running it again.
 
 An *outcome* is a result or an error as bytes: the letter `v` and the value in msgpack, or `e` and the error as a
 message of the session protocol.
@@ -16,7 +16,7 @@ from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.errors import decode_error, encode_error
 
 LoggedKey = tuple[str, bytes, str]
-"""A key as it leaves the process: the method's full name, the encoded arguments, and what it is invalidated for."""
+"""A key as it leaves the process: the method's full name, the encoded arguments, and the cause of its invalidation."""
 
 _VALUE: Final = b"v"
 _ERROR: Final = b"e"
@@ -27,11 +27,11 @@ NONE_OUTCOME: Final = _VALUE + encode_msgpack(None)
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command gave.
+    """The result of a command.
 
     Attributes:
         value: its result.
-        is_replayed: it was not run now: an earlier run under the same id gave it.
+        is_replayed: an earlier run under the same id gave it; the command did not run now.
     """
 
     value: Any
@@ -40,15 +40,15 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What is known of a command that was carried out.
+    """The record of a command that has run.
 
     Attributes:
         command_id: its id.
-        fingerprint: of its name and arguments.
-        outcome: what it ended with; None: that is not known.
-        keys: what it has invalidated; empty once its entry has been trimmed.
-        host: the process that has carried it out; "" once its entry has been trimmed.
-        committed_at: when, in seconds since the epoch.
+        fingerprint: a digest of its name and arguments.
+        outcome: its outcome; None: not known.
+        keys: the keys that it has invalidated; empty once its entry has been trimmed.
+        host: the host that has run it; "" once its entry has been trimmed.
+        committed_at: the time of its commit, in seconds since the epoch.
     """
 
     command_id: str
@@ -59,7 +59,7 @@ class Recorded:
     committed_at: float = 0.0
 
     def check(self, method: Method, fingerprint: bytes) -> None:
-        """See that it is the same command that is asked for again.
+        """Check that a retry asks for the same command.
 
         Raises:
             InvalidArgument: the id was used for another command, or for other arguments.
@@ -72,11 +72,11 @@ class Recorded:
             )
 
     def replay(self, method: Method) -> CommandResult:
-        """Give the result of the earlier run.
+        """Return the result of the earlier run.
 
         Raises:
-            CommandResultLost: it is carried out, but its result was not recorded.
-            Exception: what the earlier run raised.
+            CommandResultLost: it has run, but its result was not recorded.
+            Exception: the error that the earlier run raised.
         """
         if self.outcome is None:
             raise CommandResultLost(
@@ -89,18 +89,18 @@ class Recorded:
 
 
 class OutcomeLog(Protocol):
-    """Where the outcomes of commands are recorded: the operation log of a database."""
+    """Records the outcomes of commands: the operation log of a database."""
 
     async def find(self, operation_id: str) -> Recorded | None:
-        """What was committed under an id."""
+        """Return the record of what was committed under an id."""
         ...
 
     async def record_outcome(self, operation_id: str, outcome: bytes) -> None:
-        """Record what the command of a committed operation has ended with."""
+        """Record the outcome of a committed operation's command."""
         ...
 
     async def settle(self, operation_id: str) -> bool | None:
-        """Whether an operation whose commit ended in doubt is committed; None: that cannot be told."""
+        """Find out whether an operation whose commit ended in doubt is committed; None: it cannot be found out."""
         ...
 
 
@@ -108,7 +108,7 @@ class DuplicateOperation(FusionError):
     """An operation of this id is committed already: this one is rolled back. Never leaves the library.
 
     Attributes:
-        log: has it.
+        log: the log that has it.
     """
 
     is_memoized = False
@@ -119,7 +119,7 @@ class DuplicateOperation(FusionError):
 
 
 def outcome_of(value: object) -> bytes:
-    """The outcome of a command that returned.
+    """Return the outcome of a command that returned.
 
     Raises:
         UsageError: the value is of a type that cannot leave the process.
@@ -128,5 +128,5 @@ def outcome_of(value: object) -> bytes:
 
 
 def outcome_of_error(error: BaseException) -> bytes:
-    """The outcome of a command that raised after its commit."""
+    """Return the outcome of a command that raised after its commit."""
     return _ERROR + encode_error(error, for_member=True).SerializeToString()

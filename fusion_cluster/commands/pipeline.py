@@ -1,8 +1,8 @@
-"""How a command runs where its key is owned: once for each command id, whoever asks how often.
+"""Runs a command where its key is owned: once for each command id, for any number of calls.
 
-A command whose id its caller has made may be a retry, so the operation log is asked first. The log also decides where
-two runs of one id meet (an owner that was taken for dead, its successor): the second one cannot commit, and is given
-the result of the first. What fails for the database's sake before anything is committed is run again.
+A command whose id its caller has made may be a retry, so the operation log is asked first. The log also decides between
+two runs of one id (by an owner that was taken for dead and by its successor): the second one cannot commit, and gets
+the result of the first. A command that fails because of the database before anything is committed runs again.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ logger = logging.getLogger(__name__)
 TOLD_BY_LOG: Final = "the operation log"
 
 RESULT_PATIENCE_S: Final = 5.0
-"""How long after its commit the result of a command is waited for that another process has not recorded with it."""
+"""How long after the commit to wait for a result that another process has not recorded with the commit."""
 
 FIRST_RESULT_PAUSE_S: Final = 0.02
 LONGEST_RESULT_PAUSE_S: Final = 0.25
 
 
 class CommandHost(Publisher, Protocol):
-    """Where commands run."""
+    """A host that runs commands."""
 
     @property
     def turns(self) -> Turns:
@@ -65,35 +65,35 @@ class CommandHost(Publisher, Protocol):
 
     @property
     def runtime(self) -> Runtime:
-        """Whose clock deadlines are on."""
+        """The runtime whose clock gives the deadlines."""
         ...
 
     @property
     def command_log(self) -> CommandLog | None:
-        """Where they are recorded; None: nowhere, for there is no database."""
+        """The log that records them; None: there is no database."""
         ...
 
 
 async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *, host: CommandHost) -> CommandResult:
-    """Run a command here, when it is its key's turn, and return its result once all its publications have ended.
+    """Run a command here in its key's turn, and return its result once all its publications have ended.
 
-    Cancelled, or when its caller's time is up, it is rolled back unless its commit has begun. What was committed is
-    published in any case, also when the caller has left or the rest of the command fails.
+    When it is cancelled, or its caller's time is up, it is rolled back unless its commit has begun. Committed changes
+    are published in any case, also when the caller has left or the rest of the command fails.
 
     Args:
-        command: what to run.
+        command: the command to run.
         invocation: the call of it.
         host: where it runs.
 
     Raises:
         InvalidArgument: the id was used for another command.
         CommandNotRecorded: it is a retry, and nothing is recorded here.
-        CommandOutcomeUnknown: it is committed, but an owner of what it invalidated could not be reached in time; or it
+        CommandOutcomeUnknown: it is committed, but an owner of an invalidated key could not be reached in time; or it
             may be committed, and the time is up.
-        CommandResultLost: it ran before, and its result is not known.
+        CommandResultLost: it has run before, and its result is not known.
         DatabaseUnavailable, DatabaseNotWritable: nothing was committed.
         DeadlineExceeded: the time was up, and nothing is committed.
-        Exception: what the command raised, or, when it succeeded, the error of a publication.
+        Exception: the error that the command raised, or, if it succeeded, the error of a publication.
     """
     arguments, command_id, deadline_s = invocation.arguments, invocation.command_id, invocation.deadline_s
     log = host.command_log if command_id else None
@@ -152,11 +152,11 @@ class _Run:
     """One run of a command, in its turn.
 
     Args:
-        command: what.
+        command: the command.
         invocation: the call of it.
-        context: of the run; with a fingerprint if there may be retries.
+        context: the context of the run, with a fingerprint if there may be retries.
         host: where it runs.
-        log: where it is recorded for retries; None: there will be none, or nothing to record it in.
+        log: the log that records it for retries; None: there will be no retries, or there is no log.
     """
 
     def __init__(
@@ -172,12 +172,12 @@ class _Run:
         self._context = context
         self._host = host
         self._log = log
-        # It may have been carried out, and the log has not said otherwise.
+        # It may have run before, and the log has not answered that it did not.
         self._is_in_question = invocation.is_retry
         self._is_recorded = False
 
     def late(self) -> FusionError:
-        """Return what the caller is told when its time was up."""
+        """Return the error for a caller whose time is up."""
         context = self._context
         if context.committed or context.has_published or self._is_recorded:
             return CommandOutcomeUnknown(
@@ -188,7 +188,7 @@ class _Run:
         return DeadlineExceeded(f"{context.name} did not end in the time that its caller had: nothing is committed")
 
     async def result_or_record(self) -> CommandResult | tuple[Recorded, OutcomeLog]:
-        """Run it; or give what is recorded of an earlier run, and where."""
+        """Run it; or return the record of an earlier run, and the log that has it."""
         reruns = Reruns(self._command.name, runtime=self._host.runtime)
         log: OutcomeLog | None = self._log
         is_refused = False
@@ -213,10 +213,10 @@ class _Run:
                 return recorded, log
 
     async def _pause_after(self, error: Exception, reruns: Reruns) -> OutcomeLog | None:
-        """Return when the command is to be looked up, and perhaps run, again; gives the log that has it, if known.
+        """Wait until the command can be looked up, and perhaps run, again; return the log that has it, if known.
 
         Raises:
-            Exception: it is not: the error, or what says more about it.
+            Exception: it must not run again: the error, or one that says more about it.
         """
         try:
             await reruns.pause_after(error)
@@ -227,7 +227,7 @@ class _Run:
                 ) from failure
             raise
         except Exception:
-            # Another run of the same id may have been faster, and what that has written may have stood in the way.
+            # Another run of the same id may have been faster, and its rows may have caused the failure.
             log = None if self._context.fingerprint is None else await self._log_with_record(error)
             if log is None:
                 raise
@@ -263,12 +263,12 @@ class _Run:
     def _outcome_of(self, result: Any) -> bytes:
         try:
             return outcome_of(result)
-        except UsageError as error:  # a caller in another process is told the same
+        except UsageError as error:  # a caller in another process gets the same error
             logger.warning("the result of %s cannot be recorded", self._context.name, exc_info=True)
             return outcome_of_error(CommandResultLost(f"{self._context.name} was carried out, but {error.message}"))
 
     async def _record(self, outcome: bytes) -> None:
-        """Record what the command ends with, unless its operation has done so; where that fails, a retry will not know.
+        """Record the command's outcome, unless its operation has done so; if that fails, a retry cannot get it.
 
         Raises:
             DuplicateOperation: it had no operation, and another run was faster.
@@ -281,7 +281,8 @@ class _Run:
             await self._quietly(self._log.write_command(context, outcome))
 
     async def _quietly(self, recording: Coroutine[Any, Any, None]) -> None:
-        """The command itself is done: it is neither run again nor taken for failed because this fails."""
+        """Await a recording and log its error: the command itself is done, and a failure here must not make it run
+        again."""
         try:
             await recording
         except DuplicateOperation:
@@ -290,9 +291,9 @@ class _Run:
             logger.warning("the outcome of %s could not be recorded", self._context.name, exc_info=True)
 
     async def replay(self, recorded: Recorded, log: OutcomeLog) -> CommandResult:
-        """Give an earlier run's result, and see that what it changed is known everywhere: it may have died before.
+        """Return an earlier run's result, and publish its invalidations again: its process may have died before it did.
 
-        The turn is over by then: what else is to be done with the key does not wait for another process's result.
+        The turn is over by then: other commands of the key do not wait for another process's result.
         """
         context = self._context
         recorded.check(self._command.method, context.fingerprint or self._command.method.fingerprint(self._arguments))
@@ -302,12 +303,13 @@ class _Run:
         return (await self._ended(recorded, log)).replay(self._command.method)
 
     async def _ended(self, recorded: Recorded, log: OutcomeLog) -> Recorded:
-        """The same when its result is recorded; or, if that takes too long, without.
+        """Return the record once its result is recorded; if that takes too long, without the result.
 
-        A run in another process may have committed and be still at it. One in this process is over: it had its turn.
+        A run in another process may have committed and still be running. A run in this process is over: it had its
+        turn.
 
         Raises:
-            CommandOutcomeUnknown: the database cannot tell now.
+            CommandOutcomeUnknown: the database does not answer now.
         """
         left_s = min(recorded.committed_at + RESULT_PATIENCE_S - self._host.runtime.clock.wall(), RESULT_PATIENCE_S)
         pause_s = FIRST_RESULT_PAUSE_S
@@ -325,7 +327,7 @@ class _Run:
 
 
 async def _published_quietly(context: CommandContext) -> None:
-    """A command that fails after a commit has changed data all the same: its caller waits for that too."""
+    """Wait for the publications of a command that failed after a commit: it has changed data all the same."""
     try:
         await context.published()
     except Exception:

@@ -1,7 +1,7 @@
-"""Running a command again when the database gave up its transaction for another one's sake, was busy, or was lost.
+"""Runs a command again when the database gave up its transaction in favour of another, was busy, or was lost.
 
-Only what the database said itself is a reason, and only as long as nothing is committed. The pauses grow, with full
-jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015), so that those who met do not meet again.
+Only an error from the database itself is a reason, and only as long as nothing is committed. The pauses grow, with full
+jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015), so that commands that collided do not collide again.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ LONGEST_PAUSE_S: Final = 1.0
 
 _NOT_WRITABLE_SQLITE: Final = (
     *("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN"),
-    # A quota, or a full disk, where it is not told from other failures.
+    # A quota, or a full disk if it is not distinguished from other failures.
     *("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"),
 )
 _NOT_WRITABLE_STATES: Final = ("25006", "53100")
-"""Of PostgreSQL: read_only_sql_transaction, disk_full."""
+"""PostgreSQL: read_only_sql_transaction, disk_full."""
 
 _PASSING_SQLITE: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 _PASSING_STATES: Final = ("08", "40", "53", "57P", "55P03")
-"""Of PostgreSQL: connection, rolled back for another transaction's sake, resources, shutdown, lock not available."""
+"""PostgreSQL: connection, rolled back in favour of another transaction, resources, shutdown, lock not available."""
 
 _LOST_IN_BETWEEN: Final = "InternalClientError"
-"""Of asyncpg: the server's last words on a connection have been read, and that it is closed is not known yet."""
+"""asyncpg: the server's last message on a connection was read, and its end is not known yet."""
 
 
 class Reruns:
     """The failures of one command, and whether it is run again after them.
 
     Args:
-        name: of the command.
-        runtime: the clock and the jitter.
+        name: the name of the command.
+        runtime: gives the clock and the jitter.
         jitter: gives a number from 0 to its argument, in place of the runtime.
     """
 
@@ -58,10 +58,10 @@ class Reruns:
         self._began_s: float | None = None
 
     async def pause_after(self, error: Exception) -> None:
-        """Return when the command is to be run again.
+        """Wait until the command is to run again.
 
         Raises:
-            Exception: it is not: the error, or what says more about it.
+            Exception: it must not run again: the error, or one that says more about it.
         """
         if not is_of_database(error):
             raise error
@@ -83,8 +83,8 @@ class Reruns:
 
 
 def is_of_database(error: Exception) -> bool:
-    """Whether a database, or the lack of one, is what failed."""
-    return issubclass(type(error), DBAPIError | DatabaseUnavailable)  # what is not may raise in `__class__`
+    """Whether a database failed, or was away."""
+    return issubclass(type(error), DBAPIError | DatabaseUnavailable)  # `__class__` of other errors may raise
 
 
 def is_not_writable(error: Exception) -> bool:
@@ -94,10 +94,10 @@ def is_not_writable(error: Exception) -> bool:
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same transaction may go through next time: it failed for others, or for the connection.
+    """Whether the same transaction may succeed next time: it failed because of others, or of the connection.
 
-    Classes of errors do not tell: drivers use one class for a lock and a missing table, or for a lost connection and an
-    argument of the wrong type.
+    The class of an error does not decide that: drivers use one class for a lock and a missing table, or for a lost
+    connection and an argument of the wrong type.
     """
     if not isinstance(error, DBAPIError):
         return isinstance(error, DatabaseUnavailable)
@@ -111,7 +111,7 @@ def is_passing(error: Exception) -> bool:
 
 
 def _codes(error: Exception) -> tuple[str, str]:
-    """What the database says that it is: SQLite by a name, PostgreSQL by a state; "" where it says nothing."""
+    """Return the database's own codes of an error: a name from SQLite, a state from PostgreSQL; "" if there is none."""
     cause = _cause(error)
     name = getattr(cause, "sqlite_errorname", None)
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
@@ -119,7 +119,7 @@ def _codes(error: Exception) -> tuple[str, str]:
 
 
 def _cause(error: Exception) -> Any:
-    """The driver's own error."""
+    """Return the driver's own error."""
     original: Any = getattr(error, "orig", None)
     return getattr(original, "__cause__", None) or original
 

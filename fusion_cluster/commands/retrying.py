@@ -1,12 +1,12 @@
-"""Asking again: the one loop in which members, typed clients and by-name clients repeat a call until it is answered.
+"""Retries: the one loop in which members, typed clients and by-name clients repeat a call until it is answered.
 
-Repeated is what cannot harm: a read; a command that did not run, as its owner could not be reached, does not own the
-key, or is full and says for how long; and a command that may have run, under the same id and marked as a retry. All
-else is an answer.
+A call is repeated if that does no harm: a read; a command that did not run because its owner could not be reached, does
+not own the key, or is full and says for how long; and a command that may have run, under the same id and marked as a
+retry. Every other outcome is an answer.
 
 Invariant: no attempt begins after the deadline. A command whose outcome is in doubt ends with an answer to a retry, or
-with `CommandOutcomeUnknown`; without a doubt, what cannot be reached in time ends with `ShardUnavailable`, what is full
-with `Overloaded`, and what takes too long with `DeadlineExceeded`.
+with `CommandOutcomeUnknown`; without a doubt, a call ends with `ShardUnavailable` if the owner cannot be reached in
+time, with `Overloaded` if it is full, and with `DeadlineExceeded` if it takes too long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 0.5
 
 _EARLY_S: Final = 0.05
-"""How much earlier the other side's clock may find that a deadline has passed."""
+"""How much earlier a deadline may pass on the other side's clock."""
 
 
 async def until_answered(
@@ -49,16 +49,17 @@ async def until_answered(
 
     Args:
         invocation: the call; a command has an id.
-        attempt: makes it once. What it raises, be it of the way or the other side's answer, decides what follows.
-        runtime: whose clock the deadline is on.
-        pause: waits so many seconds, or less if there is news. It may raise ShardUnavailable: there is no other way.
-        latest_deadline_s: gives the deadline as it is now, which may have become later; None: it is the invocation's.
+        attempt: makes the call once. Its error, from the link or from the other side, decides what follows.
+        runtime: its clock gives the deadline.
+        pause: waits for a number of seconds, or less if there is news. It may raise ShardUnavailable: there is no way
+            left.
+        latest_deadline_s: gives the present deadline, which may have become later; None: it is the invocation's.
 
     Raises:
-        CommandOutcomeUnknown: the command may have run, and nobody has told in time.
-        CommandNotRecorded: the same, and nobody can ever tell.
-        ShardUnavailable: nobody could be reached in time; the command did not run.
-        Overloaded: nobody had room in time; the command did not run.
+        CommandOutcomeUnknown: the command may have run, and its outcome was not found out in time.
+        CommandNotRecorded: the command may have run, and its outcome cannot be found out.
+        ShardUnavailable: no owner could be reached in time; the command did not run.
+        Overloaded: the owner had no room in time; the command did not run.
         DeadlineExceeded: the call was taking too long and was given up; nothing is committed.
         Exception: the answer.
     """
@@ -79,7 +80,7 @@ async def until_answered(
                 raise  # trying again does not help
             failure = error
         except DeadlineExceeded as error:
-            # Unless it is this call's own deadline, and somebody has come meanwhile who has more time.
+            # Unless it is this call's own deadline, and a caller with more time has joined meanwhile.
             is_own = clock_s() >= invocation.deadline_s - _EARLY_S
             if not is_own or latest_deadline_s is None or latest_deadline_s() <= invocation.deadline_s:
                 raise

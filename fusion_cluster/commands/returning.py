@@ -1,9 +1,8 @@
-"""Whether a body returns next: after the block of its operation it has nothing left to do but to give its result.
+"""Tells whether a body returns next: after the block of its operation it only gives its result.
 
-`return row.id`, in the block or right behind it, is how one ends a command. The result of such a body can be recorded
-with its commit, for nothing can be observed between the end of the block and the return: so the commit waits for it.
-That is read from the compiled function, of which the instructions between the two must only load, build, name and
-return.
+Commands mostly end with `return row.id`, in the block or right after it. The result of such a body can be recorded with
+its commit, because nothing can be observed between the end of the block and the return: so the commit waits for it. The
+compiled function shows that: its instructions between the two may only load, build, name and return.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ _HARMLESS: Final = frozenset(
 )
 _RETURNS: Final = ("RETURN_VALUE", "RETURN_CONST")
 _OWN_HANDLERS: Final = ("CLEANUP_THROW", "CALL_INTRINSIC_1")
-"""What the compiler guards an `await`, and a whole coroutine, with."""
+"""The handlers with which the compiler guards an `await`, and a whole coroutine."""
 
 
 class UnrecordedResult(UserWarning):
-    """A command's result is made in a way in which it cannot be recorded with the commit: a crash may lose it.
+    """A command makes its result in a way that cannot be recorded with the commit: a crash may lose it.
 
-    It is given when the command runs, once for each place, before the commit. To be told by an error instead, which
-    rolls the command back: `warnings.filterwarnings("error", category=UnrecordedResult)`.
+    It is issued when the command runs, once for each place, before the commit. To get an error instead, which rolls the
+    command back: `warnings.filterwarnings("error", category=UnrecordedResult)`.
     """
 
 
 def returns_next(frame: FrameType) -> bool:
-    """Whether the body that runs in a frame, and awaits the end of a block, gives its result next, whatever comes.
+    """Whether the body that runs in a frame and awaits the end of a block gives its result next in every case.
 
-    Not if the block stands in a `try` or in another `with`, which would see an error of its end.
+    It is false if the block is in a `try` or in another `with`, which would see an error of its end.
     """
     return _returns_next(frame.f_code, frame.f_lasti)
 
@@ -51,9 +50,9 @@ def warn_of_unrecorded_result(name: str, function: FunctionType, frame: FrameTyp
     """Warn that the result of a command is made too late to be recorded with the commit; once for each line.
 
     Args:
-        name: of the command.
+        name: the name of the command.
         function: its body, as it is written.
-        frame: what ends the operation's block, in the body or below it.
+        frame: the frame that ends the operation's block, in the body or below it.
 
     Raises:
         UnrecordedResult: warnings are errors.
@@ -107,5 +106,5 @@ def _returns_next(code: CodeType, awaiting: int) -> bool:
 
 
 def _changes_in_place(instruction: dis.Instruction) -> bool:
-    """Whether it is a `+=` or one like it, which changes lists and sets that others may have, too."""
+    """Whether it is a `+=` or a similar operator, which changes lists and sets that others may hold, too."""
     return instruction.opname == "BINARY_OP" and instruction.argrepr.endswith("=")

@@ -1,12 +1,12 @@
-"""The block of `async with database.operation()`: how an operation begins and ends.
+"""The block of `async with database.operation()`: the begin and end of an operation.
 
 Invariants: an operation's invalidations are published if, and as soon as, its rows are committed: the publication
-begins in the same turn of the event loop in which the commit is known, whoever has left meanwhile. Its entry in the
-operation log is written in the same transaction, so that others learn of it even if this process ends in that turn.
-When a commit fails in a way in which the database may have made it all the same (its connection was lost), the log is
-asked what has become of it; where that cannot be told either, the invalidations are published: one too many harms
-nobody. What the block has ended by itself in spite of all cannot be undone: the command fails, and what it has recorded
-is published and logged. Once the block has been left, by whatever way, the transaction has ended.
+begins in the same turn of the event loop in which the commit is known, also if the caller has left meanwhile. Its entry
+in the operation log is written in the same transaction, so that others learn of it even if this process ends in that
+turn. When a commit fails and may still have taken effect (its connection was lost), the log is asked whether it did; if
+it cannot answer, the invalidations are published: an extra invalidation does no harm. If the block has ended the
+transaction by itself in spite of all checks, that cannot be undone: the command fails, and its recorded invalidations
+are published and logged. Once the block has been left, in any way, the transaction has ended.
 """
 
 from __future__ import annotations
@@ -46,16 +46,17 @@ logger = logging.getLogger(__name__)
 
 _NO_SAVEPOINT: Final = "3B001"
 _FAILED_BEFORE: Final = "25P02"
-"""Of PostgreSQL: there is no such savepoint; a statement of the transaction has failed before."""
+"""PostgreSQL: there is no such savepoint; a statement of the transaction has failed before."""
 
 
 class OperationScope(AbstractAsyncContextManager[Operation]):
     """Opens an operation and ends it: commits it, or rolls it back when an exception leaves the block.
 
-    In the block of another operation on the same database it shares that one's transaction, as a savepoint in it.
+    In the block of another operation on the same database it shares the transaction of that operation, as a savepoint
+    in it.
 
     Args:
-        database: where.
+        database: the database.
     """
 
     def __init__(self, database: OperationalDatabase) -> None:
@@ -102,13 +103,13 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             await self.end(error)
 
     async def end_with(self, result: object) -> None:
-        """Commit, with the result that the command has given right after the block."""
-        with suppress(UsageError):  # it cannot leave the process: whoever runs the command says so
+        """Commit with the result that the command has given right after the block."""
+        with suppress(UsageError):  # it cannot leave the process: the runner of the command reports that
             self._operation.outcome = outcome_of(result)
         await self.end()
 
     async def end(self, error: BaseException | None = None) -> None:
-        """Commit, or roll back for an error."""
+        """Commit, or roll back if there is an error."""
         ended = self._ended_before(error)
         try:
             await (self._commit() if error is None else self._roll_back())
@@ -128,12 +129,12 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             await publication
 
     async def _waits_for_result(self, frame: FrameType) -> bool:
-        """Let the commit wait for the command's result if that comes next; warn if it may be lost.
+        """Make the commit wait for the command's result if that comes next; warn if the result may be lost.
 
-        What the block has left to write is written before, for the result may be made of what the database gives.
+        The pending writes of the block are made before, because the result may depend on values from the database.
 
         Args:
-            frame: that which awaits the end of the block.
+            frame: the frame that awaits the end of the block.
 
         Returns:
             Whether it waits.
@@ -159,10 +160,10 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
 
     # -- a transaction of its own --------------------------------------------------------------------------------------
     def _enter(self) -> None:
-        """Be the one operation of the command: a retry could not tell which of several had been committed.
+        """Register as the one operation of the command: a retry could not tell which of several had been committed.
 
         Raises:
-            UsageError: there is, or was, another one.
+            UsageError: there is, or was, another operation.
         """
         self._command = running_command()
         if self._command is None:
@@ -180,7 +181,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         self._command.logs.add(self._database.log)
 
     def _leave(self) -> None:
-        """Nothing was committed: there may be another one."""
+        """Note that nothing was committed: the command may open another operation."""
         if self._command is not None:
             self._command.operations.discard(self._database.log)
 
@@ -249,7 +250,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
                 self._database.events.on_committed()
 
     async def _settled(self, error: BaseException) -> bool | None:
-        """Whether a commit that ended with an error was made all the same; None: that cannot be told."""
+        """Find out whether a commit that ended with an error took effect; None: it cannot be found out."""
         if not _is_in_doubt(error):
             return False
         if not isinstance(error, Exception):  # the loop is shutting down
@@ -262,10 +263,10 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
 
     async def _roll_back(self) -> None:
         self._operation.state = OperationState.ROLLED_BACK
-        await complete(_quietly(self._operation.transaction.close()))  # which rolls back
+        await complete(_quietly(self._operation.transaction.close()))  # it rolls back
 
     async def _publish_what_was_ended(self) -> None:
-        """Nobody knows what the block has committed by itself: one invalidation too many harms nobody."""
+        """Publish all invalidations, because it is not known what the block has committed: extra ones do no harm."""
         keys = self._operation.logged_keys
         publications = self._operation.publish(is_certain=False)
         if keys:
@@ -274,7 +275,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             await _quietly(publication)
 
     def _ended_before(self, error: BaseException | None) -> TransactionEnded | None:
-        """What to say instead of an error by which SQLAlchemy says that its transaction or connection is not there."""
+        """Return the error to raise in place of SQLAlchemy's report that its transaction or connection is gone."""
         is_of_session = isinstance(error, PendingRollbackError | ResourceClosedError)
         is_of_connection = isinstance(error, StatementError) and isinstance(error.orig, AssertionError)
         if is_of_session or is_of_connection:
@@ -304,7 +305,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             self._note(error)
             raise
         finally:
-            # Also when that failed: then the outer operation most likely will too, and if not, its rows may hold ours.
+            # Also when that failed: then the outer operation will most likely fail too; if not, it may commit our rows.
             self._operation.hand_over(outer)
             self._operation.state = OperationState.COMMITTED
 
@@ -320,10 +321,10 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
                 self._note(error)
 
     def _note(self, error: Exception) -> None:
-        """An operation cannot end as it should.
+        """Note that an operation cannot end as it should.
 
         Raises:
-            TransactionEnded: for something that has failed or was ended in its block, and nobody has been told.
+            TransactionEnded: something has failed or was ended in its block, and was not reported yet.
         """
         state = ""
         if isinstance(error, DBAPIError):
@@ -340,7 +341,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
 
 
 class OpenOperation(Operation):
-    """An operation that knows its transaction, and which database it is on."""
+    """An operation that knows its transaction and its database."""
 
     def __init__(
         self,
@@ -356,7 +357,7 @@ class OpenOperation(Operation):
 
 
 def _shared(transactions: Transactions) -> OpenOperation | None:
-    """The open operation on the same database that the caller is a part of, if any."""
+    """Return the open operation on the same database that the caller is a part of, if any."""
     operation = running_operation()
     while operation is not None:
         if operation.is_open and isinstance(operation, OpenOperation) and operation.transactions is transactions:
@@ -366,12 +367,12 @@ def _shared(transactions: Transactions) -> OpenOperation | None:
 
 
 def _is_in_doubt(error: BaseException) -> bool:
-    """Whether the database may have committed although the commit ended with this error: if it has not answered."""
+    """Whether the database may have committed although the commit ended with this error: it has not answered."""
     return not isinstance(error, DBAPIError) or error.connection_invalidated
 
 
 async def _quietly(ending: Awaitable[None]) -> None:
-    """What follows an outcome that is decided: an error is for the log."""
+    """Await the end of a transaction whose outcome is decided; an error is only logged."""
     try:
         await ending
     except Exception:

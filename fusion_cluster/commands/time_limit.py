@@ -17,7 +17,7 @@ from fusion_cluster.runtime.deadline import NO_DEADLINE
 class TimeLimit(AbstractAsyncContextManager["TimeLimit"]):
     """Cancels the block, in whose task it is entered, when its time is up; the block then ends with `TimeoutError`.
 
-    (`asyncio.timeout` does the same, at the price of a new timer for each change of mind.)
+    (`asyncio.timeout` does the same, but needs a new timer for each change.)
 
     Args:
         left_s: how long the block may take, in seconds; infinite: no limit.
@@ -34,7 +34,7 @@ class TimeLimit(AbstractAsyncContextManager["TimeLimit"]):
         self._is_due = False
         self._is_lifted = False
         self._task: asyncio.Task[Any] | None = None
-        # How often the task was being cancelled when the block began.
+        # How many cancellations of the task were pending when the block began.
         self._cancelling = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -53,21 +53,21 @@ class TimeLimit(AbstractAsyncContextManager["TimeLimit"]):
             return
         self._timer.cancel()
         task, self._task = self._task, None
-        if task is None:  # it has been cancelled by this
+        if task is None:  # this limit has cancelled it
             task = asyncio.current_task()
             assert task is not None
             if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
                 raise TimeoutError from error
 
     def lift(self) -> None:
-        """Let the block take as long as it takes, until `restore`."""
+        """Suspend the limit until `restore`."""
         self._is_lifted = self._timer is not None
 
     def restore(self) -> None:
         """Put the limit into force again.
 
         Raises:
-            TimeoutError: the time is up, and the block has gone on all the same.
+            TimeoutError: the time is up, and the block went on while the limit was lifted.
         """
         self._is_lifted = False
         if self._is_due:
@@ -88,11 +88,11 @@ UNLIMITED: Final = TimeLimit(NO_DEADLINE)
 
 
 async def within(left_s: float, ending: Awaitable[None]) -> bool:
-    """Await what goes on by itself, at most so long; return whether it has ended.
+    """Await something that goes on by itself, for a limited time; return whether it has ended.
 
     Args:
-        ending: what to await; it goes on when the time is up.
-        left_s: in seconds; infinite: as long as it takes.
+        ending: the awaitable; it goes on when the time is up.
+        left_s: the limit in seconds; infinite: no limit.
     """
     limit = TimeLimit(left_s)
     try:

@@ -1,4 +1,4 @@
-"""What operations need of a database: their transactions, its operation log and its outbox."""
+"""The parts of a database that operations use: their transactions, its operation log and its outbox."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.runtime import Runtime
 
 IN_PART: Final = "for a part that may fail: `async with operation.session.begin_nested()`"
-"""What to do instead of ending a transaction that is an operation's."""
+"""The advice for code that would end the transaction of an operation."""
 
 
 class TransactionEnded(UsageError):
-    """The transaction of an operation has ended in the block of the operation, which can commit nothing any more."""
+    """The transaction of an operation has ended in its block: the operation cannot commit anything any more."""
 
 
 class Transaction(Protocol):
@@ -25,11 +25,11 @@ class Transaction(Protocol):
 
     @property
     def session(self) -> AsyncSession:
-        """To read and write with."""
+        """The session to read and write with."""
         ...
 
     def check(self) -> None:
-        """See that it can be committed.
+        """Check that it can be committed.
 
         Raises:
             TransactionEnded: it has ended already.
@@ -45,32 +45,32 @@ class Transaction(Protocol):
         ...
 
     async def close(self) -> None:
-        """Roll back what is not committed, and give the connection back."""
+        """Roll back if it is not committed, and give the connection back."""
         ...
 
     def note_lost(self) -> None:
-        """It is not the one any more that has begun."""
+        """Note that the transaction is not the one that was begun."""
         ...
 
     @property
     def may_be_committed(self) -> bool:
-        """Whether it has been ended past its operation, so that a part of what was written may be durable."""
+        """Whether it was ended by something other than its operation, so that a part of its writes may be durable."""
         ...
 
 
 class Transactions(Protocol):
-    """Where operations get their transactions from: a database, in one event loop."""
+    """The source of transactions for operations: a database, in one event loop."""
 
     @property
     def writers(self) -> asyncio.Semaphore:
-        """How many operations may be open at a time."""
+        """Limits how many operations may be open at a time."""
         ...
 
     async def acquire_writer(self) -> None:
-        """Wait until one more may be open; then it is, until `writers.release()`.
+        """Wait for the turn of one more operation; `writers.release()` ends it.
 
         Raises:
-            DatabaseUnavailable: others are open for too long.
+            DatabaseUnavailable: other operations are open for too long.
         """
         ...
 
@@ -80,7 +80,7 @@ class Transactions(Protocol):
 
 
 class OperationalDatabase(Protocol):
-    """What operations need of a database."""
+    """A database as operations use it."""
 
     @property
     def log(self) -> CommandLog:
@@ -94,13 +94,13 @@ class OperationalDatabase(Protocol):
 
     @property
     def runtime(self) -> Runtime:
-        """That of the host that lives in the event loop that runs."""
+        """The runtime of the host that lives in the event loop that runs."""
         ...
 
     def transactions(self) -> Transactions:
-        """Where they get their transactions from, in the event loop that runs."""
+        """The source of their transactions, in the event loop that runs."""
         ...
 
     async def prepare(self) -> None:
-        """Make the library's tables, where they are not there yet."""
+        """Make the library's tables if they do not exist yet."""
         ...

@@ -26,13 +26,13 @@ class Turns:
     """The commands of one host that run or wait, by key; first come, first served.
 
     Args:
-        max_users: how many there may be.
+        max_users: how many commands may run or wait.
     """
 
     def __init__(self, max_users: int = MAX_USERS) -> None:
         self._max_users = max_users
         self._users = 0
-        # Key -> the turn of those who run or wait; removed when the last one leaves.
+        # Key -> the turn of its commands that run or wait; removed when the last one leaves.
         self._turns: dict[Hashable, _Turn] = {}
 
     def __len__(self) -> int:
@@ -73,7 +73,8 @@ class Turns:
 
 
 class _Holding(AbstractAsyncContextManager[None]):
-    """The time for which a key is held. (`contextlib` writes into the exceptions that pass; not all can be.)"""
+    """The time for which a key is held. (`contextlib` writes into the exceptions that pass, and some cannot be written
+    to.)"""
 
     __slots__ = ("_key", "_turns")
 

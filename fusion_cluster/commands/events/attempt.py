@@ -1,4 +1,4 @@
-"""One attempt to deliver an event, and what follows from it."""
+"""One attempt to deliver an event, and its verdict."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ MAX_ERROR_CHARACTERS: Final = 2_000
 async def attempt(
     event: ClaimedEvent, subscription: Subscription, deliver: Deliver, *, timeout_s: float
 ) -> dict[str, Exception]:
-    """Call the handlers of an event that have still to succeed, one after the other, whatever the others do.
+    """Call the handlers of an event that have still to succeed, one after the other, even if some fail.
 
-    Each runs under an id that all attempts have in common, so one that has succeeded before is not carried out again.
+    Each handler runs under one id in all attempts, so a handler that has succeeded before does not run again.
 
     Returns:
-        The errors of those that have failed, by the handlers' names.
+        The errors of the handlers that have failed, by name.
     """
     failures: dict[str, Exception] = {}
     for name in _due_handlers(event, subscription):
@@ -46,11 +46,11 @@ async def attempt(
             handler = subscription.handlers.get(name)
             if handler is None:
                 raise UnknownMethod(f"there is no event handler {name!r} in the app any more")
-            # Each is given an event of its own, which it may change.
+            # Each handler gets its own event, which it may change.
             call = deliver(handler, subscription.decode(event.payload), f"{event.event_id}/{name}")
             await _within(timeout_s, call)
         except CommandResultLost:
-            pass  # it was carried out
+            pass  # it has run
         except Exception as error:
             failures[name] = error
         except asyncio.CancelledError as error:
@@ -70,15 +70,15 @@ def judged(
     now: float,
     entropy: Entropy,
 ) -> Verdict:
-    """What becomes of an event after an attempt in which handlers have failed.
+    """Return the verdict on an event after an attempt in which handlers have failed.
 
     Args:
-        event: which.
+        event: the event.
         subscription: its handlers.
         failures: their errors.
-        options: how often to try, and when.
-        now: in seconds since the epoch.
-        entropy: for the jitter of the pause.
+        options: the number of attempts and their pauses.
+        now: the time in seconds since the epoch.
+        entropy: gives the jitter of the pause.
     """
     has_succeeded = len(failures) < len(_due_handlers(event, subscription))
     own_s = max((_own_pause_s(error) for error in failures.values()), default=0.0)
@@ -93,7 +93,7 @@ def judged(
 
 
 def judged_abandoned(event: ClaimedEvent, options: EventOptions, now: float, entropy: Entropy) -> Verdict:
-    """What becomes of an event whose host has ended while delivering it: it might have been the cause."""
+    """Return the verdict on an event whose host ended while delivering it: the event might be the cause."""
     verdict = _verdict(event, ABANDONED, options, now, 0.0, event.remaining, entropy)
     logger.warning("%s: %s", _told(event, verdict, "its host"), ABANDONED)
     return verdict
@@ -137,7 +137,7 @@ def _backoff_s(options: EventOptions, failed: int, entropy: Entropy) -> float:
         if pause_s < math.inf:
             return pause_s
         raise ValueError(f"a pause of {pause_s} seconds")
-    except BaseException as raised:  # the app's; it must not keep the event, and all others, from being seen to
+    except BaseException as raised:  # an error of the app must not stop the delivery of this event and all others
         reraise_outside(raised)
         logger.exception("EventOptions.backoff failed")
         return exponential_backoff(failed, entropy)
@@ -146,7 +146,7 @@ def _backoff_s(options: EventOptions, failed: int, entropy: Entropy) -> float:
 def _own_pause_s(error: Exception) -> float:
     try:
         return as_finite_delay("retry_after_s", getattr(error, "retry_after_s", None))
-    except Exception:  # it says nothing, or no time that passes
+    except Exception:  # it gives no pause, or one that is not a valid time
         return 0.0
 
 
@@ -160,7 +160,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _storable(text: str) -> str:
-    """As every database takes it: not too long, no zeros, no halves of characters."""
+    """Return a text that every database accepts: not too long, without zeros and lone surrogates."""
     return text[:MAX_ERROR_CHARACTERS].replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 

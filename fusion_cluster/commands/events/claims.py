@@ -1,4 +1,4 @@
-"""What a dispatcher knows of the outbox: the events that it has claimed, and what it says of them afterwards."""
+"""The dispatcher's view of the outbox: the events that it has claimed, and its verdicts on them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class ClaimedEvent:
 
     Attributes:
         position: its place among all.
-        event_id: names it.
+        event_id: its id.
         type: the name of its class.
-        key: encoded.
+        key: its key, encoded.
         payload: the event in msgpack.
-        attempts: how many have failed.
+        attempts: how many attempts have failed.
         remaining: the handlers that have still to succeed; None: all there are.
-        abandoned_by: the host that was delivering it when it was heard for the last time; None: nobody was.
+        abandoned_by: the host whose claim of it has run out without a verdict; None: no host.
     """
 
     position: int
@@ -34,14 +34,14 @@ class ClaimedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of an event after an attempt that failed.
+    """The verdict on an event after an attempt that failed.
 
     Attributes:
-        attempts: how many have failed by now.
-        due_at: when the next attempt is due; now, if it is dead.
+        attempts: how many attempts have failed by now.
+        due_at: when the next attempt is due; the present time if it is dead.
         is_dead: there is no next attempt.
         remaining: the handlers that have still to succeed; None: all there are.
-        error: what went wrong, in words.
+        error: the errors, as text.
     """
 
     attempts: int
@@ -53,12 +53,12 @@ class Verdict:
 
 @dataclass(slots=True)
 class Claimed:
-    """What a look at the outbox has given.
+    """The result of a search in the outbox.
 
     Attributes:
-        events: claimed, each of another key.
-        next_due_at: when the earliest of the others is due, if that is before the horizon.
-        is_more: there may be more that are due now.
+        events: the claimed events, each of another key.
+        next_due_at: when the earliest other event is due, if that is before the horizon.
+        is_more: more events may be due now.
     """
 
     events: list[ClaimedEvent] = field(default_factory=list)
@@ -70,11 +70,11 @@ class Claims(Protocol):
     """The claims of one host in an outbox."""
 
     async def open(self, wake: Callable[[], None]) -> None:
-        """See that there is an outbox, and call `wake` whenever this process has put something into it."""
+        """Prepare the outbox, and call `wake` whenever this process has put something into it."""
         ...
 
     def close(self) -> None:
-        """Call it no more."""
+        """Stop calling `wake`."""
         ...
 
     async def claim(
@@ -86,21 +86,21 @@ class Claims(Protocol):
         judge: Callable[[ClaimedEvent], Verdict],
         besides: Collection[bytes],
     ) -> Claimed:
-        """Claim events that are due, the first of their keys each.
+        """Claim events that are due: of each key the first.
 
-        Those that another host has claimed and abandoned have failed once more: they might be what has ended it.
+        An event that another host has claimed and abandoned counts as failed once more: it may have crashed that host.
 
         Args:
             limit: how many at most.
-            owned: a byte for each slot, 1 where it is owned here; None: all are.
-            horizon_s: how far to look ahead for what is due next.
-            judge: tells what becomes of those that were abandoned.
-            besides: keys of which events are being delivered here: they are passed over.
+            owned: a byte for each slot, 1 if it is owned here; None: all are.
+            horizon_s: how far to look ahead for the event that is due next.
+            judge: decides what becomes of abandoned events.
+            besides: keys whose events are being delivered here; they are passed over.
         """
         ...
 
     async def succeeded(self, event: ClaimedEvent, *, wants_next: bool) -> ClaimedEvent | None:
-        """Delete an event that was delivered; claims and returns the next one of its key, if it is due and wanted."""
+        """Delete an event that was delivered; claim and return the next one of its key, if it is due and wanted."""
         ...
 
     async def failed(self, event: ClaimedEvent, verdict: Verdict) -> None:
@@ -108,13 +108,13 @@ class Claims(Protocol):
         ...
 
     async def renew(self, events: Iterable[ClaimedEvent]) -> set[int]:
-        """Hold on to claims for longer; returns the positions of those that are still held."""
+        """Extend claims; return the positions of the events that are still held."""
         ...
 
     async def release(self, events: Iterable[ClaimedEvent]) -> None:
-        """Give events back, as if nobody had begun to deliver them."""
+        """Give events back, as if their delivery had not begun."""
         ...
 
     async def trim(self, before: float) -> int:
-        """Delete dead letters that died before then; returns how many there were."""
+        """Delete dead letters that died before that time; return how many there were."""
         ...

@@ -1,8 +1,8 @@
 """The dispatcher of a host: takes the events that are due from the outbox and calls their handlers.
 
-Everything that must not be lost stands in the outbox: an event is deleted when all its handlers have succeeded, and
-one whose host dies before is delivered again, by another host or its successor. The dispatcher itself knows only what
-it delivers at this moment, which is bounded: a task for each event, each of another key.
+All durable state is in the outbox: an event is deleted when all its handlers have succeeded, and an event whose host
+dies before that is delivered again, by another host or its successor. The dispatcher itself holds only the events that
+it delivers now. Their number is bounded: one task for each event, each of another key.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from fusion_cluster.runtime import SYSTEM, Runtime
 logger = logging.getLogger(__name__)
 
 LONGEST_RUN: Final = 100
-"""After so many events of one key in a row, those of other keys get their turn."""
+"""After this many events of one key in a row, events of other keys get their turn."""
 
 SOON_S: Final = 0.05
-"""How long what other processes have committed may wait, so that many commits are one look at the outbox."""
+"""How long commits of other processes may wait, so that many commits need one search in the outbox."""
 
 SHORTEST_PAUSE_S: Final = 0.001
 
 TRIM_PERIOD_S: Final = 3600.0
 
 _RENEWALS: Final = 3
-"""How often a claim is renewed in the time for which it holds."""
+"""How often a claim is renewed within the time for which it holds."""
 
 
 class _Delivery:
     """A task that delivers one event, then the next of its key.
 
     Attributes:
-        event: what it holds a claim of; None: nothing any more.
-        is_attempting: handlers run.
+        event: the event whose claim it holds; None: none any more.
+        is_attempting: its handlers are running.
     """
 
     __slots__ = ("event", "is_attempting", "task")
@@ -56,12 +56,12 @@ class Dispatcher:
     """Delivers events for one host, from `start` to `close`.
 
     Args:
-        claims: of this host, in the outbox.
+        claims: the claims of this host in the outbox.
         subscriptions: the handlers of the app.
-        deliver: runs one.
-        owned: gives a byte for each slot, 1 where it is owned here now; None: all are.
+        deliver: runs a handler.
+        owned: gives a byte for each slot, 1 if it is owned here now; None: all are.
         options: how to deliver.
-        runtime: the clock on the wall, as for the claims; the jitter of retries; the tasks.
+        runtime: gives the wall clock, as for the claims, the jitter of retries, and the tasks.
 
     Attributes:
         delivered_count: how many events have reached all their handlers.
@@ -90,7 +90,7 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._soon: asyncio.TimerHandle | None = None
         self._is_closing = False
-        # What is delivered now; as many as `options.concurrency` at most, each of another key.
+        # The deliveries in progress: `options.concurrency` at most, each of another key.
         self._deliveries: dict[_Delivery, None] = {}
         self._looking: asyncio.Task[None] | None = None
         self._holding: asyncio.Task[None] | None = None
@@ -102,14 +102,14 @@ class Dispatcher:
         """Begin to deliver.
 
         Raises:
-            Exception: there is no outbox, and none can be made.
+            Exception: there is no outbox, and it cannot be made.
         """
         await self._claims.open(self.wake)
         self._looking = self._tasks.spawn(self._look_again_and_again(), name="look for events")
         self._holding = self._tasks.spawn(self._hold(), name="hold events")
 
     async def close(self) -> None:
-        """Stop: handlers that run are cancelled, and what they were called with is left to other hosts."""
+        """Stop: running handlers are cancelled, and their events are left to other hosts."""
         self._is_closing = True
         self._claims.close()
         self._woken.set()
@@ -119,7 +119,7 @@ class Dispatcher:
             self._holding.cancel()
         tasks = [task for task in (self._looking, self._holding) if task is not None]
         if tasks:
-            await asyncio.wait(tasks)  # no claim is cut off half made: nobody would know of it
+            await asyncio.wait(tasks)  # a claim is not cut off half made: it would be held by no delivery
         deliveries = list(self._deliveries)
         for delivery in deliveries:
             if delivery.is_attempting:
@@ -130,15 +130,15 @@ class Dispatcher:
         if held:
             try:
                 await self._claims.release(held)
-            except Exception as error:  # the claims will end by themselves
+            except Exception as error:  # the claims run out by themselves
                 logger.info("events that were being delivered could not be given back: %s", error)
 
     def wake(self) -> None:
-        """There may be something due: look now."""
+        """Search for due events now."""
         self._woken.set()
 
     def wake_soon(self) -> None:
-        """There may be something due: look in a moment, once for all that say so meanwhile."""
+        """Search for due events in a moment; one search serves all calls made meanwhile."""
         if self._soon is None and not self._is_closing:
             self._soon = asyncio.get_running_loop().call_later(SOON_S, self._on_soon)
 
@@ -146,7 +146,8 @@ class Dispatcher:
         self._soon = None
         self._woken.set()
 
-    # -- looking for what is due ---------------------------------------------------------------------------------------
+    # -- searching for due events
+    # ---------------------------------------------------------------------------------------
     async def _look_again_and_again(self) -> None:
         has_failed = False
         while not self._is_closing:
@@ -155,7 +156,7 @@ class Dispatcher:
                 pause_s = await self._take_what_is_due()
                 await self._trim_when_due()
                 has_failed = False
-            except Exception as error:  # the database is away, or broken: that must not end this
+            except Exception as error:  # the database is away or broken: the dispatcher goes on
                 logger.log(logging.DEBUG if has_failed else logging.WARNING, "events cannot be delivered: %s", error)
                 has_failed = True
                 pause_s = self._options.poll_period_s
@@ -164,7 +165,7 @@ class Dispatcher:
                     await asyncio.wait_for(self._woken.wait(), pause_s)
 
     async def _take_what_is_due(self) -> float:
-        """Begin to deliver what is due, as far as there is room; returns when to look again, in seconds from now."""
+        """Begin to deliver due events, as far as there is room; return in how many seconds to search again."""
         period_s = self._options.poll_period_s
         room = self._options.concurrency - len(self._deliveries)
         if room <= 0:
@@ -208,16 +209,18 @@ class Dispatcher:
                     return
                 await self._deliver_one(delivery, delivery.event, wants_next=count < LONGEST_RUN)
         except Exception as error:
-            # What was done under the event's ids is not done again when the claim has ended and another has the event.
+            # Handlers run under the event's ids, so they do not run again if another host gets the event after the
+            # claim ends.
             logger.warning("it could not be written what has become of an event: %s", error)
             delivery.event = None
         finally:
-            if delivery.event is None:  # else we are closing, and it is given back
+            if delivery.event is None:  # else the dispatcher is closing, and the event is given back
                 self._deliveries.pop(delivery, None)
             self._woken.set()
 
     async def _deliver_one(self, delivery: _Delivery, event: ClaimedEvent, *, wants_next: bool) -> None:
-        """Deliver an event and say so in the outbox; the delivery then holds the next one of its key, if any is due."""
+        """Deliver an event and note it in the outbox; the delivery then holds the next event of its key, if one is
+        due."""
         subscription = self._subscriptions[event.type]
         delivery.is_attempting = True
         try:
@@ -234,7 +237,7 @@ class Dispatcher:
             self.delivered_count += 1
 
     async def _hold(self) -> None:
-        """Renew the claims of what is delivered; give up what another host has by now."""
+        """Renew the claims of events in delivery; give up those that another host has taken."""
         while True:
             await asyncio.sleep(self._options.claim_s / _RENEWALS)
             held = {delivery: delivery.event for delivery in self._deliveries if delivery.event is not None}

@@ -1,4 +1,4 @@
-"""Events as they are emitted: an instance of a record class, what names its class, and what it keeps its order with."""
+"""Emitted events: an instance of a record class, the name of its class, and the key that keeps its order."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fusion_cluster.wire.codec import encode_msgpack
 from fusion_cluster.wire.spelling import canonical
 
 SLOT_GROUP: Final = "events"
-"""Takes the place of a shard group in the slots of events: equal keys are one key, whichever service emits them."""
+"""Takes the place of a shard group in the slots of events: equal keys are one key, for all services that emit them."""
 
 MAX_KEY_BYTES: Final = 1_000
-"""The longest key: the database has an index of them."""
+"""The longest key: the database has an index of keys."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class EmittedEvent:
     """An event that waits for its operation's commit.
 
     Attributes:
-        event_id: names it for good.
+        event_id: its permanent id.
         type: the name of its class.
-        key: encoded; events of equal keys are delivered in order.
-        slot: whose owner delivers it.
+        key: its key, encoded; events of equal keys are delivered in order.
+        slot: the slot whose owner delivers it.
         payload: the event in msgpack, as it was when it was emitted.
         delay_s: how long after the commit it is delivered, at the earliest.
     """
@@ -46,17 +46,17 @@ class EmittedEvent:
 def emitted(
     event: object, key: object = None, delay_s: float = 0.0, *, entropy: Entropy = SYSTEM.entropy
 ) -> EmittedEvent:
-    """What is written of an event.
+    """Return an event as it is written into the outbox.
 
     Args:
         event: an instance of a dataclass, a msgspec Struct or a pydantic model.
-        key: what it is about: any value that can be encoded. None: name and value of its first field.
+        key: its subject: any value that can be encoded. None: the name and value of its first field.
         delay_s: how long after the commit it is delivered, at the earliest.
         entropy: gives its id.
 
     Raises:
-        UsageError: it is no such instance, it or its key cannot be encoded, the key is too long, or the delay is
-            negative or endless.
+        UsageError: it is not such an instance, it or its key cannot be encoded, the key is too long, or the delay is
+            negative or infinite.
     """
     if not is_event_class(type(event)):
         raise UsageError(
@@ -92,12 +92,12 @@ def is_event_class(hint: object) -> bool:
 
 
 def event_type(event_class: type) -> str:
-    """What names the class of an event, in every version of the app."""
+    """Return the name of an event's class, the same in every version of the app."""
     return event_class.__name__
 
 
 def _first_field(event: Any) -> tuple[str, ...] | tuple[str, Any]:
-    """What an event is about unless it is said: like the first argument of a method, but by its name, too.
+    """Return the default key of an event: like the first argument of a method, but with its name.
 
     The name keeps order 3 and product 3 apart. An event without fields goes by its type.
     """

@@ -32,7 +32,7 @@ class BoundEventHandler(BoundCommand[[Any], None]):
         return f"<event handler {self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not by hand.
+        """Refuse a call by hand.
 
         Raises:
             UsageError: always.
@@ -43,10 +43,10 @@ class BoundEventHandler(BoundCommand[[Any], None]):
         )
 
     def _own(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return arguments  # the event, which was decoded for this attempt
+        return arguments  # the event was decoded for this attempt
 
     async def body(self, arguments: tuple[Any, ...]) -> None:
-        """Run the method as written; what it returns is not used."""
+        """Run the method as written; its result is not used."""
         await super().body(arguments)
 
     @cached_property
@@ -59,7 +59,7 @@ class EventHandler(Command[[E], None], Generic[E]):
     """The descriptor that `@event_handler` leaves in a service class.
 
     Raises:
-        UsageError: the method has not exactly one parameter with a type hint.
+        UsageError: the method does not have exactly one parameter with a type hint.
     """
 
     kind: ClassVar[MethodKind] = "event"
@@ -78,10 +78,10 @@ class EventHandler(Command[[E], None], Generic[E]):
             )
 
     def event_classes(self, signature: Signature) -> tuple[type[Any], ...]:
-        """Return the classes of the events that it handles, as its signature in a service class says.
+        """Return the classes of the events that it handles, by its signature in a service class.
 
         Raises:
-            UsageError: its type hint names something else than classes of events, or nothing that can be found.
+            UsageError: its type hint names something that is not a class of events, or cannot be resolved.
         """
         parameter = signature.parameters[0]
         classes = _members(parameter.type)
@@ -92,7 +92,7 @@ class EventHandler(Command[[E], None], Generic[E]):
                     f"models: {type_name(one)} is not such a class",
                     field=parameter.name,
                 )
-            value_codec(one)  # says what is wrong with its fields
+            value_codec(one)  # raises if its fields are wrong
         return classes
 
     def bind(self, method: Method, instance: Any, hosting: CommandHosting, body: AsyncBody) -> Any:
@@ -125,20 +125,20 @@ def event_handler(
 def event_handler(body: Callable[..., Coroutine[Any, Any, None]] | None = None, /, *, barrier: bool = True) -> Any:
     """Make an `async def` method of a service handle the events of the class that its one parameter's hint names.
 
-    It is called with each such event that an operation has committed, `operation.emit(event)`: at least once, and in
-    the order of the commits among events of one key. It is a command, one with an id that each call for the same event
-    has in common: what it changes in its operation is changed once, however often it is called.
+    It is called with each such event that an operation has committed, `operation.emit(event)`: at least once, and among
+    events of one key in the order of the commits. It is a command with one id for all calls for the same event: the
+    changes in its operation are made once, however often it is called.
 
     A class may have several handlers, in one service or several, and a handler several classes: `event: A | B`.
 
     Args:
         body: the method.
-        barrier: False lets the next event of the key go ahead as soon as the owners of what the handler invalidates
-            know, before all replicas do.
+        barrier: False lets the next event of the key go ahead as soon as the owners of the keys invalidated by the
+            handler have applied that, before all replicas have.
 
     Raises:
-        UsageError: not an `async def` with one parameter and a type hint. What the hint names is looked at when an app
-            is made of the service.
+        UsageError: the method is not an `async def` with one parameter and a type hint. The hint itself is checked when
+            an app is made of the service.
     """
     if body is not None:
         return EventHandler(body)

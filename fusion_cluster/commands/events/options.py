@@ -1,4 +1,4 @@
-"""How events are delivered: how many at a time, how often each is tried, how long what failed is kept."""
+"""Options of the delivery of events: how many at a time, how often each is tried, how long dead letters are kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ LONGEST_PAUSE_S: Final = 300.0
 
 
 def exponential_backoff(failed: int, entropy: Entropy = SYSTEM.entropy) -> float:
-    """1 s, 2 s, 4 s, … up to 5 min, each up to a half shorter at random, so that what failed together comes apart."""
+    """1 s, 2 s, 4 s, … up to 5 min, each up to a half shorter at random, so that events that failed together are
+    spread."""
     longest_s = min(FIRST_PAUSE_S * 2.0 ** min(failed - 1, 60), LONGEST_PAUSE_S)
     return longest_s * entropy.uniform(0.5, 1.0)
 
@@ -28,14 +29,14 @@ class EventOptions:
     """How an app's events are delivered: `App(events=EventOptions(...))`.
 
     Attributes:
-        max_attempts: after so many failed attempts an event is a dead letter.
-        backoff: the pause after an attempt that failed, given how many have; an error's own `retry_after_s` may make it
-            longer. By default about 1 s, then twice as long each time, up to 5 min.
+        max_attempts: after this many failed attempts an event is a dead letter.
+        backoff: the pause after a failed attempt, given the number of failed attempts; an error's own `retry_after_s`
+            may make it longer. By default about 1 s, then twice as long each time, up to 5 min.
         concurrency: how many events each host delivers at a time, each of another key.
-        timeout_s: how long a handler may run; then it is cancelled, and has failed.
-        poll_period_s: how often each host looks for events that it was not told of.
-        claim_s: for how long a host that is not heard keeps the events that it was delivering; renewed by those that
-            live. After a crash they are delivered again when it is over.
+        timeout_s: how long a handler may run; then it is cancelled and counts as failed.
+        poll_period_s: how often each host searches for events for which it got no wake.
+        claim_s: for how long a silent host keeps the events that it was delivering; living hosts renew their claims.
+            After a crash the events are delivered again when this time is over.
         dead_retention_s: how long dead letters are kept.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The outbox as operations use it: where the events that they emit are written."""
+"""The outbox as operations use it: they write their events into it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from fusion_cluster.commands.operation import Operation
 
 
 class EventOutbox(Protocol):
-    """Where operations put what they emit: a database."""
+    """Takes the events that operations emit: the outbox of a database."""
 
     async def write(self, operation: Operation) -> None:
-        """Write what an operation has emitted, in its transaction."""
+        """Write the events of an operation, in its transaction."""
         ...
 
     def on_committed(self) -> None:
-        """Events were committed here: wake those who deliver them."""
+        """Note that events were committed here, and wake the deliverers."""
         ...

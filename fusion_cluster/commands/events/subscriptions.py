@@ -1,4 +1,4 @@
-"""Who handles which events: the event handlers of an app, or of a host, by the name of the event's class."""
+"""The event handlers of an app, or of a host, by the name of the event's class."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Subscription:
         self._codec: ValueCodec[Any] = value_codec(event_class)
 
     def decode(self, payload: bytes) -> Any:
-        """The event, made anew.
+        """Return a new copy of the event.
 
         Raises:
-            UsageError: the class has changed, and does not fit what was emitted.
+            UsageError: the class has changed, and does not fit the emitted event.
         """
         return self._codec.decode_msgpack(payload)
 
 
 def subscriptions_of(handlers: Iterable[BoundEventHandler]) -> dict[str, Subscription]:
-    """The handlers of a host by the events that they handle."""
+    """Return the handlers of a host by the events that they handle."""
     found: dict[str, Subscription] = {}
     for handler in handlers:
         for event_class in handler.method.event_classes:
