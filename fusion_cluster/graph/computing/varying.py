@@ -44,14 +44,12 @@ def principal() -> Any:
     if (task := running_task_name.get()) is not None:
         raise UsageError(f"{task} runs as a task, which does not know who asks: take the principal as an argument")
     node = running_computation.get() or offloaded_computation.get()
-    if node is None:
+    if node is None or node._computation is None:  # what a computation has left behind is part of no result
         return current_principal.get()
     function: Function[Any] = node.function
     if function.principal is not None:
         _require_own_principal(function)
         return msgspec.json.decode(function.principal)
-    if node._computation is None:
-        return None  # left behind by a computation that has ended: what it does is part of no result
     if function.graph.is_in_own_thread():
         vary(node)
     _require_varying(function)

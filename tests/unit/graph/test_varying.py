@@ -31,6 +31,7 @@ class Desk(ComputeService):
     def __init__(self) -> None:
         self.log: list[str] = []
         self.opened: set[str] = set()
+        self.left_behind: asyncio.Task[None]
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -62,6 +63,16 @@ class Desk(ComputeService):
     @compute_method(varies=False)
     async def strict(self, box: str) -> str:
         return await self.letters(box)
+
+    @compute_method
+    async def leaving_a_task_behind(self, box: str) -> str:
+        async def later() -> None:
+            await asyncio.sleep(0)
+            with acting_as("root"):
+                self.log.append(f"{await self.asked_by()} {principal()} {await self.letters(box)}")
+
+        self.left_behind = asyncio.create_task(later())
+        return box
 
     @compute_method
     async def letters_of(self, owner: str) -> str:
@@ -268,6 +279,13 @@ async def test_a_body_cannot_read_for_somebody_else(desk: Desk, method: str) -> 
         with pytest.raises(UsageError, match="take as an argument for whom it reads"):
             await ask(desk, name, method, "bob")
     assert "bob" in str(await ask(desk, "bob", method, "bob"))
+
+
+async def test_a_task_that_a_body_has_left_behind_reads_for_whom_it_says(desk: Desk) -> None:
+    await ask(desk, "ann", "letters", "in")
+    await ask(desk, "ann", "leaving_a_task_behind", "in")
+    await desk.left_behind
+    assert desk.log[-1] == "root root in: root"
 
 
 async def test_a_principal_that_cannot_be_a_key_is_refused(desk: Desk) -> None:
