@@ -23,7 +23,7 @@ DEFAULT_PORT: Final = 50051
 MAX_PORT: Final = 65_535
 MAX_NAME_CHARACTERS: Final = 253
 MAX_SOCKET_PATH_BYTES: Final = 107
-"""What fits into `sockaddr_un` of Linux."""
+"""The longest path that fits into Linux's `sockaddr_un`."""
 
 _UNIX: Final = "unix:"
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -32,7 +32,7 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://+|(dns|ipv4|ipv6|http|
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a gateway listens.
+    """The address at which a gateway listens.
 
     Attributes:
         host: a name, or an IP address without brackets; "" for a socket in the file system.
@@ -62,7 +62,7 @@ class Address:
 
     @property
     def goes_past_proxies(self) -> bool:
-        """Whether it means nothing to a proxy, so that the proxies of the environment are not used for it."""
+        """Whether it is reached without a proxy: for a proxy it would mean the proxy's own machine."""
         ip = _ip(self.host)
         return self.is_local or (ip is not None and ip.is_unspecified)
 

@@ -42,7 +42,7 @@ class _Block(AbstractAsyncContextManager[T], Generic[T]):
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
             raise AttributeError(name)
-        raise UsageError(f"{self._name}() is not what {name} is read from: use `async with {self._name}(...) as host`")
+        raise UsageError(f"{self._name}() itself does not have {name}: use `async with {self._name}(...) as host`")
 
     def __enter__(self) -> NoReturn:
         raise UsageError(f"{self._name}() is entered by `async with`, not by `with`; without a loop use blocking()")

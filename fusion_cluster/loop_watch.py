@@ -152,7 +152,7 @@ class LoopWatch:
         self._is_asked = False
         silent_s = self._pulse.heard(self._clock())
         if silent_s:
-            logger.info("the event loop of %s goes on after %.1f s", self._name, silent_s)
+            logger.info("the event loop of %s runs again after %.1f s", self._name, silent_s)
 
     def _tell_end(self) -> None:
         logger.critical("the event loop of %s has ended: something has stopped it", self._name)

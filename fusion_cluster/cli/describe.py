@@ -20,7 +20,7 @@ _KINDS = {
 
 
 def describe(
-    service: Annotated[str, typer.Argument(help="One service; all when left out.", show_default=False)] = "",
+    service: Annotated[str, typer.Argument(help="One service; default: all.", show_default=False)] = "",
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
     as_json: Json = False,

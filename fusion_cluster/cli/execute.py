@@ -34,5 +34,5 @@ def execute(
     sent = payload(arguments)
     reply = ask(address, timeout, lambda rpcs: rpcs.execute(method, sent, command_id or SYSTEM.entropy.new_id()))
     if reply.replayed and not as_json:
-        complain("it ran before; this is its result then")
+        complain("this command ran before; the result is from that run")
     show_value(reply.result.json, as_json=as_json)

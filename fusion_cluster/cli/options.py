@@ -60,7 +60,7 @@ Address = Annotated[
         callback=_address,
     ),
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds it may take.", callback=checked(as_finite_timeout))]
+Timeout = Annotated[float, typer.Option(help="Time limit in seconds.", callback=checked(as_finite_timeout))]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"

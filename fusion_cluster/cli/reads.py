@@ -50,12 +50,12 @@ def watch(
     arguments: Arguments = None,
     address: Address = DEFAULT_ADDRESS,
     timeout: Annotated[
-        float, typer.Option(help="Seconds that reaching a gateway may take.", callback=checked(as_finite_timeout))
+        float, typer.Option(help="Time limit in seconds for reaching a gateway.", callback=checked(as_finite_timeout))
     ] = DEFAULT_TIMEOUT_S,
     min_interval: Annotated[
         float, typer.Option(help="Shortest time between two updates, in seconds.", callback=checked(as_interval))
     ] = 0.0,
-    count: Annotated[int, typer.Option(help="End after so many updates; 0: go on.", min=0, max=MOST)] = 0,
+    count: Annotated[int, typer.Option(help="Stop after this number of updates; 0: no limit.", min=0, max=MOST)] = 0,
     as_json: Json = False,
 ) -> None:
     """Show a value now and after each change, until Ctrl-C."""

@@ -59,13 +59,14 @@ def serve(
     max_bytes: Annotated[
         float | None,
         typer.Option(
-            help="Bound on the bytes of cached results in each process, by estimate; none when left out.",
+            help="Bound on the bytes of cached results in each process, by estimate; default: no limit.",
             callback=checked(_as_bytes),
             show_default=False,
         ),
     ] = None,
     call_timeout: Annotated[
-        float, typer.Option(help="Seconds a call may take, retries included.", callback=checked(as_finite_timeout))
+        float,
+        typer.Option(help="Time limit of a call in seconds, retries included.", callback=checked(as_finite_timeout)),
     ] = 10.0,
 ) -> None:
     """Start or join Ray and run an app: its shards and gateways. Ctrl-C or SIGTERM stops it in good order."""

@@ -19,7 +19,7 @@ def upgrade_database(database: DatabaseName) -> None:
 
 def _told(done: Upgrade) -> str:
     if done.before is None:
-        return f"tables made, of revision {done.after}"
+        return f"tables made, at revision {done.after}"
     if done.before == done.after:
-        return f"tables are of revision {done.after} already, the newest"
-    return f"tables upgraded from revision {done.before} to {done.after}"
+        return f"tables are already at revision {done.after}, the newest"
+    return f"tables upgraded from revision {done.before} to revision {done.after}"

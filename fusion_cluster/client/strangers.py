@@ -79,7 +79,7 @@ async def trouble_of(error: grpc.aio.AioRpcError, addresses: Sequence[Address]) 
     if uses_proxies(addresses):
         proxy = next((name for name in PROXIES if os.environ.get(name)), None)
         if proxy is not None:
-            return Trouble(f"{trouble.words} (behind the proxy that {proxy} names; no_proxy tells gRPC to go without)")
+            return Trouble(f"{trouble.words} (behind the proxy that {proxy} names; set no_proxy to connect without it)")
     if trouble in (NO_GRPC, CLOSES):
         return await _look(addresses[-1]) or trouble
     return trouble

@@ -124,7 +124,7 @@ class Retries:
         except BaseException as raised:
             reraise_outside(raised)
             told = printable(raised)
-            logger.error("the classifier has failed; %s is taken for transient", in_words(error), exc_info=told)
+            logger.error("the classifier has failed; %s counts as transient", in_words(error), exc_info=told)
             return True
 
 

@@ -15,4 +15,4 @@ def require_text(field: str, value: object, most: int, least: int = 1) -> None:
         size = f", this has {len(value):,}" if isinstance(value, str) else ""
         raise InvalidArgument(f"{field} must be a text of {least} to {most} characters{size}", field=field)
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidArgument(f"{field} must have no NUL and no halves of characters in it", field=field)
+        raise InvalidArgument(f"{field} must not contain NUL or half of a surrogate pair", field=field)

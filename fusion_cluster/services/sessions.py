@@ -359,7 +359,7 @@ def _require_user(user_id: str, field: str = "user_id") -> None:
 def _checked_details(details: dict[str, str] | None) -> dict[str, str]:
     details = {} if details is None else details
     if not isinstance(details, dict) or not all(isinstance(text, str) for pair in details.items() for text in pair):
-        raise InvalidArgument("details must be texts under texts", field="details")
+        raise InvalidArgument("details must be a dictionary of texts to texts", field="details")
     if len(_encode_details(details)) > MAX_DETAILS_BYTES:
         raise InvalidArgument(f"details must be {MAX_DETAILS_BYTES:,} bytes at most, as JSON", field="details")
     return details

@@ -26,7 +26,7 @@ app = App("desk", [Desk])
 
 @pytest.mark.parametrize("use", ["service", "graph", "why", "function"])
 def test_what_is_not_entered_says_how_to_enter_it(use: str) -> None:
-    with pytest.raises(UsageError, match=rf"local\(\) is not what {use} is read from: use `async with local\(...\)"):
+    with pytest.raises(UsageError, match=rf"local\(\) itself does not have {use}: use `async with local\(...\)"):
         getattr(app.local(), use)
 
 

@@ -27,10 +27,10 @@ def test_it_says_what_it_has_done_and_that_there_was_nothing_to_do(
 ) -> None:
     code, out, err = said([database_url], capsys)
     assert (code, err) == (OK, "")
-    assert out.endswith(f": tables made, of revision {NEWEST}\n")
+    assert out.endswith(f": tables made, at revision {NEWEST}\n")
     code, out, err = said([database_url], capsys)
     assert (code, err) == (OK, "")
-    assert out.endswith(f": tables are of revision {NEWEST} already, the newest\n")
+    assert out.endswith(f": tables are already at revision {NEWEST}, the newest\n")
 
 
 def test_it_finds_the_database_by_its_app(
@@ -44,7 +44,7 @@ def test_it_finds_the_database_by_its_app(
     )
     code, out, err = said(["app_to_upgrade:app"], capsys)
     assert (code, err) == (OK, "")
-    assert out.endswith(f"shop.db: tables made, of revision {NEWEST}\n")
+    assert out.endswith(f"shop.db: tables made, at revision {NEWEST}\n")
     code, out, err = said(["app_to_upgrade:other"], capsys)
     assert (code, out) == (MISUSED, "")
     assert "no database" in err
