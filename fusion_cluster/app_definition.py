@@ -106,7 +106,7 @@ class AppDefinition:
 
     @property
     def carried(self) -> Callable[[], Mapping[str, str]]:
-        """The function that gives what the middleware adds to the calls that leave the process from its context."""
+        """The function that returns what the middleware adds to the calls that leave the process from its context."""
         return self._middleware.carried
 
     def new_bodies(self, strict: Strictness | None = None) -> Bodies:

@@ -371,7 +371,7 @@ class Peer:
             self._loop = asyncio.get_running_loop()
             self.create_future = self._loop.create_future
             self._runner = self._tasks.spawn(self._keep_connected(), name="keep a link connected")
-            self._tick = self._loop.call_later(TICK_S, self._on_tick, context=Context())  # nobody's in particular
+            self._tick = self._loop.call_later(TICK_S, self._on_tick, context=Context())  # not in a caller's context
 
     # -- carriers -----------------------------------------------------------------------------------------------------
     async def _keep_connected(self) -> None:
