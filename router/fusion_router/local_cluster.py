@@ -165,8 +165,9 @@ class LocalCluster:
         """The shard that owns a key, by the method's full name ("Carts.total") and its canonical arguments.
 
         Raises:
-            UsageError: that shard does not run now.
+            UsageError: that shard does not run now, or the cluster is not open.
         """
+        self._require_open()
         shard_id = self.slot_map.owners[self.app.methods[name].slot(arguments)]
         shard = self.shards.get(shard_id)
         if shard is None:
