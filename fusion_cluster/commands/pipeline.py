@@ -83,7 +83,7 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
     Args:
         command: the command to run.
         invocation: the call of it.
-        host: where it runs.
+        host: the host that runs it.
 
     Raises:
         InvalidArgument: the id was used for another command.
@@ -155,7 +155,7 @@ class _Run:
         command: the command.
         invocation: the call of it.
         context: the context of the run, with a fingerprint if there may be retries.
-        host: where it runs.
+        host: the host that runs it.
         log: the log that records it for retries; None: there will be no retries, or there is no log.
     """
 

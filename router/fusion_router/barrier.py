@@ -1,21 +1,22 @@
-"""The freshness barrier: a command returns when no replica anywhere serves what depended on the old data.
+"""The freshness barrier: a command returns when no replica serves values that depended on the old data.
 
 A diffusing computation after Dijkstra and Scholten ("Termination detection for diffusing computations", 1980). The
 command's shard is the root. A message of a barrier is an invalidation request to the owner of a key, or a barrier mark
 behind the invalidations on a session; each is answered once. A process that is reached for the first time is *engaged*:
 it passes the barrier on to its own subscribers and answers when they have all answered. A process that is engaged
-already answers a mark at once, since whatever it passes on counts for its engagement; so two shards that subscribe to
-each other never wait for each other. Such an answer says so: it ends this barrier's wait, but confirms nothing to
-others. A request comes from the root, for which nobody waits, and is in any case answered when all is settled.
+already answers a mark at once, since everything it passes on counts for its engagement; so two shards that subscribe to
+each other never wait for each other. Such an answer is marked: it ends this barrier's wait, but confirms nothing to
+other barriers. A request comes from the root, for which no process waits, so it is always answered only when everything
+is settled.
 
 A barrier is passed on to every subscriber that *owes* a confirmation. An invalidation is owed until a later mark is
-answered, whatever caused it: a plain one may have taken the very computed this command would have reached, and still be
-on its way. A subscription that was given up is owed too: the subscriber has invalidated its replica by itself (evicted
-it, lost the carrier, ...) and what it told its own subscribers may be on its way, while we have no more to tell it.
+answered, whatever its cause: a plain one may have reached the same computed as this command, and still be on its way. A
+subscription that was given up is owed, too: the subscriber has invalidated its replica by itself (evicted it, lost the
+carrier, ...), and its messages to its own subscribers may be on their way, while we have no more to send to it.
 
 A subscriber that stays silent is given one read lease, after which it cannot serve its replicas either, and is dropped.
-So is whoever subscribed to the process before this one, under whose name it was restarted: for one read lease after
-such a start, barriers wait.
+The same holds for subscribers of a predecessor of this process, which ran under the same name: after a restart,
+barriers wait for one read lease.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from fusion_cluster.runtime import SYSTEM, Runtime
 logger = logging.getLogger(__name__)
 
 Answer = Callable[[bool], None]
-"""Answers a message of a barrier: True when all that was owed is settled, False when others wait for some of it."""
+"""Answers a message of a barrier: True when everything owed is settled, False when others wait for some of it."""
 
 PATIENCE = 1.4
-"""For how many read leases a silent subscriber is waited for. One for itself; a third, the time between two pings, for
-those that subscribe to it: it may have told them until then that it is there, after it last told us. And clocks of two
-hosts differ a little."""
+"""How many read leases to wait for a silent subscriber. One for itself; a third, the time between two pings, for its
+own subscribers: it may have pinged them up to that long after it last pinged us. The rest covers clocks of two
+machines, which differ a little."""
 
 
 class SubscribedSession(Protocol):
-    """What a barrier needs of a served session."""
+    """A served session as a barrier uses it."""
 
     @property
     def heard_s_ago(self) -> float:
@@ -59,12 +60,12 @@ class SubscribedSession(Protocol):
 
 
 class Confirmations:
-    """What one subscriber owes and has confirmed: invalidations and given up subscriptions, confirmed by barriers.
+    """The debts of one subscriber: invalidations and given up subscriptions that it owes until barriers confirm them.
 
     Attributes:
-        session: to the subscriber.
-        owed: how many there have been.
-        pending: barrier → for each of its marks that is not answered: what was owed before it, and when it was sent.
+        session: the session to the subscriber.
+        owed: how many debts there have been.
+        pending: barrier → for each unanswered mark of it: the value of `owed` before it, and when it was sent.
     """
 
     __slots__ = ("_confirmed", "owed", "pending", "session")
@@ -76,16 +77,16 @@ class Confirmations:
         self.pending: dict[int, deque[tuple[int, float]]] = {}
 
     def owe(self) -> None:
-        """Note one more invalidation on its way, or one more subscription given up."""
+        """Note one more invalidation on its way, or one more subscription that was given up."""
         self.owed += 1
 
     @property
     def is_owing(self) -> bool:
-        """Something is not known to have been applied over there, and beyond."""
+        """Whether a debt is not confirmed yet: not known to be applied there and beyond."""
         return self.owed > self._confirmed
 
     def answer(self, barrier: int, *, confirms: bool) -> bool:
-        """Take the answer to one mark of a barrier; False if none was awaited."""
+        """Take the answer to one mark of a barrier; return False if none was awaited."""
         marks = self.pending.get(barrier)
         if not marks:
             return False
@@ -98,24 +99,24 @@ class Confirmations:
 
 
 class _Engagement:
-    """This process's part in one barrier: how many answers it waits for, and what it does when they are there."""
+    """This process's part in one barrier: how many answers it waits for, and whom it answers then."""
 
     __slots__ = ("confirms", "deficit", "marked", "waiting")
 
     def __init__(self, on_settled: Answer) -> None:
         self.deficit = 0
         self.confirms = True
-        # Who is told when everything is settled: whoever engaged this process, and requests that came since.
+        # Answered when everything is settled: the message that engaged this process, and requests that came since.
         self.waiting = [on_settled]
-        # What each subscriber owed when this barrier was last passed on to it: only more is worth another mark.
+        # `owed` of each subscriber when this barrier was last passed on to it: only a higher value needs another mark.
         self.marked: dict[Confirmations, int] = {}
 
 
 class Barrier:
     """A barrier that this process has begun: its root's handle.
 
-    Await it to wait until no replica anywhere serves what depended on the old data. The block of its `with` holds it
-    open: what is invalidated here, and told to owners, belongs inside.
+    Await it to wait until no replica serves values that depended on the old data. The block of its `with` holds it
+    open: invalidations made here, and requests to owners, belong inside.
 
     >>> with barriers.begin() as barrier:
     ...     invalidate(keys)
@@ -125,8 +126,8 @@ class Barrier:
     >>> await barrier
 
     Attributes:
-        number: names it in messages.
-        settled: done when everything is settled; may be failed by whoever knows that it never will be.
+        number: its name in messages.
+        settled: done when everything is settled; may be failed by code that knows that it never will be.
     """
 
     __slots__ = ("_barriers", "number", "settled")
@@ -137,7 +138,7 @@ class Barrier:
         self.settled = settled
 
     def told(self, count: int = 1) -> None:
-        """Note requests to owners that go out: each one is to be answered once."""
+        """Note requests sent to owners: each one has to be answered once."""
         self._barriers.told(self.number, count)
 
     def answered(self, count: int = 1) -> None:
@@ -145,7 +146,7 @@ class Barrier:
         self._barriers.answered(self.number, count)
 
     def invalidated_more(self) -> None:
-        """Pass it on once more: more has become out of date here."""
+        """Pass it on again, because more has become out of date here."""
         self._barriers.pass_on(self.number)
 
     def __enter__(self) -> Self:
@@ -166,8 +167,8 @@ class Barriers:
 
     Args:
         read_lease_s: how long a subscriber may serve replicas without hearing from us.
-        succeeds: this process takes the place of one that died, which may have subscribers that we do not know.
-        runtime: the clock of the leases, and the numbers of barriers.
+        succeeds: this process replaces one that died, which may have subscribers that we do not know.
+        runtime: gives the clock of the leases, and the numbers of barriers.
 
     Attributes:
         read_lease_s: as given.
@@ -178,24 +179,25 @@ class Barriers:
         self._entropy = runtime.entropy
         self.read_lease_s = read_lease_s
         self._patience_s = read_lease_s * PATIENCE
-        # Until then a predecessor's subscribers may serve its replicas.
+        # Until this time a predecessor's subscribers may serve its replicas.
         self._quiet_until_s = self._clock() + self._patience_s if succeeds else 0.0
         self._engagements: dict[int, _Engagement] = {}
-        # In the order in which they came: barriers are passed on in the same one by every run of a simulation.
+        # In the order of arrival: so every run of a simulation passes barriers on in the same order.
         self._subscribers: dict[Confirmations, None] = {}
         self._watch: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     def add(self, subscriber: Confirmations) -> None:
-        """A session was opened: barriers reach it from now on."""
+        """Add a session that was opened: barriers reach it from now on."""
         self._subscribers[subscriber] = None
 
     def remove(self, subscriber: Confirmations, *, has_left: bool = False) -> None:
-        """A session is lost for good.
+        """Remove a session that is lost for good.
 
         Args:
-            subscriber: whose; until its read lease has run out it may serve its replicas, and barriers wait for that.
-            has_left: it has said that it serves them no more.
+            subscriber: the subscriber of the session; until its read lease has run out it may serve its replicas, and
+                barriers wait for that.
+            has_left: it has announced that it does not serve them any more.
         """
         self._subscribers.pop(subscriber, None)
         lease_s = 0.0 if has_left else self._patience_s - subscriber.session.heard_s_ago
@@ -221,7 +223,7 @@ class Barriers:
         return Barrier(self, number, settled)
 
     def told(self, barrier: int, count: int = 1) -> None:
-        """Note requests of this barrier that go out."""
+        """Note requests of this barrier that were sent."""
         engagement = self._engagements.get(barrier)
         if engagement is not None:
             engagement.deficit += count
@@ -229,7 +231,7 @@ class Barriers:
             raise InvariantViolation(f"barrier {barrier:x} is over, and more are told of it")
 
     def reached(self, barrier: int, answer: Answer) -> None:
-        """A barrier mark arrived, and the invalidations before it are applied here.
+        """Take a barrier mark that arrived; the invalidations before it are applied here.
 
         Args:
             barrier: its number.
@@ -244,11 +246,12 @@ class Barriers:
         self.answered(barrier)
 
     def requested(self, barrier: int, answer: Answer) -> None:
-        """An invalidation request of a barrier arrived, and is applied here; answered when all it did is settled.
+        """Take an invalidation request of a barrier that is applied here; it is answered when all its effects are
+        settled.
 
-        It waits for that also where this process is engaged already: it may be the very request that engaged it, made
-        again because the session that was to carry the answer is lost. It can wait, for it comes from the root alone,
-        and nobody waits for the root.
+        It waits for that also if this process is engaged already: it may be the request that engaged it, sent again
+        because the session for the answer was lost. It can wait, because it comes from the root, and no process waits
+        for the root.
 
         Args:
             barrier: its number.
@@ -262,10 +265,10 @@ class Barriers:
             self.pass_on(barrier)
 
     def pass_on(self, barrier: int) -> None:
-        """Send a mark to each subscriber that owes more than when it got this barrier's last one.
+        """Send a mark to each subscriber that owes more than when it got this barrier's last mark.
 
-        To be called again when more has become out of date here while this process takes part in the barrier. Nothing
-        happens when the barrier is over.
+        Call it again when more has become out of date here while this process takes part in the barrier. It does
+        nothing when the barrier is over.
         """
         engagement = self._engagements.get(barrier)
         if engagement is None:
@@ -282,18 +285,18 @@ class Barriers:
             self._watch = asyncio.get_running_loop().call_later(self._patience_s / 4, self._drop_silent)
 
     def mark_answered(self, subscriber: Confirmations, barrier: int, *, confirms: bool) -> None:
-        """A subscriber answered a barrier mark.
+        """Take a subscriber's answer to a barrier mark.
 
         Args:
-            subscriber: who.
-            barrier: whose mark.
-            confirms: all that was owed before the mark is applied there and beyond; not only for this barrier.
+            subscriber: the subscriber.
+            barrier: the barrier of the mark.
+            confirms: everything owed before the mark is applied there and beyond, for all barriers.
         """
         if subscriber.answer(barrier, confirms=confirms):
             self.answered(barrier, confirms=confirms)
 
     def answered(self, barrier: int, count: int = 1, *, confirms: bool = True) -> None:
-        """Messages of this barrier that we sent were answered."""
+        """Note that messages of this barrier that we sent were answered."""
         engagement = self._engagements.get(barrier)
         if engagement is None:
             if self._is_closed:
@@ -307,14 +310,14 @@ class Barriers:
                 answer(engagement.confirms)
 
     def close(self) -> None:
-        """Forget everything; what waits for a barrier is its waiter's to cancel."""
+        """Forget everything; whatever waits for a barrier must be cancelled by its owner."""
         if self._watch is not None:
             self._watch.cancel()
         self._is_closed = True
         self._engagements.clear()
 
     def _engage(self, barrier: int, on_settled: Answer) -> _Engagement:
-        """Take part, with a deficit of one that keeps it open until everything has been sent."""
+        """Take part, with an initial deficit of one that keeps it open until everything has been sent."""
         engagement = self._engagements[barrier] = _Engagement(on_settled)
         engagement.deficit = 1
         if self._quiet_until_s:
@@ -334,7 +337,7 @@ class Barriers:
             self.answered(barrier, count)
 
     def _drop_silent(self) -> None:
-        """Drop the subscribers that have neither answered nor, for a read lease, been heard."""
+        """Drop the subscribers that have not answered and were not heard for a read lease."""
         loop = asyncio.get_running_loop()
         waiting = [subscriber for subscriber in self._subscribers if subscriber.pending]
         for subscriber in _overdue(waiting, self._clock(), self._patience_s):
@@ -346,7 +349,8 @@ class Barriers:
 
 
 def _overdue(waiting: Iterable[Confirmations], now_s: float, patience_s: float) -> list[Confirmations]:
-    """Who is waited for longer than a read lease and silent, or longer than three and heard but never answering."""
+    """Return subscribers waited for longer than a read lease and silent, or longer than three and heard but not
+    answering."""
     overdue = []
     for subscriber in waiting:
         waited_s = now_s - min(marks[0][1] for marks in subscriber.pending.values())

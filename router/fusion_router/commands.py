@@ -1,4 +1,4 @@
-"""Commands of keys that other shards own: they are sent there, under one id however often."""
+"""Commands of keys that other shards own: they are sent there, under one id for all attempts."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class RemoteCommands:
         self._entropy = runtime.entropy
 
     async def execute(self, method: Method, invocation: Invocation, slot: int) -> CommandResult:
-        """Run a command on the owner of its slot; if that one is lost meanwhile, on its successor under the same id.
+        """Run a command on the owner of its slot; if the owner is lost meanwhile, on its successor under the same id.
 
         Raises:
-            CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been committed.
-            ShardUnavailable: the owner could not be reached; it was not run.
-            Exception: what the command raised.
+            CommandOutcomeUnknown: the owner was lost while the command ran; it may or may not have been committed.
+            ShardUnavailable: the owner could not be reached; the command did not run.
+            Exception: the error that the command raised.
         """
         encoded = method.arguments.encode(invocation.arguments)
 

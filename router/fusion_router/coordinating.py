@@ -2,7 +2,7 @@
 
 Invariant: events are taken one after another, each with all of its effects before the next one, also when an effect
 itself leads to an event. The same loop runs in the coordinator actor, in `LocalCluster` and in the tests' clusters of
-processes; they differ by their control planes alone.
+processes; only their control planes differ.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ Report = Callable[[Event], None]
 
 
 class ControlPlane(Protocol):
-    """Whatever runs the processes of members. No method waits: what becomes of a member is reported as events.
+    """Runs the processes of members. No method waits: events report what becomes of a member.
 
     The obligations are those of `protocol.coordination.coordination`.
     """
 
     def start(self, member: MemberId, report: Report) -> None:
-        """Start a member, or find the process of it that runs; report `Served`, then `Died`, or `StartFailed`."""
+        """Start a member, or find its running process; report `Served`, then `Died`, or `StartFailed`."""
 
     def kill(self, member: MemberId) -> None:
         """End the process of a member that cannot serve."""
 
     def stop(self, member: MemberId, report: Report) -> None:
-        """Stop a member for good, and report `Stopped`, also where it does not run."""
+        """Stop a member for good, and report `Stopped`, also if it does not run."""
 
 
 class CoordinationLoop:
-    """Runs a coordination over a control plane, in the event loop that it is begun in.
+    """Runs a coordination over a control plane, in the event loop in which it begins.
 
     Args:
-        coordination: decides.
-        plane: acts.
+        coordination: makes the decisions.
+        plane: applies the effects.
 
     Attributes:
         coordination: the state, to look at.
@@ -77,7 +77,7 @@ class CoordinationLoop:
         self._is_stepping = False
         self._timers: set[asyncio.TimerHandle] = set()
         self._next_asker = 0
-        # Questions that are not answered: what to do with the answer.
+        # Unanswered questions -> the function that takes the answer.
         self._epoch_askers: dict[int, Callable[[int], None]] = {}
         self._map_askers: dict[int, Callable[[SlotMap], None]] = {}
         self._launched: asyncio.Future[None] = self._loop.create_future()
@@ -88,15 +88,15 @@ class CoordinationLoop:
         """The map in force."""
         return self.coordination.slot_map
 
-    # -- what happens -------------------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------------
     def begin(self) -> None:
         """Start all members."""
         self.report(Began())
 
     def report(self, event: Event) -> None:
-        """Take an event, and apply what follows from it before this returns.
+        """Take an event, and apply its effects before this returns.
 
-        Reported by a control plane while it applies an effect, it is taken when the effects before it are done.
+        An event that a control plane reports while it applies an effect is taken when the effects before it are done.
         """
         self._take(event, self._loop.time())
 
@@ -110,7 +110,7 @@ class CoordinationLoop:
         """Ask for a map that is newer than a version; 0: for any.
 
         Returns:
-            A name of the question, for `withdraw`.
+            The name of the question, for `withdraw`.
         """
         asker = self._new_asker()
         self._map_askers[asker] = on_answer
@@ -118,12 +118,12 @@ class CoordinationLoop:
         return asker
 
     def withdraw(self, asker: int) -> None:
-        """Want no answer any more to a question for a map."""
+        """Withdraw a question for a map."""
         if self._map_askers.pop(asker, None) is not None:
             self.report(AskerLeft(asker))
 
     def follow(self, on_map: Callable[[SlotMap], bool]) -> None:
-        """Give somebody the map that is in force now, and each newer one, until `on_map` returns False."""
+        """Give the map that is in force now, and each newer one, to `on_map`, until it returns False."""
 
         def on_answer(slot_map: SlotMap) -> None:
             if on_map(slot_map):
@@ -131,15 +131,15 @@ class CoordinationLoop:
 
         self.ask_map(0, on_answer)
 
-    # -- what callers wait for ----------------------------------------------------------------------------------------
+    # -- waits of callers ----------------------------------------------------------------------------------------
     async def next_epoch(self, member: MemberId) -> int:
-        """Give the epoch of the process of a member that has begun."""
+        """Return the epoch for the process of a member that has begun."""
         answer: asyncio.Future[int] = self._loop.create_future()
         self.ask_epoch(member, answer.set_result)
         return await answer
 
     async def next_map(self, newer_than: int, timeout_s: float) -> SlotMap | None:
-        """Wait for a map that is newer than a version; None: there is none by the end of the time."""
+        """Wait for a map that is newer than a version; None: there is none within the time."""
         answer: asyncio.Future[SlotMap] = self._loop.create_future()
         asker = self.ask_map(newer_than, answer.set_result)
         try:
@@ -169,7 +169,7 @@ class CoordinationLoop:
         self._timers.clear()
         self._fail_launch("the app was stopped before it was up")
 
-    # -- what follows -------------------------------------------------------------------------------------------------
+    # -- effects -------------------------------------------------------------------------------------------------
     def _take(self, event: Event, now_s: float) -> None:
         self._events.append((event, now_s))
         if self._is_stepping:
@@ -209,12 +209,12 @@ class CoordinationLoop:
     def _fail_launch(self, reason: str) -> None:
         if not self._launched.done():
             self._launched.set_exception(UsageError(reason))
-            self._launched.exception()  # nobody may be waiting for it
+            self._launched.exception()  # the launch may have no waiter
 
     def _set_timer(self, at_s: float) -> None:
         def tick() -> None:
             self._timers.discard(timer)
-            self._take(Ticked(), max(at_s, self._loop.time()))  # timers come a trifle early
+            self._take(Ticked(), max(at_s, self._loop.time()))  # timers may come slightly early
 
         timer = self._loop.call_at(at_s, tick)
         self._timers.add(timer)

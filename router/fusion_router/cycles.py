@@ -1,10 +1,10 @@
 """Finds cycles across shards: this process's part in edge chasing (`fusion_cluster.protocol.edge_chasing`).
 
-A cycle across shards is closed by a read that begins, or by a computation that joins another one here. Both are looked
-at after a few milliseconds; what waits in vain is probed. Nothing is sent for reads that are answered before.
+A cycle across shards is closed by a read that begins, or by a computation that joins another one here. Both are checked
+after a few milliseconds; waits that still last are probed. Nothing is sent for reads that are answered before that.
 
-Invariant: `_reads` holds exactly the replicas that wait for their owners now; `_known` has more about those of them
-that a probe has come to, or went out from. Most reads are answered before: they cost an entry and a place in a list.
+Invariant: `_reads` holds exactly the replicas that wait for their owners now; `_known` has more about those that a
+probe has reached or left. Most reads are answered before that: they cost an entry and a place in a list.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from fusion_cluster.link.peer_call import PeerCall
 from fusion_cluster.protocol.edge_chasing import Break, Probe, on_arrival, probe_from
 
 LOOK_S: Final = 0.003
-"""How often the waits that are new are looked at, in seconds: each is probed when it is one to two times as old."""
+"""How often new waits are checked, in seconds: each is probed when it is one to two times as old."""
 
 CROWD: Final = 16
-"""If more waits than this are to be probed at once, the process has much to do: they have more time first."""
+"""If more waits than this are to be probed at once, the process is busy: they get more time first."""
 
 LONGEST_LOOK_S: Final = 0.05
-"""The longest interval between two looks, to which they are prolonged for a crowd."""
+"""The longest interval between two checks, used when there is a crowd of waits."""
 
 LONG_S: Final = 1.0
-"""After how many seconds reads that still wait are probed again, and then after twice as many each time.
+"""After how many seconds reads that still wait are probed again; the time doubles after each probe.
 
-It mends what is lost with links, and finds the chains without end that no cycle closes.
+It replaces probes that were lost with links, and finds the endless chains that no cycle closes.
 """
 
 MAX_SEEN: Final = 1024
-"""How many probes that went along a read are known again."""
+"""How many probes that went along a read are remembered."""
 
 
 class _Read(Struct, eq=False):
@@ -46,7 +46,7 @@ class _Read(Struct, eq=False):
 
     Attributes:
         wait: the number of this wait in the cluster.
-        call: what its owner was asked.
+        call: the call to its owner.
         sent: how many probes began here.
         age: how often `LONG_S` has passed since.
         seen: the probes that were sent along it: of which wait, and their numbers.
@@ -60,10 +60,10 @@ class _Read(Struct, eq=False):
 
 
 class CycleWatch:
-    """What one member knows of who waits for whom, and the probes that it sends and passes on.
+    """The waits between computations that one member knows, and the probes that it sends and passes on.
 
     Args:
-        peer_id: names this process: numbers of waits are made from it.
+        peer_id: the name of this process; numbers of waits are made from it.
     """
 
     def __init__(self, peer_id: str) -> None:
@@ -71,7 +71,7 @@ class CycleWatch:
         self._reads: dict[Node[Any], PeerCall] = {}
         self._known: dict[Node[Any], _Read] = {}
         self._count = 0
-        # Nodes that somebody has begun to wait for since the last look, and before.
+        # Nodes with new waits since the last check, and since the one before.
         self._new: list[Node[Any]] = []
         self._due: list[Node[Any]] = []
         self._pause_s = LOOK_S
@@ -86,7 +86,7 @@ class CycleWatch:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether every wait has been looked at."""
+        """Whether every wait has been checked."""
         return self._timer is None
 
     # -- waits ---------------------------------------------------------------------------------------------------------
@@ -100,31 +100,31 @@ class CycleWatch:
             self._long_timer = asyncio.get_running_loop().call_later(LONG_S, self._look_long, context=self._context)
 
     def ended(self, node: Computed[Any]) -> None:
-        """Note that it waits no more."""
+        """Note that a replica does not wait any more."""
         self._reads.pop(node, None)
         if self._known:
             self._known.pop(node, None)
 
     def joined(self, node: Node[Any]) -> None:
-        """Note that one more computation waits for `node`, which computes or waits for its owner."""
+        """Note that one more computation waits for `node`, which is computing or waiting for its owner."""
         if node in self._reads or (node._computation is not None and node._computation.is_waiting):
             self._suspect(node)
 
     def reopened(self, peer: object) -> None:
-        """Probe what waits on a link that was lost: the probes of then were lost with it."""
+        """Probe the waits on a link that was lost: earlier probes were lost with it."""
         for node, call in self._reads.items():
             if call.peer is peer:
                 self._suspect(node)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         for timer in (self._timer, self._long_timer):
             if timer is not None:
                 timer.cancel()
 
     # -- probes --------------------------------------------------------------------------------------------------------
     def arrived(self, node: Node[Any], probe: Probe) -> str | None:
-        """Pass on a probe that came along a read of `node`, which computes.
+        """Pass on a probe that came along a read of `node`, which is computing.
 
         Returns:
             The cycle that the read is part of, if it has to be broken there.
@@ -190,7 +190,7 @@ class CycleWatch:
         return read
 
     def _reach(self, start: Node[Any]) -> Iterator[tuple[_Read, list[Any]]]:
-        """Go through the reads that `start` waits for, itself or through others here; with the nodes on the way."""
+        """Yield the reads that `start` waits for, itself or through others here, with the nodes on the way."""
         came_from: dict[Any, Node[Any] | None] = {start: None}
         pending: list[Node[Any]] = [start]
         while pending:
@@ -216,7 +216,7 @@ def _probe(read: _Read) -> None:
 
 
 def _is_first(read: _Read, probe: Probe) -> bool:
-    """Tell whether no probe of the same origin went along this read: each read of a crowd is asked once."""
+    """Tell whether no probe of the same origin went along this read before: each read of a crowd is probed once."""
     if read.seen is None or len(read.seen) > MAX_SEEN:
         read.seen = set()
     origin = (probe.hops[0].wait, probe.number)

@@ -1,7 +1,8 @@
-"""Entrances: how callers reach a member. One for other members, over links; one for clients, at a gateway.
+"""Entrances: the ways in which callers reach a member. One for other members, over links; one for clients, at a
+gateway.
 
-Invariant: an entrance that was told to leave admits nobody new; one that is closed has told its callers so, and runs
-no command whose caller could still be given the result.
+Invariant: an entrance that is leaving admits no new caller; a closed one has notified its callers, and runs no command
+whose caller could still get the result.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ ROLLBACK_S = 2.0
 
 
 class Entrance:
-    """Serves the sessions of whoever comes in: over carriers that it is given.
+    """Serves the sessions of its callers, over carriers that it is given.
 
     Args:
-        host: whose services are called.
-        secret: the cluster secret, which callers must prove; None: they are clients, and have none.
+        host: the host whose services are called.
+        secret: the cluster secret, which callers must prove; None: the callers are clients, which have none.
 
     Attributes:
         serving: answers the calls.
@@ -48,24 +49,24 @@ class Entrance:
         """Begin to admit callers.
 
         Returns:
-            Where they come in; "" if carriers are handed over by `accept` alone.
+            The address for callers; "" if carriers come only through `accept`.
         """
         return ""
 
     async def leave(self) -> None:
-        """Admit nobody new, and tell whoever asks for it. Sessions go on."""
+        """Admit no new callers, and tell those that ask. Sessions go on."""
 
     async def drain(self, grace_s: float) -> None:
         """Wait until the commands that run have ended, at most for `grace_s` seconds."""
         await self.serving.drain(grace_s)
 
     async def close(self) -> None:
-        """Cancel the commands that still run, and end all sessions: callers are told to go elsewhere."""
+        """Cancel the commands that still run, and end all sessions: callers are sent elsewhere."""
         self.serving.close()
         await self.acceptor.close()
 
     async def ended(self) -> None:
-        """Wait a moment until the commands that were cancelled have ended: they may still roll back."""
+        """Wait a moment for the end of cancelled commands: they may still roll back."""
         await self.serving.drain(ROLLBACK_S)
 
 
@@ -73,10 +74,10 @@ class LinkEntrance(Entrance):
     """Listens for links over TCP.
 
     Args:
-        host: whose services are called.
+        host: the host whose services are called.
         secret: the cluster secret.
-        address: of this machine, to listen on.
-        port: to listen on; 0: any free one.
+        address: the address of this machine to listen on.
+        port: the port to listen on; 0: any free port.
     """
 
     def __init__(self, host: ClusterHost, *, secret: bytes, address: str = "127.0.0.1", port: int = 0) -> None:
@@ -92,6 +93,6 @@ class LinkEntrance(Entrance):
         return f"{address}:{port}"
 
     async def leave(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._listener is not None:
             await self._listener.close()

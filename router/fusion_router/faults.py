@@ -1,4 +1,4 @@
-"""Faults of ours, as clients are told of them: an id, under which the log has the error."""
+"""Internal errors as clients see them: an id, under which the log has the error."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 
 
 def client_error(error: BaseException, method: str) -> session_pb2.Error:
-    """Return what a client is told of an error: never a traceback, and of a fault of ours only its id.
+    """Return the message that a client gets for an error: never a traceback, and for an internal error only its id.
 
     Args:
-        error: what was raised.
-        method: what the client called, for the log.
+        error: the error that was raised.
+        method: the method that the client called, for the log.
     """
     wire = encode_error(error)
     return internal_error(error, method) if wire.code == code_pb2.INTERNAL else wire
 
 
 def internal_error(error: BaseException, method: str) -> session_pb2.Error:
-    """Log a fault of ours under a new id, and return what a client is told: that id."""
+    """Log an internal error under a new id, and return the message for the client: that id."""
     error_id = SYSTEM.entropy.token_hex(6)
     logger.error("internal error %s in %s", error_id, method, exc_info=printable(error))
     message = f"internal error {error_id}; the gateway's log has more"

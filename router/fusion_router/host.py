@@ -1,8 +1,8 @@
-"""A member of the cluster: a graph whose misses are computed here or read from the shard that owns the key.
+"""The host of a member: a graph whose misses are computed here or read from the shard that owns the key.
 
-Shards, gateways and drivers are the same thing with different parts: a shard owns slots and serves links; a gateway
-serves gRPC; a driver only reads. In each, a computed owned elsewhere is a *replica*: an ordinary node whose value came
-over a link and which the owner's invalidation, or the loss of that link, invalidates.
+Shards, gateways and drivers have the same host with different parts: a shard owns slots and serves links; a gateway
+serves gRPC; a driver only makes calls. In each, a computed owned elsewhere is a *replica*: an ordinary node whose value
+came over a link and which the owner's invalidation, or the loss of that link, invalidates.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class ClusterHost(Host):
     Args:
         app: the app.
         dial: opens a carrier to a shard.
-        peer_id: names this process to others; unique.
+        peer_id: the unique name of this process to others.
         secret: the cluster secret.
-        shard_id: which shard this process is; None for gateways and drivers, which own nothing.
+        shard_id: the number of this shard; None for gateways and drivers, which own nothing.
         epoch: this process's incarnation.
         read_lease_s: how long a subscriber may serve replicas without hearing from us.
-        call_timeout_s: how long a read or command may take when its caller says nothing, retries included.
+        call_timeout_s: how long a read or command may take if its caller sets no limit, retries included.
         max_nodes: hard bound on the number of nodes in the graph.
         max_bytes: hard bound on the bytes that nodes and values take, by estimate.
         history: how many of the graph's last events are kept, for `why` and `story`.
@@ -102,7 +102,7 @@ class ClusterHost(Host):
             timeout_s=call_timeout_s,
             runtime=runtime,
         )
-        # Those who own nothing are part of no cycle: nobody who computes asks them.
+        # A member that owns nothing is not part of a cycle: no computation asks it.
         self.cycles = None if shard_id is None else CycleWatch(peer_id)
         if self.cycles is not None:
             self.links.on_opened = self.cycles.reopened
@@ -110,7 +110,8 @@ class ClusterHost(Host):
         owners = Owners(self.links, self.ownership, call_timeout_s=call_timeout_s, carried=app.carried, runtime=runtime)
         self._reads = RemoteReads(owners, self.graph, self.cycles)
         self._remote_commands = RemoteCommands(owners, runtime)
-        # What this process serves by: the read leases of its replicas. A shard's lease on its slots belongs here, too.
+        # The leases on which this process serves: the read leases of its replicas. A shard's lease on its slots belongs
+        # here.
         self.links.on_fence = self.graph.fence.lower
         self.graph.fence.add(self.links)
         self._bind_services(runs_bodies=shard_id is not None)
@@ -127,7 +128,7 @@ class ClusterHost(Host):
         return self.ownership.slot_map.version
 
     def set_slot_map(self, slot_map: SlotMap) -> None:
-        """Take a newer slot map: drop links to shards that moved, and all that was computed under other ownership."""
+        """Take a newer slot map: drop links to shards that moved, and everything computed under other ownership."""
         old, new = self.ownership.slot_map, slot_map
         if new.version <= old.version:
             return
@@ -139,11 +140,11 @@ class ClusterHost(Host):
             self.dispatcher.wake()
 
     def serves(self, method: Method, arguments: tuple[Any, ...]) -> bool:
-        """Whether a call is answered here; gateways and drivers pass on whatever they are asked."""
+        """Whether a call is answered here; gateways and drivers pass on every call."""
         return self.shard_id is None or self.ownership.owns_slot(method.slot(arguments))
 
     def owned_slots(self) -> bytes | None:
-        """A byte for each slot, 1 where it is owned here now."""
+        """Return a byte for each slot, 1 if it is owned here now."""
         return self.ownership.owned_slots()
 
     def owns(self, key: Key) -> bool:
@@ -169,19 +170,18 @@ class ClusterHost(Host):
         return self._reads.read(node, slot)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
-        """A replica expires when its owner says so."""
+        """Whether a node expires by its own time; a replica expires when its owner says so."""
         return self.ownership.owns_slot(node.function.method.slot(node.arguments))
 
     # -- commands ----------------------------------------------------------------------
     async def carry_out(self, invocation: Invocation) -> CommandResult:
         """Run a command here if its key is ours, else on its owner.
 
-        One whose owner is lost while it runs is asked for again under the same id, of that one's successor, until the
-        time is up.
+        If the owner is lost while it runs, the successor is asked again under the same id, until the time is up.
 
         Raises:
-            CommandOutcomeUnknown: the owner was lost while it ran; it may or may not have been committed.
-            ShardUnavailable: the owner could not be reached; it was not run.
+            CommandOutcomeUnknown: the owner was lost while the command ran; it may or may not have been committed.
+            ShardUnavailable: the owner could not be reached; the command did not run.
             DeadlineExceeded: its time was up before its commit had begun; nothing is committed.
         """
         command = self.command(invocation.method)
@@ -206,7 +206,7 @@ class ClusterHost(Host):
 
     # -- the end ----------------------------------------------------------------------
     async def leave(self) -> None:
-        """Give up what is still to be told to owners, and close the links; who waits for either gets an error."""
+        """Give up unsent invalidations, and close the links; callers that wait for either get an error."""
         if self.cycles is not None:
             self.cycles.close()
         self.barriers.close()

@@ -1,7 +1,7 @@
-"""Invalidations in one member: plans who has to know of them, and applies those that are made here.
+"""Invalidations in one member: plans which owners have to be notified, and applies invalidations to the local graph.
 
-Invariant: a member that is told of a key and does not own it says so. It may be that only the next owner of the key
-has anything to invalidate, and a command must not return before that one has done it.
+Invariant: a member that gets an invalidation of a key and does not own it reports that. Perhaps only the next owner of
+the key has anything to invalidate, and a command must not return before that owner has done it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Keys = Mapping[Key, Cause]
 
 
 class Sent(NamedTuple):
-    """What goes with a key to its owner.
+    """The data that goes with a key to its owner.
 
     Attributes:
-        slot: of the key.
-        origin: what it is invalidated for, in words for people; "": nothing to say.
+        slot: the slot of the key.
+        origin: the cause of its invalidation, as text for people; "": none.
     """
 
     slot: int
@@ -34,16 +34,16 @@ class Sent(NamedTuple):
 
 
 Told = Mapping[Reference, Sent]
-"""Keys to invalidate elsewhere. They are encoded when they are planned: their arguments may be changed later."""
+"""Keys to invalidate at other members. They are encoded when they are planned: their arguments may be changed later."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidationPlan:
-    """Where keys have to be invalidated: each one in exactly one place.
+    """The places where keys have to be invalidated: each key in exactly one.
 
     Attributes:
         local: the keys that this member owns.
-        remote: the others, by the shard that owns them; -1: no slot map says who.
+        remote: the other keys, by the shard that owns them; -1: no slot map is known yet.
     """
 
     local: dict[Key, Cause] = field(default_factory=dict)
@@ -51,11 +51,11 @@ class InvalidationPlan:
 
 
 def plan_invalidation(keys: Keys, ownership: Ownership) -> InvalidationPlan:
-    """Plan who has to know that keys are out of date, by the slot map of this moment. Changes nothing.
+    """Plan which members have to invalidate keys, by the present slot map. Changes nothing.
 
     Args:
-        keys: which, and why.
-        ownership: who owns them.
+        keys: the keys, with their causes.
+        ownership: tells the owners of keys.
 
     Raises:
         InvalidArgument: an argument of a key of another member cannot leave the process.
@@ -76,12 +76,12 @@ def plan_invalidation(keys: Keys, ownership: Ownership) -> InvalidationPlan:
 
 
 def plan_again(told: Told, ownership: Ownership, *, teller: str) -> InvalidationPlan:
-    """Plan the same for keys that some owner was to be told of: they may have other owners now, this member for one.
+    """Plan again for keys that were meant for some owner: they may have other owners now, perhaps this member.
 
     Args:
         told: the keys.
-        ownership: who owns them.
-        teller: names this member, for the causes.
+        ownership: tells the owners of keys.
+        teller: the name of this member, for the causes.
     """
     plan = InvalidationPlan()
     for reference, sent in told.items():
@@ -98,7 +98,7 @@ class Invalidations:
 
     Args:
         function: gives a compute method by its full name.
-        ownership: who owns which key.
+        ownership: tells the owners of keys.
         applied: the logged operations whose invalidations are applied here.
     """
 
@@ -110,11 +110,11 @@ class Invalidations:
         self._applied = applied
 
     def apply(self, keys: Keys, operation_id: str = "") -> None:
-        """Invalidate what this member has of keys, its own and replicas of others'.
+        """Invalidate the computeds of keys in this member: its own and replicas.
 
         Args:
-            keys: which, and why: all those of an operation.
-            operation_id: the logged operation that they belong to, which is applied once; "": there is none.
+            keys: the keys, with their causes: all keys of an operation.
+            operation_id: the logged operation that they belong to, which is applied once; "": none.
         """
         if operation_id not in self._applied:
             for key, cause in keys.items():
@@ -122,14 +122,14 @@ class Invalidations:
         self._applied.add(operation_id)
 
     def apply_request(self, request: session_pb2.Invalidate, peer_id: str) -> bool:
-        """Invalidate keys that another process, `peer_id`, says have changed.
+        """Invalidate keys at the request of another process, `peer_id`.
 
         Returns:
-            Whether this member owns all of them. The others are invalidated as far as they are known here, and their
-            owner still has to be told.
+            Whether this member owns all of them. Keys of other owners are invalidated as far as they are known here,
+            and their owners still have to be notified.
 
         Raises:
-            UnknownMethod, InvalidArgument: this member cannot tell what one of the keys is. The others are invalidated.
+            UnknownMethod, InvalidArgument: this member cannot decode one of the keys. The other keys are invalidated.
         """
         origins = ("", *request.origins)
         causes = {origin: told_by(peer_id, origin) for origin in origins}
@@ -141,9 +141,9 @@ class Invalidations:
         refusal: FusionError | None = None
         for method, encoded, _ in told:
             try:
-                self._function(method)  # says whether it is a compute method
+                self._function(method)  # raises unless it is a compute method
                 keys[method, encoded] = self._ownership.key_of((method, encoded))
-            except FusionError as error:  # of another version of the app; the other keys are invalidated all the same
+            except FusionError as error:  # from another version of the app; other keys are invalidated all the same
                 refusal = refusal or error
         missing = self._applied.missing(request.operation_id, told)
         self.apply(

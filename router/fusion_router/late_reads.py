@@ -1,6 +1,6 @@
-"""Reads of others that still compute, and until when their callers wait.
+"""Reads of other processes that still compute, and until when their callers wait.
 
-A caller says itself when it gives a read up. This is for callers that cannot: they are stopped, or cut off.
+A caller reports by itself that it gives a read up. This is for callers that cannot: they are stopped, or cut off.
 
 Invariant: a timer runs while there is a read in here, and no read stays for longer than `PERIOD_S` after its time.
 """
@@ -13,17 +13,17 @@ from typing import Final, Protocol
 from fusion_cluster.runtime import Runtime
 
 PERIOD_S: Final = 0.1
-"""How often the reads are looked at."""
+"""How often the reads are checked."""
 
 GRACE_S: Final = 0.1
-"""How long after its deadline a read goes on: time in which its caller can renew it, or give it up by itself."""
+"""How long a read goes on after its deadline: in this time its caller can renew it, or give it up by itself."""
 
 
 class WaitingRead(Protocol):
-    """A read that somebody waits for."""
+    """A read that has a waiting caller."""
 
     def give_up(self) -> None:
-        """Tell its caller that the time is up, and let the computation go."""
+        """Notify its caller that the time is up, and release the computation."""
         ...
 
 
@@ -31,7 +31,7 @@ class LateReads:
     """Gives up the reads whose time is up.
 
     Args:
-        runtime: whose clock their deadlines are on.
+        runtime: its clock gives their deadlines.
     """
 
     def __init__(self, runtime: Runtime) -> None:

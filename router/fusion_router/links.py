@@ -1,6 +1,6 @@
-"""The links of one process: one per shard it talks to, opened when first needed, as the slot map says.
+"""The links of one process: one for each shard that it calls, opened when first needed, by the slot map.
 
-They are a `graph.Lease`: that of the process's replicas, which may be served for as long as their owners are heard.
+Together they are the `graph.Lease` of the process's replicas, which may be served while their owners are heard.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Links:
 
     Args:
         dial: opens a carrier to a shard.
-        peer_id: names this process to the shards.
+        peer_id: the name of this process to the shards.
         secret: the cluster secret.
         on_barrier: called with the peer and the number when a freshness barrier arrives.
-        runtime: that of the links.
+        runtime: the runtime of the links.
 
     Attributes:
-        on_fence: called with the time, when there is something that may expire earlier than was known.
+        on_fence: called with the new time when something may expire earlier than was known.
         on_opened: called with a peer whenever its session is open over a new carrier.
     """
 
@@ -53,16 +53,16 @@ class Links:
         self._on_barrier = on_barrier
         self.on_fence: Callable[[float], None] | None = None
         self.on_opened: Callable[[Peer], None] | None = None
-        # Shard id -> where it serves; the peers are links to exactly these incarnations.
+        # Shard id -> its address; the peers are links to exactly these incarnations.
         self._addresses: dict[int, ShardAddress] = {}
         self._peers: dict[int, Peer] = {}
-        # What has been read through these may be served until they are closed.
+        # Links being closed; replicas read through them may be served until they are closed.
         self._closing: dict[Peer, asyncio.Task[None]] = {}
         self._changed: asyncio.Future[None] | None = None
         self._is_closed = False
 
     def set_slot_map(self, slot_map: SlotMap) -> None:
-        """Close links to incarnations that are gone, so that what waits on them is tried anew."""
+        """Close links to incarnations that are gone, so that the calls waiting on them are tried again."""
         for shard_id, address in list(self._addresses.items()):
             if slot_map.shards.get(shard_id) != address:
                 self._drop(shard_id, leave=False)
@@ -71,7 +71,7 @@ class Links:
 
     @property
     def is_closed(self) -> bool:
-        """There are no links any more, nor will there be."""
+        """Whether the links are closed for good."""
         return self._is_closed
 
     def peer(self, shard_id: int) -> Peer | None:
@@ -103,7 +103,7 @@ class Links:
             peer.expire(now_s)
 
     async def changed(self, timeout_s: float) -> None:
-        """Wait for a newer slot map, or the end; at most so long.
+        """Wait for a newer slot map or the end, at most for `timeout_s` seconds.
 
         Raises:
             ShardUnavailable: there are no links any more.

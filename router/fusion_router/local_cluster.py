@@ -1,7 +1,7 @@
 """A whole cluster in one process and event loop: shards as hosts, links in memory.
 
-Everything is the production code but the carriers and the processes, so a test of a service's sharded behaviour runs in
-milliseconds. Public as `fusion_cluster.testing.LocalCluster`.
+All of it is the production code except the carriers and the processes, so a test of a service's sharded behaviour runs
+in milliseconds. Public as `fusion_cluster.testing.LocalCluster`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class LocalShard:
     """One shard of a local cluster: a member whose entrance is in memory.
 
     Attributes:
-        address: names it in the slot map.
+        address: its address in the slot map.
         host: its services.
         serving: answers its callers.
-        acceptor: keeps their sessions.
-        member: the whole of it.
+        acceptor: holds their sessions.
+        member: the member that it is.
     """
 
     def __init__(self, address: ShardAddress, host: ClusterHost) -> None:
@@ -56,10 +56,10 @@ class LocalShard:
 
 
 class HeldStarts:
-    """The control plane of shards in one process: they start when `LocalCluster` is told to start them.
+    """The control plane of shards in one process: they start when `LocalCluster` starts them.
 
     Attributes:
-        held: shards that are to start: shard id → where to report what becomes of them.
+        held: shards that are to start: shard id → the function that takes the reports of its life.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class HeldStarts:
         self._stopping: list[tuple[MemberId, Report]] = []
 
     def start(self, member: MemberId, report: Report) -> None:
-        """Hold the start of a shard until somebody wants it."""
+        """Hold the start of a shard until `LocalCluster` starts it."""
         self.held[member.number] = report
 
     def kill(self, member: MemberId) -> None:
@@ -143,7 +143,7 @@ class LocalCluster:
 
     @property
     def host(self) -> ClusterHost:
-        """The driver: a member that owns nothing.
+        """The host of the driver, a member that owns nothing.
 
         Raises:
             UsageError: the cluster was not opened, or is closed.
@@ -154,15 +154,15 @@ class LocalCluster:
 
     @property
     def hosts(self) -> Sequence[ClusterHost]:
-        """The hosts of all members: of the shards that run, the driver, and those of `new_host`."""
+        """The hosts of all members: of the running shards, of the driver, and from `new_host`."""
         return tuple(self._hosts)
 
     def service(self, service: type[S]) -> S:
-        """A service as a driver of the cluster sees it: every call goes to the shard that owns its key."""
+        """Return a service as a driver of the cluster sees it: every call goes to the shard that owns its key."""
         return self.host.service(service)
 
     def owner(self, name: str, *arguments: object) -> LocalShard:
-        """The shard that owns a key, by the method's full name ("Carts.total") and its canonical arguments.
+        """Return the shard that owns a key, by the method's full name ("Carts.total") and its canonical arguments.
 
         Raises:
             UsageError: that shard does not run now, or the cluster is not open.
@@ -175,7 +175,7 @@ class LocalCluster:
         return shard
 
     def new_host(self, peer_id: str, *, shard_id: int | None = None, epoch: int = 0) -> ClusterHost:
-        """One more member: a driver, or what a gateway serves from. Closed with the cluster."""
+        """Add a member and return its host: for a driver or a gateway. It is closed with the cluster."""
         self._require_open()
         host = ClusterHost(
             self.app,
@@ -231,17 +231,17 @@ class LocalCluster:
         await shard.member.stop()
 
     def cut_links(self, shard_id: int) -> None:
-        """Lose all connections to a shard, and what is under way on them; its callers dial again."""
+        """Lose all connections to a shard, and all frames in flight on them; its callers dial again."""
         for link in self._links.get(shard_id, ()):
             link.cut()
 
     def hold_links(self, shard_id: int) -> None:
-        """Let nothing that a shard sends arrive for now, as if its callers' processes were stopped."""
+        """Hold everything that a shard sends, as if its callers' processes were stopped."""
         for link in self._links.get(shard_id, ()):
             link.hold()
 
     def release_links(self, shard_id: int) -> None:
-        """Deliver what was held."""
+        """Deliver the held frames."""
         for link in self._links.get(shard_id, ()):
             link.release()
 
@@ -265,7 +265,7 @@ class LocalCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.host.graph.is_forked:
-            return  # a copy, in the midst of which the process was forked
+            return  # a copy: the process was forked in the block
         try:
             if error is None:
                 self.validate()
@@ -275,7 +275,8 @@ class LocalCluster:
             raise_findings(self._strict)
 
     async def _close(self) -> None:
-        """Stop all members: first those that only ask, then the shards. One that fails keeps no other from it."""
+        """Stop all members: first those that only make calls, then the shards. One that fails keeps no other from
+        it."""
         self._is_open = False
         self._coordination.report(StopAsked())
         self._coordination.close()
@@ -324,7 +325,7 @@ class LocalCluster:
             raise ConnectionRefusedError(f"shard {address.shard_id} does not run")
         ours, theirs = memory_pair()
         shard.acceptor.accept(theirs)
-        # The caller's ends of the links to this shard, open ones.
+        # The caller's ends of the open links to this shard.
         links = [link for link in self._links.get(address.shard_id, ()) if not link.is_closed]
         self._links[address.shard_id] = [*links, ours]
         return ours

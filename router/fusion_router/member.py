@@ -1,10 +1,10 @@
-"""A member of a cluster: a host with what it needs to be called, and one start and one stop.
+"""A member of a cluster: a host with its entrances and links, and one start and one stop.
 
 Shards, gateways and drivers are members that differ in their entrances: a shard has one for links, a gateway one for
-clients, a driver none. Why the steps come in this order is told in docs/adr (the order of a member's start and stop).
+clients, a driver none. The reasons for the order of the steps are in docs/adr (the order of a member's start and stop).
 
 Invariant: `stop` undoes whatever `start` has begun, however far it came, in the order of `STOP_ORDER`; a step that
-fails, or is cut off by a cancellation, keeps none of the later ones from being made.
+fails, or is cut off by a cancellation, does not prevent the later ones.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ GRACE_S = 2.0
 
 
 class Step(Enum):
-    """What a member starts or stops in one step."""
+    """A part of a member that starts or stops in one step."""
 
     HOST = "host"
     """(start) Prepare the database, follow the operation log, deliver events."""
     LINKS_ENTRANCE = "entrance for links"
-    """(start) Listen, so that there is an address to register."""
+    """(start) Listen, to get an address to register."""
     SLOT_MAP = "slot map"
-    """Join: get the first slot map, and follow the newest one. (stop) Follow it no more."""
+    """(start) Join: get the first slot map, and follow the newest one. (stop) Stop following it."""
     CLIENTS_ENTRANCE = "entrance for clients"
     """(start) Listen."""
     ENTRANCES = "entrances"
-    """(stop) Admit nobody new."""
+    """(stop) Admit no new callers."""
     EVENTS = "events"
-    """(stop) Deliver no more; handlers that run are cancelled, and what they have committed is published."""
+    """(stop) Deliver no more events; running handlers are cancelled, and their committed changes are published."""
     COMMANDS = "commands"
-    """(stop) Let the commands that run end."""
+    """(stop) Let the running commands end."""
     SESSIONS = "sessions"
-    """(stop) Tell the subscribers that they are told nothing any more."""
+    """(stop) Notify the subscribers that no invalidations will follow."""
     LINKS = "links"
-    """(stop) Give up what is still to be told to owners, and tell them that we leave."""
+    """(stop) Give up unsent invalidations, and notify the owners that this member leaves."""
     LOG = "log"
-    """(stop) Follow the operation log no more."""
+    """(stop) Stop following the operation log."""
     GRAPH = "graph"
-    """(stop) Cancel what still computes."""
+    """(stop) Cancel running computations."""
     DATABASE = "database"
-    """(stop) Close its connections."""
+    """(stop) Close the connections to the database."""
 
 
 START_ORDER = (Step.HOST, Step.LINKS_ENTRANCE, Step.SLOT_MAP, Step.CLIENTS_ENTRANCE)
@@ -71,17 +71,17 @@ STOP_ORDER = (
     Step.GRAPH,
     Step.DATABASE,
 )
-"""The steps of a stop. All of them are made, also after a start that has failed half way."""
+"""The steps of a stop. All of them run, also after a start that has failed half way."""
 
 
 class SlotMapSource(Protocol):
-    """Where a member gets its slot maps: the coordinator, as it is reached from here."""
+    """The source of a member's slot maps: the coordinator, as it is reached from here."""
 
     async def join(self, address: str) -> SlotMap:
         """Return the newest slot map, with this member in it if it is a shard.
 
         Args:
-            address: where it listens for links; "": it does not.
+            address: where it listens for links; "": it does not listen.
         """
         ...
 
@@ -95,15 +95,15 @@ class Member:
 
     Args:
         host: its services.
-        entrances: how it is called.
-        slot_maps: where it gets its slot maps; None: whoever has made it sets them.
-        database: what to dispose of at the end; None: it is somebody else's, too.
-        grace_s: how long the commands that run when it stops may take to end, in seconds.
-        on_step: told of each step as it begins.
+        entrances: its entrances for callers.
+        slot_maps: gives its slot maps; None: its maker sets them.
+        database: the database to dispose of at the end; None: the database is shared.
+        grace_s: how long running commands may take to end when it stops, in seconds.
+        on_step: called with each step as it begins.
 
     Attributes:
         host: as given.
-        address: where its first entrance is reached; "" before the start, or if there is none.
+        address: the address of its first entrance; "" before the start, or if there is none.
     """
 
     def __init__(
@@ -124,18 +124,18 @@ class Member:
         self._grace_s = grace_s
         self._on_step = on_step or (lambda step: None)
         self._runtime = host.runtime
-        # Those two run to their ends, whoever waits for them.
+        # Both run to their ends, even if their waiters are cancelled.
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
-        # Set when the commands that run are not waited for any more.
+        # Set when the stop does not wait for running commands any more.
         self._is_hurried = asyncio.Event()
 
     async def start(self) -> None:
-        """Start it. If that fails or is cancelled, what was begun is stopped before the error is raised.
+        """Start it. If that fails or is cancelled, the started parts are stopped before the error is raised.
 
         Raises:
-            UsageError: it was started or stopped before, or cannot listen where it should.
+            UsageError: it was started or stopped before, or cannot listen on its address.
             ShardUnavailable: it was stopped while it started.
             Exception: the database or the coordinator cannot be reached.
         """
@@ -155,13 +155,13 @@ class Member:
             raise error
 
     async def stop(self) -> None:
-        """Stop it. One that is just starting is cut off. To call it again waits for the same stop.
+        """Stop it. A start in progress is cut off. A second call waits for the same stop.
 
-        A cancellation ends the patience with commands that run. The stop goes on to its end all the same, and the
+        A cancellation ends the wait for running commands. The stop goes on to its end all the same, and the
         cancellation is raised after it.
 
         Raises:
-            Exception: the first step that failed; the others were made.
+            Exception: the error of the first step that failed; the other steps have run.
         """
         if self.host.graph.is_forked:
             return  # a copy, in a forked process, stops nothing
@@ -194,7 +194,7 @@ class Member:
             await self._start_step(step)
 
     async def _stopped_quietly(self) -> None:
-        """Stop after a start that has failed: what the caller is told is why."""
+        """Stop after a start that has failed; the caller gets the error of the start."""
         try:
             await self.stop()
         except Exception:
@@ -230,7 +230,7 @@ class Member:
             try:
                 self._on_step(step)
                 await self._stop_step(step)
-            except BaseException as error:  # also a cancellation: the event loop ends, and the rest is to be closed
+            except BaseException as error:  # also a cancellation: the event loop ends, and the rest must be closed
                 logger.debug("%s: stopping its %s: %r", self.host.peer_id, step.value, error)
                 failure = failure or error
         if failure is not None:
@@ -261,7 +261,7 @@ class Member:
                 await self._database.dispose()
 
     async def _drain(self) -> None:
-        """Give the commands that run their time, unless somebody is in a hurry."""
+        """Give running commands their time, unless the stop was cancelled."""
         drain = self._of_all(lambda entrance: entrance.drain(self._grace_s))
         drains = self._runtime.create_task(drain, name="drain the entrances")
         hurry = self._runtime.create_task(self._is_hurried.wait(), name="hear of a hurry")
@@ -275,5 +275,5 @@ class Member:
             drains.result()
 
     async def _of_all(self, action: Callable[[Entrance], Coroutine[Any, Any, None]]) -> None:
-        """Do something with all entrances at once, and raise the first failure when all are done."""
+        """Run an action on all entrances at once, and raise the first failure when all are done."""
         await self._runtime.gather((action(entrance) for entrance in self._entrances), name="all entrances")

@@ -1,4 +1,4 @@
-"""The owners of keys, as one member asks them: how to reach them, until when, and what goes with each call."""
+"""The owners of keys, as one member calls them: the links to them, the deadline, and the baggage of each call."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Owners:
     """Asks the owners of slots.
 
     Args:
-        links: to the shards.
-        ownership: who owns which slot.
-        call_timeout_s: how long a call may take when its caller says nothing.
-        carried: gives what goes with each call that leaves the process: the trace that the caller is in now.
-        runtime: the clock of deadlines, and the pauses between attempts.
+        links: the links to the shards.
+        ownership: tells the owners of slots.
+        call_timeout_s: how long a call may take if its caller sets no limit.
+        carried: gives the baggage of each call that leaves the process: the caller's present trace.
+        runtime: gives the clock of deadlines, and the pauses between attempts.
 
     Attributes:
         runtime: as given.
-        changed: waits for a newer slot map, at most for so many seconds.
+        changed: waits for a newer slot map, at most for the given number of seconds.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Owners:
         self._clock = runtime.clock.monotonic
 
     def default_deadline_s(self) -> float:
-        """Return when a call that begins now, and whose caller says nothing, must have ended."""
+        """Return the deadline of a call that begins now and whose caller sets no limit."""
         return self._clock() + self._call_timeout_s
 
     def with_carried(self, baggage: Mapping[str, str]) -> Mapping[str, str]:
@@ -53,7 +53,7 @@ class Owners:
         return {**baggage, **carried} if carried else baggage
 
     def link(self, slot: int) -> tuple[Peer, str]:
-        """Return the link to the owner of a slot, and what to call that one.
+        """Return the link to the owner of a slot, and the owner's name.
 
         Raises:
             ShardUnavailable: it does not serve now.

@@ -1,4 +1,4 @@
-"""Which shard owns which key, by the newest slot map that this process knows.
+"""The owners of keys, by the newest slot map that this process knows.
 
 Invariant: the slot map only ever becomes newer, and nothing here is remembered from an older one.
 """
@@ -19,8 +19,8 @@ class Ownership:
     """The owners of an app's keys, as one member knows them.
 
     Args:
-        methods: those of the app, by full name.
-        shard_id: which shard this member is; None for gateways and drivers, which own nothing.
+        methods: the methods of the app, by full name.
+        shard_id: the number of this shard; None for gateways and drivers, which own nothing.
 
     Attributes:
         methods: as given.
@@ -70,7 +70,7 @@ class Ownership:
         return self.shard_id is not None and self.owner_of_slot(slot) == self.shard_id
 
     def owned_slots(self) -> bytes:
-        """Return a byte for each slot: 1 where this member owns it, 0 elsewhere."""
+        """Return a byte for each slot: 1 if this member owns it, else 0."""
         if self._owned_slots is None and self.shard_id is not None:
             self._owned_slots = self.slot_map.mask_of(self.shard_id)
         return self._owned_slots or bytes(SLOT_COUNT)

@@ -1,6 +1,6 @@
-"""Plain invalidations on their way to one owner: one message under way, what comes meanwhile goes with the next.
+"""Plain invalidations on their way to one owner: one message is in flight, later keys go with the next.
 
-However long the owner is away, what waits for it is bounded by the number of different keys.
+Even if the owner is away for long, the waiting keys are bounded by the number of different keys.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _REFERENCE_OVERHEAD: Final = 32
 """Bytes that a key takes in a message besides its name and arguments, at most."""
 
 Tell = Callable[[Told, str], Awaitable[Exception | None]]
-"""Tells the owner of keys and of the logged operation that they all belong to ("": none, or several), until it has
-answered; returns the error of an owner that will not do it."""
+"""Sends keys, and the logged operation that they all belong to ("": none, or several), to their owner until it has
+answered; returns the error of an owner that refuses."""
 
 
 class PendingInvalidations:
@@ -39,7 +39,7 @@ class PendingInvalidations:
         self._tasks = runtime.scope("invalidations for one owner")
         self._waiting: dict[Reference, Sent] = {}
         self._operation_id = ""
-        # Done when what waits now is confirmed; None while nothing waits.
+        # Done when the waiting keys are confirmed; None: no key waits.
         self._confirmed: asyncio.Future[None] | None = None
         self._sender: asyncio.Task[None] | None = None
 
@@ -71,14 +71,14 @@ class PendingInvalidations:
             confirmed, self._confirmed = self._confirmed, None
             try:
                 refusal = await self._tell(references, operation_id)
-            except Exception as fault:  # ours; the keys that come next must reach the owner all the same
+            except Exception as fault:  # an internal error; later keys must reach the owner all the same
                 logger.exception("telling an owner of invalidations failed")
                 refusal = fault
             if refusal is None:
                 confirmed.set_result(None)
             else:
                 confirmed.set_exception(refusal)
-                confirmed.exception()  # whoever waits gets it; nobody has to
+                confirmed.exception()  # waiters get it; there may be none
         self._sender = None
 
 
@@ -91,7 +91,7 @@ def messages_of(references: Told) -> list[dict[Reference, Sent]]:
         origin_size = 4 * len(sent.origin)
         size = 4 * len(name) + len(arguments) + _REFERENCE_OVERHEAD
         if sent.origin != latest:
-            size += origin_size  # counted more than once if several take turns: there is room for that
+            size += origin_size  # counted more than once if several alternate: there is room for that
         if size > room:
             messages.append({})
             size += origin_size if sent.origin == latest else 0

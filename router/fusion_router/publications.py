@@ -3,9 +3,9 @@
 A publication is planned (`invalidation.plan_invalidation`) and then made: here in the same turn of the event loop, and
 at the other owners in the background.
 
-Invariant: an owner is told until it has answered, for nothing else would make its computeds fresh again; whoever waits
-for that learns in time that it takes too long. The owner is whoever owns the key when it answers: keys that have moved
-are told again to those who have them by then.
+Invariant: an owner is notified until it has answered, because nothing else would make its computeds fresh again; a
+waiter gets an error in time if that takes too long. The owner is the shard that owns the key when it answers: keys that
+have moved are sent again to their new owners.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from fusion_router.pending_invalidations import PendingInvalidations, messages_o
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.05
-"""How long to wait before an owner that could not be reached is told again, unless a new slot map comes first."""
+"""How long to wait before an owner that could not be reached is notified again, unless a new slot map comes first."""
 
 LONGEST_PAUSE_S = 1.0
-"""The longest of these pauses, which grow."""
+"""The longest of these pauses; they grow."""
 
 
 class Publications:
     """The publications of one process that are not over yet.
 
     Args:
-        links: to the owners.
+        links: the links to the owners.
         barriers: the process's part in freshness barriers.
         invalidations: applies them here.
-        ownership: who owns which key.
-        peer_id: names this process.
-        timeout_s: how long whoever waits for a publication waits at most.
-        runtime: makes the tasks that tell the owners, and their pauses.
+        ownership: tells the owners of keys.
+        peer_id: the name of this process.
+        timeout_s: the longest wait for a publication.
+        runtime: makes the tasks that notify the owners, and their pauses.
     """
 
     def __init__(
@@ -69,25 +69,25 @@ class Publications:
         self._deliveries = runtime.scope("publications")
         # Shard id -> the plain invalidations on their way to it.
         self._pending: dict[int, PendingInvalidations] = {}
-        # Those that somebody may wait for.
+        # Publications that may have waiters.
         self._confirmations: dict[asyncio.Future[None], None] = {}
         self._has_left = False
 
     def publish(self, keys: Keys, barrier: bool, operation_id: str = "") -> Awaitable[None]:
-        """Invalidate keys here, and begin to tell their other owners.
+        """Invalidate keys here, and begin to notify their other owners.
 
         Args:
-            keys: which, and why.
-            barrier: whether the publication ends only when no replica serves what depended on the old data.
-            operation_id: whose invalidations these are; "": of no operation that is logged.
+            keys: the keys, with their causes.
+            barrier: whether the publication ends only when no replica serves values that depended on the old data.
+            operation_id: the logged operation that the keys belong to; "": none.
 
         Returns:
             Done when the owners have applied it; it may be left unawaited. It fails with ShardUnavailable when an owner
-            has not confirmed in time (it is still being told), or with the error of an owner that has refused.
-            After `leave` nobody else is told, and it fails at once.
+            has not confirmed in time (it is still being notified), or with the error of an owner that has refused.
+            After `leave` no other owner is notified, and it fails at once.
         """
         if barrier and not self._has_left:
-            # Each owner in messages of its own: the last one is answered when all that it did is settled.
+            # Each owner gets separate messages: the last one is answered when all its effects are settled.
             with self._barriers.begin() as begun:
                 self._invalidations.apply(keys, operation_id)
                 for shard_id, told in plan_invalidation(keys, self._ownership).remote.items():
@@ -105,20 +105,20 @@ class Publications:
         return self._put_into_messages(remote, operation_id) if remote else DONE
 
     def leave(self) -> None:
-        """Give up: whoever waits gets an error, and so does whoever begins from now on."""
+        """Give up: waiters get an error, and so does every later publication."""
         self._has_left = True
         self._deliveries.cancel()
         for confirmed in list(self._confirmations):
             _fail(confirmed, _left())
 
     async def close(self) -> None:
-        """Wait until nothing is under way any more."""
+        """Wait until no publication is in progress."""
         for pending in self._pending.values():
             await pending.close()
         await self._deliveries.close()
 
     def _put_into_messages(self, remote: Mapping[int, Told], operation_id: str) -> Awaitable[None]:
-        """Let the keys go with the next message to each owner."""
+        """Put the keys into the next message to each owner."""
         outstanding = {
             self._pending_for(shard_id).add(told, operation_id): shard_id for shard_id, told in remote.items()
         }
@@ -136,7 +136,7 @@ class Publications:
         return self._bounded(confirmed)
 
     def _refused(self) -> Awaitable[None]:
-        """Return a publication that has failed, as this member has left."""
+        """Return a publication that has failed, because this member has left."""
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         _fail(confirmed, _left())
         return self._bounded(confirmed)
@@ -153,10 +153,10 @@ class Publications:
         return await self._tell_all(shard_id, told, None, operation_id)
 
     async def _deliver(self, shard_id: int, told: Told, barrier: Barrier, operation_id: str) -> None:
-        """Tell an owner until it has confirmed, or refused for good: then whoever waits for the barrier gets that."""
+        """Notify an owner until it has confirmed, or refused for good: then the barrier fails with that error."""
         refusal = await self._tell_all(shard_id, told, barrier, operation_id)
         if self._links.is_closed:
-            return  # nobody waits any more, neither for this nor for the barrier
+            return  # neither this nor the barrier has a waiter any more
         if refusal is not None:
             _fail(barrier.settled, refusal)
         barrier.answered()
@@ -164,15 +164,15 @@ class Publications:
     async def _tell_all(
         self, shard_id: int, told: Told, barrier: Barrier | None, operation_id: str
     ) -> Exception | None:
-        """Tell an owner of keys, in as many messages as it takes, and other owners if some have moved.
+        """Send keys to an owner, in as many messages as needed, and to other owners if some have moved.
 
         Returns:
-            The error of one that will not do it.
+            The error of an owner that refuses.
         """
         messages = messages_of(told)
         refusal: Exception | None = None
         for message in messages:
-            # The barrier goes with the last one: it settles what the others have brought about, too.
+            # The barrier goes with the last one: it settles the effects of the others, too.
             number = barrier.number if barrier is not None and message is messages[-1] else 0
             failure = await self._tell(shard_id, message, number, operation_id)
             if isinstance(failure, NotOwner):
@@ -185,9 +185,9 @@ class Publications:
         return refusal
 
     async def _tell_again(self, told: Told, barrier: Barrier | None, operation_id: str) -> Exception | None:
-        """Tell those who own the keys by now; a part of the one answer that the barrier waits for.
+        """Send keys to their present owners; this is a part of the one answer that the barrier waits for.
 
-        All of the keys: what the former owner has confirmed came without the barrier if there were several messages.
+        All of the keys are sent: with several messages, some that the former owner confirmed came without the barrier.
         """
         plan = plan_again(told, self._ownership, teller=self._peer_id)
         self._invalidations.apply(plan.local)
@@ -203,15 +203,15 @@ class Publications:
         return next((refusal for refusal in refusals if refusal is not None), None)
 
     async def _tell(self, shard_id: int, told: Told, barrier: int, operation_id: str) -> Exception | None:
-        """One message to an owner, until it is answered or there are no links any more.
+        """Send one message to an owner, until it is answered or the links are closed.
 
         Returns:
-            The error of an owner that will not do it; NotOwner when some of the keys are owned by other shards, by the
-            newest slot map; or that this member has left, and whoever waits has been told so.
+            The error of an owner that refuses; NotOwner if other shards own some of the keys, by the newest slot map;
+            or the error that this member has left, which waiters have got already.
         """
         keys, origins = list(told), [sent.origin for sent in told.values()]
         pauses = self._runtime.backoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
-        # By which slot map they have been found to be all of this shard.
+        # The version of the slot map by which this shard owns all of them.
         checked_by = -1
         while not self._links.is_closed:
             version = self._ownership.slot_map.version
@@ -240,7 +240,8 @@ class Publications:
         return _left()
 
     def _bounded(self, confirmed: asyncio.Future[None]) -> asyncio.Future[None]:
-        """Let a future for "everybody has it" fail when that takes too long; it may be left unawaited."""
+        """Return the future for "all owners have confirmed", which fails if that takes too long; it may be left
+        unawaited."""
         if confirmed.done():
             confirmed.exception()
             return confirmed

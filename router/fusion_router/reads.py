@@ -1,7 +1,7 @@
 """Reads of keys that other shards own: their results become replicas here.
 
 Invariant: a replica is subscribed at its owner for as long as it is consistent. The owner's invalidation, or the loss
-of the link, invalidates it; one that is invalidated here gives the subscription up.
+of the link, invalidates it; a replica that is invalidated here gives the subscription up.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class RemoteReads:
 
     Args:
         owners: asks them.
-        graph: has the replicas.
-        cycles: looks for cycles that pass through this member; None: no cycle can.
+        graph: the graph that has the replicas.
+        cycles: finds cycles that pass through this member; None: no cycle can.
     """
 
     def __init__(self, owners: Owners, graph: Graph, cycles: CycleWatch | None) -> None:
@@ -37,11 +37,11 @@ class RemoteReads:
         self._cycles = cycles
 
     async def read(self, node: Computed[Any], slot: int) -> Any:
-        """Return the value of a node from the owner of its slot, and follow that one's invalidations.
+        """Return the value of a node from the owner of its slot, and follow the owner's invalidations.
 
         Raises:
             ShardUnavailable, DeadlineExceeded: the owner could not be reached, or has not answered in time.
-            Exception: what the method raised.
+            Exception: the error that the method raised.
         """
         method = node.function.method
         arguments = method.arguments.encode(node.arguments)

@@ -1,10 +1,10 @@
 """The owner's end of every session: calls in, results and invalidations out.
 
-One `Serving` answers for one host, whatever carries the sessions: TCP links from other processes of the cluster, the
+One `Serving` answers for one host, over any carrier of sessions: TCP links from other processes of the cluster, the
 gateway's gRPC `Session` streams, memory links of tests.
 
-Invariant: for each call that subscribed, the session is told of the invalidation the moment the computed is out of
-date, also while it still computes, so a caller that reads later never joins a computation that began before the change.
+Invariant: for each call that subscribed, the session is notified at the moment the computed becomes out of date, also
+while it still computes, so a caller that reads later never joins a computation that began before the change.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Serving:
     """Answers the sessions of one host (a `link.acceptor.SessionHandler`).
 
     Args:
-        host: whose services are called.
+        host: the host whose services are called.
         barriers: the host's part in freshness barriers.
         accepts_invalidations: whether callers may ask for invalidations: members of the cluster may.
     """
@@ -54,13 +54,13 @@ class Serving:
         self._barriers = barriers
         self._accepts_invalidations = accepts_invalidations
         self._subscribers: dict[ServedSession, Subscriber] = {}
-        # The commands that run, also those whose session is lost.
+        # The running commands, also those whose session is lost.
         self._late_reads = LateReads(host.runtime)
         self._commands = host.runtime.scope("commands that others have sent")
 
     @property
     def epoch(self) -> int:
-        """The incarnation of this process, as far as its sessions are concerned."""
+        """The incarnation of this process, for its sessions."""
         return self._host.epoch
 
     @property
@@ -70,7 +70,7 @@ class Serving:
 
     @property
     def subscription_count(self) -> int:
-        """How many computeds others hold replicas of."""
+        """How many subscriptions of computeds others hold."""
         return sum(len(subscriber.subscriptions) for subscriber in self._subscribers.values())
 
     @property
@@ -80,7 +80,7 @@ class Serving:
 
     # -- SessionHandler ----------------------------------------------------------------------
     def on_session(self, session: ServedSession) -> None:
-        """A new session was opened."""
+        """Take a new session."""
         subscriber = self._subscribers[session] = Subscriber(
             session, self._late_reads, is_member=self._accepts_invalidations
         )
@@ -88,7 +88,7 @@ class Serving:
         session.before_sending = self._host.graph.fence.check
 
     def on_calls(self, session: ServedSession, calls: Sequence[session_pb2.Call]) -> None:
-        """Reads and commands arrived."""
+        """Take reads and commands that arrived."""
         subscriber = self._subscribers[session]
         for call in calls:
             try:
@@ -104,11 +104,11 @@ class Serving:
                 fault = InvariantViolation(f"a call of {call.method} cannot be started: {in_words(error)}")
                 fault.__cause__ = error
                 self._send_error(subscriber, call, fault)
-            except BaseException as error:  # of a class of its arguments, when they were made
+            except BaseException as error:  # from a class of its arguments, when they were made
                 self._send_error(subscriber, call, body_exited(call.method, error))
 
     def on_cancelled(self, session: ServedSession, ids: Sequence[int]) -> None:
-        """Callers left before their results came."""
+        """Take cancellations: callers left before their results came."""
         subscriber = self._subscribers[session]
         for call_id in ids:
             self._give_up(subscriber, call_id)
@@ -117,13 +117,13 @@ class Serving:
                 command.cancel()
 
     def on_unsubscribed(self, session: ServedSession, ids: Sequence[int]) -> None:
-        """Replicas are gone."""
+        """Take unsubscriptions: replicas are gone."""
         subscriber = self._subscribers[session]
         for call_id in ids:
             self._give_up(subscriber, call_id)
 
     def on_invalidate(self, session: ServedSession, request: session_pb2.Invalidate) -> None:
-        """Somebody changed data beneath keys that we own, or owned by the slot map of whoever sends this."""
+        """Take an invalidation request for keys that we own, or own by the sender's slot map."""
         if not self._accepts_invalidations:
             refusal = PermissionDenied("only members of the cluster may invalidate")
             session.send_error(request.id, 0, encode_error(refusal), subscribed=False)
@@ -141,17 +141,17 @@ class Serving:
                 session.send_moved(request.id, self._host.slot_map_version)
 
         if request.barrier:
-            # Also if it is not ours: it may have been, and those who hold replicas of it are told by us.
+            # Also if we do not own it: we may have owned it before, and then we notify the holders of its replicas.
             self._barriers.requested(request.barrier, answer)
         else:
             answer(True)
 
     def on_barrier_answered(self, session: ServedSession, barrier: int, confirms: bool) -> None:
-        """A subscriber answered a barrier mark."""
+        """Take a subscriber's answer to a barrier mark."""
         self._barriers.mark_answered(self._subscribers[session].confirmations, barrier, confirms=confirms)
 
     def on_probe(self, session: ServedSession, call_id: int, probe: Probe) -> None:
-        """A member asks whether a read that waits here waits for itself."""
+        """Take a probe: a member asks whether a read that waits here waits for itself."""
         subscription = self._subscribers[session].subscriptions.get(call_id)
         if subscription is None or subscription.waiter is None or not self._accepts_invalidations:
             return
@@ -163,7 +163,7 @@ class Serving:
             subscription.break_cycle(path)
 
     def on_session_lost(self, session: ServedSession) -> None:
-        """The session cannot be resumed any more."""
+        """Note that a session cannot be resumed any more."""
         subscriber = self._subscribers.pop(session, None)
         if subscriber is None:
             return
@@ -171,7 +171,7 @@ class Serving:
         for subscription in list(subscriber.subscriptions.values()):
             subscription.end()
         subscriber.subscriptions.clear()
-        # Commands go on: their caller may ask for the outcome by the command id.
+        # Commands go on: their callers may ask for the outcome by the command id.
 
     # -- calls ----------------------------------------------------------------------
     @staticmethod
@@ -196,7 +196,7 @@ class Serving:
 
     @staticmethod
     def _reader(subscriber: Subscriber, call: session_pb2.Call) -> str | None:
-        """Return for whom a read is, as variants are found by it; None: its caller does not say."""
+        """Return the principal of a read, which selects its variant; None: its caller does not send one."""
         if not subscriber.is_member:
             return NOBODY
         return principal_key(current_principal.get()) if PRINCIPAL in call.baggage else None
@@ -220,13 +220,13 @@ class Serving:
                     call.id, 0, encode_result(command.name, result.value), subscribed=False, replayed=result.is_replayed
                 )
             except asyncio.CancelledError:
-                # By its caller, who has left, or because this process ends: it may have committed.
+                # Cancelled by its caller, which has left, or because this process ends: it may have committed.
                 doubt = CommandOutcomeUnknown(f"{call.method} was cut off", retry_after_s=0.1)
                 self._send_error(subscriber, call, doubt)
                 raise
             except Exception as error:
                 self._send_error(subscriber, call, error)
-            except BaseException as error:  # of a class of its result, when that was encoded
+            except BaseException as error:  # from a class of its result, when it was encoded
                 self._send_error(subscriber, call, body_exited(call.method, error))
             finally:
                 subscriber.commands.pop(call.id, None)
@@ -240,11 +240,11 @@ class Serving:
             subscription.end()
 
     async def drain(self, grace_s: float) -> None:
-        """Wait for the commands that run to end, at most so long: their callers get their results."""
+        """Wait for running commands to end, at most for `grace_s` seconds: their callers get the results."""
         if self._commands.tasks:
             await asyncio.wait(self._commands.tasks, timeout=grace_s)
 
     def close(self) -> None:
-        """Cancel the commands that run, as the end of the process would."""
+        """Cancel the running commands, as the end of the process would."""
         self._late_reads.close()
         self._commands.cancel()

@@ -1,7 +1,7 @@
-"""What one session has asked of us: reads, from the call to the promise to tell of an invalidation, and commands.
+"""The calls of one session: reads, from the call to the promise to report an invalidation, and commands.
 
-Invariant: a read is among its subscriber's `subscriptions` for as long as its caller waits for its result, or has to be
-told that it is out of date.
+Invariant: a read is in its subscriber's `subscriptions` for as long as its caller waits for its result, or has to be
+notified that it is out of date.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fusion_router.late_reads import LateReads
 
 
 class Subscription:
-    """One read call of a session: first a computation it waits for, then a promise to tell when it is out of date."""
+    """One read call of a session: first it waits for a computation, then it promises to report the invalidation."""
 
     __slots__ = ("id", "is_answered", "is_outdated", "node", "reader", "subscriber", "waiter")
 
@@ -37,10 +37,10 @@ class Subscription:
         self.is_answered = False
 
     def begin(self, timeout_s: float) -> None:
-        """Watch the node, then wait for its output: in this order, so that no invalidation falls in between.
+        """Watch the node, then wait for its output: in this order, so that no invalidation is missed in between.
 
         Args:
-            timeout_s: how long its caller waits; 0: for as long as it takes.
+            timeout_s: how long its caller waits; 0: no limit.
         """
         self.node.on_invalidated(self._on_invalidated)
         waiter = self.node.join(self._on_done)
@@ -52,7 +52,7 @@ class Subscription:
                 late_reads.add(self, waiter.deadline_s)
 
     def give_up(self) -> None:
-        """Tell the caller that its time is up; the computation goes on if others wait for it."""
+        """Notify the caller that its time is up; the computation goes on if others wait for it."""
         subscriber = self.subscriber
         subscriber.subscriptions.pop(self.id, None)
         subscriber.confirmations.owe()
@@ -61,7 +61,7 @@ class Subscription:
         subscriber.session.send_error(self.id, 0, subscriber.encoded(late, self.node.function.name), subscribed=False)
 
     def end(self) -> None:
-        """The caller has no use for it any more."""
+        """Release the node: the caller does not need it any more."""
         self.node.remove_observer(self._on_invalidated)
         if self.waiter is not None:
             self.subscriber.late_reads.discard(self)
@@ -70,8 +70,8 @@ class Subscription:
     def break_cycle(self, path: str) -> None:
         """Answer with an error, although the node still computes: it waits for this answer.
 
-        The caller's replica has this error until the node is invalidated, which goes on computing for that: what the
-        error rests on is all that the node waits for.
+        The caller's replica has this error until the node is invalidated. The node goes on computing for that: the
+        error depends on everything that the node waits for.
         """
         self.is_answered = True
         subscriber = self.subscriber
@@ -110,7 +110,7 @@ class Subscription:
         if error is None:
             try:
                 value = encode_result(node.function.name, node.value)
-            except Exception as encoding_error:  # also what code of users has raised, in a model of pydantic say
+            except Exception as encoding_error:  # also errors of users' code, for example in a pydantic model
                 error = encoding_error
             except BaseException as raised:
                 error = body_exited(node.function.name, raised)
@@ -121,16 +121,17 @@ class Subscription:
         subscriber.session.send_error(self.id, node.version, encoded, subscribed=is_subscribed)
 
     def _go_on_with_own(self, node: Computed[Any]) -> bool:
-        """Read what `node`, which has turned out to vary, is for the caller; tell whether it is waited for.
+        """Read the caller's variant of `node`, whose method varies by principal; tell whether the result is awaited.
 
-        The caller has been told that its result is out of date, so this one is given only to those who wait for it.
+        The caller has been notified that its result is out of date, so this result goes only to callers that wait for
+        it.
         """
         if self.reader is None:
             self.subscriber.subscriptions.pop(self.id, None)
             self.subscriber.session.send_varies(self.id)
             return True
         own = node.function.variant(self.reader).lookup(node.arguments)
-        # Whoever has found out that it varies reads for somebody else, in this very context.
+        # The computation that has found out that it varies reads for another principal, in this very context.
         waiter = contextvars.Context().run(own.join, self._on_done)
         if not own.has_output:
             self.node, self.waiter = own, waiter
@@ -138,19 +139,19 @@ class Subscription:
 
 
 def _without_output(node: Computed[Any]) -> FusionError:
-    """Return what the caller is told of a computation that was cancelled: by its body, unless the graph was closed."""
+    """Return the error for a caller of a cancelled computation: its body cancelled it, unless the graph was closed."""
     if node.function.graph.is_closed:
         return ShardUnavailable(f"{node.function.name} was given up, as its process ends", retry_after_s=0.05)
     return body_cancelled(node.function.name)
 
 
 class Subscriber:
-    """What we keep for one session: its reads and subscriptions, and its commands that run.
+    """The state kept for one session: its reads and subscriptions, and its running commands.
 
     Attributes:
-        session: its end here.
-        is_member: it is that of a member of the cluster, not of a client: it is told more of errors.
-        late_reads: gives up those of its reads whose time is up.
+        session: this end of the session.
+        is_member: the caller is a member of the cluster, not a client: it gets more details of errors.
+        late_reads: gives up its reads whose time is up.
     """
 
     __slots__ = ("commands", "confirmations", "is_member", "late_reads", "session", "subscriptions")
@@ -162,9 +163,10 @@ class Subscriber:
         self.confirmations = Confirmations(session)
         # Call id -> a read that computes or is subscribed; removed when it is out of date and answered.
         self.subscriptions: dict[int, Subscription] = {}
-        # Call id -> a command that runs.
+        # Call id -> a running command.
         self.commands: dict[int, asyncio.Task[None]] = {}
 
     def encoded(self, error: BaseException, method: str) -> session_pb2.Error:
-        """What it is told of an error: a client, of a fault of ours, only the id under which the log has it."""
+        """Return an error as the caller gets it: for an internal error, a client gets only the id under which the log
+        has it."""
         return encode_error(error, for_member=True) if self.is_member else client_error(error, method)

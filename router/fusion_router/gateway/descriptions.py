@@ -1,4 +1,5 @@
-"""Describing an app's services: names, documentation, types and JSON Schemas, from the signatures of their methods."""
+"""Descriptions of an app's services: names, documentation, types and JSON Schemas, from the signatures of their
+methods."""
 
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ _KINDS = {
 
 
 def describe(app: AppDefinition, service: str = "") -> gateway_pb2.DescribeReply:
-    """The description of one service, or of all of them in the order of the app.
+    """Describe one service, or all of them in the order of the app.
 
     Raises:
-        UnknownService: no service of this name.
+        UnknownService: there is no service of this name.
     """
     services = [app.methods.service(service)] if service else list(app.services.values())
     return gateway_pb2.DescribeReply(app=app.name, services=[_service(app, one) for one in services])

@@ -12,7 +12,7 @@ class GatewayEntrance(Entrance):
     """Serves clients over gRPC.
 
     Args:
-        host: whose services are called.
+        host: the host whose services are called.
         address: see `Gateway`.
         insecure: see `Gateway`.
         limits: see `Gateway`.
@@ -35,19 +35,19 @@ class GatewayEntrance(Entrance):
         self._runtime = host.runtime
 
     async def open(self) -> str:
-        """Listen; returns the address, with the port that was taken."""
+        """Listen; return the address, with the actual port."""
         return await self.gateway.start()
 
     async def leave(self) -> None:
-        """Say NOT_SERVING, end the streams of watches, and refuse new ones: their clients go to another gateway."""
+        """Report NOT_SERVING, end the streams of watches, and refuse new ones: their clients go to another gateway."""
         await self.gateway.leave()
 
     async def drain(self, grace_s: float) -> None:
-        """Wait until the commands that run have ended, of sessions and of single calls, at most for so long."""
+        """Wait until the running commands of sessions and of single calls have ended, at most for `grace_s` seconds."""
         self._grace_s = grace_s
         await self._runtime.gather((super().drain(grace_s), self.gateway.drain(grace_s)), name="drain a gateway")
 
     async def close(self) -> None:
-        """End all sessions, and the server; its calls in flight finish, within the time that `drain` was given."""
+        """End all sessions and the server; calls in flight finish within the time that `drain` was given."""
         self.serving.close()
         await self.gateway.stop(self._grace_s)

@@ -1,7 +1,7 @@
-"""Commands in flight and of late, by the id that the client made: a retry gets the first run's result.
+"""Commands in flight and recent ones, by the id that the client made: a retry gets the first run's result.
 
-A command goes on when its client leaves, so that the client can come back with the same id for the outcome. What is
-remembered here is this gateway's own: it answers the common case, a retry after a broken connection.
+A command goes on when its client leaves, so that the client can come back with the same id for the outcome. Only this
+gateway remembers them: that answers the common case, a retry after a broken connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Executions:
     """Runs each command id once.
 
     Args:
-        max_in_flight: commands that run at one time; more are refused.
+        max_in_flight: how many commands run at one time; more are refused.
         max_kept_bytes: bound on the results that are remembered; the oldest go first.
     """
 
@@ -40,17 +40,17 @@ class Executions:
         self._kept_bytes = 0
 
     async def run(self, command_id: str, request: bytes, execute: Callable[[], Awaitable[bytes]]) -> tuple[bytes, bool]:
-        """The outcome of a command, and whether it is that of an earlier run.
+        """Return the outcome of a command, and whether an earlier run gave it.
 
         Args:
             command_id: made by the client, the same for each retry.
-            request: what a retry must have in common with the first try, however it is spelled.
+            request: the normal form of the request, which a retry must have in common with the first try.
             execute: runs the command.
 
         Raises:
             InvalidArgument: the id was used for another command.
             Overloaded: too many commands run.
-            Exception: what the command raised; then it is forgotten, and a retry runs it again.
+            Exception: the error that the command raised; it is then forgotten, and a retry runs it again.
         """
         known = self._running.get(command_id) or self._kept.get(command_id)
         if known is None:
@@ -86,7 +86,7 @@ class Executions:
         if execution.outcome.cancelled() or execution.outcome.exception() is not None:
             return
         size_bytes = 500 + len(execution.request) + len(execution.outcome.result())
-        # A future of its own: the task would keep alive what the command's coroutine holds.
+        # A separate future: the task would keep alive everything that the command's coroutine holds.
         result: asyncio.Future[bytes] = execution.outcome.get_loop().create_future()
         result.set_result(execution.outcome.result())
         self._kept[command_id] = _Execution(execution.request, result, size_bytes)

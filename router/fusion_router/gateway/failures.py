@@ -1,7 +1,7 @@
-"""What a client is told when something fails: a `google.rpc.Status`, never a traceback.
+"""Failures as clients see them: a `google.rpc.Status`, never a traceback.
 
-The code comes from the one table in `fusion_cluster.wire.errors`. Whatever that table calls internal is a fault of
-ours: the client gets an id, and the log has the error under the same id.
+The code comes from the one table in `fusion_cluster.wire.errors`. For errors that the table calls internal, the client
+gets an id, and the log has the error under the same id.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MAX_NAME_CHARACTERS = 100
 
 
 def failure_status(error: BaseException, method: str) -> status_pb2.Status:
-    """The status for an error that a method of the app, or the cluster, gave.
+    """Return the status for an error of a method of the app, or of the cluster.
 
     Args:
-        error: what was raised.
-        method: what the client called, for the log.
+        error: the error that was raised.
+        method: the method that the client called, for the log.
     """
     wire = client_error(error, method)
     if wire.members:
@@ -35,7 +35,7 @@ def failure_status(error: BaseException, method: str) -> status_pb2.Status:
 
 
 def internal_status(error: BaseException, method: str) -> status_pb2.Status:
-    """The status for a fault of ours: it names an id, and the log has the error under that id."""
+    """Return the status for an internal error: it names an id, and the log has the error under that id."""
     return error_to_status(internal_error(error, method))
 
 

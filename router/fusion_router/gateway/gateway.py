@@ -23,23 +23,23 @@ from fusion_router.gateway.sessions import Acceptor, GatewaySessions
 SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["Gateway"].full_name
 
 KEEPALIVE_S = 30
-"""How often clients may, and the gateway does, ping an idle connection."""
+"""How often clients may ping an idle connection, and how often the gateway does."""
 
 
 class Gateway:
     """Serves `fusion_cluster.v1.Gateway`, health and reflection for one host.
 
     Args:
-        host: whose services are called: a local host, a router, a shard.
+        host: the host whose services are called: a local host, a gateway's, a shard's.
         acceptor: takes the carriers of `Session` streams; None answers `Session` with UNIMPLEMENTED. `stop`
             closes it.
         address: host:port to listen on, where port 0 takes a free one, or "unix:/path" of a socket in the file system.
-        insecure: allow an address other than loopback, although clients prove nothing yet.
+        insecure: allow an address other than loopback, although clients are not authenticated yet.
         reuse_port: let several processes listen on the same port.
-        limits: what is refused.
+        limits: the limits of requests.
 
     Raises:
-        UsageError: the address is not on loopback, or no address.
+        UsageError: the address is not on loopback, or is not an address.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Gateway:
         """Listen.
 
         Returns:
-            The address, with the port that was taken.
+            The address, with the actual port.
 
         Raises:
             UsageError: the address is not free.
@@ -106,12 +106,13 @@ class Gateway:
         return self.address
 
     def on_forked(self) -> None:
-        """This is a copy: the clients are the parent's."""
+        """Note that this is a copy in a forked process: the clients belong to the parent."""
         if self._server is not None:
             lose_grpc()
 
     async def leave(self) -> None:
-        """Say NOT_SERVING, end the streams of watches with UNAVAILABLE, and refuse new ones; all else goes on."""
+        """Report NOT_SERVING, end the streams of watches with UNAVAILABLE, and refuse new ones; everything else goes
+        on."""
         if self._server is not None:
             await self._health.enter_graceful_shutdown()
             self._rpcs.end_watches()
@@ -121,7 +122,7 @@ class Gateway:
         await self._rpcs.end_commands(grace_s)
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Leave in good order: health says NOT_SERVING, streams end with UNAVAILABLE, calls in flight finish.
+        """Leave in good order: health reports NOT_SERVING, streams end with UNAVAILABLE, calls in flight finish.
 
         Args:
             grace_s: how long calls and commands may go on.

@@ -1,4 +1,4 @@
-"""How gRPC finds the rpcs: handlers that take and give raw bytes."""
+"""Finds the rpcs for gRPC: handlers that take and give raw bytes."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ class GatewayHandlers(grpc.GenericRpcHandler):
         self._handlers = {f"/{service}/{method}": handler for method, handler in handlers.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of a call; None when it is none of ours."""
+        """Return the handler of a call; None: the call is not for this service."""
         return self._handlers.get(handler_call_details.method)

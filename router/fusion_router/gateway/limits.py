@@ -1,4 +1,4 @@
-"""What a gateway refuses, in one place."""
+"""The limits of a gateway, in one place."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class GatewayLimits:
     max_cache_bytes: int = 64 * 2**20
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # gRPC counts bytes in an int of C
+        for field in fields(self):  # gRPC counts bytes in a C int
             object.__setattr__(self, field.name, as_count(field.name, getattr(self, field.name), most=2**31 - 1))

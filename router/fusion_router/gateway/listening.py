@@ -1,4 +1,4 @@
-"""Where a gateway may listen: which addresses are allowed, and whether a port of this machine is free."""
+"""Checks where a gateway may listen: which addresses are allowed, and whether a port of this machine is free."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from fusion_cluster.errors import UsageError
 
 
 def check_host(host: str, *, insecure: bool, field: str = "address") -> None:
-    """Check that a gateway may listen on the addresses of that name.
+    """Check that a gateway may listen on the addresses of this name.
 
     Raises:
-        UsageError: it is not one, or others than this machine's own processes could reach it, and that is not allowed.
+        UsageError: it is not a name, or processes of other machines could reach it, and that is not allowed.
     """
     require_local(Address(parse_host(host, field), 0), insecure=insecure, field=field)
 
 
 def require_local(address: Address, *, insecure: bool, field: str = "address") -> None:
-    """Check that only this machine's own processes can reach a gateway, unless others are welcome.
+    """Check that only this machine's own processes can reach a gateway, unless others are allowed.
 
     Raises:
-        UsageError: others could.
+        UsageError: processes of other machines could reach it.
     """
     if not (insecure or address.is_local):
         raise UsageError(
@@ -54,7 +54,7 @@ def check_can_listen(host: str, port: int, *, field: str = "address") -> None:
 def _failure(family: int, address: object) -> OSError | None:
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As gRPC does: what is left of connections that have ended does not count.
+            # As gRPC does: remains of ended connections do not count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -17,13 +17,13 @@ Encoding = Literal["json", "msgpack"]
 def decode_arguments(
     codec: ArgumentsCodec, payload: gateway_pb2.Payload, *, max_bytes: int
 ) -> tuple[tuple[Any, ...], Encoding]:
-    """The canonical arguments in a payload, and the encoding in which the reply has to come.
+    """Return the canonical arguments in a payload, and the encoding of the reply.
 
-    A payload without content stands for no arguments, in JSON.
+    A payload without content means no arguments, in JSON.
 
     Raises:
-        InvalidArgument: too large, in an encoding that is not supported, or not what the method takes; `field` names
-            the parameter, or is "arguments" when none in particular is at fault.
+        InvalidArgument: they are too large, in an encoding that is not supported, or do not fit the method; `field`
+            names the parameter, or is "arguments" if no single one is wrong.
     """
     encoding = payload.WhichOneof("encoding")
     size_bytes = payload.ByteSize()
@@ -39,12 +39,12 @@ def decode_arguments(
         return codec.decode_json(payload.json if encoding == "json" else "[]"), "json"
     except Exception:
         raise
-    except BaseException as error:  # of a class of theirs, when they were made
+    except BaseException as error:  # from a class of an argument, when it was made
         raise body_exited(f"{codec.name}: the class of an argument", error) from error
 
 
 def encode_payload(method: Method, value: object, encoding: Encoding) -> gateway_pb2.Payload:
-    """What a method returns, in the encoding of its request.
+    """Encode a method's result in the encoding of its request.
 
     Raises:
         UsageError: the value's type cannot be encoded.

@@ -1,9 +1,9 @@
-"""Reads: from the bytes of a `CallRequest` to the computed it asks for, and from that to the bytes of the reply.
+"""Reads: from the bytes of a `CallRequest` to its computed, and from that to the bytes of the reply.
 
 The hot path of the gateway. A request that came before, byte for byte, needs no decoding, and a computed whose value
 was sent before, in the same encoding, needs no encoding: both are looked up by the bytes of the request.
 
-Invariant: a kept reply is sent only for a computed that the graph gave out just now and whose version is the reply's.
+Invariant: a kept reply is sent only for a computed that the graph has just given and whose version is the reply's.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class ResultEncodingError(Exception):
 
 
 class Read:
-    """One request for a value: which computed, and in which encoding.
+    """One request for a value: the computed and the encoding.
 
     Attributes:
         function: the compute method.
         arguments: the canonical arguments.
-        encoding: that of the request, hence of the reply.
+        encoding: the encoding of the request and the reply.
     """
 
     __slots__ = ("_reply", "_version", "arguments", "encoding", "function", "is_visited", "size_bytes")
@@ -50,11 +50,11 @@ class Read:
         self._reply = b""
 
     def lookup(self) -> Computed[Any]:
-        """The computed as the graph has it now."""
+        """Return the computed as the graph has it now."""
         return self.function.lookup(self.arguments)
 
     def reply(self, node: Computed[Any]) -> bytes:
-        """A serialized `CallReply` with the value of a computed that has one.
+        """Return a serialized `CallReply` with the value of a computed that has one.
 
         The same bytes are an `Update`: the fields of both messages that are used here have the same numbers.
 
@@ -77,17 +77,17 @@ class Read:
 
 
 def update_content(update: bytes) -> bytes:
-    """What a watcher sees of a serialized `Update`: all but the version, which only values have."""
+    """Return the part of a serialized `Update` that a watcher sees: all but the version, which only values have."""
     is_value = update.startswith(_VALUE_TAG)
     return update[:-VERSION_BYTES] if is_value else update
 
 
 class ReadCache:
-    """The reads of late, by the bytes of their request; bounded, least useful out first (the clock algorithm).
+    """Recent reads, by the bytes of their request; bounded, the least useful are dropped first (the clock algorithm).
 
     Args:
-        resolve: makes the read that a request asks for; raises what the client is told when there is none.
-        max_bytes: bound on requests and replies together.
+        resolve: makes the read that a request asks for; raises the client's error if there is none.
+        max_bytes: bound on the bytes of requests and replies together.
     """
 
     def __init__(self, resolve: Callable[[gateway_pb2.CallRequest], Read], *, max_bytes: int = 64 * 2**20) -> None:
@@ -100,10 +100,10 @@ class ReadCache:
         return len(self._reads)
 
     def read(self, request: bytes) -> Read:
-        """The read that a serialized `CallRequest` asks for.
+        """Return the read that a serialized `CallRequest` asks for.
 
         Raises:
-            FusionError: no such service or method, or wrong arguments.
+            FusionError: there is no such service or method, or the arguments are wrong.
         """
         read = self._reads.get(request)
         if read is None:
@@ -118,7 +118,7 @@ class ReadCache:
         return read
 
     def reply(self, request: bytes, read: Read, node: Computed[Any]) -> bytes:
-        """`read.reply(node)`, with the memory that it takes accounted for."""
+        """Return `read.reply(node)`, and account for its memory."""
         reply = read.reply(node)
         if read.size_bytes != (size_bytes := _entry_bytes(request, reply)) and self._reads.get(request) is read:
             self._size_bytes += size_bytes - read.size_bytes

@@ -1,8 +1,8 @@
 """The rpcs of `fusion_cluster.v1.Gateway`, from request bytes to reply bytes.
 
-Requests are parsed here and not by gRPC, so that a request that is no message is the client's error and not an internal
-one, and so that the hot path of `Call` can do without parsing. Every failure becomes a status in one of two ways: what
-a method or the cluster gave goes through the table of errors, anything else is a fault of ours.
+Requests are parsed here and not by gRPC, so that a malformed request is the client's error and not an internal one, and
+so that the hot path of `Call` needs no parsing. Every failure becomes a status in one of two ways: errors of a method
+or the cluster go through the table of errors, any other error is internal.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ T = TypeVar("T")
 
 
 _OF_A_COMMAND: Final = 0.9
-"""How much of its client's time a command may take. The rest is for the way back: a client whose time is up before it
-is answered cannot know whether the command has run."""
+"""The part of its client's time that a command may take. The rest is for the way back: a client whose time is up before
+the answer comes cannot know whether the command has run."""
 
 
 class MethodError(Exception):
-    """A method of the app raised; `__cause__` is what."""
+    """A method of the app raised; `__cause__` is its error."""
 
 
 class GatewayRpcs:
     """The unary rpcs and `Watch`; each method is a gRPC handler that takes and gives serialized messages.
 
     Args:
-        host: whose services are called.
-        limits: what is refused.
+        host: the host whose services are called.
+        limits: the limits of requests.
     """
 
     def __init__(self, host: Host, limits: GatewayLimits) -> None:
@@ -79,7 +79,7 @@ class GatewayRpcs:
             if not node.is_consistent or node.error is not None:
                 with deadline_at(self._deadline_s(context)):
                     await _outcome(read.function.name, node)
-                    if not node.has_output:  # its method has turned out to vary: the reader has another
+                    if not node.has_output:  # its method varies: the reader has another node
                         node = read.lookup()
                         await _outcome(read.function.name, node)
             return self._reads.reply(request, read, node)
@@ -179,15 +179,15 @@ class GatewayRpcs:
                 task.cancel()
 
     async def end_commands(self, grace_s: float) -> None:
-        """Wait for the commands that run, at most so long; then cancel them."""
+        """Wait for the running commands, at most for `grace_s` seconds; then cancel them."""
         await self._executions.close(grace_s)
 
     def _deadline_s(self, context: Context, share: float = 1.0) -> float:
-        """Return until when a call may go on, on the host's clock; infinite: the client says nothing.
+        """Return until when a call may go on, on the host's clock; infinite: the client sets no limit.
 
         Args:
-            context: of the rpc.
-            share: how much of the time that is left the call may take.
+            context: the context of the rpc.
+            share: the part of the remaining time that the call may take.
         """
         left_s = context.time_remaining()
         return NO_DEADLINE if left_s is None else self._host.runtime.clock.monotonic() + share * left_s
@@ -209,13 +209,13 @@ class GatewayRpcs:
 
 
 def _arrive(context: Context) -> None:
-    """Take the trace of a call, and nobody's principal: whoever has started the gateway is not who asks."""
+    """Take the trace of a call, and clear the principal: the one that started the gateway is not the caller's."""
     metadata = context.invocation_metadata() or ()
     arrive({key: value for key, value in metadata if key in TRACE and isinstance(value, str)}, is_trusted=False)
 
 
 async def _outcome(name: str, awaitable: Awaitable[T]) -> T:
-    """What a computation or command gives; what it raises comes as `MethodError`."""
+    """Return the result of a computation or command; raise its error as `MethodError`."""
     try:
         return await awaitable
     except asyncio.CancelledError as error:
@@ -224,7 +224,7 @@ async def _outcome(name: str, awaitable: Awaitable[T]) -> T:
         raise MethodError from body_cancelled(name, error)
     except Exception as error:
         raise MethodError from error
-    except BaseException as error:  # of a class of its result, when that was made
+    except BaseException as error:  # from a class of its result, when it was made
         raise MethodError from body_exited(f"the result of {name}", error)
 
 

@@ -16,7 +16,7 @@ from fusion_router.gateway.failures import failure_status
 
 
 class Acceptor(Protocol):
-    """What takes the carriers of `Session` streams: `link.acceptor.SessionAcceptor`."""
+    """Takes the carriers of `Session` streams: `link.acceptor.SessionAcceptor`."""
 
     def accept(self, carrier: Carrier) -> None:
         """Serve a session over the carrier."""
@@ -29,7 +29,7 @@ class GatewaySessions:
     """Opens a carrier for each stream.
 
     Args:
-        acceptor: serves the sessions; None: there are none here.
+        acceptor: serves the sessions; None: this gateway has no sessions.
         runtime: makes the tasks.
     """
 
@@ -55,7 +55,7 @@ class GatewaySessions:
             await self._abort(context)
 
     def end(self) -> None:
-        """Let every stream send what waits, then end it; refuse new ones."""
+        """Let every stream send its waiting messages, then end it; refuse new ones."""
         self._is_stopping = True
 
     async def _abort(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:

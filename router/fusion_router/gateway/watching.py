@@ -1,8 +1,8 @@
 """One watch: the value now, and again after each change, for as long as the client stays.
 
-Changes while an update is being sent are merged into the next one, so a slow client skips what is between and costs no
-memory. An update that would repeat the last value is not sent. Cluster errors that pass by themselves are waited out in
-here; the client hears of them only when they last.
+Changes while an update is being sent are merged into the next one, so a slow client skips intermediate values and costs
+no memory. An update that would repeat the last value is not sent. Transient cluster errors are waited out here; the
+client gets them only if they last.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fusion_router.gateway.failures import failure_status, internal_status
 from fusion_router.gateway.reads import Read, ResultEncodingError, update_content
 
 FIRST_PAUSE_S = 0.02
-"""Pause after the first failure that left nothing to wait for; it doubles up to `LONGEST_PAUSE_S`."""
+"""Pause after the first failure whose error is not kept; it doubles up to `LONGEST_PAUSE_S`."""
 
 LONGEST_PAUSE_S = 1.0
 
@@ -31,12 +31,12 @@ class Watch:
     """Sends the updates of one read.
 
     Args:
-        read: what is watched.
+        read: the read to watch.
         method: its name, for the log.
         send: sends a serialized `Update`; returns when the client can take the next.
         min_interval_s: shortest time between two updates.
         outage_notice_s: see `OUTAGE_NOTICE_S`.
-        runtime: the clock, and the jitter of pauses.
+        runtime: gives the clock and the jitter of pauses.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Watch:
         self._outage_since_s: float | None = None
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Send updates until cancelled."""
         while True:
             node = self._read.lookup()
             error: BaseException | None = None
             try:
                 await node
-                if not node.has_output:  # its method has turned out to vary: the reader has another
+                if not node.has_output:  # its method varies by principal, as it turned out: the reader has another node
                     node = self._read.lookup()
                     await node
             except asyncio.CancelledError:
@@ -85,7 +85,7 @@ class Watch:
                 self._pauses.reset()
                 await node.when_invalidated()
             elif error is not None:
-                await self._pause(error)  # an error that is not kept: nothing will ever invalidate it
+                await self._pause(error)  # the error is not kept: no invalidation will ever follow
             await self._keep_interval()
 
     def _read_update(self, node: Computed[Any]) -> bytes:
