@@ -39,6 +39,9 @@ A computation that is out of date is not joined, so a cycle whose keys change al
 
 SEPARATOR: Final = " → "
 
+NUMBER_MARK: Final = "\0"
+"""Between the text of a key and its number."""
+
 
 class Hop(Struct, frozen=True):
     """One wait on the way of a probe.
@@ -46,7 +49,7 @@ class Hop(Struct, frozen=True):
     Attributes:
         wait: the number of the wait.
         keys: the keys of the computations, from the one at which the probe arrived up to the one before the wait. Empty
-            for the first hop until the path closes, and in a path that is too long.
+            for the first hop until the path closes, and in a path that is too long. The first of them is `numbered`.
     """
 
     wait: int
@@ -107,12 +110,26 @@ def on_arrival(probe: Probe, reach: Reach) -> list[Decision]:
     return _confirm(probe, reach) if probe.confirmed else _chase(probe, reach)
 
 
+def numbered(text: str, number: int) -> str:
+    """Return a key that is told apart from all others by its number: two keys may have the same text."""
+    return f"{text}{NUMBER_MARK}{number:x}"
+
+
 def named(keys: Sequence[str]) -> tuple[str, ...]:
     """Return keys as a hop names them: each key of bounded length, without the middle of a long row."""
     if len(keys) > MAX_KEYS:
         half = MAX_KEYS // 2
         keys = [*keys[:half], f"… {len(keys) - 2 * half} more …", *keys[-half:]]
-    return tuple(key if len(key) <= MAX_KEY_LENGTH else key[: MAX_KEY_LENGTH - 1] + "…" for key in keys)
+    return tuple(map(_cut, keys))
+
+
+def _cut(key: str) -> str:
+    text, mark, number = key.partition(NUMBER_MARK)
+    return key if len(text) <= MAX_KEY_LENGTH else f"{text[: MAX_KEY_LENGTH - 1]}…{mark}{number}"
+
+
+def _in_words(keys: Sequence[str]) -> str:
+    return SEPARATOR.join(key.partition(NUMBER_MARK)[0] for key in keys)
 
 
 def _chase(probe: Probe, reach: Reach) -> list[Decision]:
@@ -128,7 +145,7 @@ def _chase(probe: Probe, reach: Reach) -> list[Decision]:
         elif len(hops) < MAX_HOPS:
             hop = Hop(wait, named(keys) if len(hops) < MAX_NAMED_HOPS else ())
             if _is_endless(hops, hop):
-                return [Break(SEPARATOR.join([key for step in (*hops, hop) for key in step.keys]))]
+                return [Break(_in_words([key for step in (*hops, hop) for key in step.keys]))]
             decisions.append(Forward(Probe(probe.number, (*hops, hop))))
     return decisions
 
@@ -162,4 +179,4 @@ def _victim(cycle: Sequence[Hop]) -> int:
 def _path(cycle: Sequence[Hop]) -> str:
     """Return the keys of a cycle as text, from the computation that waits by `cycle[0]` and back to it."""
     keys = [key for hop in (*cycle[1:], cycle[0]) for key in (hop.keys or ("…",))]
-    return SEPARATOR.join([keys[-1], *keys])
+    return _in_words([keys[-1], *keys])

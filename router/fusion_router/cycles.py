@@ -18,9 +18,12 @@ import xxhash
 from msgspec import Struct
 
 from fusion_cluster.graph import Computed
+from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.core.hot_path import Node
+from fusion_cluster.graph.core.key import key_of
+from fusion_cluster.graph.why.abridged import abridged_arguments
 from fusion_cluster.link.peer_call import PeerCall
-from fusion_cluster.protocol.edge_chasing import Break, Probe, on_arrival, probe_from
+from fusion_cluster.protocol.edge_chasing import Break, Probe, numbered, on_arrival, probe_from
 
 LOOK_S: Final = 0.003
 """How often new waits are checked, in seconds: each is probed when it is one to two times as old."""
@@ -133,7 +136,7 @@ class CycleWatch:
         reach: dict[int, Sequence[str]] = {}
         for read, path in self._reach(node):
             reads[read.wait] = read
-            reach[read.wait] = [str(step.key) for step in path]
+            reach[read.wait] = [_numbered(path[0]), *map(_text, path[1:])]
         for decision in on_arrival(probe, reach):
             if isinstance(decision, Break):
                 return decision.path
@@ -208,6 +211,17 @@ class CycleWatch:
                     if awaited not in came_from:
                         came_from[awaited] = node
                         pending.append(awaited)
+
+
+def _text(node: Node[Any]) -> str:
+    key = key_of(node)
+    return f"{key.service}.{key.method}({abridged_arguments(key.arguments)})"
+
+
+def _numbered(node: Node[Any]) -> str:
+    """Return the key of a computation that another process has asked for, so that its arguments can be encoded."""
+    function: Function[Any] = node.function
+    return numbered(_text(node), xxhash.xxh3_64_intdigest(function.method.arguments.encode(node.arguments)))
 
 
 def _probe(read: _Read) -> None:

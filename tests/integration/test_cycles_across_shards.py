@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -11,6 +12,7 @@ import pytest
 from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.link import Carrier
 from fusion_cluster.link.tcp import TcpListener, dial_tcp, listen_tcp
+from fusion_cluster.protocol.edge_chasing import MAX_GENERATIONS
 from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_cluster.testing import LocalCluster
 from fusion_router.cycles import CycleWatch
@@ -243,6 +245,19 @@ async def test_who_waits_for_long_is_part_of_no_cycle_for_that(cluster: LocalClu
     await all_asked(cluster)
     plan.gates[places[2]].set()
     assert await read == 3
+
+
+async def test_keys_that_differ_only_at_their_far_ends_are_not_one_key(cluster: LocalCluster, plan: Plan) -> None:
+    """More of them wait for each other than computations of one key may."""
+    places = [f"{'a long way ' * 30}{number}" for number in range(5 * MAX_GENERATIONS)]
+    for place, following in itertools.pairwise(places):
+        plan.ways[place] = [following]
+    plan.gates[places[-1]] = asyncio.Event()
+    walking = asyncio.create_task(outcome(cluster.service(Labyrinth).walk(places[0])))
+    await until(lambda: places[-1] in plan.log)
+    await all_asked(cluster)
+    plan.gates[places[-1]].set()
+    assert await walking == len(places)
 
 
 async def test_a_phantom_breaks_nothing(cluster: LocalCluster, plan: Plan) -> None:
