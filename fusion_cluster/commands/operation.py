@@ -145,7 +145,7 @@ class Operation:
             UsageError: the operation has ended, does not belong to a command, or the value cannot leave the process.
         """
         if self.state is not OperationState.OPEN or self._is_sealed:
-            raise UsageError("a result is told in the block of an operation, before it commits")
+            raise UsageError("a result is recorded in the block of an operation, before it commits")
         if self.command is None:
             raise UsageError("only a command has a result to record")
         if self.is_commands_own:

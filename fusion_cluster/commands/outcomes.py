@@ -80,8 +80,8 @@ class Recorded:
         """
         if self.outcome is None:
             raise CommandResultLost(
-                f"{method.name} was carried out under the id {self.command_id!r}, but its result is not recorded: the "
-                "process that ran it ended before, or is still at it; operation.result(...) records it with the commit"
+                f"{method.name} has run under the id {self.command_id!r}, but its result is not recorded: the "
+                "process that ran it has ended, or still runs it; operation.result(...) records it with the commit"
             )
         if self.outcome[:1] == _ERROR:
             raise decode_error(session_pb2.Error.FromString(self.outcome[1:]))

@@ -223,7 +223,7 @@ class _Run:
         except DatabaseUnavailable as failure:
             if self._is_in_question:
                 raise CommandOutcomeUnknown(
-                    f"{self._context.name} may have been carried out before: {failure.message}", retry_after_s=1.0
+                    f"{self._context.name} may have run before: {failure.message}", retry_after_s=1.0
                 ) from failure
             raise
         except Exception:
@@ -242,9 +242,9 @@ class _Run:
         except InvalidArgument:
             return None
         except Exception:
-            logger.debug("nobody can tell whether %s is recorded", self._context.command_id, exc_info=True)
+            logger.debug("it is not known whether %s is recorded", self._context.command_id, exc_info=True)
             raise CommandOutcomeUnknown(
-                f"{self._context.name} has failed, and the database cannot tell whether another run of it has not"
+                f"{self._context.name} has failed, and the database cannot tell whether another run of it has succeeded"
             ) from error
         return None
 
@@ -265,7 +265,7 @@ class _Run:
             return outcome_of(result)
         except UsageError as error:  # a caller in another process gets the same error
             logger.warning("the result of %s cannot be recorded", self._context.name, exc_info=True)
-            return outcome_of_error(CommandResultLost(f"{self._context.name} was carried out, but {error.message}"))
+            return outcome_of_error(CommandResultLost(f"{self._context.name} has run, but {error.message}"))
 
     async def _record(self, outcome: bytes) -> None:
         """Record the command's outcome, unless its operation has done so; if that fails, a retry cannot get it.
@@ -321,7 +321,7 @@ class _Run:
                 recorded = await log.find(self._context.command_id) or recorded
             except Exception as error:
                 raise CommandOutcomeUnknown(
-                    f"{self._context.name} was carried out, but its result cannot be looked up", retry_after_s=1.0
+                    f"{self._context.name} has run, but its result cannot be looked up", retry_after_s=1.0
                 ) from error
         return recorded
 

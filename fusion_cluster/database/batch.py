@@ -109,7 +109,7 @@ class Batch(Generic[K]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.askers: dict[Wanted[K], int] = {}
-        # A batch holds one of several keys that are equal in Python, or its answers could not be told apart.
+        # A batch holds one of several keys that are equal in Python, or its answers could not be distinguished.
         self._spelled: dict[K, Wanted[K]] = {}
         self.is_full = False
         self.places: dict[Place[K], None] = {}

@@ -141,7 +141,7 @@ class Database:
                 columns is a tuple, in their order.
 
         Raises:
-            UsageError: what is no mapped class or table, or no column of it; `field` names the argument.
+            UsageError: the entity is not a mapped class or table, or lacks such a column; `field` names the argument.
         """
         return self._loaders.get(entity, by, None, gives_lists=False)
 
@@ -172,7 +172,7 @@ class Database:
                 that of the primary key if none is given.
 
         Raises:
-            UsageError: what is no mapped class or table, or no column of it; `field` names the argument.
+            UsageError: the entity is not a mapped class or table, or lacks such a column; `field` names the argument.
         """
         return self._loaders.get(entity, by, order_by, gives_lists=True)
 

@@ -141,7 +141,7 @@ class EventStore:
             return True
         if event.type not in self._unhandled:
             self._unhandled.add(event.type)
-            logger.warning("nobody handles %s: such events are emitted in vain", event.type)
+            logger.warning("no handler for %s: such events are dropped", event.type)
         return False
 
     # -- for people ----------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ class LogFollower:
         """Apply entries, which will not be read again."""
         self.read_count += 1
         if entries is None:
-            logger.warning("it cannot be told what has changed since the operation log was read: all is out of date")
+            logger.warning("changes since the last read of the operation log are unknown: all is marked out of date")
             self._on_missed()
             return
         self.entry_count += len(entries)
@@ -123,5 +123,5 @@ class LogFollower:
             if entries:
                 self._on_entries(entries)
         except Exception:
-            logger.exception("an entry of the operation log cannot be applied: all is out of date")
+            logger.exception("an entry of the operation log cannot be applied: all is marked out of date")
             self._on_missed()

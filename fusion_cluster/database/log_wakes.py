@@ -179,7 +179,7 @@ class PostgreSQLWake:
                 await self._driver.execute(f"NOTIFY {CHANNEL}", timeout=NOTIFY_TIMEOUT_S)
                 await asyncio.sleep(NOTIFY_PAUSE_S)
         except Exception as error:  # the driver's own; the others read the log by themselves
-            logger.info("nobody could be notified of a commit: %s", error)
+            logger.info("the other processes could not be notified of a commit: %s", error)
             self._driver = None  # it is opened again
             self._woken.set()
         finally:

@@ -258,7 +258,7 @@ class OperationLog:
             try:
                 on_logged(operation)
             except Exception:  # the follower reads the log later by itself
-                logger.exception("a follower of the operation log could not be told of a commit")
+                logger.exception("a follower of the operation log could not be notified of a commit")
 
     def _flush_and_write(self, session: Session, operation: Operation) -> None:
         Session.commit(session)  # it flushes, and ends nothing: the connection was in its transaction before

@@ -54,7 +54,7 @@ class RowQuery:
         parameters_each: how many parameters of the statement a key takes, at most.
 
     Raises:
-        UsageError: what is no mapped class or table, or no column of it; `field` says which.
+        UsageError: `entity` is not a mapped class or table, or a column is not one of its columns; `field` says which.
     """
 
     def __init__(self, entity: Any, by: Sequence[Any], order_by: Sequence[Any], *, backend: str) -> None:

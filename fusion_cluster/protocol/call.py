@@ -45,7 +45,7 @@ _ON_SEND: Final = ON_CALLER_CALL[CallerCallEvent.SEND]
 
 
 class OutgoingCall(Struct, eq=False):
-    """A read, a command or an invalidation request. A struct, for one is made for every call.
+    """A read, a command or an invalidation request. A struct, because one is made for every call.
 
     Attributes:
         kind: what is asked.
@@ -105,7 +105,7 @@ def check_text(call: OutgoingCall) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise InvalidArgument(f"the {field} is no Unicode text: {error}", field=field) from None
+            raise InvalidArgument(f"the {field} is not Unicode text: {error}", field=field) from None
 
 
 def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -> None:

@@ -124,14 +124,14 @@ class CallerSession:
             self._output()
 
     def leave(self, now_s: float) -> list[bytes]:
-        """The last frames before this end closes in good order; none while there is no open session."""
+        """Return the last frames before this end closes in good order; empty unless a session is open."""
         if self.state is not _OPEN and self.state is not _LEAVING:
             return []
         return [*self.take_frames(now_s), ClientFrame(leaving=True).SerializeToString()]
 
     @property
     def lease_until_s(self) -> float:
-        """Replicas may be served until then; minus infinity while there is no open session."""
+        """Until when replicas may be served; minus infinity unless a session is open."""
         return self._lease.until_s
 
     @property

@@ -39,7 +39,7 @@ def late(calls: Iterable[OutgoingCall], *, is_reachable: bool) -> list[Failed]:
     return _failures(
         (unanswered, DeadlineExceeded("no result before the deadline")),
         (unreachable, ShardUnavailable("the owner could not be reached before the deadline")),
-        (unknown, CommandOutcomeUnknown("the shard has not told in time what has become of the command")),
+        (unknown, CommandOutcomeUnknown("the shard has not reported the outcome of the command in time")),
     )
 
 

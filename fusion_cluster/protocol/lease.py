@@ -36,7 +36,7 @@ class ReadLease:
 
     Attributes:
         until_s: when it runs out; minus infinity while there is none.
-        ping_due_s: when the next ping should leave; infinite while there is no open session.
+        ping_due_s: when the next ping should leave; infinite unless a session is open.
     """
 
     __slots__ = ("_heard_at_s", "_length_s", "_pings", "_sequence", "ping_due_s", "until_s")

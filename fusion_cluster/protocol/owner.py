@@ -123,9 +123,9 @@ class OwnerSession:
             call_id: the id of the call.
             version: the version of the computed; 0 for a command.
             value: encoded for the wire; a value that is too long becomes an error.
-            subscribed: for a read, the caller will be told of the invalidation. False: its value is out of date
-                already, and the caller is told so in the same frame.
-            replayed: for a command, the result had been there before.
+            subscribed: for a read, the caller will be notified of the invalidation. False: its value is out of date
+                already, and the same frame says so.
+            replayed: for a command, an earlier run gave the result.
 
         Raises:
             LocalProtocolError: the call has been answered.

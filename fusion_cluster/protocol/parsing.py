@@ -21,24 +21,24 @@ def parse_client_frame(data: bytes) -> ClientFrame:
     """Parse a frame of the caller's end.
 
     Raises:
-        RemoteProtocolError: the bytes are no such frame.
+        RemoteProtocolError: the bytes are not such a frame.
     """
     try:
         return _parse_client_frame(data)
     except DecodeError as error:
-        raise RemoteProtocolError(f"{len(data)} bytes that are no frame of the caller's end") from error
+        raise RemoteProtocolError(f"{len(data)} bytes that are not a frame of the caller's end") from error
 
 
 def parse_server_frame(data: bytes) -> ServerFrame:
     """Parse a frame of the owner's end.
 
     Raises:
-        RemoteProtocolError: the bytes are no such frame.
+        RemoteProtocolError: the bytes are not such a frame.
     """
     try:
         return _parse_server_frame(data)
     except DecodeError as error:
-        raise RemoteProtocolError(f"{len(data)} bytes that are no frame of the owner's end") from error
+        raise RemoteProtocolError(f"{len(data)} bytes that are not a frame of the owner's end") from error
 
 
 def cut_client_frame(frame: ClientFrame, max_size: int = MAX_FRAME_SIZE) -> list[bytes]:

@@ -60,6 +60,6 @@ def read_probe(message: Probe) -> edge_chasing.Probe:
         RemoteProtocolError: its path is empty or too long.
     """
     if not 0 < len(message.hops) <= MAX_HOPS or message.confirmed > 2 * len(message.hops):
-        raise RemoteProtocolError(f"a probe with a way of {len(message.hops)} reads")
+        raise RemoteProtocolError(f"a probe with a path of {len(message.hops)} reads")
     hops = tuple(edge_chasing.Hop(hop.wait, tuple(hop.keys)) for hop in message.hops)
     return edge_chasing.Probe(message.number, hops, message.confirmed)

@@ -228,7 +228,7 @@ class Barriers:
         if engagement is not None:
             engagement.deficit += count
         elif not self._is_closed:
-            raise InvariantViolation(f"barrier {barrier:x} is over, and more are told of it")
+            raise InvariantViolation(f"barrier {barrier:x} is over, and more requests of it are sent")
 
     def reached(self, barrier: int, answer: Answer) -> None:
         """Take a barrier mark that arrived; the invalidations before it are applied here.

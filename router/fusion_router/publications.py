@@ -260,7 +260,7 @@ class Publications:
 
 
 def _left() -> ShardUnavailable:
-    return ShardUnavailable("the change is made, but this member left before all have confirmed it")
+    return ShardUnavailable("the change is made, but this member left before all owners have confirmed it")
 
 
 def _fail(future: asyncio.Future[None], error: BaseException) -> None:

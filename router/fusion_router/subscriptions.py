@@ -141,7 +141,7 @@ class Subscription:
 def _without_output(node: Computed[Any]) -> FusionError:
     """Return the error for a caller of a cancelled computation: its body cancelled it, unless the graph was closed."""
     if node.function.graph.is_closed:
-        return ShardUnavailable(f"{node.function.name} was given up, as its process ends", retry_after_s=0.05)
+        return ShardUnavailable(f"{node.function.name} was given up, because its process ends", retry_after_s=0.05)
     return body_cancelled(node.function.name)
 
 

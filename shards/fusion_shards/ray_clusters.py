@@ -137,7 +137,7 @@ class _Question:
                 raise ShardUnavailable(
                     f"the Ray cluster at {where} did not answer within {self._timeout_s:g} s"
                 ) from error
-        raise UsageError(f"what listens at {where} is not the GCS of a Ray cluster") from error
+        raise UsageError(f"the listener at {where} is not the GCS of a Ray cluster") from error
 
 
 # -- the clusters of this machine --------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def _not_running(name: str | None, found: Sequence[RayCluster]) -> str:
     silent = [cluster for cluster in found if cluster.apps is None]
     ends = [f"running: {running}"] if running else []
     if silent:
-        ends.append(f"not told without its credentials ({CREDENTIALS}): {_addresses(silent)}")
+        ends.append(f"not known without credentials ({CREDENTIALS}): {_addresses(silent)}")
     clusters = "the Ray cluster" if len(found) == 1 else "any of the Ray clusters"
     return "; ".join([f"{what} in {clusters} at {_addresses(found)}", *ends])
 

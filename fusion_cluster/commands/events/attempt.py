@@ -155,7 +155,7 @@ def _in_words(error: Exception) -> str:
         text = str(error)
     except BaseException as raised:
         reraise_outside(raised)
-        text = "it cannot be told"
+        text = "its message cannot be shown"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -199,7 +199,7 @@ class Dispatcher:
         retention_s = self._options.dead_retention_s
         count = await self._claims.trim(self._clock() - retention_s)
         if count:
-            logger.warning("%d dead letters are older than %g s, and deleted", count, retention_s)
+            logger.warning("%d dead letters older than %g s were deleted", count, retention_s)
 
     # -- delivering ----------------------------------------------------------------------------------------------------
     async def _run(self, delivery: _Delivery) -> None:
@@ -211,7 +211,7 @@ class Dispatcher:
         except Exception as error:
             # Handlers run under the event's ids, so they do not run again if another host gets the event after the
             # claim ends.
-            logger.warning("it could not be written what has become of an event: %s", error)
+            logger.warning("the outcome of an event's delivery could not be written: %s", error)
             delivery.event = None
         finally:
             if delivery.event is None:  # else the dispatcher is closing, and the event is given back

@@ -250,7 +250,7 @@ async def test_what_nobody_in_the_app_handles_is_not_stored_and_that_is_said_onc
     with caplog.at_level(logging.WARNING):
         await host.service(Desk).tell_nobody(1)
         await host.service(Desk).tell_nobody(2)
-    assert [record.message for record in caplog.records] == ["nobody handles Unheard: such events are emitted in vain"]
+    assert [record.message for record in caplog.records] == ["no handler for Unheard: such events are dropped"]
     assert await database.events.list() == []
 
 
