@@ -52,6 +52,7 @@ class Runtime:
 
         Raises:
             Exception: the first error, when all have ended.
+            asyncio.CancelledError: nothing has failed, but one has cancelled itself.
         """
         tasks = [self.create_task(coroutine, name=name) for coroutine in coroutines]
         try:
@@ -62,7 +63,7 @@ class Runtime:
                 task.cancel()
             await asyncio.wait(tasks)
             raise
-        errors = [error for task in tasks if (error := task.exception()) is not None]
+        errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
         if errors:
             raise errors[0]
         return [task.result() for task in tasks]

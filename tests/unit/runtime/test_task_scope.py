@@ -152,3 +152,13 @@ def test_outside_of_a_task_a_cancellation_comes_from_outside() -> None:
         return await found
 
     assert asyncio.run(main())
+
+
+async def test_gathering_raises_the_failure_and_not_that_another_has_cancelled_itself() -> None:
+    async def cancel_itself() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(LookupError, match="as planned"):
+        await SYSTEM.gather([cancel_itself(), fail()], name="gather")
+    with pytest.raises(asyncio.CancelledError):
+        await SYSTEM.gather([cancel_itself(), asyncio.sleep(0)], name="gather")
