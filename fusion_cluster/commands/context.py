@@ -51,8 +51,7 @@ class Publisher(Protocol):
         ...
 
     def keys_of(self, logged: Iterable[LoggedKey], told_by: str) -> dict[Key, Cause]:
-        """Return the keys that `logged_keys` has given, in this process or another; keys of unknown methods are left
-        out."""
+        """Return keys from the form that `logged_keys` gives, without keys of unknown methods."""
         ...
 
 

@@ -281,8 +281,10 @@ class _Run:
             await self._quietly(self._log.write_command(context, outcome))
 
     async def _quietly(self, recording: Coroutine[Any, Any, None]) -> None:
-        """Await a recording and log its error: the command itself is done, and a failure here must not make it run
-        again."""
+        """Await a recording and log its error.
+
+        The command itself is done: a failure here must not make it run again, or fail.
+        """
         try:
             await recording
         except DuplicateOperation:
@@ -331,4 +333,4 @@ async def _published_quietly(context: CommandContext) -> None:
     try:
         await context.published()
     except Exception:
-        logger.warning("%s failed, and so did a publication of what it had committed", context.name, exc_info=True)
+        logger.warning("%s failed, and so did a publication of its committed changes", context.name, exc_info=True)

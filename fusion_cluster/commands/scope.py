@@ -258,7 +258,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         await _quietly(self._operation.transaction.close())
         if not self._operation.is_logged:
             return None
-        logger.warning("a commit has failed (%s); asking the operation log what has become of it", error)
+        logger.warning("a commit has failed (%s); asking the operation log whether it took effect", error)
         return await self._database.log.settle(self._operation.id)
 
     async def _roll_back(self) -> None:

@@ -73,8 +73,10 @@ class Turns:
 
 
 class _Holding(AbstractAsyncContextManager[None]):
-    """The time for which a key is held. (`contextlib` writes into the exceptions that pass, and some cannot be written
-    to.)"""
+    """The time for which a key is held.
+
+    It does not use `contextlib`, which writes into the exceptions that pass: some cannot be written to.
+    """
 
     __slots__ = ("_key", "_turns")
 

@@ -62,7 +62,7 @@ def _spelling(key: object) -> Any:
 
 
 class Place(Generic[K]):
-    """What one caller wants of one batch.
+    """The place of one caller in a batch.
 
     Attributes:
         batch: the batch.

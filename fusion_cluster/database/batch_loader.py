@@ -173,7 +173,8 @@ class BatchLoader(Generic[K, T]):
         return batch
 
     def _on_next_turn(self, batch: Batch[K]) -> None:
-        # What became ready in the turn of the first look-up runs in this one, some of it after this: let it join.
+        # Tasks that became ready in the turn of the first look-up run in this turn, some of them after this: let them
+        # join.
         batch.loop.call_soon(self._send, batch)
 
     def _send(self, batch: Batch[K]) -> None:

@@ -38,11 +38,11 @@ _CREATING_TABLES = 0x667573696F6E
 class Database:
     """A database, by its URL: `sqlite:///shop.db`, `postgresql://user@host/shop`, or any SQLAlchemy URL.
 
-    It connects when it is first used, in each process and event loop anew, so one made when a module is imported serves
-    every process that imports it.
+    It connects at the first use in each process and event loop, so a database made when a module is imported serves
+    every process that imports the module.
 
     Args:
-        url: names the database; where it names no driver, an async one is chosen. A relative SQLite path is relative to
+        url: names the database; if it names no driver, an async one is chosen. A relative SQLite path is relative to
             the current folder of the process that makes the object.
         busy_timeout_s: how long an operation waits for its turn to write.
         log: how the operation log is followed and kept.

@@ -40,8 +40,7 @@ _FIRST_OF_KEYS: Final = select(func.min(_other.c.position)).where(_OF_KEYS, *_MA
 _CLAIMED_KEYS: Final = select(_other.c.key).where(_OF_KEYS, _other.c.claimed_until > bindparam("now"))
 
 ARE_NEXT: Final = (EVENTS.c.position.in_(_FIRST_OF_KEYS), EVENTS.c.key.not_in(_CLAIMED_KEYS))
-"""Conditions on an event of `keys`: it is the first due event of its key, and no other event of its key is in
-delivery."""
+"""Conditions on an event of `keys`: it is the first due one of its key, and no other one of its key is in delivery."""
 
 FIRST_OF_KEY: Final = (
     select(_other.c.position)

@@ -135,10 +135,10 @@ class PostgreSQLLogReader:
 
     _LIFE: Final = "CAST(pg_postmaster_start_time() AS text) || CAST(pg_stat_get_bgwriter_stat_reset_time() AS text)"
     _START: Final = text(f"SELECT CAST(pg_current_snapshot() AS text), {_LIFE}")
-    # The snapshot that the statement reports is the one in which it reads the entries. What was not visible in the one
-    # before had not begun then, or ran: two conditions that the index answers, however long a transaction runs beside.
-    # What is visible now has a transaction below the snapshot's end, unless it was restored from a dump of another
-    # server, which counted higher.
+    # The snapshot that the statement reports is the one in which it reads the entries. A transaction that was not
+    # visible in the previous snapshot had not begun then, or was running: two conditions that the index answers,
+    # however long another transaction runs. The transaction of a visible entry is below the snapshot's end, unless the
+    # entry was restored from a dump of another server, which counted higher.
     _READ: Final = text(
         f"SELECT {_LIFE} AS life,"
         " CAST(s.now AS text) AS snapshot, CAST(s.trimmed AS text) AS trimmed, o.operation_id, o.host, o.keys"

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 CHANNEL: Final = "fusion_operations"
 LOOK_S: Final = 0.02
-"""How often the file of SQLite's write-ahead log is looked at."""
+"""How often the file of SQLite's write-ahead log is checked."""
 
 NOTIFY_PAUSE_S: Final = 0.01
 """The pause after a notification: one more notification announces everything committed meanwhile."""

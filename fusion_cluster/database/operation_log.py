@@ -45,7 +45,7 @@ class LogOptions:
     """How the operation log is followed and kept.
 
     Attributes:
-        period_s: how often it is read without a wake.
+        period_s: how often it is read if there is no wake.
         retention_s: how long entries stay in the log; longer than any command takes. A host that has not read it for
             longer marks everything that it has as out of date.
         command_retention_s: for how long a command's id is known: a retry after that is a new command.
@@ -71,7 +71,7 @@ class LogOptions:
 
 
 SETTLE_S = 10.0
-"""How long the fate of a commit is asked for: about as long as a database server takes to come back."""
+"""How long to ask for the fate of a commit in doubt: about as long as a database server takes to come back."""
 
 SETTLE_PAUSE_S: Final = 0.25
 """The pause between two attempts."""

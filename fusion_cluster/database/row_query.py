@@ -88,8 +88,7 @@ class RowQuery:
         return self._name
 
     async def one_each(self, session: AsyncSession, keys: Sequence[Any]) -> list[Any]:
-        """Find the one row of each key, in the order of the keys; None: there is no row; an error: there are
-        several."""
+        """Find the one row of each key, in the order of the keys; None: no row; an error: several rows."""
         found: list[Any] = [None] * len(keys)
         for number, row in await self._rows(session, keys):
             is_first = found[number] is None

@@ -134,7 +134,7 @@ class _OperationSyncSession(Session):
     """The session that `run_sync` gives in an operation."""
 
     def commit(self) -> None:
-        """Not here.
+        """Refuse: the operation commits when its block ends.
 
         Raises:
             UsageError: always.
@@ -142,7 +142,7 @@ class _OperationSyncSession(Session):
         raise UsageError(INSTEAD["commit"])
 
     def rollback(self) -> None:
-        """Not here.
+        """Refuse: an exception that leaves the block rolls the operation back.
 
         Raises:
             UsageError: always.
@@ -150,7 +150,7 @@ class _OperationSyncSession(Session):
         raise UsageError(INSTEAD["roll back"])
 
     def prepare(self) -> None:
-        """Not here.
+        """Refuse: the operation commits when its block ends.
 
         Raises:
             UsageError: always.
@@ -158,7 +158,7 @@ class _OperationSyncSession(Session):
         raise UsageError(INSTEAD["commit"])
 
     def reset(self) -> None:
-        """Not here.
+        """Refuse: it would roll back.
 
         Raises:
             UsageError: always.
@@ -166,7 +166,7 @@ class _OperationSyncSession(Session):
         raise UsageError(INSTEAD["roll back"])
 
     def invalidate(self) -> None:
-        """Not here.
+        """Refuse: it would roll back.
 
         Raises:
             UsageError: always.

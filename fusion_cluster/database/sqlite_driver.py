@@ -110,8 +110,10 @@ class Connection(aiosqlite.Connection):
         return self._stopping
 
     async def _connect(self) -> Any:
-        """Open the file. If that fails, the thread ends before the error is raised: its last message goes to the event
-        loop, which may be closed right after.
+        """Open the file.
+
+        If that fails, the thread ends before the error is raised: its last message goes to the event loop, which may be
+        closed right after.
         """
         connect: Any = super()._connect
         try:

@@ -48,7 +48,7 @@ class OutgoingCall(Struct, eq=False):
     """A read, a command or an invalidation request. A struct, because one is made for every call.
 
     Attributes:
-        kind: what is asked.
+        kind: the kind of the request.
         method: "Service.method".
         arguments: as encoded for the wire.
         deadline_s: on the session's clock; infinite when there is none.
@@ -95,8 +95,7 @@ class OutgoingCall(Struct, eq=False):
 
 
 def check_text(call: OutgoingCall) -> None:
-    """Check that the names of a call can go into a frame: a Python string may hold characters that are not Unicode
-    text.
+    """Check that the names of a call can go into a frame: not every Python string is Unicode text.
 
     Raises:
         InvalidArgument: one cannot; `field` names it.

@@ -136,8 +136,7 @@ class CallerSession:
 
     @property
     def fence_s(self) -> float:
-        """When `expire` has something to do, unless the lease is renewed; infinite while nothing depends on the
-        lease."""
+        """When `expire` has something to do if the lease is not renewed; infinite while nothing depends on it."""
         is_open = self.state is _OPEN or self.state is _LEAVING
         return self._lease.until_s if is_open and self._calls.are_relied_on else _INFINITY
 

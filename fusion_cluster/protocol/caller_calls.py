@@ -22,8 +22,7 @@ from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
 from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 
 RENEWAL_MARGIN_S: Final = 0.3
-"""How long before its deadline a read can be renewed: in this time a later deadline reaches a chain of several
-owners."""
+"""How long before its deadline a read can be renewed: enough for a later deadline to pass several owners."""
 
 _INFINITY: Final = float("inf")
 _READ: Final = CallKind.READ
@@ -128,8 +127,7 @@ class CallerCalls:
         call.state = _ON_END[call.state]
 
     def unsubscribe(self, call_id: int) -> None:
-        """Unsubscribe a read whose replica is gone: no event reports it any more, except a result that is still
-        awaited."""
+        """Unsubscribe a read whose replica is gone: no event reports it any more, except an awaited result."""
         call = self._answered.pop(call_id, None)
         if call is not None:
             call.state = _ON_END[call.state]

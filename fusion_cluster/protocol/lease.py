@@ -17,8 +17,7 @@ _HELLO: Final = 0
 
 SHORTEST_LEASE_S: Final = 0.001
 LONGEST_LEASE_S: Final = 86_400.0
-"""The longest lease. It travels as a number of milliseconds, and a command may wait a whole lease for a peer cut
-off."""
+"""The longest lease, which travels in milliseconds. A command may wait a whole lease for a peer that is cut off."""
 
 
 def as_read_lease(read_lease_s: object) -> float:

@@ -54,8 +54,7 @@ def cut_client_frame(frame: ClientFrame, max_size: int = MAX_FRAME_SIZE) -> list
 
 
 def cut_server_frame(frame: ServerFrame, max_size: int = MAX_FRAME_SIZE) -> list[bytes]:
-    """Return the frame as bytes, in as many pieces as its size needs: results first, then invalidations and
-    barriers."""
+    """Return the frame as bytes, in as many pieces as needed: results first, then invalidations and barriers."""
     data = frame.SerializeToString()
     if len(data) <= max_size:
         return [data] if data else []

@@ -246,8 +246,7 @@ class Barriers:
         self.answered(barrier)
 
     def requested(self, barrier: int, answer: Answer) -> None:
-        """Take an invalidation request of a barrier that is applied here; it is answered when all its effects are
-        settled.
+        """Take an invalidation request that is applied here; it is answered when all its effects are settled.
 
         It waits for that also if this process is engaged already: it may be the request that engaged it, sent again
         because the session for the answer was lost. It can wait, because it comes from the root, and no process waits
@@ -349,8 +348,7 @@ class Barriers:
 
 
 def _overdue(waiting: Iterable[Confirmations], now_s: float, patience_s: float) -> list[Confirmations]:
-    """Return subscribers waited for longer than a read lease and silent, or longer than three and heard but not
-    answering."""
+    """Return overdue subscribers: silent for a read lease, or heard but without an answer for three."""
     overdue = []
     for subscriber in waiting:
         waited_s = now_s - min(marks[0][1] for marks in subscriber.pending.values())

@@ -88,7 +88,7 @@ class CoordinationLoop:
         """The map in force."""
         return self.coordination.slot_map
 
-    # -- events -------------------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------------------
     def begin(self) -> None:
         """Start all members."""
         self.report(Began())
@@ -131,7 +131,7 @@ class CoordinationLoop:
 
         self.ask_map(0, on_answer)
 
-    # -- waits of callers ----------------------------------------------------------------------------------------
+    # -- waits of callers ---------------------------------------------------------------------------------------------
     async def next_epoch(self, member: MemberId) -> int:
         """Return the epoch for the process of a member that has begun."""
         answer: asyncio.Future[int] = self._loop.create_future()
@@ -169,7 +169,7 @@ class CoordinationLoop:
         self._timers.clear()
         self._fail_launch("the app was stopped before it was up")
 
-    # -- effects -------------------------------------------------------------------------------------------------
+    # -- effects ------------------------------------------------------------------------------------------------------
     def _take(self, event: Event, now_s: float) -> None:
         self._events.append((event, now_s))
         if self._is_stepping:

@@ -1,5 +1,4 @@
-"""Entrances: the ways in which callers reach a member. One for other members, over links; one for clients, at a
-gateway.
+"""Entrances, where callers reach a member: one for other members, over links; one for clients, at a gateway.
 
 Invariant: an entrance that is leaving admits no new caller; a closed one has notified its callers, and runs no command
 whose caller could still get the result.

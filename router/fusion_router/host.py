@@ -170,7 +170,7 @@ class ClusterHost(Host):
         return self._reads.read(node, slot)
 
     def schedules_expiry(self, node: Computed[Any]) -> bool:
-        """Whether this host schedules the expiry of a node; a replica expires when its owner says so."""
+        """Return whether the timers of a node run here: a replica expires when its owner says so."""
         return self.ownership.owns_slot(node.function.method.slot(node.arguments))
 
     # -- commands ----------------------------------------------------------------------

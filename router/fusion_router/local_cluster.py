@@ -275,8 +275,10 @@ class LocalCluster:
             raise_findings(self._strict)
 
     async def _close(self) -> None:
-        """Stop all members: first those that only make calls, then the shards. One that fails keeps no other from
-        it."""
+        """Stop all members: first those that only make calls, then the shards.
+
+        A member that fails to stop does not prevent the others.
+        """
         self._is_open = False
         self._coordination.report(StopAsked())
         self._coordination.close()

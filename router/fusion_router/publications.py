@@ -240,8 +240,7 @@ class Publications:
         return _left()
 
     def _bounded(self, confirmed: asyncio.Future[None]) -> asyncio.Future[None]:
-        """Return the future for "all owners have confirmed", which fails if that takes too long; it may be left
-        unawaited."""
+        """Return a future for "all owners have confirmed", with a time limit; it may be left unawaited."""
         if confirmed.done():
             confirmed.exception()
             return confirmed

@@ -167,6 +167,5 @@ class Subscriber:
         self.commands: dict[int, asyncio.Task[None]] = {}
 
     def encoded(self, error: BaseException, method: str) -> session_pb2.Error:
-        """Return an error as the caller gets it: for an internal error, a client gets only the id under which the log
-        has it."""
+        """Return an error as the caller gets it: an internal one, for a client, as its id in the log."""
         return encode_error(error, for_member=True) if self.is_member else client_error(error, method)

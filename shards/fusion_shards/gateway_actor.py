@@ -1,5 +1,4 @@
-"""The gateway actor: a process without slots that serves gRPC and keeps replicas of the values that its clients
-read."""
+"""The gateway actor: a process without slots that serves gRPC and keeps replicas of what its clients read."""
 
 from __future__ import annotations
 

@@ -167,8 +167,7 @@ async def _ends(reference: Awaitable[Any]) -> bool:
 
 
 def _options(task: RayTask) -> dict[str, Any]:
-    """Return the options of a task. A crash of a worker is an error, recomputed after a delay: Ray does not retry
-    it."""
+    """Return the options of a task: Ray does not retry a crash, which is an error that is recomputed after a delay."""
     options: dict[str, Any] = {"num_cpus": task.num_cpus, "num_gpus": task.num_gpus, "max_retries": 0}
     if task.memory_bytes is not None:
         options["memory"] = task.memory_bytes

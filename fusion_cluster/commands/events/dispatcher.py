@@ -219,8 +219,7 @@ class Dispatcher:
             self._woken.set()
 
     async def _deliver_one(self, delivery: _Delivery, event: ClaimedEvent, *, wants_next: bool) -> None:
-        """Deliver an event and note it in the outbox; the delivery then holds the next event of its key, if one is
-        due."""
+        """Deliver an event and note it in the outbox; the delivery then holds the next due event of its key."""
         subscription = self._subscriptions[event.type]
         delivery.is_attempting = True
         try:

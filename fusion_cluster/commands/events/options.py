@@ -18,8 +18,10 @@ LONGEST_PAUSE_S: Final = 300.0
 
 
 def exponential_backoff(failed: int, entropy: Entropy = SYSTEM.entropy) -> float:
-    """1 s, 2 s, 4 s, … up to 5 min, each up to a half shorter at random, so that events that failed together are
-    spread."""
+    """Return 1 s, 2 s, 4 s, … up to 5 min, each up to a half shorter at random.
+
+    The randomness spreads events that failed together.
+    """
     longest_s = min(FIRST_PAUSE_S * 2.0 ** min(failed - 1, 60), LONGEST_PAUSE_S)
     return longest_s * entropy.uniform(0.5, 1.0)
 

@@ -130,7 +130,7 @@ class Coordination:
         self._effects: list[Effect] = []
         self._now_s = 0.0
 
-    # -- state ------------------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------------
     @property
     def members(self) -> tuple[MemberId, ...]:
         """All members: shards, then gateways."""
@@ -165,7 +165,7 @@ class Coordination:
         if self._is_stopping and any(member.state < Life.STOPPING for member in self._members.values()):
             raise InvariantViolation("a member of a cluster that stops goes on")
 
-    # -- decisions ----------------------------------------------------------------------------------------------
+    # -- decisions ----------------------------------------------------------------------------------------------------
     def step(self, event: Event, now_s: float) -> list[Effect]:
         """Take an event and return the effects to run.
 

@@ -1,5 +1,4 @@
-"""The life of a member as its coordinator sees it, as a table: the events allowed in each state, and the state that
-follows.
+"""The life of a member, as a table for its coordinator: the events allowed in each state, and the state that follows.
 
 1.  A member waits until its start is ordered. Then it is being started until it serves.
 2.  A member that dies before it serves waits for a moment, and is ordered again. So does a member that cannot serve.

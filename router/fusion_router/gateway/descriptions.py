@@ -1,5 +1,4 @@
-"""Descriptions of an app's services: names, documentation, types and JSON Schemas, from the signatures of their
-methods."""
+"""Descriptions of services from their methods' signatures: names, documentation, types and JSON Schemas."""
 
 from __future__ import annotations
 

@@ -111,8 +111,7 @@ class Gateway:
             lose_grpc()
 
     async def leave(self) -> None:
-        """Report NOT_SERVING, end the streams of watches with UNAVAILABLE, and refuse new ones; everything else goes
-        on."""
+        """Report NOT_SERVING, end the watches with UNAVAILABLE, and refuse new ones; everything else goes on."""
         if self._server is not None:
             await self._health.enter_graceful_shutdown()
             self._rpcs.end_watches()

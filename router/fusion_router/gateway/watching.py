@@ -67,7 +67,7 @@ class Watch:
             error: BaseException | None = None
             try:
                 await node
-                if not node.has_output:  # its method varies by principal, as it turned out: the reader has another node
+                if not node.has_output:  # its method varies: the reader has another node
                     node = self._read.lookup()
                     await node
             except asyncio.CancelledError:
