@@ -83,7 +83,9 @@ class RayControlPlane:
                 report(StartFailed(member, str(error.cause)))
                 return
             logger.warning("%s cannot be watched: %s", member, error.cause)
-        except RayError as error:  # Ray itself failed: without another start this member would not be watched any more
+        except (
+            Exception
+        ) as error:  # Ray itself failed, by an error of any class: without another start nobody would watch
             logger.warning("%s is out of sight: %r", member, error)
         report(Died(member, epoch))
 

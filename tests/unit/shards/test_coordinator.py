@@ -201,6 +201,22 @@ async def test_a_member_that_ray_has_lost_sight_of_is_started_again(fake: _Ray) 
     await end(coordinator)
 
 
+async def test_a_member_that_ray_cannot_start_now_is_started_later(fake: _Ray, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [RuntimeError("the control store does not answer"), ValueError("so many actors")]
+
+    def get_or_start(_plane: RayControlPlane, member: MemberId) -> _Member:
+        if failures:
+            raise failures.pop()
+        return fake.members[member.number]
+
+    monkeypatch.setattr(RayControlPlane, "_get_or_start", get_or_start)
+    coordinator = Coordinator(CONFIGURATION)
+    for shard_id in range(2):
+        fake.members[shard_id].address.set_result(up(shard_id, 1))
+    await until(lambda: shards(coordinator) == {0, 1})
+    await end(coordinator)
+
+
 async def test_stopping_ends_with_the_last_member(fake: _Ray) -> None:
     coordinator = Coordinator(CONFIGURATION)
     fake.members[0].address.set_result(up(0, 1))
