@@ -19,7 +19,14 @@ class Key(NamedTuple):
     arguments: tuple[Any, ...]
 
     def __str__(self) -> str:
-        return f"{self.service}.{self.method}({', '.join(map(repr, self.arguments))})"
+        return f"{self.service}.{self.method}({', '.join(map(_in_text, self.arguments))})"
+
+
+def _in_text(argument: object) -> str:
+    try:
+        return repr(argument)
+    except Exception:  # from a `__repr__` of users
+        return f"<{type(argument).__name__}>"
 
 
 class Keyed(Protocol):

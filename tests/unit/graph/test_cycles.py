@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -20,6 +21,20 @@ Host = Callable[[Any], Any]
 
 async def value_of(computed: Computed[Any]) -> Any:
     return await computed
+
+
+@dataclass(frozen=True)
+class Unspeakable:
+    number: int
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Circle(ComputeService):
+    @compute_method
+    async def following(self, one: Unspeakable) -> int:
+        return await self.following(Unspeakable(1 - one.number))
 
 
 class Maze(ComputeService):
@@ -72,6 +87,12 @@ async def test_a_cycle_through_gather(host: Host, method: str) -> None:
     maze: Maze = host(Maze(a="xb", b="yc", c="za"))
     with pytest.raises(CircularDependencyError):
         await getattr(maze, method)("a")
+
+
+async def test_a_cycle_of_keys_that_cannot_be_shown(host: Host) -> None:
+    circle: Circle = host(Circle())
+    with pytest.raises(CircularDependencyError, match=r"following\(<Unspeakable>\) → Circle.following"):
+        await circle.following(Unspeakable(0))
 
 
 async def test_a_cycle_through_tasks_that_a_body_made(host: Host) -> None:
