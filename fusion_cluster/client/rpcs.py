@@ -123,7 +123,7 @@ class PlainRpcs:
             except grpc.aio.AioRpcError as error:
                 raise self._execute_error(error, name, command_id) from error
 
-        invocation = Invocation(name, (), "command", command_id, deadline_s=self._now_s() + self._timeout_s)
+        invocation = Invocation(name, (), "command", command_id, deadline_s=await self._deadline_s(name))
         return await until_answered(invocation, attempt, runtime=self._runtime, pause=self._pause)
 
     def _execute_error(self, error: grpc.aio.AioRpcError, name: str, command_id: str) -> Exception:
@@ -146,7 +146,7 @@ class PlainRpcs:
         request = gateway_pb2.WatchRequest(call=call, min_interval_ms=round(min_interval_s * 1000))
         while True:
             with self._ended_by_close(name):
-                await self._connected(self._now_s() + self._timeout_s)
+                await self._connected(await self._deadline_s(name))
                 updates = self._watch(request)
             try:
                 while (update := await self._next(updates, name)) is not None:
@@ -194,7 +194,7 @@ class PlainRpcs:
                     raise DeadlineExceeded(f"{name}: {where} has not answered within {self._timeout_s:g} s") from error
                 raise failure from error
 
-        invocation = Invocation(name, deadline_s=self._now_s() + self._timeout_s)
+        invocation = Invocation(name, deadline_s=await self._deadline_s(name))
         return await until_answered(invocation, attempt, runtime=self._runtime, pause=self._pause)
 
     async def _pause(self, pause_s: float) -> None:
@@ -206,9 +206,19 @@ class PlainRpcs:
         """Return the time left as asyncio and gRPC take it; None: no limit."""
         return max(0.0, deadline_s - self._now_s()) if deadline_s < math.inf else None
 
-    async def _connected(self, deadline_s: float) -> None:
+    async def _deadline_s(self, name: str) -> float:
+        """Return when a call that begins now must have ended.
+
+        Raises:
+            ShardUnavailable: no gateway has ever answered. That is final: the address may be wrong.
+        """
+        deadline_s = self._now_s() + self._timeout_s
         if not self._contact.is_made:
-            await self._contact.make()
+            with self._ended_by_close(name):
+                await self._contact.make()
+        return deadline_s
+
+    async def _connected(self, deadline_s: float) -> None:
         while (state := self._channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             try:
                 await asyncio.wait_for(self._channel.wait_for_state_change(state), self._left_s(deadline_s))

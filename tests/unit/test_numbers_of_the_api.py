@@ -56,7 +56,7 @@ NUMBER = re.compile(r"(int|float)( \| (None|datetime))?")
 
 NOT_CHECKED = {
     "what the library makes and users only read": (
-        r"(StoredEvent|Explanation|StoryEntry|Hop|Place|GraphStats|StateSnapshot|Update|Cause|Computed|CommandResult|Failure)\b.*"
+        r"(StoredEvent|Explanation|StoryEntry|Hop|Place|GraphStats|StateSnapshot|Update|Cause|Computed|CommandResult|Failure|Call|Waiter)\b.*"
     ),
     "an error that cannot be made replaces the error that it was to be": r".*\(retry_after_s\)|NotOwner\(.*",
     "asked by the library alone": r".*Delayer\.(delay|retry_delay_s)\(.*|(Fence|Lease).*",
@@ -139,15 +139,20 @@ async def watched(**given: Any) -> None:
         await anext(client.watch("Sums.double", 1, **given))
 
 
-async def stopped_gateway(**given: Any) -> None:
-    await Gateway(None, acceptor=None).stop(**given)  # type: ignore[arg-type]
+async def refuse(address: object) -> Any:
+    raise ConnectionRefusedError
+
+
+async def gateway(use: str, **given: Any) -> None:
+    host = ClusterHost(app, dial=refuse, peer_id="here", secret=None)
+    try:
+        await getattr(Gateway(host, acceptor=None), use)(**given)
+    finally:
+        await host.close()
 
 
 async def cluster_host(**given: Any) -> None:
-    async def dial(address: object) -> Any:
-        raise ConnectionRefusedError
-
-    await ClusterHost(app, dial=dial, peer_id="here", secret=None, **given).close()
+    await ClusterHost(app, dial=refuse, peer_id="here", secret=None, **given).close()
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +177,8 @@ GIVEN: dict[str, Callable[..., Any]] = {
     "CutShortDelayer": partial(CutShortDelayer, FixedDelayer(), UserActions()),
     "Database": partial(Database, "sqlite:////nowhere/none.db"),
     "EventStore.list": Database("sqlite:////nowhere/none.db").events.list,
-    "Gateway.stop": stopped_gateway,
+    "Gateway.stop": partial(gateway, "stop"),
+    "Gateway.drain": partial(gateway, "drain"),
     "LocalCluster": partial(LocalCluster, app),
     "Operation.emit": partial(emitted, Happened("now")),
     "MethodTimes.quantile_s": lambda **given: MethodTimes("Sums.double", "compute").quantile_s(**given),

@@ -118,7 +118,7 @@ class Gateway:
 
     async def drain(self, grace_s: float) -> None:
         """Wait for the commands of single calls to end; cancel those that take longer than `grace_s` seconds."""
-        await self._rpcs.end_commands(grace_s)
+        await self._rpcs.end_commands(as_finite_delay("grace_s", grace_s))
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Leave in good order: health reports NOT_SERVING, streams end with UNAVAILABLE, calls in flight finish.
