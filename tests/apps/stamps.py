@@ -31,7 +31,8 @@ class Letters(ComputeService):
         return os.getpid()  # type: ignore[return-value]
 
     @command
-    async def burn(self, number: int) -> None: ...
+    async def burn(self, number: int) -> list[int]:
+        return os.getpid()  # type: ignore[return-value]
 
     @command
     async def counts(self, number: int) -> dict[str, int]:
