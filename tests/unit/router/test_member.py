@@ -348,6 +348,7 @@ async def test_a_local_cluster_of_which_a_part_cannot_stop_leaves_nothing(tmp_pa
     if what_fails == "a shard":  # its log is still followed, as nothing has stopped that
         assert hosts[0].log is not None
         await hosts[0].log.close()
+        await app.database.dispose()  # what it has opened since
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, what="the end of all tasks")
 
 

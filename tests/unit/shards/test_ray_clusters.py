@@ -211,7 +211,7 @@ def test_that_no_app_runs_says_where_it_was_looked_for(
     with pytest.raises(ShardUnavailable, match=f"no app runs in the Ray cluster at {foreign}"):
         find_app()
     silent = started(refusal=grpc.StatusCode.UNAUTHENTICATED)
-    with pytest.raises(ShardUnavailable, match=f"without its credentials .*RAY_AUTH_TOKEN.*{silent}"):
+    with pytest.raises(ShardUnavailable, match=f"without credentials .*RAY_AUTH_TOKEN.*{silent}"):
         find_app("shop")
     with pytest.raises(UsageError, match="RAY_AUTH_TOKEN"):
         join_ray(silent)
