@@ -334,7 +334,8 @@ async def test_a_local_cluster_of_which_a_part_cannot_stop_leaves_nothing(tmp_pa
     def find_fault() -> None:
         raise OSError("no more")
 
-    app = App("jars", services=[Jars], database=Database(f"sqlite:///{tmp_path}/jars.db"))
+    database = Database(f"sqlite:///{tmp_path}/jars.db")
+    app = App("jars", services=[Jars], database=database)
     cluster = await LocalCluster(app, shards=2).__aenter__()
     hosts = cluster.hosts
     if what_fails == "the look at the graphs":
@@ -348,7 +349,7 @@ async def test_a_local_cluster_of_which_a_part_cannot_stop_leaves_nothing(tmp_pa
     if what_fails == "a shard":  # its log is still followed, as nothing has stopped that
         assert hosts[0].log is not None
         await hosts[0].log.close()
-        await app.database.dispose()  # what it has opened since
+        await database.dispose()  # what it has opened since
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, what="the end of all tasks")
 
 
