@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
+
+from sqlalchemy.exc import IllegalStateChangeError
 
 from fusion_cluster import Operation
 
@@ -67,3 +70,12 @@ async def raw_of(operation: Operation) -> Any:
 async def ignoring_errors(call: Callable[[], Any]) -> None:
     with suppress(Exception):
         await call()
+
+
+async def when_others_rest(close_all: Callable[[], Awaitable[None]]) -> None:
+    """Do what SQLAlchemy refuses while the session of another task is in the midst of something."""
+    while True:
+        try:
+            return await close_all()
+        except IllegalStateChangeError:
+            await asyncio.sleep(0)

@@ -11,7 +11,15 @@ from sqlalchemy.orm import Session
 
 from fusion_cluster import Operation
 from tests.apps.shelves import ShelfRow
-from tests.faults.manipulation import MANIPULATIONS, Kind, Manipulation, ignoring_errors, manipulation, raw_of
+from tests.faults.manipulation import (
+    MANIPULATIONS,
+    Kind,
+    Manipulation,
+    ignoring_errors,
+    manipulation,
+    raw_of,
+    when_others_rest,
+)
 
 
 # -- habits ------------------------------------------------------------------------------------------------------------
@@ -60,7 +68,7 @@ async def aclose(operation: Operation) -> None:
 
 @manipulation(Kind.WORKS)
 async def close_all(operation: Operation) -> None:
-    await close_all_sessions()
+    await when_others_rest(close_all_sessions)
 
 
 @manipulation(Kind.WORKS)
