@@ -72,7 +72,7 @@ async def ignoring_errors(call: Callable[[], Any]) -> None:
         await call()
 
 
-async def when_others_rest(close_all: Callable[[], Awaitable[None]]) -> None:
+async def at_rest(close_all: Callable[[], Awaitable[None]]) -> None:
     """Do what SQLAlchemy refuses while the session of another task is in the midst of something."""
     while True:
         try:

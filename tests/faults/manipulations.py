@@ -11,15 +11,7 @@ from sqlalchemy.orm import Session
 
 from fusion_cluster import Operation
 from tests.apps.shelves import ShelfRow
-from tests.faults.manipulation import (
-    MANIPULATIONS,
-    Kind,
-    Manipulation,
-    ignoring_errors,
-    manipulation,
-    raw_of,
-    when_others_rest,
-)
+from tests.faults.manipulation import MANIPULATIONS, Kind, Manipulation, at_rest, ignoring_errors, manipulation, raw_of
 
 
 # -- habits ------------------------------------------------------------------------------------------------------------
@@ -68,7 +60,7 @@ async def aclose(operation: Operation) -> None:
 
 @manipulation(Kind.WORKS)
 async def close_all(operation: Operation) -> None:
-    await when_others_rest(close_all_sessions)
+    await at_rest(close_all_sessions)
 
 
 @manipulation(Kind.WORKS)
