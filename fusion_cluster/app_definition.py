@@ -24,32 +24,9 @@ if TYPE_CHECKING:
 
 
 class AppDefinition:
-    """Services under one name.
+    """The services of an app, its database and its options: all of `App` but the ways to run it.
 
-    Args:
-        name: names the app in a Ray cluster; two apps in one cluster do not see each other.
-        services: the service classes; their names must differ.
-        database: every service gets it as `self.database`.
-        defaults: options of compute methods where neither the method nor its service (`compute_defaults`) says
-            otherwise.
-        is_transient: decides which errors may go away by themselves (see `Transiency`); by default connections,
-            time-outs, lost or busy databases, and errors that say so themselves.
-        size_of: estimates the bytes of a value, for hosts with a bound in bytes; by default from `nbytes` where a value
-            has it (NumPy, Arrow), else from `__sizeof__`.
-        max_threads: how many bodies with `offload="thread"` run at a time in each process; those that wait for another
-            computation do not count. None: a few more than there are CPUs.
-        middleware: wraps the bodies of all methods, in each process that runs them; the outermost first.
-
-        events: how events are delivered to event handlers.
-
-    Attributes:
-        methods: its compute methods and commands by full name, each with its signature, result type and service.
-        event_classes: the classes of the events that have a handler, by their names.
-
-    Raises:
-        UsageError: two services have the same name, a class is not a service, something is not middleware, an event
-            handler takes something that is not an event or has no database, defaults make no sense, or a method has a
-            type that cannot travel.
+    It stands below hosts, which are given one; `App`, which makes hosts, stands above them and documents the arguments.
     """
 
     def __init__(

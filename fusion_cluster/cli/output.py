@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.status import Status
 
 PLAIN_WIDTH: Final = 140
-"""The width in columns where there is no terminal."""
+"""The width in columns without a terminal."""
 
 _ESCAPED: Final = "fusion_cluster.escaped"
 

@@ -70,7 +70,7 @@ class CommandHost(Publisher, Protocol):
 
     @property
     def command_log(self) -> CommandLog | None:
-        """The log that records them; None: there is no database."""
+        """The log that records them; None without a database."""
         ...
 
 
@@ -114,11 +114,10 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
     run = _Run(command, invocation, context, host, log)
     try:
         try:
-            async with limit:
-                with isolated(), deadline_at(deadline_s):
-                    async with host.turns.of(command.method.turn_key(arguments)):
-                        done = await run.result_or_record()
-                    result = done if isinstance(done, CommandResult) else await run.replay(*done)
+            with limit, isolated(), deadline_at(deadline_s):
+                async with host.turns.of(command.method.turn_key(arguments)):
+                    done = await run.result_or_record()
+                result = done if isinstance(done, CommandResult) else await run.replay(*done)
         except TimeoutError:
             if not limit.is_over:
                 raise

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final
 
 from fusion_cluster.runtime.deadline import NO_DEADLINE
 
 
-class TimeLimit(AbstractAsyncContextManager["TimeLimit"]):
+class TimeLimit(AbstractContextManager["TimeLimit"]):
     """Cancels the block, in whose task it is entered, when its time is up; the block then ends with `TimeoutError`.
 
     (`asyncio.timeout` does the same, but needs a new timer for each change.)
@@ -38,7 +38,7 @@ class TimeLimit(AbstractAsyncContextManager["TimeLimit"]):
         self._cancelling = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> TimeLimit:
+    def __enter__(self) -> TimeLimit:
         if self._left_s < NO_DEADLINE:
             self._task = task = asyncio.current_task()
             assert task is not None
@@ -46,7 +46,7 @@ class TimeLimit(AbstractAsyncContextManager["TimeLimit"]):
             self._timer = task.get_loop().call_later(max(0.0, self._left_s), self._on_time)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._timer is None:
@@ -96,7 +96,7 @@ async def within(left_s: float, ending: Awaitable[None]) -> bool:
     """
     limit = TimeLimit(left_s)
     try:
-        async with limit:
+        with limit:
             await ending
     except TimeoutError:
         if not limit.is_over:

@@ -102,7 +102,7 @@ class Dispatcher:
         """Begin to deliver.
 
         Raises:
-            Exception: there is no outbox, and it cannot be made.
+            Exception: the outbox does not exist and cannot be made.
         """
         await self._claims.open(self.wake)
         self._looking = self._tasks.spawn(self._look_again_and_again(), name="look for events")

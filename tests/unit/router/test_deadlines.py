@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from fusion_cluster import ComputedState
+from fusion_cluster import App, ComputedState, ComputeService, compute_method
 from fusion_cluster.errors import CommandOutcomeUnknown, DeadlineExceeded
 from fusion_cluster.runtime.deadline import current_deadline_s, deadline_at
 from fusion_cluster.testing import LocalCluster, run_in_virtual_time
@@ -191,3 +191,17 @@ def test_a_task_that_a_block_has_left_behind_has_no_deadline() -> None:
         assert await left_behind == float("inf")
 
     run_in_virtual_time(main())
+
+
+class Bodies(ComputeService):
+    @compute_method
+    async def deadline_s(self, number: int) -> float:
+        """Until when the body may go on, as far as it knows."""
+        return current_deadline_s()
+
+
+async def test_a_body_does_not_have_the_deadline_of_its_first_caller_for_others_may_have_more_time() -> None:
+    async with App("bodies", [Bodies]).local() as host:
+        with deadline_at(asyncio.get_running_loop().time() + 60):
+            assert await host.service(Bodies).deadline_s(1) == float("inf")
+            assert current_deadline_s() < float("inf")
