@@ -310,6 +310,10 @@ class Host(ABC):
         """Return whether the app has a handler for events of the class of that name."""
         return event_type in self.app.event_classes
 
+    def carried(self) -> Mapping[str, str]:
+        """Return what the middleware adds to an event that is emitted in this context: the trace."""
+        return self.app.carried()
+
     def owned_slots(self) -> bytes | None:
         """Return a byte for each slot, 1 where it is owned here now; None if all are owned here."""
         return None

@@ -21,6 +21,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.why.cause import Cause
 from fusion_cluster.runtime import SYSTEM, Entropy
+from fusion_cluster.runtime.baggage import NO_BAGGAGE, Carrier, of_an_event
 
 T = TypeVar("T")
 
@@ -99,8 +100,9 @@ class Operation:
         """Emit an event: the handlers of its class are called with it after the commit, at least once.
 
         It is written in the transaction, in its present state, so it is emitted if and only if the transaction is
-        committed. Events of equal keys are delivered in the order of the commits, each after the previous one has been
-        handled or given up.
+        committed. It carries the baggage of this context to its handlers: the trace, and the principal, for whom the
+        handlers run. Events of equal keys are delivered in the order of the commits, each after the previous one has
+        been handled or given up.
 
         Args:
             event: an instance of a dataclass, a msgspec Struct or a pydantic model; the name of its class names it.
@@ -110,11 +112,14 @@ class Operation:
 
         Raises:
             UsageError: it is not such an instance, it or its key cannot be encoded, the key is too long, the delay is
-                negative, or the operation has ended.
+                negative, the operation has ended, or the principal is not text or JSON data.
+            InvalidArgument: there is too much baggage.
         """
         if self.state is not OperationState.OPEN or self._is_sealed:
             raise UsageError("events are emitted in the block of an operation, before it commits")
-        self._emitted.append(emitted(event, key, delay_s, entropy=self._entropy))
+        hosting = self.command.hosting if self.command is not None else None
+        baggage = of_an_event(hosting.carried() if isinstance(hosting, Carrier) else NO_BAGGAGE)
+        self._emitted.append(emitted(event, key, delay_s, baggage=baggage, entropy=self._entropy))
 
     @property
     def events(self) -> tuple[EmittedEvent, ...]:

@@ -247,4 +247,5 @@ def _claimed(row: Row[Any], *, abandoned_by: str | None = None) -> ClaimedEvent:
         attempts=row.attempts,
         remaining=None if row.remaining is None else tuple(json.loads(row.remaining)),
         abandoned_by=abandoned_by,
+        baggage=row.baggage,
     )

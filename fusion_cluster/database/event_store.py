@@ -247,6 +247,7 @@ async def insert_events(connection: AsyncConnection, events: Sequence[EmittedEve
             "due_at": emitted_at + event.delay_s,
             "attempts": 0,
             "state": EventState.WAITING.value,
+            "baggage": event.baggage,
         }
         for event in events
     ]

@@ -89,6 +89,8 @@ EVENTS: Final = Table(
     Column("error", String, nullable=True),
     Column("claimed_by", String, nullable=True),
     Column("claimed_until", Float, nullable=True),
+    # JSON object of texts: the trace and the principal of its emitter, and what users add; NULL: none.
+    Column("baggage", String, nullable=True),
     Index("ix_fusion_events_state_due_at", "state", "due_at"),
     Index("ix_fusion_events_key_position", "key", "position"),
     Index(

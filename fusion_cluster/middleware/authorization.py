@@ -80,8 +80,9 @@ class Authorization:
     commands the principal is None, and all that the rules need must be among the arguments. A retry of a command that
     has run gets the recorded result, without passing here.
 
-    *Event handlers* always run: they do not have a caller, they follow from a command that was allowed. The principal
-    of that command is not known any more: a command that a handler calls is nested and has no principal.
+    *Event handlers* always run: they do not have a caller, they follow from a command that was allowed. They run on
+    behalf of the principal for whom the event was emitted. So a command that a handler calls is nested, and the rules
+    get that principal, as it was then.
 
     *Computations* are allowed unless a rule refuses them. Only the run of a body passes here. Hits, reads of replicas
     and readers that join a computation do not. So the code that lets a reader in must decide what the reader may see;

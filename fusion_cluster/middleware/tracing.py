@@ -37,13 +37,15 @@ LARGE: Final = 2**63
 class Tracing:
     """Middleware that makes an OpenTelemetry span of each run of a body.
 
-    The span has the name of the method ("Products.set_price") and the kind INTERNAL. Its attributes are
+    The span has the name of the method ("Products.set_price") and the kind INTERNAL; that of an event handler's run has
+    the kind CONSUMER. Its attributes are
     `fusion_cluster.service`, `.method` and `.kind` (as `Call.kind`); for commands `.command_id` and `.is_nested`;
     `.is_cancelled` if it was cancelled; and, if asked for, `.argument.<parameter>`. An error is recorded as an
     exception with its traceback, and sets the span's status.
 
     The parent is the caller's span, also if the caller is in another process: the trace context (W3C) travels with the
     call. If several callers wait for a computation, its parent is the span of the first. A hit does not make a span.
+    The parent of an event handler's span is the span in which the event was emitted, at each attempt.
     Bodies in threads see the span as current. Bodies that run as Ray tasks do not; their spans end with the task.
 
     Args:
@@ -62,6 +64,8 @@ class Tracing:
             raise UsageError("Tracing needs opentelemetry-api: pip install 'fusion-cluster[tracing]'") from error
         self._tracer = trace.get_tracer(INSTRUMENTATION, tracer_provider=tracer_provider)
         self._current_span = trace.get_current_span
+        self._kinds = {"event": trace.SpanKind.CONSUMER}
+        self._other_kind = trace.SpanKind.INTERNAL
         self._propagator = TraceContextTextMapPropagator()
         self._arguments = arguments
         self._error = trace.StatusCode.ERROR
@@ -72,6 +76,7 @@ class Tracing:
         with self._tracer.start_as_current_span(
             call.name,
             self._parent(call),
+            kind=self._kinds.get(call.kind, self._other_kind),
             attributes=self._attributes(call),
             record_exception=False,
             set_status_on_exception=False,

@@ -1,7 +1,8 @@
 """Baggage: what travels with the calls of this context to other processes, besides their arguments.
 
 It is the trace that a call belongs to (`traceparent`, `tracestate`, as W3C Trace Context has them), the principal of a
-command, and what users add. Invariant: it does not change a result. Only who asks for a command may decide something.
+command, and what users add. An event carries the baggage of its emitter, in the outbox, to its handlers.
+Invariant: it does not change a result. Only who asks for a command may decide something.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -41,6 +42,15 @@ current_baggage: Final[ContextVar[Mapping[str, str]]] = ContextVar("fusion_clust
 
 current_principal: Final[ContextVar[Any]] = ContextVar("fusion_cluster_principal", default=None)
 """On whose behalf the code runs in this context: whatever the rules of the app understand. None: nobody is known."""
+
+
+@runtime_checkable
+class Carrier(Protocol):
+    """A host whose middleware adds something to what leaves the process."""
+
+    def carried(self) -> Mapping[str, str]:
+        """Return what the middleware adds in this context: the trace."""
+        ...
 
 
 class carrying:  # noqa: N801 - used like a function
@@ -135,10 +145,50 @@ def with_principal(baggage: Mapping[str, str]) -> Mapping[str, str]:
         is_same = False
     if not is_same:
         raise UsageError(
-            f"the principal of a command that runs in another process must be text or JSON data, not a "
-            f"{type(principal).__name__}: give acting_as() a name, a number or a dict of them"
+            f"the principal of a command that runs in another process, or of an event, must be text or JSON data, not "
+            f"a {type(principal).__name__}: give acting_as() a name, a number or a dict of them"
         )
     return MappingProxyType({**baggage, PRINCIPAL: text.decode()})
+
+
+def of_an_event(carried: Mapping[str, str] = NO_BAGGAGE) -> str | None:
+    """Return the baggage of an event that is emitted in this context, with the principal, as a JSON object.
+
+    Args:
+        carried: what middleware adds here: the trace.
+
+    Returns:
+        None: there is none.
+
+    Raises:
+        InvalidArgument: there is too much of it, or it is not text.
+        UsageError: the principal does not come out of JSON as it went in.
+    """
+    baggage = current_baggage.get()
+    if carried:
+        baggage = {**baggage, **carried}
+    if current_principal.get() is not None:
+        baggage = with_principal(baggage)
+    if not baggage:
+        return None
+    check_baggage(baggage)
+    return msgspec.json.encode(dict(baggage)).decode()
+
+
+def arrive_with_event(text: str | None) -> None:
+    """Give this context, which is that of an event's delivery, the baggage that `of_an_event` has returned.
+
+    Raises:
+        InvalidArgument: there is too much of it, it is not a JSON object of texts, or its principal is not JSON.
+    """
+    if text is None:
+        arrive(NO_BAGGAGE, is_trusted=True)
+        return
+    try:
+        baggage = msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"the baggage is not a JSON object of texts: {error}", field="baggage") from None
+    arrive(baggage, is_trusted=True)
 
 
 def arrive(baggage: Mapping[str, str], *, is_trusted: bool) -> None:

@@ -16,6 +16,7 @@ from fusion_cluster.failures.exits import as_body_exited, body_exited, reraise_o
 from fusion_cluster.failures.printing import printable
 from fusion_cluster.quantities import as_finite_delay
 from fusion_cluster.runtime import Entropy, is_being_cancelled
+from fusion_cluster.runtime.baggage import arrive_with_event
 
 if TYPE_CHECKING:
     from fusion_cluster.commands.events.handler import BoundEventHandler
@@ -35,6 +36,8 @@ async def attempt(
 ) -> dict[str, Exception]:
     """Call the handlers of an event that have still to succeed, one after the other, even if some fail.
 
+    The context of the caller, which must be its own, gets the event's baggage.
+
     Each handler runs under one id in all attempts, so a handler that has succeeded before does not run again.
 
     Returns:
@@ -46,6 +49,7 @@ async def attempt(
             handler = subscription.handlers.get(name)
             if handler is None:
                 raise UnknownMethod(f"there is no event handler {name!r} in the app any more")
+            arrive_with_event(event.baggage)  # for each handler: the one before may have changed the context
             # Each handler gets its own event, which it may change.
             call = deliver(handler, subscription.decode(event.payload), f"{event.event_id}/{name}")
             await _within(timeout_s, call)

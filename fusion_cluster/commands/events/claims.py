@@ -20,6 +20,7 @@ class ClaimedEvent:
         attempts: how many attempts have failed.
         remaining: the handlers that have still to succeed; None: all there are.
         abandoned_by: the host whose claim of it has run out without a verdict; None: no host.
+        baggage: the baggage that it carries, as `runtime.baggage.of_an_event` gives it.
     """
 
     position: int
@@ -30,6 +31,7 @@ class ClaimedEvent:
     attempts: int = 0
     remaining: tuple[str, ...] | None = None
     abandoned_by: str | None = None
+    baggage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

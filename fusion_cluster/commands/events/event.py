@@ -33,6 +33,7 @@ class EmittedEvent:
         slot: the slot whose owner delivers it.
         payload: the event in msgpack, as it was when it was emitted.
         delay_s: how long after the commit it is delivered, at the earliest.
+        baggage: the trace and the principal of its emitter, and what users add, as JSON; None: there is none.
     """
 
     event_id: str
@@ -41,10 +42,16 @@ class EmittedEvent:
     slot: int
     payload: bytes
     delay_s: float
+    baggage: str | None = None
 
 
 def emitted(
-    event: object, key: object = None, delay_s: float = 0.0, *, entropy: Entropy = SYSTEM.entropy
+    event: object,
+    key: object = None,
+    delay_s: float = 0.0,
+    *,
+    baggage: str | None = None,
+    entropy: Entropy = SYSTEM.entropy,
 ) -> EmittedEvent:
     """Return an event as it is written into the outbox.
 
@@ -52,6 +59,7 @@ def emitted(
         event: an instance of a dataclass, a msgspec Struct or a pydantic model.
         key: its subject: any value that can be encoded. None: the name and value of its first field.
         delay_s: how long after the commit it is delivered, at the earliest.
+        baggage: what it carries to its handlers, as JSON.
         entropy: gives its id.
 
     Raises:
@@ -81,6 +89,7 @@ def emitted(
         slot=slot_of(SLOT_GROUP, encoded_key),
         payload=encode_msgpack(event),
         delay_s=delay_s,
+        baggage=baggage,
     )
 
 

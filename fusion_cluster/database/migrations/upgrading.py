@@ -19,7 +19,7 @@ from fusion_cluster.database.schema import VERSION_TABLE
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import UsageError
 
-NEWEST: Final = "0001"
+NEWEST: Final = "0002"
 """The newest revision in `versions`: this version of the library works with it."""
 
 _LOCK: Final = 0x667573696F6F

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fusion_cluster import Database, UsageError
 from fusion_cluster.database import schema
+from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.migrations import (
     NEWEST,
     VERSION_TABLE,
@@ -181,6 +183,45 @@ async def test_a_later_revision_takes_its_step_alone_and_keeps_the_rows(
     assert await upgrade(database.engines().writing) == Upgrade(Next.revision, Next.revision)
     assert await rows(database, "SELECT position, more FROM fusion_trimmed") == [(7, None)]
     assert await rows(database, f"SELECT version_num FROM {VERSION_TABLE}") == [(Next.revision,)]
+
+
+FORMER_COLUMNS = (
+    "position, event_id, type, key, slot, payload, emitted_at, first_due_at, due_at, attempts, state, remaining, "
+    "error, claimed_by, claimed_until"
+)
+
+
+async def test_members_of_the_former_version_read_and_write_beside_the_new_one(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They name the columns of revision 0001, on connections that they had before the upgrade."""
+    monkeypatch.setattr(upgrading, "NEWEST", "0001")
+    assert await upgrade(database.engines().writing) == Upgrade(None, "0001")
+    monkeypatch.undo()
+    reading = text(f"SELECT {FORMER_COLUMNS} FROM fusion_events ORDER BY position")
+    claiming = text(f"UPDATE fusion_events SET claimed_by = 'former' WHERE slot < 0 RETURNING {FORMER_COLUMNS}")
+    writing = text(
+        "INSERT INTO fusion_events (event_id, type, key, slot, payload, emitted_at, first_due_at, due_at, attempts, "
+        "state) VALUES (:id, 'Happened', :nothing, 0, :nothing, 0, 0, 0, 0, 'waiting')"
+    )
+    other = Database(database_url)
+    async with database.engines().writing.connect() as former:
+        await former.execute(writing, {"id": "1", "nothing": b""})
+        assert len((await former.execute(reading)).all()) == 1
+        assert (await former.execute(claiming)).all() == []
+        await former.commit()
+        assert await upgrade(other.engines().writing) == Upgrade("0001", NEWEST)
+        await former.execute(writing, {"id": "2", "nothing": b""})
+        assert [row.event_id for row in await former.execute(reading)] == ["1", "2"]
+        assert (await former.execute(claiming)).all() == []
+        await former.commit()
+    claims = EventClaims(other, me="new", types=["Happened"], clock=time.time, claim_s=10)
+    claimed = await claims.claim(10, owned=None, horizon_s=1, judge=lambda _: pytest.fail("nobody has abandoned it"))
+    (first,) = claimed.events
+    second = await claims.succeeded(first, wants_next=True)
+    assert second is not None
+    assert [(event.event_id, event.baggage) for event in (first, second)] == [("1", None), ("2", None)]
+    await other.dispose()
 
 
 async def test_an_empty_database_takes_all_steps(
