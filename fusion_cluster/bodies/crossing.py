@@ -22,8 +22,10 @@ from typing import Any, Final
 
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.signature import Signature
+from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.failures.exits import reraise_outside
 from fusion_cluster.graph.computed import Computed, ComputeFunction
+from fusion_cluster.graph.computing.computation import Waiter
 from fusion_cluster.graph.core.context import current_computation, isolated, offloaded_computation, running_computation
 from fusion_cluster.graph.graph import Graph
 from fusion_cluster.graph.hosting import GraphHosting
@@ -38,15 +40,17 @@ class Request:
         context: the context of the thread, with the computation in the place of its stand-in.
         is_isolated: the answer is not a dependency.
         stop: gives up what was begun for it, on the loop.
+        waiter: waits for it under `isolated()`.
     """
 
-    __slots__ = ("_answer", "context", "is_isolated", "make", "stop")
+    __slots__ = ("_answer", "context", "is_isolated", "make", "stop", "waiter")
 
     def __init__(self, make: Callable[[], Any], context: Context, answer: Answer, *, is_isolated: bool) -> None:
         self.make = make
         self.context = context
         self.is_isolated = is_isolated
         self.stop: Callable[[], object] | None = None
+        self.waiter: Waiter | None = None
         self._answer: Answer | None = answer
 
     @property
@@ -88,6 +92,7 @@ class Request:
     def _taken(self) -> Answer | None:
         answer, self._answer = self._answer, None
         self.stop = None
+        self.waiter = None
         self.make = _nothing
         self.context = _EMPTY
         return answer
@@ -227,9 +232,13 @@ class Crossing:
             self._fail(request, error)
             return
         if not request.is_answered:
-            request.stop = waiter.leave
+            request.waiter, request.stop = waiter, waiter.leave
 
     def _on_joined(self, request: Request, node: Computed[Any]) -> None:
+        waiter = request.waiter
+        if waiter is not None and waiter.refused is not None:
+            self._fail(request, CircularDependencyError(waiter.refused))
+            return
         if not node.has_output:
             self._begun.discard(request)
             request.cancel()

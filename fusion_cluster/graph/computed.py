@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, Final, TypeVar
 
-from fusion_cluster.errors import InvariantViolation, UsageError
+from fusion_cluster.errors import CircularDependencyError, InvariantViolation, UsageError
 from fusion_cluster.failures.failure import Failure, is_memoized
 from fusion_cluster.graph.computing.computation import Computation, Waiter
 from fusion_cluster.graph.computing.function import Function
@@ -288,6 +288,8 @@ class Computed(Node[T_co]):
                 except BaseException:
                     waiter.leave()
                     raise
+            if waiter.refused is not None:
+                raise CircularDependencyError(waiter.refused)
             if node.has_output:
                 break
             if node.function.variants is None:

@@ -111,7 +111,8 @@ class _Gathering:
         self._return_exceptions = return_exceptions
         self._results = results
         self._error: BaseException | None = None
-        self._waiters: list[Waiter] = []
+        # Index -> the wait for what is there; it may have ended.
+        self._waiters: dict[int, Waiter] = {}
         self._varying: list[tuple[int, Computed[Any]]] = []
         self._tasks: dict[Awaitable[Any], asyncio.Future[Any]] = {}
         self._done: asyncio.Future[None] | None = None
@@ -151,7 +152,7 @@ class _Gathering:
             task.cancel()
 
     def leave(self) -> None:
-        for waiter in self._waiters:
+        for waiter in self._waiters.values():
             waiter.leave()
 
     def outcome(self) -> list[Any]:
@@ -176,7 +177,7 @@ class _Gathering:
             self.missing -= 1
             self._fail(index, error)
             return
-        self._waiters.append(waiter)
+        self._waiters[index] = waiter
 
     def _read(self, index: int, node: Computed[Any]) -> None:
         if self._dependent is not None:
@@ -193,6 +194,12 @@ class _Gathering:
             self._fail(index, error)
 
     def _on_computed(self, index: int, node: Computed[Any]) -> None:
+        waiter = self._waiters.get(index)
+        if waiter is not None and waiter.refused is not None:
+            self.missing -= 1
+            self._fail(index, CircularDependencyError(waiter.refused))
+            self._check()
+            return
         if not node.has_output and node.function.variants is not None:
             self._varying.append((index, node))  # not here: whoever has found it out reads for somebody else
             self._check()

@@ -9,7 +9,9 @@ ended while it travelled. So it goes around once more. Invariant: a wait is brok
 was seen before *and* after the moment at which the path closed. A wait never begins a second time, so all of them
 existed at that moment, and the cycle was a true one.
 
-All probes that find a cycle break the same wait, the one for the smallest key: the second probe finds it gone.
+All probes that find a cycle refuse the same wait, the one for the key of the lowest rank, as within one process
+(`graph.computing.rank`): the second probe finds it gone. The process that has the wait refuses it: the wait ends with
+`CircularDependencyError`, and nobody else who waits for that key gets the error.
 """
 
 from __future__ import annotations
@@ -50,10 +52,13 @@ class Hop(Struct, frozen=True):
         wait: the number of the wait.
         keys: the keys of the computations, from the one at which the probe arrived up to the one before the wait. Empty
             for the first hop until the path closes, and in a path that is too long. The first of them is `numbered`.
+        lowest_rank: that of all keys that are waited for there: by one of the computations after the first, or by the
+            wait itself. 0 for the first hop until the path closes.
     """
 
     wait: int
     keys: tuple[str, ...] = ()
+    lowest_rank: int = 0
 
 
 class Probe(Struct, frozen=True):
@@ -83,15 +88,37 @@ class Forward(Struct, frozen=True):
 
 
 class Break(Struct, frozen=True):
-    """End the wait that the probe came along, with `CircularDependencyError(path)`."""
+    """Refuse a wait of this process: one on the way from the requested computation to a wait for another process.
 
-    path: str
+    Attributes:
+        wait: the wait for another process at the end of the way.
+        rank: that of the key whose wait is refused; None: the one that `wait` waits for.
+        beyond: the keys of the cycle from the other process on, back to the requested computation, which is not among
+            them.
+    """
+
+    wait: int
+    rank: int | None
+    beyond: tuple[str, ...]
 
 
 Decision: TypeAlias = Forward | Break
 
-Reach: TypeAlias = Mapping[int, Sequence[str]]
-"""Waits -> the keys on the way there, beginning with the requested computation, without the key waited for."""
+
+class Way(Struct, frozen=True):
+    """The way within this process from the requested computation to a wait for another process.
+
+    Attributes:
+        keys: on the way, beginning with the requested computation, without the key that the wait is for.
+        lowest_rank: of the keys that are waited for on the way: all but the first, and the one that the wait is for.
+    """
+
+    keys: Sequence[str]
+    lowest_rank: int = 0
+
+
+Reach: TypeAlias = Mapping[int, Way]
+"""Waits for other processes -> the ways there."""
 
 
 def probe_from(wait: int, number: int) -> Probe:
@@ -128,24 +155,32 @@ def _cut(key: str) -> str:
     return key if len(text) <= MAX_KEY_LENGTH else f"{text[: MAX_KEY_LENGTH - 1]}…{mark}{number}"
 
 
-def _in_words(keys: Sequence[str]) -> str:
-    return SEPARATOR.join(key.partition(NUMBER_MARK)[0] for key in keys)
+def in_words(keys: Sequence[str], beyond: Sequence[str], index: int) -> str:
+    """Return a cycle as text, from a computation and back to it.
+
+    Args:
+        keys: on the way in this process.
+        beyond: those on the rest of the cycle (see `Break`).
+        index: the place of the computation among `keys`.
+    """
+    cycle = (*keys[index:], *beyond, *keys[: index + 1])
+    return SEPARATOR.join(key.partition(NUMBER_MARK)[0] for key in cycle)
 
 
 def _chase(probe: Probe, reach: Reach) -> list[Decision]:
     hops = probe.hops
     at = {hop.wait: index for index, hop in enumerate(hops)}
     decisions: list[Decision] = []
-    for wait, keys in reach.items():
+    for wait, way in reach.items():
         index = at.get(wait)
         if index is not None:
             # Here it closes. The keys that lead to this wait within the cycle are known only now.
-            cycle = (Hop(wait, named(keys)), *hops[index + 1 :])
+            cycle = (Hop(wait, named(way.keys), way.lowest_rank), *hops[index + 1 :])
             decisions.append(Forward(Probe(probe.number, cycle, confirmed=1)))
         elif len(hops) < MAX_HOPS:
-            hop = Hop(wait, named(keys) if len(hops) < MAX_NAMED_HOPS else ())
+            hop = Hop(wait, named(way.keys) if len(hops) < MAX_NAMED_HOPS else (), way.lowest_rank)
             if _is_endless(hops, hop):
-                return [Break(_in_words([key for step in (*hops, hop) for key in step.keys]))]
+                return [Break(wait, None, tuple(key for step in hops for key in step.keys))]
             decisions.append(Forward(Probe(probe.number, (*hops, hop))))
     return decisions
 
@@ -160,23 +195,18 @@ def _is_endless(hops: Sequence[Hop], hop: Hop) -> bool:
 def _confirm(probe: Probe, reach: Reach) -> list[Decision]:
     cycle = probe.hops
     count = len(cycle)
-    if probe.confirmed >= count and cycle[0].wait == _victim(cycle):
-        return [Break(_path(cycle))]
     following = cycle[1 % count]
-    if following.wait not in reach or probe.confirmed > 2 * count:
+    way = reach.get(following.wait)
+    if way is None or probe.confirmed > 2 * count:
         return []  # it is not a cycle any more
+    if probe.confirmed >= count and following.wait == _refused(cycle):
+        if way.lowest_rank != following.lowest_rank:
+            return []  # another way has taken its place: a new probe finds that
+        beyond = [key for hop in (*cycle[2:], cycle[0])[: count - 1] for key in (hop.keys or ("…",))]
+        return [Break(following.wait, way.lowest_rank, tuple(beyond))]
     return [Forward(Probe(probe.number, (*cycle[1:], cycle[0]), probe.confirmed + 1))]
 
 
-def _victim(cycle: Sequence[Hop]) -> int:
-    """Return the wait for the smallest key; if the cycle is not named in full, the wait of the smallest number."""
-    if not all(hop.keys for hop in cycle):
-        return min(hop.wait for hop in cycle)
-    targets = (*cycle[1:], cycle[0])
-    return min(zip(targets, cycle, strict=True), key=lambda pair: (pair[0].keys[0], pair[1].wait))[1].wait
-
-
-def _path(cycle: Sequence[Hop]) -> str:
-    """Return the keys of a cycle as text, from the computation that waits by `cycle[0]` and back to it."""
-    keys = [key for hop in (*cycle[1:], cycle[0]) for key in (hop.keys or ("…",))]
-    return _in_words([keys[-1], *keys])
+def _refused(cycle: Sequence[Hop]) -> int:
+    """Return the wait at the end of the way on which the key of the lowest rank is waited for."""
+    return min(cycle, key=lambda hop: (hop.lowest_rank, hop.wait)).wait

@@ -31,7 +31,7 @@ class ProbeQueue:
         message = Probe(
             id=call_id,
             number=probe.number,
-            hops=[Probe.Hop(wait=hop.wait, keys=hop.keys) for hop in probe.hops],
+            hops=[Probe.Hop(wait=hop.wait, keys=hop.keys, lowest_rank=hop.lowest_rank) for hop in probe.hops],
             confirmed=probe.confirmed,
         )
         size = message.ByteSize()
@@ -61,5 +61,5 @@ def read_probe(message: Probe) -> edge_chasing.Probe:
     """
     if not 0 < len(message.hops) <= MAX_HOPS or message.confirmed > 2 * len(message.hops):
         raise RemoteProtocolError(f"a probe with a path of {len(message.hops)} reads")
-    hops = tuple(edge_chasing.Hop(hop.wait, tuple(hop.keys)) for hop in message.hops)
+    hops = tuple(edge_chasing.Hop(hop.wait, tuple(hop.keys), hop.lowest_rank) for hop in message.hops)
     return edge_chasing.Probe(message.number, hops, message.confirmed)

@@ -543,8 +543,13 @@ class Probe(_message.Message):
 
         WAIT_FIELD_NUMBER: _builtins.int
         KEYS_FIELD_NUMBER: _builtins.int
+        LOWEST_RANK_FIELD_NUMBER: _builtins.int
         wait: _builtins.int
         """The number of a read that waits, unique in the cluster."""
+        lowest_rank: _builtins.int
+        """The lowest rank of the keys that are waited for there: in that process, and by the read. Ranks are made from
+        keys, the same in each process. In a cycle the wait for the key of the lowest rank is refused.
+        """
         @_builtins.property
         def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """Keys of the computations that lead to it in the process that makes it."""
@@ -554,10 +559,11 @@ class Probe(_message.Message):
             *,
             wait: _builtins.int = ...,
             keys: _abc.Iterable[_builtins.str] | None = ...,
+            lowest_rank: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "wait", b"wait"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "lowest_rank", b"lowest_rank", "wait", b"wait"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

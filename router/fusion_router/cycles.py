@@ -19,11 +19,13 @@ from msgspec import Struct
 
 from fusion_cluster.graph import Computed
 from fusion_cluster.graph.computing.function import Function
+from fusion_cluster.graph.computing.rank import HIGHEST_RANK, rank
+from fusion_cluster.graph.computing.waiting import refuse, waits_between
 from fusion_cluster.graph.core.hot_path import Node
 from fusion_cluster.graph.core.key import key_of
 from fusion_cluster.graph.why.abridged import abridged_arguments
 from fusion_cluster.link.peer_call import PeerCall
-from fusion_cluster.protocol.edge_chasing import Break, Probe, numbered, on_arrival, probe_from
+from fusion_cluster.protocol.edge_chasing import Break, Probe, Way, in_words, numbered, on_arrival, probe_from
 
 LOOK_S: Final = 0.003
 """How often new waits are checked, in seconds: each is probed when it is one to two times as old."""
@@ -126,27 +128,38 @@ class CycleWatch:
                 timer.cancel()
 
     # -- probes --------------------------------------------------------------------------------------------------------
-    def arrived(self, node: Node[Any], probe: Probe) -> str | None:
-        """Pass on a probe that came along a read of `node`, which is computing.
-
-        Returns:
-            The cycle that the read is part of, if it has to be broken there.
-        """
+    def arrived(self, node: Node[Any], probe: Probe) -> None:
+        """Take a probe that came along a read of `node`, which is computing: pass it on, or refuse a wait here."""
         reads: dict[int, _Read] = {}
-        reach: dict[int, Sequence[str]] = {}
+        paths: dict[int, list[Node[Any]]] = {}
+        reach: dict[int, Way] = {}
         for read, path in self._reach(node):
             reads[read.wait] = read
-            reach[read.wait] = [_numbered(path[0]), *map(_text, path[1:])]
+            paths[read.wait] = path
+            keys = [_numbered(path[0]), *map(_text, path[1:-1])]
+            reach[read.wait] = Way(keys, min(map(rank, path[1:]), default=HIGHEST_RANK))
         for decision in on_arrival(probe, reach):
             if isinstance(decision, Break):
-                return decision.path
+                self._break(decision, paths[decision.wait], reach[decision.wait].keys)
+                self._suspect(node)  # it may be part of other cycles
+                return
             onward = decision.probe
             read = reads[onward.travels_along]
             if onward.confirmed or _is_first(read, onward):
                 read.call.peer.probe(read.call, onward)
-        return None
 
     # -- inside --------------------------------------------------------------------------------------------------------
+    @staticmethod
+    def _break(decision: Break, path: list[Node[Any]], keys: Sequence[str]) -> None:
+        index = len(path) - 1
+        if decision.rank is not None:
+            index = next((index for index in range(1, len(path)) if rank(path[index]) == decision.rank), 0)
+        if not index:
+            return  # the requested key has moved: it is read from its new owner
+        text = in_words(keys, decision.beyond, index - 1)
+        for waiter in waits_between(path[index - 1], path[index]):
+            refuse(waiter, text)
+
     def _suspect(self, node: Node[Any]) -> None:
         self._new.append(node)
         if self._timer is None:
@@ -193,7 +206,10 @@ class CycleWatch:
         return read
 
     def _reach(self, start: Node[Any]) -> Iterator[tuple[_Read, list[Any]]]:
-        """Yield the reads that `start` waits for, itself or through others here, with the nodes on the way."""
+        """Yield the reads that `start` waits for, itself or through others here, with the nodes on the way.
+
+        The last of the nodes is the replica that reads.
+        """
         came_from: dict[Any, Node[Any] | None] = {start: None}
         pending: list[Node[Any]] = [start]
         while pending:
@@ -201,7 +217,7 @@ class CycleWatch:
             call = self._reads.get(node)
             if call is not None:
                 path: list[Any] = []
-                step: Any = came_from[node] if node is not start else node
+                step: Any = node
                 while step is not None:
                     path.append(step)
                     step = came_from[step]

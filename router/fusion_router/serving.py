@@ -156,11 +156,8 @@ class Serving:
         if subscription is None or subscription.waiter is None or not self._accepts_invalidations:
             return
         computation = subscription.waiter.computation
-        if self._host.cycles is None or computation is None or subscription.is_answered:
-            return
-        path = self._host.cycles.arrived(computation.node, probe)
-        if path is not None:
-            subscription.break_cycle(path)
+        if self._host.cycles is not None and computation is not None:
+            self._host.cycles.arrived(computation.node, probe)
 
     def on_session_lost(self, session: ServedSession) -> None:
         """Note that a session cannot be resumed any more."""

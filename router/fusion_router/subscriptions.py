@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 from typing import Any
 
-from fusion_cluster.errors import CircularDependencyError, DeadlineExceeded, FusionError, ShardUnavailable
+from fusion_cluster.errors import DeadlineExceeded, FusionError, ShardUnavailable
 from fusion_cluster.failures.exits import body_cancelled, body_exited
 from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.link.acceptor import ServedSession
@@ -25,7 +25,7 @@ from fusion_router.late_reads import LateReads
 class Subscription:
     """One read call of a session: first it waits for a computation, then it promises to report the invalidation."""
 
-    __slots__ = ("id", "is_answered", "is_outdated", "node", "reader", "subscriber", "waiter")
+    __slots__ = ("id", "is_outdated", "node", "reader", "subscriber", "waiter")
 
     def __init__(self, subscriber: Subscriber, call_id: int, node: Computed[Any], reader: str | None) -> None:
         self.reader = reader
@@ -34,7 +34,6 @@ class Subscription:
         self.node = node
         self.waiter: Waiter | None = None
         self.is_outdated = False
-        self.is_answered = False
 
     def begin(self, timeout_s: float) -> None:
         """Watch the node, then wait for its output: in this order, so that no invalidation is missed in between.
@@ -67,37 +66,18 @@ class Subscription:
             self.subscriber.late_reads.discard(self)
             self.waiter.leave()
 
-    def break_cycle(self, path: str) -> None:
-        """Answer with an error, although the node still computes: it waits for this answer.
-
-        The caller's replica has this error until the node is invalidated. The node goes on computing for that: the
-        error depends on everything that the node waits for.
-        """
-        self.is_answered = True
-        subscriber = self.subscriber
-        subscriber.late_reads.discard(self)
-        error = subscriber.encoded(CircularDependencyError(path), self.node.function.name)
-        subscriber.session.send_error(self.id, 0, error, subscribed=not self.is_outdated)
-        if self.is_outdated:
-            subscriber.subscriptions.pop(self.id, None)
-            self.end()
-
     def _on_invalidated(self, node: Computed[Any]) -> None:
         self.is_outdated = True
         self.subscriber.confirmations.owe()
         self.subscriber.session.send_invalidated(self.id)
-        if node.has_output or self.is_answered:
+        if node.has_output:
             self.subscriber.subscriptions.pop(self.id, None)
-            if self.is_answered:
-                self.end()
 
     def _on_done(self, node: Computed[Any]) -> None:
         subscriber = self.subscriber
         if self.waiter is not None:
             self.waiter = None
             subscriber.late_reads.discard(self)
-        if self.is_answered:
-            return
         if not node.has_output and node.function.variants is not None and self._go_on_with_own(node):
             return
         if self.is_outdated:

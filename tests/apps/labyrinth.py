@@ -47,6 +47,28 @@ class Labyrinth(ComputeService):
             raise
 
     @compute_method
+    async def stroll(self, place: str) -> int:
+        """Go the ways one after the other; a cautious place takes each that is refused for a dead end."""
+        plan = self.plan
+        plan.log.append(place)
+        total = 1
+        for way in plan.ways.get(place, ()):
+            if place in plan.gates:
+                await plan.gates[place].wait()
+            try:
+                total += await self.stroll(way)
+            except CircularDependencyError:
+                if place not in plan.cautious:
+                    raise
+                total += 1000
+        return total
+
+    @compute_method
+    async def look_on(self, place: str) -> int:
+        """Stroll from a place, without being a part of where it leads."""
+        return await self.stroll(place)
+
+    @compute_method
     async def walk_isolated(self, place: str) -> int:
         with isolated():
             return 1 + sum([await self.walk_isolated(way) for way in self.plan.ways.get(place, ())])
@@ -92,6 +114,7 @@ class Labyrinth(ComputeService):
     async def lead(self, place: str, ways: list[str]) -> None:
         self.plan.ways[place] = ways
         self.walk.invalidate(place)
+        self.stroll.invalidate(place)
 
     @command
     async def measure(self, place: str, start: str) -> int:

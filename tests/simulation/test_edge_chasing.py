@@ -11,7 +11,7 @@ from functools import partial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion_cluster.protocol.edge_chasing import Break, Probe, on_arrival, probe_from
+from fusion_cluster.protocol.edge_chasing import Break, Probe, Way, on_arrival, probe_from
 
 
 @dataclass(eq=False)
@@ -44,8 +44,9 @@ class World:
         self.channels: defaultdict[tuple[int, int], deque[Callable[[], None]]] = defaultdict(deque)
         self.work: list[Callable[[], None]] = []
         self.all: list[Computed] = []
-        self.ever_in_a_cycle: set[int] = set()
-        self.broken: list[int] = []
+        self.ranks = rng.sample(range(1, keys + 1), keys)
+        self.ever_in_a_cycle: set[tuple[Computed, Computed]] = set()
+        self.broken: list[tuple[Computed, Computed]] = []
         self.last_wait = 0
 
     # -- computations --------------------------------------------------------------------------------------------------
@@ -150,29 +151,43 @@ class World:
     def on_probe(self, node: Computed, wait: int, probe: Probe) -> None:
         if node.wait != wait or node.asked is None or node.is_answered or node.asked.is_done:
             return
+        paths = {path[-1].wait: path for path in self.paths_from(node.asked) if path[-1].wait}
         reach = {
-            beneath.wait: [f"key {node.key}", f"… to {beneath.key}"]
-            for beneath in self.reachable_here(node.asked)
-            if beneath.wait
+            onward: Way([f"key {step.key}" for step in path[:-1]], min(self.ranks[step.key] for step in path[1:]))
+            for onward, path in paths.items()
         }
         for decision in on_arrival(probe, reach):
             if isinstance(decision, Break):
-                assert wait in self.ever_in_a_cycle, "broken, but never part of a cycle"
-                self.broken.append(wait)
-                self.answer(node, wait)
+                self.refuse(paths[decision.wait], decision.rank)
+                for path in paths.values():
+                    self.work.append(partial(self.probe, path[-1], path[-1].wait))
                 return
             self.travel(decision.probe)
 
+    def refuse(self, path: list[Computed], rank: int | None) -> None:
+        index = len(path) - 1 if rank is None else [self.ranks[step.key] for step in path].index(rank, 1)
+        dependent, awaited = path[index - 1 : index + 1]
+        assert (dependent, awaited) in self.ever_in_a_cycle, "refused, but never part of a cycle"
+        self.broken.append((dependent, awaited))
+        del dependent.waits[awaited]
+        del awaited.waiters[dependent]
+        self.work.append(partial(self.step, dependent))
+
     # -- the truth -----------------------------------------------------------------------------------------------------
     def reachable_here(self, start: Computed) -> dict[Computed, None]:
-        found = {start: None}
+        return {path[-1]: None for path in self.paths_from(start)}
+
+    def paths_from(self, start: Computed) -> list[list[Computed]]:
+        """One path to each computation of the process that `start` waits for, itself included."""
+        found = {start: [start]}
         stack = [start]
         while stack:
-            for awaited in stack.pop().waits:
+            node = stack.pop()
+            for awaited in node.waits:
                 if awaited not in found:
-                    found[awaited] = None
+                    found[awaited] = [*found[node], awaited]
                     stack.append(awaited)
-        return found
+        return list(found.values())
 
     def beyond(self, node: Computed) -> Iterator[Computed]:
         """What a computation waits for, wherever that is."""
@@ -181,18 +196,20 @@ class World:
             yield node.asked
 
     def note_cycles(self) -> None:
-        for wait, node in self.waits.items():
-            if wait in self.ever_in_a_cycle:
+        for edge in [(node, awaited) for node in self.all for awaited in node.waits]:
+            if edge in self.ever_in_a_cycle:
                 continue
-            stack, seen = list(self.beyond(node)), set()
+            node, awaited = edge
+            stack, seen = [awaited], {awaited}
             while stack:
                 following = stack.pop()
                 if following is node:
-                    self.ever_in_a_cycle.add(wait)
+                    self.ever_in_a_cycle.add(edge)
                     break
-                if following not in seen:
-                    seen.add(following)
-                    stack.extend(self.beyond(following))
+                for beyond in self.beyond(following):
+                    if beyond not in seen:
+                        seen.add(beyond)
+                        stack.append(beyond)
 
     # -- the run -------------------------------------------------------------------------------------------------------
     def turn(self) -> bool:

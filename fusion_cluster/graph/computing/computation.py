@@ -57,6 +57,7 @@ class Waiter(msgspec.Struct, eq=False):
         on_done: called once with the node, when the computation ends; not after `leave`. None while it need not be.
         is_isolated: the dependent waits, but will not depend on what it gets.
         deadline_s: until when it waits, where no computation does on whose behalf; infinite: nobody has said so.
+        refused: the cycle that it was part of, in words, if it was ended for that (`waiting.refuse`); None: it was not.
     """
 
     computation: Computation | None
@@ -64,6 +65,7 @@ class Waiter(msgspec.Struct, eq=False):
     on_done: Callable[[Any], object] | None = None
     is_isolated: bool = False
     deadline_s: float = NO_DEADLINE
+    refused: str | None = None
 
     def leave(self) -> None:
         """Stop waiting. The last waiter that leaves cancels the computation. Without effect once it has ended."""

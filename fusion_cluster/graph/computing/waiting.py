@@ -1,7 +1,9 @@
 """Waiting for a computation, and the cycles that must not be waited for.
 
-What each computation waits for (`Computation.waits`) is the wait-for graph. A wait that would close a cycle in it is
-refused with `CircularDependencyError`, so computations never wait for each other without end.
+What each computation waits for (`Computation.waits`) is the wait-for graph. When a wait would close a cycle in it, one
+wait of that cycle is refused with `CircularDependencyError`: the one for the key of the lowest `rank`, whoever closes
+the cycle. So computations never wait for each other without end, and what they give does not depend on which of them
+began first. (It may, where bodies wait for several keys at once and are part of several cycles.)
 
 An outdated computation is not joined, so a cycle of keys whose computations are outdated again and again (by evictions,
 say) would not be a cycle of nodes, but a chain without end. A chain in which too many computations of one key wait for
@@ -19,6 +21,7 @@ from typing import Any, Final, NoReturn
 from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.graph.computing.computation import Computation, Waiter
 from fusion_cluster.graph.computing.function import Function
+from fusion_cluster.graph.computing.rank import rank
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.hot_path import COMPUTING, OUTDATED, Node, link
 from fusion_cluster.graph.core.key import key_of
@@ -52,7 +55,8 @@ def enter(
         is_eager: run the first step of the body now, not in the next turn of the loop.
 
     Raises:
-        CircularDependencyError: `node` waits, directly or through others, for `dependent`.
+        CircularDependencyError: `node` waits, directly or through others, for `dependent`, and this wait is the one
+            that is refused.
         UsageError: this is not the event loop of the graph.
     """
     is_isolated = False
@@ -61,7 +65,7 @@ def enter(
         is_isolated = True
     waiting: Computation | None = None if dependent is None else dependent._computation
     if dependent is not None and waiting is not None:
-        _refuse_cycle(dependent, node, is_isolated=is_isolated)
+        _break_cycles(dependent, node, is_isolated=is_isolated)
         function: Function[Any] = node.function
         if function.outdated and node._computation is None:
             _refuse_endless_chain(dependent, node, is_isolated=is_isolated)
@@ -80,12 +84,56 @@ def enter(
                 on_joined(node)
         return waiter
     node._computation = computation = Computation(node)
-    waiter = Waiter(computation, dependent, on_done, is_isolated, deadline_s)
+    waiter = Waiter(computation, dependent, None, is_isolated, deadline_s)
     computation.waiters[waiter] = None
     if waiting is not None:
         waiting.start_waiting(waiter, node)
     computation.start(is_eager)
+    if waiter.refused is not None:  # in the first step of the body, which has closed a cycle
+        raise CircularDependencyError(waiter.refused)
+    if waiter.computation is not None:
+        waiter.on_done = on_done
+    elif on_done is not None:
+        on_done(node)
     return waiter
+
+
+def refuse(waiter: Waiter, path: str) -> None:
+    """End a wait that is part of a cycle: it ends with `CircularDependencyError`, for nobody else.
+
+    The dependent's result rests on what the others wait for: so the edge stays, and the computation goes on, also if
+    nobody else waits for it.
+
+    Args:
+        waiter: it has a dependent that computes.
+        path: the cycle, in words.
+    """
+    computation, dependent = waiter.computation, waiter.dependent
+    waiting: Computation | None = None if dependent is None else dependent._computation
+    if computation is None or dependent is None or waiting is None:
+        return
+    node = computation.node
+    waiter.computation = None
+    waiter.refused = path
+    del computation.waiters[waiter]
+    waits = waiting.waits_isolated if waiter.is_isolated else waiting.waits_for
+    if waits is not None and node in waits:
+        waits[node] -= 1
+        if not waits[node]:
+            del waits[node]
+    if not waiter.is_isolated and dependent._state == COMPUTING:
+        kept = Waiter(computation, deadline_s=latest_deadline_s(dependent, NO_DEADLINE))
+        computation.waiters[kept] = None
+    elif not computation.waiters:
+        computation.abandon()
+    if waiter.on_done is not None:
+        waiter.on_done(node)
+
+
+def waits_between(dependent: Node[Any], node: Node[Any]) -> list[Waiter]:
+    """Return the waits of a computation for another one."""
+    computation: Computation | None = node._computation
+    return [] if computation is None else [w for w in computation.waiters if w.dependent is dependent]
 
 
 def latest_deadline_s(node: Node[Any], unlimited_s: float) -> float:
@@ -124,12 +172,19 @@ def _blocked(running: Node[Any]) -> Node[Any] | None:
     return running
 
 
-def _refuse_cycle(dependent: Node[Any], node: Node[Any], *, is_isolated: bool) -> None:
-    if node is not dependent and (node._computation is None or not node._computation.is_waiting):
-        return
-    path = _path(node, dependent)
-    if path is not None:
-        _fail(dependent, node, path, is_isolated=is_isolated)
+def _break_cycles(dependent: Node[Any], node: Node[Any], *, is_isolated: bool) -> None:
+    """Refuse a wait of each cycle that is closed if `dependent` waits for `node`; raise if it is this one."""
+    while node is dependent or (node._computation is not None and node._computation.is_waiting):
+        path = _path(node, dependent)
+        if path is None:
+            return
+        ranks = [rank(step) for step in path]
+        index = ranks.index(min(ranks))
+        if index == 0:
+            _fail(dependent, node, path, is_isolated=is_isolated)
+        text = _in_words([*path[index - 1 :], *path[:index]])
+        for waiter in waits_between(path[index - 1], path[index]):
+            refuse(waiter, text)
 
 
 def _refuse_endless_chain(dependent: Node[Any], node: Node[Any], *, is_isolated: bool) -> None:
@@ -153,7 +208,7 @@ def _fail(dependent: Node[Any], node: Node[Any], path: list[Node[Any]], *, is_is
             dependent.function.graph.outdate_user(dependent, node)
         else:
             link(dependent, node)
-    raise CircularDependencyError(" → ".join(_name(step) for step in [dependent, *path]))
+    raise CircularDependencyError(_in_words([dependent, *path]))
 
 
 def _transitive_waiters(node: Node[Any]) -> Iterator[Node[Any]]:
@@ -170,8 +225,8 @@ def _transitive_waiters(node: Node[Any]) -> Iterator[Node[Any]]:
                     pending.append(waiter.dependent)
 
 
-def _name(node: Node[Any]) -> str:
-    return str(key_of(node))
+def _in_words(path: list[Node[Any]]) -> str:
+    return " → ".join(str(key_of(node)) for node in path)
 
 
 def _path(start: Node[Any], end: Node[Any]) -> list[Node[Any]] | None:

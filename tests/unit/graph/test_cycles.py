@@ -89,6 +89,50 @@ async def test_a_cycle_through_gather(host: Host, method: str) -> None:
         await getattr(maze, method)("a")
 
 
+@pytest.mark.parametrize("method", ["walk", "walk_at_once", "walk_in_tasks", "walk_isolated"])
+async def test_the_wait_that_is_refused_depends_on_the_keys_alone(method: str) -> None:
+    texts = set()
+    for first in "abcd":
+        graph, maze = Graph(), Maze(a="b", b="c", c="d", d="a")
+        attach(maze, GraphHosting(graph))
+        with pytest.raises((CircularDependencyError, ExceptionGroup)) as caught:
+            await getattr(maze, method)(first)
+        error: BaseException = caught.value
+        while isinstance(error, ExceptionGroup):
+            (error,) = error.exceptions
+        texts.add(str(error))
+        graph.validate()
+        await graph.close()
+    assert len(texts) == 1
+    assert texts.pop().count(" → ") == 4
+
+
+@pytest.mark.parametrize("first", list("abcd"))
+async def test_what_a_refused_wait_was_for_is_computed_to_its_end(first: str) -> None:
+    """Its result is needed: that of the one who was refused depends on it."""
+
+    class Circular(ComputeService):
+        @compute_method
+        async def walk(self, place: str) -> int:
+            log.append(place)
+            try:
+                return 1 + await self.walk(chr(ord("a") + (ord(place) - ord("a") + 1) % 4))
+            except CircularDependencyError:
+                return 1
+
+    log: list[str] = []
+    graph, circular = Graph(), Circular()
+    attach(circular, GraphHosting(graph))
+    await circular.walk(first)
+    assert sorted([await circular.walk(place) for place in "abcd"]) == [1, 2, 3, 4]
+    assert sorted(log) == list("abcd")
+    graph.validate()
+    computeds = [circular.walk(place) for place in "abcd"]
+    circular.walk.invalidate("a")
+    assert not any(computed.is_consistent for computed in computeds)
+    await graph.close()
+
+
 async def test_a_cycle_of_keys_that_cannot_be_shown(host: Host) -> None:
     circle: Circle = host(Circle())
     with pytest.raises(CircularDependencyError, match=r"following\(<Unspeakable>\) → Circle.following"):
