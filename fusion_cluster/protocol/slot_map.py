@@ -41,7 +41,10 @@ class SlotMap:
     def even(cls, shard_ids: Iterable[int], *, version: int = 1) -> SlotMap:
         """Make the first map: equal ranges of slots, no shard serving yet."""
         ids = sorted(shard_ids)
-        return cls(version, array("H", (ids[slot * len(ids) // SLOT_COUNT] for slot in range(SLOT_COUNT))), {})
+        owners = array("H")
+        for index, shard_id in enumerate(ids, 1):
+            owners.extend(array("H", [shard_id]) * (-(-index * SLOT_COUNT // len(ids)) - len(owners)))
+        return cls(version, owners, {})
 
     def with_shard(self, address: ShardAddress) -> SlotMap:
         """Return the next map, in which this shard serves at this address."""

@@ -1,0 +1,1 @@
+"""The simulator: whole clusters in one process, in virtual time, in which a seed decides everything."""

@@ -1,0 +1,354 @@
+"""A world: a whole cluster on simulated machines, with the production code above carriers and control plane.
+
+Its machines are "coordinator", "shard-0", "shard-1", … and "driver-0", …; each runs one member. A crashed shard is
+started again by the coordination, on a new machine of the same name, with a new epoch and an empty graph.
+
+Invariant: members reach each other, and the coordinator, through the network only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
+
+from fusion_cluster.app import App
+from fusion_cluster.errors import ShardUnavailable
+from fusion_cluster.link.carrier import Carrier
+from fusion_cluster.protocol.coordination import Coordination, Died, Event, MemberId, Registered, Served, Stopped
+from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_cluster.testing.simulation.chance import Chance
+from fusion_cluster.testing.simulation.loop import new_loop
+from fusion_cluster.testing.simulation.machine import Machine
+from fusion_cluster.testing.simulation.network import Network
+from fusion_router.coordinating import CoordinationLoop, Report
+from fusion_router.entrances import Entrance
+from fusion_router.host import ClusterHost
+from fusion_router.member import Member
+from fusion_router.simulation.settings import WorldSettings
+
+SECRET: Final = b"a simulated cluster has no outside"
+
+COORDINATOR: Final = "coordinator"
+
+_SCHEDULER, _NETWORK, _MACHINES, _PLANE = range(1, 5)
+"""The streams of chance; those of the machines follow from `_FIRST_MACHINE` on."""
+
+_FIRST_MACHINE: Final = 100
+
+_ANSWER_TIMEOUT_S: Final = 1.0
+"""After this time without an answer of the coordinator, it is asked again."""
+
+
+class Place:
+    """What runs on one machine: a member in one incarnation.
+
+    Attributes:
+        id: which member; None: a driver.
+        machine: the machine.
+        host: the services of the member; None until it has its epoch.
+        entrance: takes callers in; None: it has none, or does not yet.
+        member: starts and stops it; None until it has its epoch.
+        address: its address in the slot map; None for drivers.
+        has_served: the coordinator knows that it has served.
+        is_lost: the coordinator knows of its death.
+    """
+
+    def __init__(self, id: MemberId | None, machine: Machine) -> None:
+        self.id = id
+        self.machine = machine
+        self.host: ClusterHost | None = None
+        self.entrance: Entrance | None = None
+        self.member: Member | None = None
+        self.address: ShardAddress | None = None
+        self.has_served = self.is_lost = self.is_up = False
+
+    @property
+    def name(self) -> str:
+        """The name of the machine."""
+        return self.machine.name
+
+
+class World:
+    """An app on simulated machines.
+
+    Args:
+        app: the app. It is not changed, and may serve many worlds, one after the other.
+        settings: the cluster and its surroundings.
+        seed: of all chance.
+        is_plain: machines take turns in the plain order, and no machine has a skewed clock.
+
+    Attributes:
+        loop: the event loop of all machines.
+        network: what connects them.
+        places: what runs, by the name of its machine. A crashed machine stays until its successor begins.
+        coordination: the coordinator.
+    """
+
+    def __init__(self, app: App, settings: WorldSettings, *, seed: int, is_plain: bool = False) -> None:
+        self.app = app
+        self.settings = settings
+        self.seed = seed
+        self.loop = new_loop(None if is_plain else Chance(seed, _SCHEDULER))
+        self.network = Network(self.loop, Chance(seed, _NETWORK), most_delay_s=settings.most_delay_s)
+        self.network.successors_reset = settings.successors_reset
+        self.places: dict[str, Place] = {}
+        self.coordination: CoordinationLoop
+        self._is_plain = is_plain
+        self._clocks = Chance(seed, _MACHINES)
+        self._plane_chance = Chance(seed, _PLANE)
+        self._coordinator: Machine
+
+    # -- the life of the world -----------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Start the coordinator, the shards and the drivers, and wait until all serve."""
+        settings = self.settings
+        self._coordinator = self._new_machine(COORDINATOR)
+        self.loop.run_on(self._coordinator, self._begin_coordination)
+        await self.coordination.wait_until_launched()
+        for number in range(settings.drivers):
+            place = Place(None, self._new_machine(f"driver-{number}"))
+            self.places[place.name] = place
+            await self.loop.create_task_on(place.machine, self._run_driver(place), name="start a driver")
+
+    async def stop(self) -> None:
+        """Stop all members in good order, drivers first."""
+        self.coordination.close()
+        for of_drivers in (True, False):
+            stops = [
+                self.loop.create_task_on(place.machine, place.member.stop(), name="stop a member")
+                for place in self.running()
+                if place.member is not None and (place.id is None) == of_drivers
+            ]
+            if stops:
+                await asyncio.wait(stops)
+            for stop in stops:
+                stop.result()
+
+    def close(self) -> None:
+        """End what is left, without running any more code of the app."""
+        for place in self.places.values():
+            self.loop.abandon(place.machine)
+        self.loop.abandon(self._coordinator)
+        self.loop.close()
+
+    def running(self) -> Iterator[Place]:
+        """Go through what serves and has not crashed."""
+        return (place for place in self.places.values() if place.is_up and not place.machine.is_dead)
+
+    def host(self, name: str) -> ClusterHost:
+        """Return the services of what runs on a machine.
+
+        Raises:
+            ShardUnavailable: it does not serve now.
+        """
+        place = self.places.get(name)
+        if place is None or place.host is None or not place.is_up or place.machine.is_dead:
+            raise ShardUnavailable(f"{name} does not serve")
+        return place.host
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all shards serve, and every member knows all of them."""
+        shards = self.coordination.slot_map.shards
+        return (
+            self.coordination.coordination.is_up
+            and all(place.is_up and not place.machine.is_dead for place in self.places.values())
+            and len(shards) == self.settings.shards
+            and all(place.host is not None and place.host.slot_map.shards == shards for place in self.running())
+        )
+
+    # -- faults --------------------------------------------------------------------------------------------------------
+    def crash(self, name: str) -> bool:
+        """End a shard's machine at once; the coordinator learns of it after a while. False: it has ended already."""
+        place = self.places[name]
+        if place.machine.is_dead or place.id is None:
+            return False
+        self.loop.crash(place.machine)
+        later_s = self.loop.now_s + self._plane_chance.uniform(0.01, self.settings.detection_s)
+        self.loop.call_on(self._coordinator, later_s, self._on_death, place)
+        return True
+
+    def pause(self, name: str) -> None:
+        """Stop a machine for now."""
+        self.loop.pause(self.places[name].machine)
+
+    def resume(self, name: str) -> None:
+        """Let a machine go on."""
+        self.loop.resume(self.places[name].machine)
+
+    # -- the control plane ---------------------------------------------------------------------------------------------
+    def start_member(self, member: MemberId, report: Report) -> None:
+        """Start a shard on a new machine; see `ControlPlane.start`."""
+        place = Place(member, self._new_machine(f"shard-{member.number}"))
+        self.places[place.name] = place
+        later_s = self.loop.now_s + self._plane_chance.uniform(0.005, self.settings.boot_s)
+        self.loop.call_on(place.machine, later_s, self._boot, place, report)
+
+    def _begin_coordination(self) -> None:
+        self.coordination = CoordinationLoop(
+            Coordination(shards=self.settings.shards, gateways=0, death_pause_s=0.02), _Plane(self)
+        )
+        self.coordination.begin()
+
+    def _on_death(self, place: Place) -> None:
+        assert place.id is not None
+        assert place.address is not None or not place.has_served
+        place.is_lost = True
+        epoch = place.address.epoch if place.has_served and place.address is not None else 0
+        self.coordination.report(Died(place.id, epoch))
+
+    def _boot(self, place: Place, report: Report) -> None:
+        place.machine.runtime.create_task(self._run_shard(place, report), name=f"start {place.name}")
+
+    async def _run_shard(self, place: Place, report: Report) -> None:
+        member, machine = place.id, place.machine
+        assert member is not None
+        epoch = await self.ask(machine, lambda answer: self.coordination.ask_epoch(member, answer))
+        place.address = ShardAddress(member.number, place.name, member.number + 1, epoch)
+        host = place.host = self._new_host(place, f"{place.name}.{epoch}", shard_id=member.number, epoch=epoch)
+        place.entrance = Entrance(host, secret=SECRET)
+        place.member = Member(host, entrances=[place.entrance], slot_maps=_SlotMaps(self, place), grace_s=0.0)
+        await place.member.start()
+        place.is_up = True
+
+        def serves(_: Machine) -> None:
+            if not place.is_lost:
+                place.has_served = True
+                report(Served(member, epoch, place.address))
+
+        self.network.send(machine, COORDINATOR, serves)
+
+    async def _run_driver(self, place: Place) -> None:
+        host = place.host = self._new_host(place, place.name)
+        place.member = Member(host, slot_maps=_SlotMaps(self, place), grace_s=0.0)
+        await place.member.start()
+        place.is_up = True
+
+    def _new_machine(self, name: str) -> Machine:
+        number = self.loop.machine_count
+        settings = self.settings
+        is_exact = self._is_plain or name == COORDINATOR
+        machine = self.loop.new_machine(
+            name,
+            Chance(self.seed, _FIRST_MACHINE + number),
+            skew_s=0.0 if is_exact else self._clocks.uniform(0.0, settings.skew_s),
+            rate=1.0 if is_exact else 1.0 + self._clocks.uniform(-settings.drift, settings.drift),
+        )
+        self.network.machines[name] = machine
+        return machine
+
+    def _new_host(self, place: Place, peer_id: str, *, shard_id: int | None = None, epoch: int = 0) -> ClusterHost:
+        settings = self.settings
+        return ClusterHost(
+            self.app,
+            dial=partial(self._dial, place.machine),
+            peer_id=peer_id,
+            secret=SECRET,
+            shard_id=shard_id,
+            epoch=epoch,
+            read_lease_s=settings.read_lease_s,
+            call_timeout_s=settings.call_timeout_s,
+            max_nodes=settings.max_nodes,
+            runtime=place.machine.runtime,
+        )
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+    async def ask(self, machine: Machine, question: Callable[[Callable[[Any], None]], object]) -> Any:
+        """Ask the coordinator something from a machine, again and again until an answer comes.
+
+        Args:
+            machine: the machine that asks.
+            question: asks the coordination; it is called on the coordinator's machine, with what takes the answer.
+        """
+        while True:
+            answered: asyncio.Future[Any] = self.loop.create_future()
+            self.network.send(machine, COORDINATOR, partial(self._ask_here, question, machine, answered))
+            await asyncio.wait([answered], timeout=_ANSWER_TIMEOUT_S)
+            if answered.done():
+                return answered.result()
+
+    def _ask_here(
+        self,
+        question: Callable[[Callable[[Any], None]], object],
+        machine: Machine,
+        answered: asyncio.Future[Any],
+        coordinator: Machine,
+    ) -> None:
+        def arrive(value: Any, at: Machine) -> None:
+            if at is machine and not answered.done():
+                answered.set_result(value)
+
+        question(lambda value: self.network.send(coordinator, machine.name, partial(arrive, value)))
+
+    async def _dial(self, caller: Machine, address: ShardAddress) -> Carrier:
+        dialled: asyncio.Future[Carrier | None] = self.loop.create_future()
+        network = self.network
+
+        def arrive(carrier: Carrier | None, at: Machine) -> None:
+            if at is caller and not dialled.done():
+                dialled.set_result(carrier)
+
+        def accept(listener: Machine) -> None:
+            ours: Carrier | None = None
+            place = self.places[address.host]
+            if place.machine is listener and place.address == address and place.entrance is not None:
+                ours, theirs = network.connect(caller, listener)
+                place.entrance.accept(theirs)
+            network.send(listener, caller.name, partial(arrive, ours))
+
+        if address.host not in network.machines or network.machines[address.host].is_dead:
+            network.send(caller, caller.name, partial(arrive, None))  # as a machine refuses whose process has ended
+        else:
+            network.send(caller, address.host, accept)
+        carrier = await dialled
+        if carrier is None:
+            raise ConnectionRefusedError(f"{address} does not run")
+        return carrier
+
+
+class _Plane:
+    """The control plane of a world (`coordinating.ControlPlane`)."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def start(self, member: MemberId, report: Report) -> None:
+        """Start a shard."""
+        self._world.start_member(member, report)
+
+    def kill(self, member: MemberId) -> None:
+        """End the machine of a shard that cannot serve."""
+        self._world.crash(f"shard-{member.number}")
+
+    def stop(self, member: MemberId, report: Callable[[Event], None]) -> None:
+        """Report the end: the world stops its members itself."""
+        report(Stopped(member))
+
+
+class _SlotMaps:
+    """The slot maps of one member, from the coordinator (`member.SlotMapSource`)."""
+
+    def __init__(self, world: World, place: Place) -> None:
+        self._world = world
+        self._place = place
+
+    async def join(self, address: str) -> SlotMap:
+        """Return the newest map, with this member in it."""
+        return await self._ask(0, self._place.address)
+
+    async def follow(self, host: ClusterHost) -> None:
+        """Give the host each newer map."""
+        while True:
+            host.set_slot_map(await self._ask(host.slot_map_version, None))
+
+    async def _ask(self, newer_than: int, address: ShardAddress | None) -> SlotMap:
+        def question(answer: Callable[[SlotMap], None]) -> None:
+            coordination = self._world.coordination
+            if address is not None and not self._place.is_lost:
+                coordination.report(Registered(address))
+            coordination.ask_map(newer_than, answer)
+
+        slot_map: SlotMap = await self._world.ask(self._place.machine, question)
+        return slot_map
