@@ -49,17 +49,8 @@ class Machine:
     """
 
     __slots__ = (
-        "_loop",
-        "_rate",
-        "_skew_s",
-        "is_dead",
-        "is_paused",
-        "is_runnable",
-        "name",
-        "number",
-        "ready",
-        "runtime",
-        "tasks",
+        *("_rate", "_skew_s", "_time"),
+        *("is_dead", "is_paused", "is_runnable", "name", "number", "ready", "runtime", "tasks"),
     )
 
     def __init__(
