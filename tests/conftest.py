@@ -34,7 +34,17 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector skip what all tests share. Tests ask for many runs of 0.1 s otherwise."""
+    forget_what_is_there()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> None:
+    """Keep the runs of the garbage collector short, for which tests ask: after thousands of tests one takes 0.5 s."""
+    forget_what_is_there()
+
+
+def forget_what_is_there() -> None:
+    """Let the garbage collector skip, from now on, what is in use now."""
     gc.collect()
     gc.freeze()
 

@@ -6,10 +6,13 @@ What they show is the same either way: the usual number is what a fault of their
 from __future__ import annotations
 
 import os
+from typing import TypeVar
+
+T = TypeVar("T")
 
 IS_THOROUGH = os.environ.get("THOROUGH", "0") not in ("", "0")
 
 
-def times(usual: int, thorough: int) -> int:
-    """Return how often something is done: `thorough` times if that is wanted, else `usual` times."""
+def times(usual: T, thorough: T) -> T:
+    """Return how often, or with how much, something is done: `thorough` if that is wanted, else `usual`."""
     return thorough if IS_THOROUGH else usual

@@ -157,7 +157,8 @@ async def test_a_shard_that_dies_in_the_middle_leaves_the_totals_right(
 ) -> None:
     """Part of the day on three shards; two of them are lost on the way and come back empty."""
     part = events[:300]
-    async with LocalCluster(make_app(database_url(database)), shards=3, read_lease_s=1.0) as cluster:
+    app = make_app(database_url(database))
+    async with LocalCluster(app, shards=3, read_lease_s=1.0, call_timeout_s=120.0) as cluster:
         assert (await compare_day(cluster, database, DAY)).differences == ()
         losses = {100: 1, 200: 2}
         confirmed: list[FlightEvent] = []

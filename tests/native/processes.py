@@ -25,8 +25,8 @@ GRAPH_TESTS = (
 )
 """What goes furthest into the path in C: it runs under checks that make it several times as slow."""
 
-WORKLOAD = ("-m", "tests.native.workload", "--seeds", str(times(6, 60)))
-FEWER_STEPS = {"GRAPH_STEPS": str(times(2_500, 10_000))}
+WORKLOAD = ("-m", "tests.native.workload", "--seeds", str(times(4, 60)))
+FEWER_STEPS = {"GRAPH_STEPS": str(times(1_500, 10_000))}
 SANITIZE = (
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
