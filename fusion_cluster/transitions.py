@@ -8,13 +8,13 @@ allowed in that state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import Enum
 from typing import TypeVar
 
-from fusion_cluster.errors import ProtocolError
+from fusion_cluster.errors import FusionError
 
-S = TypeVar("S", bound=IntEnum)
-E = TypeVar("E", bound=IntEnum)
+S = TypeVar("S", bound=Enum)
+E = TypeVar("E", bound=Enum)
 
 
 def turned(table: Mapping[S, Mapping[E, S]]) -> dict[E, dict[S, S]]:
@@ -26,11 +26,11 @@ def turned(table: Mapping[S, Mapping[E, S]]) -> dict[E, dict[S, S]]:
     return by_event
 
 
-def next_state(table: Mapping[S, Mapping[E, S]], event: E, state: S, error: type[ProtocolError]) -> S:
+def next_state(table: Mapping[S, Mapping[E, S]], event: E, state: S, error: type[FusionError]) -> S:
     """Return the state that an event leads to.
 
     Raises:
-        ProtocolError: of the given class; the table does not allow the event in this state.
+        FusionError: of the given class; the table does not allow the event in this state.
     """
     following = table[state].get(event)
     if following is None:

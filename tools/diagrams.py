@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+from fusion_cluster.commands.operation_states import OPERATION
 from fusion_cluster.graph.core.pure.states import NODE
 from fusion_cluster.protocol.coordination import LIFE
 from fusion_cluster.protocol.states import CALLER_CALL, CALLER_LINK, OWNER_CALL, OWNER_LINK
@@ -24,17 +25,18 @@ TABLES: Final[dict[str, Mapping[Any, Mapping[Any, Any]]]] = {
     "OWNER_CALL": OWNER_CALL,
     "LIFE": LIFE,
     "NODE": NODE,
+    "OPERATION": OPERATION,
 }
 """Every transition table of the library, by the name that documents use."""
 
 _PLACE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
-def diagram(table: Mapping[IntEnum, Mapping[IntEnum, IntEnum]]) -> str:
+def diagram(table: Mapping[Enum, Mapping[Enum, Enum]]) -> str:
     """Return a table as a Mermaid state diagram; events with the same effect share an arrow."""
     lines = ["```mermaid", "stateDiagram-v2"]
     for state, row in table.items():
-        arrows: dict[IntEnum, list[str]] = {}
+        arrows: dict[Enum, list[str]] = {}
         for event, following in row.items():
             arrows.setdefault(following, []).append(event.name)
         lines += [f"  {state.name} --> {following.name}: {', '.join(names)}" for following, names in arrows.items()]

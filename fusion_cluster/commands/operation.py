@@ -7,7 +7,6 @@ and in the tasks started there, for as long as the operation is open.
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Final, TypeVar
@@ -16,23 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fusion_cluster.commands.context import Publisher, is_computing, is_nested, running_command, unhurt
 from fusion_cluster.commands.events.event import EmittedEvent, emitted
+from fusion_cluster.commands.operation_states import OPERATION, OperationEvent, OperationState
 from fusion_cluster.commands.outcomes import LoggedKey, outcome_of
-from fusion_cluster.errors import UsageError
+from fusion_cluster.errors import InvariantViolation, UsageError
 from fusion_cluster.graph.core.key import Key
 from fusion_cluster.graph.why.cause import Cause
 from fusion_cluster.runtime import SYSTEM, Entropy
 from fusion_cluster.runtime.baggage import NO_BAGGAGE, Carrier, of_an_event
+from fusion_cluster.transitions import next_state
 
 T = TypeVar("T")
-
-
-class OperationState(enum.Enum):
-    """State of an operation; it moves one way, from the top down."""
-
-    OPEN = "open"
-    COMMITTING = "committing"
-    COMMITTED = "committed"
-    ROLLED_BACK = "rolled back"
 
 
 class Operation:
@@ -83,6 +75,14 @@ class Operation:
     def is_open(self) -> bool:
         """Whether invalidations can be recorded with it."""
         return self.state in (OperationState.OPEN, OperationState.COMMITTING)
+
+    def move(self, event: OperationEvent) -> None:
+        """Take a step towards its end.
+
+        Raises:
+            InvariantViolation: the table does not allow it now.
+        """
+        self.state = next_state(OPERATION, event, self.state, InvariantViolation)
 
     def invalidate(self, key: Key, cause: Cause, publisher: Publisher) -> None:
         """Record an invalidation; `publisher` makes it when the operation has been committed.

@@ -26,10 +26,10 @@ from fusion_cluster.commands.completion import complete
 from fusion_cluster.commands.context import CommandContext, is_computing, running_command
 from fusion_cluster.commands.operation import (
     Operation,
-    OperationState,
     current_operation,
     running_operation,
 )
+from fusion_cluster.commands.operation_states import OperationEvent, OperationState
 from fusion_cluster.commands.outcomes import outcome_of
 from fusion_cluster.commands.returning import returns_next, warn_of_unrecorded_result
 from fusion_cluster.commands.transactions import (
@@ -206,7 +206,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
             if isinstance(error, Exception):
                 self._note(error)
             raise
-        operation.state = OperationState.COMMITTING
+        operation.move(OperationEvent.COMMIT)
         # From here on the caller's cancellation waits until the outcome is known.
         if self._command is not None:
             self._command.limit.lift()
@@ -217,12 +217,12 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         try:
             await operation.transaction.commit()
         except TransactionEnded:
-            operation.state = OperationState.ROLLED_BACK
+            operation.move(OperationEvent.ROLL_BACK)
             raise
         except BaseException as error:
             is_committed = await self._settled(error)
             if is_committed is False:
-                operation.state = OperationState.ROLLED_BACK
+                operation.move(OperationEvent.ROLL_BACK)
                 raise
             if is_committed is None and operation.command is not None:
                 operation.command.is_in_doubt = True
@@ -237,7 +237,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
 
     def _publish(self, *, is_certain: bool = True) -> list[Awaitable[None]]:
         operation = self._operation
-        operation.state = OperationState.COMMITTED
+        operation.move(OperationEvent.TAKE_EFFECT)
         command = operation.command
         if command is not None:
             command.outcome = command.outcome if operation.outcome is None else operation.outcome
@@ -262,7 +262,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         return await self._database.log.settle(self._operation.id)
 
     async def _roll_back(self) -> None:
-        self._operation.state = OperationState.ROLLED_BACK
+        self._operation.move(OperationEvent.ROLL_BACK)
         await complete(_quietly(self._operation.transaction.close()))  # it rolls back
 
     async def _publish_what_was_ended(self) -> None:
@@ -296,7 +296,7 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
     # -- a savepoint in another's --------------------------------------------------------------------------------------
     async def _release(self, outer: Operation) -> None:
         assert self._savepoint is not None
-        self._operation.state = OperationState.COMMITTING
+        self._operation.move(OperationEvent.COMMIT)
         try:
             self._operation.transaction.check()
             await self._savepoint.commit()
@@ -307,11 +307,11 @@ class OperationScope(AbstractAsyncContextManager[Operation]):
         finally:
             # Also when that failed: then the outer operation will most likely fail too; if not, it may commit our rows.
             self._operation.hand_over(outer)
-            self._operation.state = OperationState.COMMITTED
+            self._operation.move(OperationEvent.TAKE_EFFECT)
 
     async def _roll_back_to_savepoint(self, outer: Operation) -> None:
         assert self._savepoint is not None
-        self._operation.state = OperationState.ROLLED_BACK
+        self._operation.move(OperationEvent.ROLL_BACK)
         try:
             await self._savepoint.rollback()
         except Exception as error:

@@ -12,9 +12,9 @@ import pytest
 from tests.architecture.sources import ROOT, Source, sources
 from tools.diagrams import DOCUMENT, TABLES, drawn
 
-MACHINES = "fusion_cluster/protocol", "fusion_cluster/graph"
+MACHINES = "fusion_cluster/protocol", "fusion_cluster/graph", "fusion_cluster/commands"
 STATES = {"state", "_state"}
-FIRST = {"DETACHED", "WAITING", "COMPUTING"}
+FIRST = {"DETACHED", "WAITING", "COMPUTING", "OPEN"}
 """The states that machines begin in: what constructors assign."""
 
 
