@@ -6,8 +6,7 @@ from fusion_cluster.bodies.expiry import expire_after, expire_at
 from fusion_cluster.bodies.facade import value_of
 from fusion_cluster.catalogue.options import ComputeOptions, RayTask
 from fusion_cluster.catalogue.service import ComputeService
-from fusion_cluster.commands import Operation, UnrecordedResult, command, event_handler
-from fusion_cluster.commands.events.options import EventOptions
+from fusion_cluster.commands import Operation, UnrecordedResult, command
 from fusion_cluster.database import BatchLoader, Database, LogOptions
 from fusion_cluster.errors import (
     BodyCancelled,
@@ -42,6 +41,8 @@ from fusion_cluster.errors import (
     UsageError,
     WorkerLost,
 )
+from fusion_cluster.events import event_handler
+from fusion_cluster.events.options import EventOptions
 from fusion_cluster.failures.failure import Transiency
 from fusion_cluster.graph import Cause, Computed, Explanation, StoryEntry, compute_method, gather, isolated
 from fusion_cluster.graph.computing.varying import principal

@@ -10,9 +10,9 @@ from fusion_cluster.catalogue.catalogue import Catalogue
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions, RayTask, require_defaults
 from fusion_cluster.catalogue.service import ComputeService
-from fusion_cluster.commands.events.options import DEFAULT_EVENT_OPTIONS, EventOptions
-from fusion_cluster.commands.events.subscriptions import event_classes_of
 from fusion_cluster.errors import UsageError
+from fusion_cluster.events.options import DEFAULT_EVENT_OPTIONS, EventOptions
+from fusion_cluster.events.subscriptions import event_classes_of
 from fusion_cluster.failures.failure import TransientClassifier, is_transient
 from fusion_cluster.graph.computing.retention import SizeOf, estimate_bytes
 from fusion_cluster.middleware.call import Middleware

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from fusion_cluster.bodies.attaching import attach
 from fusion_cluster.catalogue.injection import inject, new_instance
 from fusion_cluster.catalogue.service import ComputeService
-from fusion_cluster.commands import BoundCommand, BoundEventHandler
+from fusion_cluster.commands import BoundCommand
 from fusion_cluster.errors import UnknownMethod, UsageError
+from fusion_cluster.events import BoundEventHandler
 from fusion_cluster.graph import ComputeFunction
 
 if TYPE_CHECKING:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fusion_cluster.commands import BoundEventHandler, run_command
-from fusion_cluster.commands.events.dispatcher import Dispatcher
-from fusion_cluster.commands.events.options import EventOptions
-from fusion_cluster.commands.events.subscriptions import subscriptions_of
+from fusion_cluster.commands import run_command
 from fusion_cluster.commands.pipeline import CommandHost
 from fusion_cluster.database.event_claims import EventClaims
+from fusion_cluster.events import BoundEventHandler
+from fusion_cluster.events.dispatcher import Dispatcher
+from fusion_cluster.events.options import EventOptions
+from fusion_cluster.events.subscriptions import subscriptions_of
 from fusion_cluster.runtime import Runtime
 
 if TYPE_CHECKING:

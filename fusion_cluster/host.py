@@ -29,10 +29,10 @@ from fusion_cluster.commands import (
     run_command,
     running_command,
 )
-from fusion_cluster.commands.events.dispatcher import Dispatcher
 from fusion_cluster.database.applied_operations import AppliedOperations
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.delivery import new_dispatcher
+from fusion_cluster.events.dispatcher import Dispatcher
 from fusion_cluster.followed_log import FollowedLog
 from fusion_cluster.forks import watch_forks
 from fusion_cluster.graph import (

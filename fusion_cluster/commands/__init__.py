@@ -2,7 +2,6 @@
 
 from fusion_cluster.commands.command import BoundCommand, Command, command
 from fusion_cluster.commands.context import Publisher, collect_publication, running_command
-from fusion_cluster.commands.events.handler import BoundEventHandler, EventHandler, event_handler
 from fusion_cluster.commands.invocation import Invocation
 from fusion_cluster.commands.operation import Operation, record_invalidation, running_operation
 from fusion_cluster.commands.outcomes import CommandResult, LoggedKey
@@ -12,10 +11,8 @@ from fusion_cluster.commands.turns import Turns
 
 __all__ = [
     "BoundCommand",
-    "BoundEventHandler",
     "Command",
     "CommandResult",
-    "EventHandler",
     "Invocation",
     "LoggedKey",
     "Operation",
@@ -24,7 +21,6 @@ __all__ = [
     "UnrecordedResult",
     "collect_publication",
     "command",
-    "event_handler",
     "record_invalidation",
     "run_command",
     "running_command",

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fusion_cluster.commands.context import Publisher, is_computing, is_nested, running_command, unhurt
-from fusion_cluster.commands.events.event import EmittedEvent, emitted
+from fusion_cluster.commands.emitted_event import EmittedEvent, emitted
 from fusion_cluster.commands.operation_states import OPERATION, OperationEvent, OperationState
 from fusion_cluster.commands.outcomes import LoggedKey, outcome_of
 from fusion_cluster.errors import InvariantViolation, UsageError

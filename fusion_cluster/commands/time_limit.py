@@ -87,12 +87,12 @@ UNLIMITED: Final = TimeLimit(NO_DEADLINE)
 """No limit."""
 
 
-async def within(left_s: float, ending: Awaitable[None]) -> bool:
-    """Await something that goes on by itself, for a limited time; return whether it has ended.
+async def within(left_s: float, ending: Awaitable[object]) -> bool:
+    """Await something for a limited time; return whether it has ended.
 
     Args:
-        ending: the awaitable; it goes on when the time is up.
         left_s: the limit in seconds; infinite: no limit.
+        ending: the awaitable. It is cancelled when the time is up; what it waits for may go on (a publication does).
     """
     limit = TimeLimit(left_s)
     try:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fusion_cluster.commands.command_log import CommandLog
-from fusion_cluster.commands.events.outbox import EventOutbox
+from fusion_cluster.commands.outbox import EventOutbox
 from fusion_cluster.errors import UsageError
 from fusion_cluster.runtime import Runtime
 

@@ -31,10 +31,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fusion_cluster.commands.events.claims import Claimed, ClaimedEvent, Verdict
 from fusion_cluster.database.event_look import ARE_NEXT, FIRST_OF_KEY, IS_FREE, IS_WAITING, EventLook
 from fusion_cluster.database.event_store import EventState
 from fusion_cluster.database.schema import EVENTS
+from fusion_cluster.events.claims import Claimed, ClaimedEvent, Verdict
 
 if TYPE_CHECKING:
     from fusion_cluster.database.database import Database
@@ -75,7 +75,7 @@ _TRIM: Final = delete(EVENTS).where(EVENTS.c.state == EventState.DEAD.value, EVE
 
 
 class EventClaims:
-    """The claims of one host in the outbox of a database (`commands.events.claims.Claims`).
+    """The claims of one host in the outbox of a database (`events.claims.Claims`).
 
     Args:
         database: the database that has the outbox.

@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, case, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from fusion_cluster.commands.events.event import EmittedEvent
+from fusion_cluster.commands.emitted_event import EmittedEvent
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.database.operation_log import OperationLog
 from fusion_cluster.database.schema import EVENTS
@@ -81,7 +81,7 @@ class HandlesEvents(Protocol):
 
 
 class EventStore:
-    """The outbox of one database (a `commands.events.outbox.EventOutbox`).
+    """The outbox of one database (a `commands.outbox.EventOutbox`).
 
     Args:
         prepare: makes the tables if they are missing.

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusion_cluster import Database
-from fusion_cluster.commands.events.claims import ClaimedEvent
 from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.event_store import EventState
+from fusion_cluster.events.claims import ClaimedEvent
 from tests.unit.events.orders import Event, Ledger, OrderPlaced, entries, orders_host, quick, until_delivered
 
 pytest_plugins = ["tests.databases"]

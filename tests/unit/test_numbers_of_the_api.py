@@ -33,12 +33,13 @@ from fusion_cluster import (
 )
 from fusion_cluster.blocking import BlockingHost, blocking
 from fusion_cluster.client import connect, connect_blocking
-from fusion_cluster.commands.events.event import emitted
+from fusion_cluster.commands.emitted_event import emitted
 from fusion_cluster.errors import FusionError, UsageError
 from fusion_cluster.middleware.timing import MethodTimes
 from fusion_cluster.testing import LocalCluster
 from fusion_router.gateway import Gateway, GatewayLimits
 from fusion_router.host import ClusterHost
+from fusion_router.member import Member
 from fusion_shards.launch import launch
 
 MODULES = (

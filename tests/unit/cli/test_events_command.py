@@ -17,8 +17,8 @@ import typer
 
 from fusion_cluster import Database
 from fusion_cluster.cli.main import FAILED, MISUSED, OK, run
-from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.database.event_claims import EventClaims
+from fusion_cluster.events.claims import ClaimedEvent, Verdict
 from tests.unit.events.orders import OrderPlaced, OrderShipped, ProductChanged
 
 pytest_plugins = ["tests.databases"]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from fusion_cluster import App, Database
-from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.database import LogOptions
 from fusion_cluster.database.event_claims import EventClaims
+from fusion_cluster.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.services import Sessions
 from fusion_cluster.testing import LocalCluster, VirtualRuntime, run_in_virtual_time
 from tests.apps.shelves import Base as ShelvesBase

@@ -16,7 +16,7 @@ from fusion_cluster.database.event_store import EventState
 from fusion_cluster.host import LocalHost
 from tests.waiting import until_so
 
-logging.getLogger("fusion_cluster.commands.events").setLevel(logging.CRITICAL)
+logging.getLogger("fusion_cluster.events").setLevel(logging.CRITICAL)
 
 
 class Base(DeclarativeBase):

@@ -10,10 +10,10 @@ import pytest
 
 from fusion_cluster import Database
 from fusion_cluster.catalogue.slots import SLOT_COUNT
-from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.event_look import WINDOW
 from fusion_cluster.database.event_store import EventState, StoredEvent
+from fusion_cluster.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.runtime import Clock, Runtime
 from tests.unit.events.orders import OrderPlaced, ProductChanged, Unheard
 

@@ -18,9 +18,9 @@ from fusion_cluster import (
     Overloaded,
     event_handler,
 )
-from fusion_cluster.commands.events.options import Backoff
 from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.event_store import EventState
+from fusion_cluster.events.options import Backoff
 from fusion_cluster.host import LocalHost
 from tests.faults.odd_errors import EXITS
 from tests.unit.events.orders import (
@@ -104,7 +104,7 @@ async def test_events_of_several_classes_keep_the_order_of_their_key(orders: Ord
 async def test_more_events_of_a_key_than_are_delivered_in_a_row(
     orders: Orders, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fusion_cluster.commands.events.dispatcher.LONGEST_RUN", 10)
+    monkeypatch.setattr("fusion_cluster.events.dispatcher.LONGEST_RUN", 10)
     await orders.place(1, list(range(35)))
     await until_delivered(database)
     assert await entries(database) == list(range(35))

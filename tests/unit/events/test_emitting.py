@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fusion_cluster import App, ComputeService, Database, UsageError, command
 from fusion_cluster.catalogue.slots import SLOT_COUNT
-from fusion_cluster.commands.events.event import emitted
+from fusion_cluster.commands.emitted_event import emitted
 from fusion_cluster.commands.operation import Operation
 from fusion_cluster.database.schema import OPERATIONS
 from fusion_cluster.host import LocalHost

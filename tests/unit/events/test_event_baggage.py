@@ -27,7 +27,7 @@ from fusion_cluster import (
     event_handler,
     principal,
 )
-from fusion_cluster.commands.events.event import emitted
+from fusion_cluster.commands.emitted_event import emitted
 from fusion_cluster.database.event_store import EventState
 from fusion_cluster.database.schema import EVENTS
 from fusion_cluster.host import LocalHost

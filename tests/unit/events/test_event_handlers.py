@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 from fusion_cluster import App, ComputeService, Database, UnknownMethod, UsageError, command, event_handler
-from fusion_cluster.commands import BoundEventHandler, EventHandler
+from fusion_cluster.events import BoundEventHandler, EventHandler
 from fusion_cluster.testing import LocalCluster
 from fusion_router.gateway.descriptions import describe
 from tests.invocations import a_command

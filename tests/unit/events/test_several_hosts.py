@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from fusion_cluster import App, ComputeService, Database, LogOptions, event_handler
-from fusion_cluster.commands.events.event import emitted
+from fusion_cluster.commands.emitted_event import emitted
 from fusion_cluster.host import LocalHost
 from fusion_cluster.testing import LocalCluster
 from fusion_router.host import ClusterHost
+from fusion_router.member import Member
 from tests.unit.events.orders import (
     Base,
     Event,
@@ -218,5 +219,5 @@ async def test_a_member_without_a_slot_map_owns_no_slots(database: Database, sha
 
     host = ClusterHost(new_app(database), dial=dial, peer_id="p", secret=b"s", shard_id=shard_id)  # type: ignore[arg-type]
     assert set(host.owned_slots() or b"\x01") == {0}
-    await host.close()
+    await Member(host).stop()
     assert LocalHost(new_app(database)).owned_slots() is None

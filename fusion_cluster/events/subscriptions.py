@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusion_cluster.catalogue.method import Method
-from fusion_cluster.commands.events.event import event_type
-from fusion_cluster.commands.events.handler import BoundEventHandler
+from fusion_cluster.commands.emitted_event import event_type
 from fusion_cluster.errors import UsageError
+from fusion_cluster.events.handler import BoundEventHandler
 from fusion_cluster.wire.codec import ValueCodec, value_codec
 
 

@@ -8,10 +8,11 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from fusion_cluster.commands.events.claims import ClaimedEvent, Verdict
-from fusion_cluster.commands.events.options import EventOptions, exponential_backoff
-from fusion_cluster.commands.events.subscriptions import Subscription
+from fusion_cluster.commands.time_limit import within
 from fusion_cluster.errors import CommandResultLost, UnknownMethod
+from fusion_cluster.events.claims import ClaimedEvent, Verdict
+from fusion_cluster.events.options import EventOptions, exponential_backoff
+from fusion_cluster.events.subscriptions import Subscription
 from fusion_cluster.failures.exits import as_body_exited, body_exited, reraise_outside
 from fusion_cluster.failures.printing import printable
 from fusion_cluster.quantities import as_finite_delay
@@ -19,7 +20,7 @@ from fusion_cluster.runtime import Entropy, is_being_cancelled
 from fusion_cluster.runtime.baggage import arrive_with_event
 
 if TYPE_CHECKING:
-    from fusion_cluster.commands.events.handler import BoundEventHandler
+    from fusion_cluster.events.handler import BoundEventHandler
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ async def attempt(
             arrive_with_event(event.baggage)  # for each handler: the one before may have changed the context
             # Each handler gets its own event, which it may change.
             call = deliver(handler, subscription.decode(event.payload), f"{event.event_id}/{name}")
-            await _within(timeout_s, call)
+            if not await within(timeout_s, call):
+                failures[name] = TimeoutError(f"it took longer than {timeout_s:g} s and was cancelled")
         except CommandResultLost:
             pass  # it has run
         except Exception as error:
@@ -105,17 +107,6 @@ def judged_abandoned(event: ClaimedEvent, options: EventOptions, now: float, ent
 
 def _due_handlers(event: ClaimedEvent, subscription: Subscription) -> tuple[str, ...]:
     return tuple(subscription.handlers) if event.remaining is None else event.remaining
-
-
-async def _within(timeout_s: float, call: Awaitable[object]) -> None:
-    limit = asyncio.timeout(timeout_s if timeout_s < math.inf else None)
-    try:
-        async with limit:
-            await call
-    except TimeoutError as error:
-        if limit.expired():
-            raise TimeoutError(f"it took longer than {timeout_s:g} s and was cancelled") from error
-        raise
 
 
 def _verdict(

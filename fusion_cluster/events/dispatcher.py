@@ -14,10 +14,10 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from fusion_cluster.commands.events.attempt import Deliver, attempt, judged, judged_abandoned
-from fusion_cluster.commands.events.claims import ClaimedEvent, Claims, Verdict
-from fusion_cluster.commands.events.options import EventOptions
-from fusion_cluster.commands.events.subscriptions import Subscriptions
+from fusion_cluster.events.attempt import Deliver, attempt, judged, judged_abandoned
+from fusion_cluster.events.claims import ClaimedEvent, Claims, Verdict
+from fusion_cluster.events.options import EventOptions
+from fusion_cluster.events.subscriptions import Subscriptions
 from fusion_cluster.runtime import SYSTEM, Runtime
 
 logger = logging.getLogger(__name__)

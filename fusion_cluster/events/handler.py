@@ -13,7 +13,7 @@ from fusion_cluster.catalogue.method import AsyncBody, Method, MethodKind
 from fusion_cluster.catalogue.service import ComputeService
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands.command import BoundCommand, Command, CommandHosting
-from fusion_cluster.commands.events.event import event_type, is_event_class
+from fusion_cluster.commands.emitted_event import event_type, is_event_class
 from fusion_cluster.errors import UsageError
 from fusion_cluster.wire.codec import value_codec
 from fusion_cluster.wire.description import type_name
