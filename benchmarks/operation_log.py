@@ -28,6 +28,7 @@ from fusion_cluster.link.carrier import Carrier
 from fusion_cluster.link.tcp import dial_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_router.host import ClusterHost
+from fusion_router.member import Member
 
 LENGTHS = (1_000, 100_000, 1_000_000)
 QUICK_LENGTHS = (100, 1_000)
@@ -86,21 +87,19 @@ async def pushed(url: str, times: int) -> tuple[list[float], float]:
         address = ShardAddress(0, "127.0.0.1", port, 1)
         host = ClusterHost(app, dial=_dial, peer_id="driver", secret=SECRET)
         host.set_slot_map(map_of(address))
-        rows = host.service(Stamped)
-        took_ms, read_ms = [], []
-        for number in range(times):
-            row_id = number % 100
-            began_s = time.perf_counter()
-            node = rows.get(row_id)
-            await node
-            read_ms.append(1e3 * (time.perf_counter() - began_s))
-            invalidated_ns: list[int] = []
-            node.on_invalidated(lambda _, stamps=invalidated_ns: stamps.append(time.monotonic_ns()))  # type: ignore[misc]
-            committed_ns = await rows.change(row_id)
-            took_ms.append((invalidated_ns[0] - committed_ns) / 1e6)
-        await host.close()
-        assert app.database is not None
-        await app.database.dispose()
+        async with Member(host, database=app.database):
+            rows = host.service(Stamped)
+            took_ms, read_ms = [], []
+            for number in range(times):
+                row_id = number % 100
+                began_s = time.perf_counter()
+                node = rows.get(row_id)
+                await node
+                read_ms.append(1e3 * (time.perf_counter() - began_s))
+                invalidated_ns: list[int] = []
+                node.on_invalidated(lambda _, stamps=invalidated_ns: stamps.append(time.monotonic_ns()))  # type: ignore[misc]
+                committed_ns = await rows.change(row_id)
+                took_ms.append((invalidated_ns[0] - committed_ns) / 1e6)
     return took_ms, statistics.median(read_ms)
 
 

@@ -282,13 +282,6 @@ class Host(ABC):
         if self.dispatcher is not None:
             self.dispatcher.wake_soon()  # they may have emitted events
 
-    async def close(self) -> None:
-        """Stop what `start` has begun, and cancel running computations. A copy in a forked process stops nothing."""
-        if not self.graph.is_forked:
-            await self.stop_delivering()
-            await self.stop_following()
-            await self.close_graph()
-
     async def stop_delivering(self) -> None:
         """Stop delivering events. Running handlers are cancelled; their committed changes are published."""
         if self.dispatcher is not None:
@@ -342,6 +335,13 @@ class LocalHost(Host):
             runtime=runtime,
         )
         self._bind_services(runs_bodies=True)
+
+    async def close(self) -> None:
+        """Stop what `start` has begun, and cancel running computations. A copy in a forked process stops nothing."""
+        if not self.graph.is_forked:
+            await self.stop_delivering()
+            await self.stop_following()
+            await self.close_graph()
 
     def produce(self, node: Computed[Any]) -> Coroutine[Any, Any, Any]:
         """Run the body."""

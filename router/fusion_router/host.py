@@ -213,11 +213,3 @@ class ClusterHost(Host):
         self.publications.leave()
         await self.links.close()
         await self.publications.close()
-
-    async def close(self) -> None:
-        """Leave the cluster, in the order of `member.STOP_ORDER`; a copy, in a forked process, stops nothing."""
-        if not self.graph.is_forked:
-            await self.stop_delivering()
-            await self.leave()
-            await self.stop_following()
-            await self.close_graph()

@@ -20,6 +20,7 @@ from fusion_cluster.client import connect
 from fusion_cluster.link import Carrier, dial_tcp
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_router.host import ClusterHost
+from fusion_router.member import Member
 from tests.apps.sheet import Cells, Rows, app
 
 SECRET = b"the secret of the test"
@@ -71,8 +72,8 @@ async def linked(address: str) -> AsyncIterator[Callable[[type[ComputeService]],
 
     reader = ClusterHost(app, dial=dial, peer_id=f"reader-{os.getpid()}", secret=SECRET)
     reader.set_slot_map(SlotMap.even([0]).with_shard(ShardAddress(0, host, int(port), 1)))
-    yield reader.service
-    await reader.close()
+    async with Member(reader):
+        yield reader.service
 
 
 @asynccontextmanager

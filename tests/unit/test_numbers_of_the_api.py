@@ -149,11 +149,11 @@ async def gateway(use: str, **given: Any) -> None:
     try:
         await getattr(Gateway(host, acceptor=None), use)(**given)
     finally:
-        await host.close()
+        await Member(host).stop()
 
 
 async def cluster_host(**given: Any) -> None:
-    await ClusterHost(app, dial=refuse, peer_id="here", secret=None, **given).close()
+    await Member(ClusterHost(app, dial=refuse, peer_id="here", secret=None, **given)).stop()
 
 
 @pytest.fixture(scope="module")

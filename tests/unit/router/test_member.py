@@ -351,21 +351,3 @@ async def test_a_local_cluster_of_which_a_part_cannot_stop_leaves_nothing(tmp_pa
         await hosts[0].log.close()
         await database.dispose()  # what it has opened since
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, what="the end of all tasks")
-
-
-async def test_a_host_that_is_closed_alone_is_closed_in_the_order_of_a_member(made: Made) -> None:
-    """Gateways and drivers of tests have no entrances: what is left of the order is the host's part."""
-    member = made.member("driver")
-    await member.start()
-    closed: list[str] = []
-    parts = {"stop_delivering": Step.EVENTS, "leave": Step.LINKS, "stop_following": Step.LOG, "close_graph": Step.GRAPH}
-    for name in parts:
-        part = getattr(member.host, name)
-
-        async def note(name: str = name, part: Callable[[], Any] = part) -> None:
-            closed.append(name)
-            await part()
-
-        setattr(member.host, name, note)
-    await member.host.close()
-    assert [parts[name] for name in closed] == [step for step in STOP_ORDER if step in parts.values()]

@@ -18,6 +18,7 @@ from fusion_cluster.testing import LocalCluster
 from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 from fusion_router.host import ClusterHost
 from fusion_router.local_cluster import LocalShard
+from fusion_router.member import Member
 from tests.apps.sheet import Cells, Store, app, fresh_store
 from tests.apps.shelves import Base, Shelves, Stock
 from tests.waiting import until
@@ -232,6 +233,6 @@ async def test_a_member_that_leaves_waits_for_no_newer_slot_map(store: Store, ba
         publication = asyncio.ensure_future(leaving.publish({key(cell): UNKNOWN}, barrier))
         await asyncio.wait([publication], timeout=0.1)
         async with asyncio.timeout(5.0):
-            await leaving.close()
+            await Member(leaving).stop()
             with pytest.raises(ShardUnavailable, match="left"):
                 await publication

@@ -14,6 +14,7 @@ from fusion_cluster.link.acceptor import AcceptorLimits
 from fusion_cluster.protocol.limits import SessionLimits
 from fusion_cluster.testing import LocalCluster
 from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
+from fusion_router.member import Member
 from tests.apps.sheet import Cells, Store, app, fresh_store
 from tests.waiting import until
 
@@ -82,7 +83,7 @@ async def test_a_member_that_leaves_ends_what_waits_for_it(store: Store) -> None
         invalidation = asyncio.ensure_future(cells.get.invalidate(3))
         await asyncio.sleep(0)
         async with asyncio.timeout(5.0):
-            await leaving.close()
+            await Member(leaving).stop()
             for waiting in (execution, invalidation):
                 with pytest.raises(ShardUnavailable):
                     await waiting
@@ -108,7 +109,7 @@ async def test_a_member_leaves_whatever_begins_while_it_does(store: Store, barri
         await until(lambda: len(begun) > 3)
         before = len(begun)
         async with asyncio.timeout(5.0):
-            await leaving.close()
+            await Member(leaving).stop()
             assert len(begun) > before + 3
             for publication in begun:
                 with pytest.raises(ShardUnavailable, match="left"):
@@ -128,6 +129,6 @@ async def test_what_is_told_when_the_links_are_closed_is_told_no_more(store: Sto
             await leaving.links.close()
             await leaving.publications.close()
         assert not publication.done()
-        await leaving.close()
+        await Member(leaving).stop()
         with pytest.raises(ShardUnavailable, match="left"):
             await publication
