@@ -12,7 +12,6 @@ from fusion_cluster.blocking.portal import Portal
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.graph import Computed, Key, isolated
 from fusion_cluster.graph.why.cause import from_here
-from fusion_cluster.runtime import SYSTEM
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -159,7 +158,7 @@ class BlockingIterator(Generic[T_co]):
         if self._source is None:
             self._source = self._start()
         if self._pending is None:
-            self._pending = SYSTEM.create_task(_next_of(self._source), name="the next value")
+            self._pending = self._portal.spawn(_next_of(self._source))
         pending = self._pending
         await asyncio.wait([pending])  # if the caller gives up, `pending` goes on for its next try
         if self._pending is pending:

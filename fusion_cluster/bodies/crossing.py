@@ -26,10 +26,10 @@ from fusion_cluster.errors import CircularDependencyError
 from fusion_cluster.failures.exits import reraise_outside
 from fusion_cluster.graph.computed import Computed, ComputeFunction
 from fusion_cluster.graph.computing.computation import Waiter
+from fusion_cluster.graph.computing.surroundings import runtime_of
 from fusion_cluster.graph.core.context import current_computation, isolated, offloaded_computation, running_computation
 from fusion_cluster.graph.graph import Graph
 from fusion_cluster.graph.hosting import GraphHosting
-from fusion_cluster.runtime import SYSTEM
 
 
 class Request:
@@ -141,6 +141,7 @@ class Crossing:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._computation = current_computation.get()
+        self._runtime = runtime_of(self._computation)
         self._is_closed = False
         self._isolated: deque[Request] = deque()
         self._begun: set[Request] = set()
@@ -208,7 +209,8 @@ class Crossing:
             self._woken.set_result(None)
 
     def _begin(self, request: Request) -> None:
-        task = SYSTEM.create_task(outcome_of(request.make), name="a call of a body's thread", context=request.context)
+        name = "a call of a body's thread"
+        task = self._runtime.create_task(outcome_of(request.make), name=name, context=request.context)
         request.stop = task.cancel
         task.add_done_callback(partial(self._on_awaited, request), context=Context())
 

@@ -12,7 +12,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.exits import body_exited
 from fusion_cluster.failures.failure import Failure
 from fusion_cluster.graph.core.context import detached_context
-from fusion_cluster.runtime import SYSTEM
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -96,6 +96,10 @@ class Place(Generic[K]):
 class Batch(Generic[K]):
     """Keys that are looked up together.
 
+    Args:
+        loop: the event loop of the callers.
+        runtime: starts the task of the look-up.
+
     Attributes:
         loop: the event loop of its callers.
         askers: the keys, in order of arrival, with the number of callers that want each.
@@ -104,10 +108,11 @@ class Batch(Generic[K]):
         task: looks the keys up, once they have left.
     """
 
-    __slots__ = ("_spelled", "askers", "is_full", "loop", "places", "task")
+    __slots__ = ("_runtime", "_spelled", "askers", "is_full", "loop", "places", "task")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, runtime: Runtime = SYSTEM) -> None:
         self.loop = loop
+        self._runtime = runtime
         self.askers: dict[Wanted[K], int] = {}
         # A batch holds one of several keys that are equal in Python, or its answers could not be distinguished.
         self._spelled: dict[K, Wanted[K]] = {}
@@ -151,7 +156,7 @@ class Batch(Generic[K]):
             self.leave(place)  # its caller has been cancelled in this turn, and does not know it yet
         if self.places:
             answer = self._answer(load_many, tuple(self.askers))
-            self.task = SYSTEM.create_task(answer, name="look a batch up", context=detached_context())
+            self.task = self._runtime.create_task(answer, name="look a batch up", context=detached_context())
             self.task.add_done_callback(self._on_done)
 
     async def _answer(

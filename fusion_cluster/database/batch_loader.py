@@ -17,6 +17,7 @@ from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.failure import Failure
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.quantities import as_count
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 if TYPE_CHECKING:
     from fusion_cluster.graph import Computed
@@ -51,6 +52,7 @@ class BatchLoader(Generic[K, T]):
             default, None.
         max_batch_size: a batch with this many keys is sent at once, and the next keys make another. By default, no
             limit.
+        runtime: starts the tasks of look-ups; a function gives that of the event loop that runs.
 
     Raises:
         UsageError: `max_batch_size` is below one.
@@ -62,6 +64,7 @@ class BatchLoader(Generic[K, T]):
         load_many: Callable[[Sequence[Key]], Awaitable[Answers[Key, V]]],
         *,
         max_batch_size: int | None = None,
+        runtime: Runtime | Callable[[], Runtime] = SYSTEM,
     ) -> None: ...
 
     @overload
@@ -71,6 +74,7 @@ class BatchLoader(Generic[K, T]):
         *,
         missing: Callable[[Key], V],
         max_batch_size: int | None = None,
+        runtime: Runtime | Callable[[], Runtime] = SYSTEM,
     ) -> None: ...
 
     def __init__(
@@ -79,12 +83,14 @@ class BatchLoader(Generic[K, T]):
         *,
         missing: Callable[[Any], Any] | None = None,
         max_batch_size: int | None = None,
+        runtime: Runtime | Callable[[], Runtime] = SYSTEM,
     ) -> None:
         if max_batch_size is not None:
             max_batch_size = as_count("max_batch_size", max_batch_size)
         self._load_many = load_many
         self._missing = missing
         self._max_batch_size = max_batch_size
+        self._runtime: Callable[[], Runtime] = (lambda: runtime) if isinstance(runtime, Runtime) else runtime
         # Event loop -> the batch that look-ups join. Those of closed loops are dropped when a new one is made.
         self._open: dict[asyncio.AbstractEventLoop, Batch[K]] = {}
 
@@ -168,7 +174,7 @@ class BatchLoader(Generic[K, T]):
     def _opened(self, loop: asyncio.AbstractEventLoop) -> Batch[K]:
         for old in [old for old in self._open if old.is_closed()]:
             del self._open[old]
-        batch = self._open[loop] = Batch(loop)
+        batch = self._open[loop] = Batch(loop, runtime=self._runtime())
         loop.call_soon(self._on_next_turn, batch)
         return batch
 

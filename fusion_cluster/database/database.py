@@ -67,7 +67,7 @@ class Database:
         self._engines: dict[tuple[int, asyncio.AbstractEventLoop], Engines] = {}
         # They are not connected: this only checks the URL.
         create_engines(self._url, busy_timeout_s=self._busy_timeout_s)
-        self._loaders = RowLoaders(self.session, self.began, self._url)
+        self._loaders = RowLoaders(self.session, self.began, self._url, runtime=lambda: self.runtime)
 
     def __repr__(self) -> str:
         return f"Database({self.url!r})"
@@ -221,7 +221,9 @@ class Database:
             for pid, old in list(self._engines):
                 if pid != key[0] or old.is_closed():
                     del self._engines[pid, old]
-            engines = self._engines[key] = create_engines(self._url, busy_timeout_s=self._busy_timeout_s)
+            engines = self._engines[key] = create_engines(
+                self._url, busy_timeout_s=self._busy_timeout_s, runtime=self.runtime
+            )
         return engines
 
 

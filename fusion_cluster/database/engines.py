@@ -34,7 +34,7 @@ from fusion_cluster.database.transaction import OperationTransaction
 from fusion_cluster.database.transaction_watch import TransactionWatch, set_mark, watch_transactions
 from fusion_cluster.database.url import masked
 from fusion_cluster.errors import DatabaseUnavailable, UsageError
-from fusion_cluster.runtime import SYSTEM_CLOCK
+from fusion_cluster.runtime import SYSTEM, SYSTEM_CLOCK, Runtime
 
 _MAX_BUSY_TIMEOUT_MS = 2**31 - 1
 """SQLite keeps it in a C int."""
@@ -65,6 +65,7 @@ class Engines:
         busy_timeout_s: how long an operation waits for its turn to write.
         finishes_calls: whether a call of a session is finished before its caller's cancellation takes effect.
         preparation: makes and upgrades the library's tables.
+        runtime: the runtime of the host that lives in the event loop.
         look_ups: looks commands up in the operation log.
     """
 
@@ -77,10 +78,12 @@ class Engines:
     busy_timeout_s: float
     finishes_calls: bool
     preparation: Preparation
+    runtime: Runtime
     look_ups: LookUps = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "look_ups", LookUps(self.reading, self.read_session))
+        look_ups = LookUps(self.reading, self.read_session, runtime=self.runtime)
+        object.__setattr__(self, "look_ups", look_ups)
 
     def read_session(self) -> ReadSession:
         """Return a session to read with."""
@@ -132,18 +135,19 @@ def _close_returned(connection: Any, entry: ConnectionPoolEntry) -> None:
         entry.invalidate()
 
 
-def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
+def create_engines(url: URL, *, busy_timeout_s: float, runtime: Runtime = SYSTEM) -> Engines:
     """Create engines for a URL; they connect when first used.
 
     Args:
         url: names an async driver.
         busy_timeout_s: how long an operation waits for its turn to write.
+        runtime: starts their tasks.
 
     Raises:
         UsageError: there is no such driver, it is not installed, or it is not async.
     """
     if url.get_backend_name() == "sqlite":
-        return _sqlite_engines(url, busy_timeout_s)
+        return _sqlite_engines(url, busy_timeout_s, runtime)
     reading = _create(
         url,
         isolation_level="AUTOCOMMIT",
@@ -174,7 +178,8 @@ def create_engines(url: URL, *, busy_timeout_s: float) -> Engines:
         writers=asyncio.Semaphore(_SERVER_WRITERS),
         busy_timeout_s=busy_timeout_s,
         finishes_calls=False,
-        preparation=Preparation(reading, writing),
+        preparation=Preparation(reading, writing, runtime=runtime),
+        runtime=runtime,
     )
 
 
@@ -210,7 +215,7 @@ def _on_postgresql_reading_connection(connection: Any, record: object) -> None:
     cursor.close()
 
 
-def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
+def _sqlite_engines(url: URL, busy_timeout_s: float, runtime: Runtime) -> Engines:
     reading = _create(
         url,
         isolation_level="AUTOCOMMIT",
@@ -283,7 +288,8 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> Engines:
         writers=asyncio.Semaphore(1),
         busy_timeout_s=busy_timeout_s,
         finishes_calls=True,
-        preparation=Preparation(reading, writing),
+        preparation=Preparation(reading, writing, runtime=runtime),
+        runtime=runtime,
     )
 
 

@@ -16,6 +16,7 @@ from fusion_cluster.database.batch import Wanted, by_key
 from fusion_cluster.database.batch_loader import BatchLoader
 from fusion_cluster.database.row_query import RowQuery
 from fusion_cluster.errors import FusionError, UsageError
+from fusion_cluster.runtime import Runtime
 
 _DATA_EXCEPTION = "22"
 """The class of SQLSTATE for a faulty value."""
@@ -36,6 +37,7 @@ class RowLoader(BatchLoader[Any, Any]):
         query: finds the rows.
         gives_lists: each key gives a list of its rows, instead of its row or None.
         max_batch_size: how many keys one statement may be given.
+        runtime: gives the runtime of the event loop that runs.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class RowLoader(BatchLoader[Any, Any]):
         *,
         gives_lists: bool,
         max_batch_size: int,
+        runtime: Callable[[], Runtime],
     ) -> None:
-        super().__init__(self._look_up, max_batch_size=max_batch_size)
+        super().__init__(self._look_up, max_batch_size=max_batch_size, runtime=runtime)
         self._session = session
         self._began = began
         self._query = query
@@ -108,9 +111,18 @@ class RowLoaders:
         session: gives a session of the database to read with.
         began: tells whether an operation's transaction is on the database.
         url: its URL, with the driver.
+        runtime: gives the runtime of the event loop that runs.
     """
 
-    def __init__(self, session: Callable[[], AsyncSession], began: Callable[[Operation], bool], url: URL) -> None:
+    def __init__(
+        self,
+        session: Callable[[], AsyncSession],
+        began: Callable[[Operation], bool],
+        url: URL,
+        *,
+        runtime: Callable[[], Runtime],
+    ) -> None:
+        self._runtime = runtime
         self._session = session
         self._began = began
         self._backend = url.get_backend_name()
@@ -133,7 +145,12 @@ class RowLoaders:
                 return loader
         query = RowQuery(entity, columns, order, backend=self._backend)
         most = self._most_parameters // query.parameters_each
-        loader = RowLoader(self._session, self._began, query, gives_lists=gives_lists, max_batch_size=most)
+        loader = RowLoader(
+            *(self._session, self._began, query),
+            gives_lists=gives_lists,
+            max_batch_size=most,
+            runtime=self._runtime,
+        )
         if len(known) == _MOST_LOADERS:
             del known[0]
         known.append((columns, order, loader))

@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeVar, overload
 from fusion_cluster.errors import CircularDependencyError, FusionError
 from fusion_cluster.graph.computed import Computed
 from fusion_cluster.graph.computing.computation import Waiter
+from fusion_cluster.graph.computing.surroundings import runtime_of
 from fusion_cluster.graph.computing.waiting import enter
 from fusion_cluster.graph.core.context import current_computation
 from fusion_cluster.graph.core.hot_path import CONSISTENT, Node, capture
-from fusion_cluster.runtime import SYSTEM
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -129,7 +129,8 @@ class _Gathering:
             return
         task = self._tasks.get(awaitable)
         if task is None:
-            task = self._tasks[awaitable] = SYSTEM.ensure_future(awaitable, name="gather")
+            runtime = runtime_of(self._dependent)
+            task = self._tasks[awaitable] = runtime.ensure_future(awaitable, name="gather")
         self.missing += 1
         task.add_done_callback(functools.partial(self._on_task_done, index))
 

@@ -11,6 +11,7 @@ from fusion_cluster.failures.failure import Failure
 from fusion_cluster.graph import Computed, isolated
 from fusion_cluster.graph.computing.equality import is_equal
 from fusion_cluster.graph.why.cause import REPLACED, Cause, call_site
+from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.state.single_key import single_key_function, single_key_graph
 from fusion_cluster.state.snapshot import StateSnapshot
 
@@ -29,10 +30,11 @@ class MutableState(Generic[T]):
     Args:
         value: the first value.
         name: what it is called in keys and in messages.
+        runtime: the clock that dates what happens to it, and its random numbers.
     """
 
-    def __init__(self, value: T, *, name: str = "value") -> None:
-        self._function = single_key_function("MutableState", name, self._read, single_key_graph())
+    def __init__(self, value: T, *, name: str = "value", runtime: Runtime = SYSTEM) -> None:
+        self._function = single_key_function("MutableState", name, self._read, single_key_graph(runtime=runtime))
         self._value = value
         self._error: Exception | None = None
         self._last_successful: Computed[T] | None = None

@@ -51,6 +51,39 @@ EXCUSED: dict[str, tuple[dict[str, int], str]] = {
     ),
 }
 
+# File → why it takes the machine's runtime itself, instead of one that it was given.
+OF_THE_MACHINE: dict[str, str] = {
+    "fusion_cluster/blocking/portal.py": "threads that block wait in real time",
+    "fusion_cluster/cli/events.py": "a command line is outermost",
+    "fusion_cluster/cli/execute.py": "a command line is outermost",
+    "fusion_cluster/cli/serve.py": "a command line is outermost",
+    "fusion_cluster/commands/completion.py": "its task ends before it returns, and takes neither time nor chance",
+    "fusion_cluster/commands/context.py": "its task is awaited by the command, and takes neither time nor chance",
+    "fusion_cluster/database/database.py": "an event loop in which no host lives",
+    "fusion_cluster/graph/computing/surroundings.py": "code outside of all computations belongs to no graph",
+    "router/fusion_router/faults.py": "the id of a fault of ours, in a log",
+    "shards/fusion_shards/cluster.py": "a driver of Ray makes its host here",
+    "shards/fusion_shards/control.py": "calls of Ray take real time",
+    "shards/fusion_shards/gateway_actor.py": "an actor of Ray is outermost",
+    "shards/fusion_shards/launch.py": "a launch on Ray is outermost",
+    "shards/fusion_shards/ray_offload.py": "Ray ends its tasks in real time",
+    "shards/fusion_shards/shard_actor.py": "an actor of Ray is outermost",
+}
+
+
+def takes_the_machines(tree: ast.AST) -> bool:
+    """Whether a module uses `SYSTEM` other than as a default that its users can replace."""
+    defaults: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arguments):
+            for default in (*node.defaults, *node.kw_defaults):
+                defaults |= set(ast.walk(default)) if default is not None else set()
+        elif isinstance(node, ast.ClassDef):
+            for statement in node.body:
+                if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+                    defaults |= set(ast.walk(statement.value))
+    return any(isinstance(node, ast.Name) and node.id == "SYSTEM" and node not in defaults for node in ast.walk(tree))
+
 
 def uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Go through what a module uses of the runtime's own, by whatever name: its line, and what it is."""
@@ -126,3 +159,10 @@ def test_what_is_excused_is_there_as_often_as_it_is_excused() -> None:
     for name, (counts, reason) in EXCUSED.items():
         found = [what for _, what in uses(by_name[name].tree)]
         assert {what: found.count(what) for what in set(found)} == counts, f"{name}: {reason}"
+
+
+def test_a_runtime_is_given_except_at_the_outermost() -> None:
+    assert takes_the_machines(ast.parse("def f():\n    SYSTEM.create_task(g())"))
+    assert not takes_the_machines(ast.parse("def f(a=SYSTEM, *, b=SYSTEM.entropy): ...\nclass A:\n    c: R = SYSTEM"))
+    found = {source.name for source in sources(*PACKAGES) if takes_the_machines(source.tree)}
+    assert {name for name in found if not name.startswith("fusion_cluster/runtime/")} == set(OF_THE_MACHINE)

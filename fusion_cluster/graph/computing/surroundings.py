@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from fusion_cluster.graph.computing.eager import EagerStarter
 from fusion_cluster.graph.core.fence import Fence
 from fusion_cluster.graph.core.hot_path import Node, Registry
 from fusion_cluster.graph.why.cause import Cause
+from fusion_cluster.runtime import SYSTEM, Runtime
 
 
 class Producer(Protocol):
@@ -70,8 +71,10 @@ class Surroundings(Protocol):
         current_starter: starts tasks in its loop; None until it has one.
         computation_count: computations started so far.
         is_closed: nothing is computed any more.
+        runtime: starts the tasks of what is around computations.
     """
 
+    runtime: Runtime
     registry: Registry
     fence: Fence
     is_transient: Callable[[Exception], bool]
@@ -136,3 +139,8 @@ class Surroundings(Protocol):
     def replace(self, old: Node[Any] | None, new: Any, cause: Cause) -> None:
         """Put a node that has its output in the place of another."""
         ...
+
+
+def runtime_of(computation: Node[Any] | None) -> Runtime:
+    """Return the runtime of the graph of a computation; outside of all computations (None), the machine's."""
+    return SYSTEM if computation is None else cast(Surroundings, computation.function.graph).runtime
