@@ -330,7 +330,7 @@ async def test_an_event_is_delivered_when_it_is_due_not_when_the_next_look_is(da
 
 # -- each effect once --------------------------------------------------------------------------------------------------
 async def test_an_event_that_is_delivered_again_has_its_effect_once(
-    host: LocalHost, database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     succeeded = EventClaims.succeeded
     losses = itertools.count(1)
@@ -341,12 +341,11 @@ async def test_an_event_that_is_delivered_again_has_its_effect_once(
         return await succeeded(self, event, wants_next=wants_next)
 
     monkeypatch.setattr(EventClaims, "succeeded", lose)
-    assert host.dispatcher is not None
-    host.dispatcher._claims._claim_s = 0.1  # type: ignore[attr-defined]
-    await host.service(Orders).place(1, [1, 2])
-    await until_delivered(database)
-    assert await entries(database) == [1, 2]
-    assert len(host.service(Ledger).calls) == 2
+    async with orders_host(database, quick(claim_s=0.1)) as host:
+        await host.service(Orders).place(1, [1, 2])
+        await until_delivered(database)
+        assert await entries(database) == [1, 2]
+        assert len(host.service(Ledger).calls) == 2
 
 
 async def test_a_handler_that_was_carried_out_but_not_confirmed_everywhere_is_not_carried_out_again(

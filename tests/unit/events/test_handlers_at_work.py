@@ -123,7 +123,7 @@ async def test_an_event_waits_for_a_handler_that_is_gone_like_for_one_that_fails
 async def test_an_event_that_does_not_fit_its_class_any_more_ends_dead(host: LocalHost, database: Database) -> None:
     async with database.operation() as operation:
         operation.emit(Unheard(1), key=("order_id", 1))
-        written = operation._emitted[0]
+        written = operation.events[0]
         object.__setattr__(written, "type", "OrderPlaced")
         object.__setattr__(written, "payload", b"\x81\xa8order_id\xa3one")
         operation.emit(OrderPlaced(1, 2))

@@ -178,7 +178,9 @@ async def test_what_moves_to_another_shard_waits_for_nothing(cluster: LocalClust
     swapped = replace(
         slot_map, version=slot_map.version + 1, owners=array("H", (1 - owner for owner in slot_map.owners))
     )
-    cluster._publish(swapped)
+    cluster.slot_map = swapped
+    for host in cluster.hosts:
+        host.set_slot_map(swapped)
     for shard in shards:
         assert not list(shard.host.graph.nodes())
     Meters.values[1] = 70
