@@ -8,6 +8,7 @@ TESTS ?=
 PARTS ?=
 SEED ?=
 SEEDS ?= 3
+JOBS ?= 2
 THOROUGH ?=
 
 export RAY_AUTH_MODE ?= disabled
@@ -17,7 +18,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 export PYTHONDONTWRITEBYTECODE :=
 export THOROUGH
 
-.PHONY: help install native demo test shuffle lint bench load proto k8s clean
+.PHONY: help install native demo test simulate shuffle lint bench load proto k8s clean
 help:            ## what can be made
 	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
@@ -38,6 +39,9 @@ demo: native     ## replay a day of real flights through 2 shards and a gateway;
 
 test: native     ## all the tests, in parts, 10 minutes; TESTS=tests/unit, PARTS=pure, SEED=7, THOROUGH=1
 	@$(BIN)/python -m tools.gate $(if $(PARTS),--parts $(PARTS)) $(if $(SEED),--seed $(SEED)) $(TESTS)
+
+simulate: native ## whole clusters in simulation, with faults: SEEDS=1000 JOBS=2; SEED=7 repeats one and makes it smaller
+	@$(BIN)/python -m fusion_router.simulation $(if $(SEED),--seed $(SEED),--seeds $(if $(filter command,$(origin SEEDS)),$(SEEDS),1000) --jobs $(JOBS))
 
 shuffle: native  ## all the tests in other orders, which show whether one needs another; SEEDS=3
 	@for seed in $$(shuf -i 1-9999999 -n $(SEEDS)); do $(MAKE) --no-print-directory test PARTS=all SEED=$$seed || exit 1; done

@@ -1,4 +1,4 @@
-"""The testing kit for users: a cluster in one process, and virtual time."""
+"""The testing kit for users: a cluster in one process, virtual time, and simulation."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +7,21 @@ from fusion_cluster.testing.virtual_time import VirtualTimeLoop, run_in_virtual_
 
 if TYPE_CHECKING:
     from fusion_router.local_cluster import LocalCluster as LocalCluster
+    from fusion_router.simulation.settings import WorldSettings as WorldSettings
+    from fusion_router.simulation.simulate import SimulationFailed as SimulationFailed
+    from fusion_router.simulation.simulate import simulate as simulate
+    from fusion_router.simulation.world import World as World
 
-__all__ = ["LocalCluster", "VirtualRuntime", "VirtualTimeLoop", "run_in_virtual_time"]
+__all__ = [
+    "LocalCluster",
+    "SimulationFailed",
+    "VirtualRuntime",
+    "VirtualTimeLoop",
+    "World",
+    "WorldSettings",
+    "run_in_virtual_time",
+    "simulate",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +30,8 @@ def __getattr__(name: str) -> Any:
         from fusion_router.local_cluster import LocalCluster
 
         return LocalCluster
+    if name in ("SimulationFailed", "World", "WorldSettings", "simulate"):
+        from fusion_router import simulation
+
+        return getattr(simulation, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

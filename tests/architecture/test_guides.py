@@ -32,6 +32,7 @@ GUIDES = {
     "operations.md": "0 1 1\n3\nTrue True 1\n"
     "Tills.place_one_by_one has committed an operation already, and a second one would not be atomic with it\n",
     "services.md": "['buy honey', 'wash up']\na minute ago\nann, you came just now\n",
+    "simulation.md": "20\n",
     "types.md": "",
 }
 

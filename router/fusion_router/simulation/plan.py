@@ -21,6 +21,9 @@ COORDINATOR: Final = "coordinator"
 READS: Final = ("Counters.value", "Groups.total", "Sums.all")
 ADD: Final = "Counters.add"
 
+_BEFORE_S: Final = 0.04
+"""How long before a fault a read begins whose value the fault may keep from being out of date."""
+
 FAULTS: Final = ("crash", "pause", "cut", "cut one way", "slow", "reset")
 """The kinds of faults."""
 
@@ -168,7 +171,7 @@ class _Maker:
     def faults(self, kind: str) -> list[Fault]:
         """Return a fault of a kind, and for some crashes a cut that keeps the news of it from a driver."""
         chance, lease_s = self._chance, self._settings.read_lease_s
-        at_s = chance.random() * self._length_s
+        at_s = chance.random() * self._length_s + _BEFORE_S
         machine = chance.choice(self._shards if kind == "crash" else self._members)
         other = chance.choice([*(name for name in self._members if name != machine), COORDINATOR])
         lasts_s = 0.0
@@ -186,13 +189,12 @@ class _Maker:
     def _read_and_change(self, reader: str, at_s: float) -> None:
         """Have a member read something right before a fault, and another one change it soon after."""
         chance, counter = self._chance, self._chance.index(COUNTERS)
-        method = chance.choice(READS)
-        writer = chance.choice([name for name in self._members if name != reader])
-        after_s = at_s + self._settings.read_lease_s * chance.random()
-        self.around_faults += [
-            Operation(max(0.0, at_s - 0.03), reader, method, counter),
-            Operation(after_s, writer, ADD, counter, ((reader, method),)),
-        ]
+        method = chance.choice(("Counters.value", *READS))
+        self.around_faults.append(Operation(at_s - _BEFORE_S, reader, method, counter))
+        for _ in range(chance.between(1, 3)):
+            writer = chance.choice([name for name in self._members if name != reader])
+            after_s = at_s + self._settings.read_lease_s * chance.random()
+            self.around_faults.append(Operation(after_s, writer, ADD, counter, ((reader, method),)))
 
 
 Plans = Callable[[int], Plan]

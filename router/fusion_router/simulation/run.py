@@ -6,10 +6,7 @@ Invariant: two runs of one plan are the same run, step by step, in any process; 
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -21,6 +18,7 @@ from fusion_router.host import ClusterHost
 from fusion_router.simulation.counters import COUNTERS, IN_GROUP, Counters, Store, app, reading
 from fusion_router.simulation.ledger import Ledger
 from fusion_router.simulation.plan import ADD, Fault, Operation, Plan
+from fusion_router.simulation.quiet import errors_of_logs, without_garbage_collection
 from fusion_router.simulation.world import Place, World
 
 _STORE: Final = 8
@@ -64,7 +62,7 @@ class Outcome:
 
 def run_plan(plan: Plan) -> Outcome:
     """Carry a plan out."""
-    with _without_garbage_collection(), _errors_of_logs() as logged:
+    with without_garbage_collection(), errors_of_logs() as logged:
         world = World(app, plan.settings, seed=plan.seed, is_plain=plan.is_plain)
         run = Run(world, plan)
         try:
@@ -205,11 +203,10 @@ class Run:
 
     # -- checks of the whole -------------------------------------------------------------------------------------------
     async def _wait_until_whole(self) -> None:
-        for _ in range(200):
-            if self._world.is_whole:
-                return
-            await asyncio.sleep(0.05)
-        self.ledger.violated("not whole: the cluster has not healed 10 s after the last fault")
+        try:
+            await self._world.healed(timeout_s=10.0)
+        except TimeoutError as error:
+            self.ledger.violated(f"not whole: {error}")
 
     async def _check_after_quiet(self) -> None:
         """Read everything everywhere, when nothing is under way any more: the answers must be those of the store."""
@@ -300,46 +297,3 @@ class Run:
             left = [task.get_name() for task in place.machine.tasks if not task.done()]
             if left:
                 self.ledger.violated(f"left behind: {place.name} was stopped and still has {left}")
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Collect garbage at the end only: finalizers must not run in the midst of a run."""
-    is_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.collect(0)
-        if is_enabled:
-            gc.enable()
-
-
-class _Collector(logging.Handler):
-    """Keeps the texts of log records."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
-        error = record.exc_info[1] if record.exc_info else None
-        self.texts.append(record.getMessage() + (f": {error!r}" if error is not None else ""))
-
-
-@contextmanager
-def _errors_of_logs() -> Iterator[list[str]]:
-    """Give what the library and the router log as errors in the block."""
-    collector = _Collector()
-    loggers = [logging.getLogger(name) for name in ("fusion_cluster", "fusion_router")]
-    before = [logger.propagate for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(collector)
-        logger.propagate = False
-    try:
-        yield collector.texts
-    finally:
-        for logger, propagates in zip(loggers, before, strict=True):
-            logger.removeHandler(collector)
-            logger.propagate = propagates

@@ -9,9 +9,9 @@ Invariant: members reach each other, and the coordinator, through the network on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fusion_cluster.app import App
 from fusion_cluster.errors import ShardUnavailable
@@ -27,6 +27,8 @@ from fusion_router.entrances import Entrance
 from fusion_router.host import ClusterHost
 from fusion_router.member import Member
 from fusion_router.simulation.settings import WorldSettings
+
+T = TypeVar("T")
 
 SECRET: Final = b"a simulated cluster has no outside"
 
@@ -53,9 +55,12 @@ class Place:
         address: its address in the slot map; None for drivers.
         has_served: the coordinator knows that it has served.
         is_lost: the coordinator knows of its death.
+        is_up: it has started.
+        crashed: done when its machine has crashed.
     """
 
-    def __init__(self, id: MemberId | None, machine: Machine) -> None:
+    def __init__(self, id: MemberId | None, machine: Machine, crashed: asyncio.Future[None]) -> None:
+        self.crashed = crashed
         self.id = id
         self.machine = machine
         self.host: ClusterHost | None = None
@@ -108,7 +113,7 @@ class World:
         self.loop.run_on(self._coordinator, self._begin_coordination)
         await self.coordination.wait_until_launched()
         for number in range(settings.drivers):
-            place = Place(None, self._new_machine(f"driver-{number}"))
+            place = Place(None, self._new_machine(f"driver-{number}"), self.loop.create_future())
             self.places[place.name] = place
             await self.loop.create_task_on(place.machine, self._run_driver(place), name="start a driver")
 
@@ -148,6 +153,41 @@ class World:
             raise ShardUnavailable(f"{name} does not serve")
         return place.host
 
+    async def run(self, name: str, call: Callable[[ClusterHost], Awaitable[T]]) -> T:
+        """Run a call of the app on a machine, and return its result.
+
+        Args:
+            name: the machine.
+            call: is given the services of the member that runs there, and called on its machine.
+
+        Raises:
+            ShardUnavailable: nothing serves there now, or the machine has crashed meanwhile.
+            Exception: what the call raises.
+        """
+        host, place = self.host(name), self.places[name]
+
+        async def called() -> T:
+            return await call(host)
+
+        task = self.loop.create_task_on(place.machine, called(), name=f"a call at {name}")
+        ends: list[asyncio.Future[Any]] = [task, place.crashed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ShardUnavailable(f"{name} has crashed")
+        return task.result()
+
+    async def healed(self, *, timeout_s: float = 60.0) -> None:
+        """Wait until all shards serve and every member knows all of them.
+
+        Raises:
+            TimeoutError: that takes too long.
+        """
+        until_s = self.loop.now_s + timeout_s
+        for _ in iter(lambda: self.is_whole, True):
+            if self.loop.now_s > until_s:
+                raise TimeoutError(f"the cluster has not healed within {timeout_s:g} s")
+            await asyncio.sleep(0.01)
+
     @property
     def is_whole(self) -> bool:
         """Whether all shards serve, and every member knows all of them."""
@@ -166,6 +206,7 @@ class World:
         if place.machine.is_dead or place.id is None:
             return False
         self.loop.crash(place.machine)
+        place.crashed.set_result(None)
         later_s = self.loop.now_s + self._plane_chance.uniform(0.01, self.settings.detection_s)
         self.loop.call_on(self._coordinator, later_s, self._on_death, place)
         return True
@@ -181,7 +222,7 @@ class World:
     # -- the control plane ---------------------------------------------------------------------------------------------
     def start_member(self, member: MemberId, report: Report) -> None:
         """Start a shard on a new machine; see `ControlPlane.start`."""
-        place = Place(member, self._new_machine(f"shard-{member.number}"))
+        place = Place(member, self._new_machine(f"shard-{member.number}"), self.loop.create_future())
         self.places[place.name] = place
         later_s = self.loop.now_s + self._plane_chance.uniform(0.005, self.settings.boot_s)
         self.loop.call_on(place.machine, later_s, self._boot, place, report)
