@@ -61,6 +61,7 @@ OF_THE_MACHINE: dict[str, str] = {
     "fusion_cluster/commands/context.py": "its task is awaited by the command, and takes neither time nor chance",
     "fusion_cluster/database/database.py": "an event loop in which no host lives",
     "fusion_cluster/graph/computing/surroundings.py": "code outside of all computations belongs to no graph",
+    "router/fusion_router/simulation/__main__.py": "a command line is outermost",
     "router/fusion_router/faults.py": "the id of a fault of ours, in a log",
     "shards/fusion_shards/cluster.py": "a driver of Ray makes its host here",
     "shards/fusion_shards/control.py": "calls of Ray take real time",
