@@ -24,6 +24,7 @@ from fusion_cluster import (
     Next,
     UsageError,
     command,
+    compute_method,
     event_handler,
     principal,
 )
@@ -162,6 +163,34 @@ async def test_a_shard_that_is_back_delivers_with_the_baggage(database: Database
         await until_delivered(database)
         handled = [one for shard in cluster.shards.values() for one in shard.host.service(Parcels).handled]
         assert handled == [("placed", 1, ANN), ("shipped", 1, ANN)]
+
+
+async def test_what_a_handler_reads_is_the_emitters_own(database: Database) -> None:
+    """A method that varies has a result for each principal: a handler is given neither another's nor nobody's."""
+
+    class Greetings(ComputeService):
+        def __init__(self) -> None:
+            self.read: list[str] = []
+
+        @compute_method
+        async def greeting(self) -> str:
+            return f"hello, {principal()}"
+
+        @event_handler
+        async def on_shipped(self, event: OrderShipped) -> None:
+            self.read.append(await self.greeting())
+
+    app = App("greetings", services=[Orders, Greetings], database=database, events=quick())
+    async with LocalCluster(app, shards=2) as cluster:
+        orders, greetings = cluster.service(Orders), cluster.service(Greetings)
+        assert await greetings.greeting() == "hello, None"
+        for name in ("ann", "bob"):
+            with acting_as(name):
+                await orders.ship(1)
+        await orders.ship(1)
+        await until_delivered(database)
+        read = [one for shard in cluster.shards.values() for one in shard.host.service(Greetings).read]
+    assert read == ["hello, ann", "hello, bob", "hello, None"]
 
 
 async def test_an_event_without_baggage_behind_one_with_it_is_nobodys(database: Database) -> None:
