@@ -148,6 +148,12 @@ def test_no_test_sleeps(module: str) -> None:
     assert not sleepy, "wait for an event, or with tests.waiting.until"
 
 
+def test_a_module_for_any_database_names_what_runs_on_both() -> None:
+    modules = [source for source in sources("tests/unit") if "\npytestmark = pytest.mark.any_database\n" in source.text]
+    assert modules
+    assert not [source.name for source in modules if "\n@pytest.mark.both_databases\n" not in source.text]
+
+
 def test_every_channel_goes_past_proxies_to_this_machine() -> None:
     opened = [
         (source.name, ast.unparse(node))

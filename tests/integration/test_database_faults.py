@@ -26,6 +26,7 @@ from tests.apps.bank import ACCOUNTS, LOG_PERIOD_S, OPENING_BALANCE, Accounts, R
 from tests.apps.customers import Customer, Ledger, by_name
 from tests.gateways import serving
 from tests.processes.process_cluster import ProcessCluster
+from tests.thorough import times
 from tests.waiting import until_so
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ async def test_a_postgresql_that_restarts_under_load_loses_and_doubles_nothing(
         ]
         async with asyncio.TaskGroup() as group:
             for customer in customers:
-                group.create_task(customer.run(60))
-            for _ in range(3):
-                await asyncio.sleep(1.0)
+                group.create_task(customer.run(times(30, 60)))
+            for _ in range(times(2, 3)):
+                await asyncio.sleep(0.5)
                 await way(own_postgres_server)
         books = await read_books(url)
         print(ledger)
@@ -156,7 +157,7 @@ async def test_hosts_whose_listening_connections_are_cut_again_and_again_miss_no
                 await asyncio.sleep(0.05)
 
         cutting = asyncio.create_task(cut_listeners())
-        for i in range(100):
+        for i in range(times(40, 100)):
             await cluster.read_all()
             await host.service(Accounts).deposit(i % ACCOUNTS, 1, str(i))
             if i % 10 == 0:
@@ -164,7 +165,7 @@ async def test_hosts_whose_listening_connections_are_cut_again_and_again_miss_no
         cutting.cancel()
         await asyncio.wait([cutting])
         await cluster.until_nothing_is_stale(await read_books(database_url), within_s=4 * LOG_PERIOD_S)
-        assert cut > 20
+        assert cut > times(8, 20)
 
         async def all_listen() -> bool:
             async with watching.session() as session:

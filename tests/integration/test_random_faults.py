@@ -26,11 +26,12 @@ from tests.apps.bank import Branches, open_bank, read_books
 from tests.apps.customers import Customer, Execute, Ledger, by_name
 from tests.faults.crash_points import POINTS
 from tests.processes.process_cluster import ProcessCluster
+from tests.thorough import times
 
 pytest_plugins = ["tests.databases", "tests.processes.zygotes"]
 
 SEED = int(os.environ.get("FUSION_FAULT_SEED", "0")) or secrets.randbits(32)
-COUNT = int(os.environ.get("FUSION_FAULT_COUNT", "0")) or 500
+COUNT = int(os.environ.get("FUSION_FAULT_COUNT", "0")) or times(250, 500)
 CLIENTS = 20
 SHARDS = 3
 

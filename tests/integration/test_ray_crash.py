@@ -12,6 +12,7 @@ from fusion_shards.launch import LaunchedApp, launch
 from tests.apps.bank import ACCOUNTS, OPENING_BALANCE, Accounts, Branches, Receipts, open_bank, read_books
 from tests.apps.bank_on_ray import DATABASE_VARIABLE, trapped_bank
 from tests.processes.member_process import cached
+from tests.thorough import IS_THOROUGH
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -28,6 +29,7 @@ async def bank(ray_cluster: str, database_url: str) -> AsyncIterator[LaunchedApp
     await launched.stop()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"] if IS_THOROUGH else ["postgresql"], indirect=True)
 async def test_a_client_that_asks_again_is_given_the_result_and_nothing_is_stale(
     bank: LaunchedApp, database_url: str
 ) -> None:

@@ -19,6 +19,7 @@ from fusion_cluster import Database
 from fusion_cluster.database.event_claims import EventClaims
 from fusion_cluster.database.event_store import EventState
 from fusion_cluster.events.claims import ClaimedEvent
+from tests.thorough import times
 from tests.unit.events.orders import Event, Ledger, OrderPlaced, entries, orders_host, quick, until_delivered
 
 pytest_plugins = ["tests.databases"]
@@ -134,7 +135,7 @@ async def emit(database: Database, run: Run) -> None:
 
 
 @given(chosen=st.lists(plans, max_size=12), hosts=st.integers(1, 3), concurrency=st.integers(1, 4))
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(10, 20), deadline=None, suppress_health_check=list(HealthCheck))
 def test_each_key_keeps_its_order_and_each_effect_is_made_once(
     database_url: str, chosen: list[Plan], hosts: int, concurrency: int
 ) -> None:

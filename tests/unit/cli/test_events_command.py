@@ -22,6 +22,7 @@ from fusion_cluster.events.claims import ClaimedEvent, Verdict
 from tests.unit.events.orders import OrderPlaced, OrderShipped, ProductChanged
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 ROOT = Path(__file__).parents[3]
 
@@ -83,6 +84,7 @@ def test_the_list_is_json_for_programs(url: str, capsys: pytest.CaptureFixture[s
     assert fourth["due_at"] > fourth["emitted_at"]
 
 
+@pytest.mark.both_databases
 def test_the_list_can_be_narrowed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     everything = [one["id"] for one in listed(url, capsys)]
     assert [one["id"] for one in listed(url, capsys, "--dead")] == everything[:3]
@@ -103,6 +105,7 @@ def test_an_empty_outbox_is_said_to_be_empty(database_url: str, capsys: pytest.C
     assert listed(database_url, capsys) == []
 
 
+@pytest.mark.both_databases
 def test_events_are_tried_again_by_their_ids(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, _, fourth = listed(url, capsys)
     assert said(["retry", url, first["id"], fourth["id"]], capsys) == (OK, "2 events will be tried again\n", "")
@@ -128,6 +131,7 @@ def test_an_event_is_discarded_by_its_id_without_asking(url: str, capsys: pytest
     assert "no event" in err
 
 
+@pytest.mark.both_databases
 def test_all_dead_letters_are_discarded_only_by_somebody_who_says_so_twice(
     url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

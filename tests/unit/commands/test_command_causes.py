@@ -17,6 +17,7 @@ from fusion_cluster.host import LocalHost
 from tests.apps.shelves import ShelfRow, Shelves, Stock, shelves_host
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 
 class Boxes(ComputeService):
@@ -152,6 +153,7 @@ async def test_outside_of_commands_the_call_is_the_origin(host: LocalHost, boxes
 
 
 # -- in an operation ---------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_what_an_operation_records_has_the_line_that_recorded_it_and_not_that_of_the_commit(
     shelves: LocalHost,
 ) -> None:

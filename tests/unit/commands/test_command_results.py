@@ -21,6 +21,7 @@ from tests.apps.shelves import Gate
 from tests.log_entries import logged, writing
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 ID = "made by the client"
 
@@ -47,6 +48,7 @@ def runs(*hosts: LocalHost) -> list[str]:
 
 
 # -- when it is recorded -----------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("method", "recorded"), [("add", b"v\xc0"), ("bump_and_record", b"v\x01"), ("bump", None)])
 async def test_none_and_what_the_operation_is_told_are_recorded_with_the_commit(
     hosts: list[LocalHost], database: Database, method: str, recorded: bytes | None
@@ -60,6 +62,7 @@ async def test_none_and_what_the_operation_is_told_are_recorded_with_the_commit(
     assert await outcome(database) == (recorded or b"v\x01")
 
 
+@pytest.mark.both_databases
 async def test_a_process_that_ends_after_the_commit_leaves_the_result_of_its_operation(
     hosts: list[LocalHost],
 ) -> None:
@@ -121,6 +124,7 @@ async def test_a_result_that_cannot_be_recorded_is_given_all_the_same(
         await run(hosts[0], "bump", "a", command_id=ID)
 
 
+@pytest.mark.both_databases
 async def test_a_result_that_cannot_be_looked_up_now_is_not_taken_for_lost(
     hosts: list[LocalHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +189,7 @@ async def test_an_error_takes_the_place_of_a_result_that_was_recorded_before_it(
     assert runs(*hosts) == ["bump_and_refuse"]
 
 
+@pytest.mark.both_databases
 async def test_an_error_of_the_database_that_was_recorded_is_not_taken_for_one_of_now(
     hosts: list[LocalHost], database: Database
 ) -> None:

@@ -17,6 +17,7 @@ from tests.apps.shelves import Gate, ShelfRow, Shelves, Stock, shelves_host
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def shelves(host: LocalHost) -> Shelves:
 
 
 # -- what a command does -----------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_a_command_changes_what_depends_on_its_data_before_it_returns(shelves: Shelves) -> None:
     assert await shelves.total(1, 2) == 0
     assert await shelves.put(1, 5) == "1 holds 5"
@@ -54,6 +56,7 @@ async def test_an_invalidation_of_another_services_method_is_recorded_too(host: 
     assert await shelves.amount(1) == 0
 
 
+@pytest.mark.both_databases
 async def test_a_rolled_back_command_invalidates_nothing(shelves: Shelves) -> None:
     await shelves.put(1, 5)
     before = shelves.amount(1)

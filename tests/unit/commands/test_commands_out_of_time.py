@@ -18,6 +18,7 @@ from tests.apps.shelves import Base, ShelfRow, Shelves, Stock
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 
 class Slow(ComputeService):
@@ -73,6 +74,7 @@ async def amounts(database: Database) -> dict[int, int]:
         return {row.id: row.amount for row in rows if row is not None}
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("nested", [False, True])
 async def test_whenever_the_time_is_up_the_outcome_is_told_right_and_a_retry_does_it_once(
     host: LocalHost, nested: bool

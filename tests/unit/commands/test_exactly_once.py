@@ -20,6 +20,7 @@ from tests.log_entries import logged
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 ID = "made by the client"
 
@@ -40,6 +41,7 @@ def runs(*hosts: LocalHost) -> list[str]:
 
 
 # -- later -------------------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     ("method", "value"),
     [("add", None), ("bump", 1), ("bump_and_record", 1), ("think", "a, 1"), ("insert", "inserted a")],
@@ -67,6 +69,7 @@ async def test_calls_within_the_process_are_each_meant(hosts: list[LocalHost], d
     assert [await counters.bump("a"), await counters.bump("a")] == [1, 2]
 
 
+@pytest.mark.both_databases
 async def test_an_id_stays_known_when_its_entry_is_trimmed(database_url: str) -> None:
     async with counters_hosts(database_url, log=LogOptions(retention_s=1e-6)) as hosts:
         database = hosts[0].service(Counters).database
@@ -117,6 +120,7 @@ async def test_a_second_use_waits_on_the_same_host_for_the_first(hosts: list[Loc
     assert runs(*hosts) == ["bump"]
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("method", ["add", "bump", "bump_and_record", "think"])
 async def test_uses_at_once_on_several_hosts_take_effect_once(
     hosts: list[LocalHost], database: Database, method: str
@@ -153,6 +157,7 @@ async def while_the_first_is_held(hosts: list[LocalHost], method: str, place: st
     return list(await asyncio.gather(first, second))
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("method", ["insert", "reserve"])
 async def test_a_second_run_that_trips_over_what_the_first_has_written_is_given_its_result(
     hosts: list[LocalHost], database: Database, method: str
@@ -165,6 +170,7 @@ async def test_a_second_run_that_trips_over_what_the_first_has_written_is_given_
     assert await counts(database) == {"a": 1}
 
 
+@pytest.mark.both_databases
 async def test_a_second_run_that_meets_one_which_has_not_returned_yet_waits_for_its_result(
     hosts: list[LocalHost], database: Database
 ) -> None:
@@ -193,6 +199,7 @@ async def test_an_id_used_for_something_else_is_refused(
     assert await counts(database) == {"a": 1}
 
 
+@pytest.mark.both_databases
 async def test_an_id_used_for_something_else_at_once_is_refused(hosts: list[LocalHost], database: Database) -> None:
     results = await asyncio.gather(
         *(run(host, "bump", name, command_id=ID) for host, name in zip(hosts, "ab", strict=True)),
@@ -234,6 +241,7 @@ async def test_an_id_that_no_database_can_store_is_refused_before_anything_runs(
     assert runs(*hosts) == []
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("command_id", ["x" * 300, "ü" * 300, "🎈" * 300, "' OR 1=1 --", " "])
 async def test_any_other_id_will_do(hosts: list[LocalHost], command_id: str) -> None:
     for host in hosts:

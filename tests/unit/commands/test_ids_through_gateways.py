@@ -17,6 +17,7 @@ from tests.gateways import Served, execute_request, field_of, serving, serving_l
 from tests.log_entries import logged
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 ID = "made by the client"
 
@@ -37,6 +38,7 @@ def runs(*gateways: Served) -> list[str]:
     return [name for gateway in gateways for name in gateway.host.service(Counters).runs]
 
 
+@pytest.mark.both_databases
 async def test_a_gateway_of_another_process_gives_the_first_result(database_url: str) -> None:
     async with gateways(database_url) as (first, second):
         for method, result in (("bump", "1"), ("add", "null"), ("think", '"a, 3"')):
@@ -49,6 +51,7 @@ async def test_a_gateway_of_another_process_gives_the_first_result(database_url:
         assert runs(first, second) == ["bump", "add", "think"]
 
 
+@pytest.mark.both_databases
 async def test_gateways_that_are_asked_at_once_carry_it_out_once(database_url: str) -> None:
     async with gateways(database_url) as both:
         replies = await asyncio.gather(

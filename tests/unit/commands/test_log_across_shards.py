@@ -25,6 +25,7 @@ from tests.log_entries import logged
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 OFTEN = LogOptions(period_s=0.05)
 SELDOM = LogOptions(period_s=60.0)
@@ -95,6 +96,7 @@ def suppress_push(host: ClusterHost, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # -- without a push ----------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_what_a_shard_commits_and_does_not_push_is_invalidated_by_the_log(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +202,7 @@ async def test_a_push_that_told_of_some_of_the_keys_keeps_nothing_from_the_other
 
 
 # -- ids across shards -------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_an_id_used_at_once_from_several_members_is_carried_out_once(database_url: str) -> None:
     async with cluster_on(database_url, SELDOM) as cluster:
         others = [cluster.new_host(f"gateway-{number}") for number in range(3)]

@@ -18,6 +18,7 @@ from tests.apps.shelves import Base, ShelfRow
 from tests.log_entries import logged
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 
 def doubled(number: int) -> int:
@@ -184,6 +185,7 @@ async def test_a_natural_result_is_recorded_with_the_commit(
     assert await _run(host, method) == 7, "a retry gets it"
 
 
+@pytest.mark.both_databases
 async def test_what_the_database_has_given_is_recorded_too(
     host: LocalHost, database: Database, dies_after_the_commit: Callable[[], None]
 ) -> None:
@@ -226,6 +228,7 @@ async def test_an_error_behind_the_block_comes_after_the_commit(host: LocalHost,
     assert await logged(database, "id", "shelves") == [1]
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("method", ["in_the_block", "behind_the_block", "nothing"])
 async def test_a_commit_that_fails_fails_the_command(host: LocalHost, database: Database, method: str) -> None:
     await _run(host, "nothing", 1, "first")

@@ -18,6 +18,7 @@ from tests.apps.shelves import Gate
 from tests.log_entries import logged
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 ID = "made by the client"
 
@@ -156,6 +157,7 @@ async def cancelled_after_the_commit(host: LocalHost, method: str) -> None:
 
 
 # -- together ----------------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_nested_commands_are_one_operation_of_the_log(host: LocalHost, database: Database) -> None:
     counters = host.service(Counters)
     shown = [counters.count(name) for name in "abc"]
@@ -182,6 +184,7 @@ async def test_a_failure_takes_them_all_back(host: LocalHost, batches: Batches, 
     assert await logged(database) == []
 
 
+@pytest.mark.both_databases
 async def test_a_nested_command_that_fails_takes_only_its_own_back_if_its_caller_goes_on(
     host: LocalHost, database: Database
 ) -> None:

@@ -19,6 +19,7 @@ from tests.log_entries import logged
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 ID = "made by the client"
 
@@ -112,6 +113,7 @@ async def rows_everywhere(database: Database) -> list[tuple[str, int]]:
 
 
 # -- B.2 ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 @pytest.mark.parametrize("how", ["raises", "violates", "violates at the end", "returns what cannot be sent"])
 @pytest.mark.parametrize("command_id", [ID, None])
 async def test_a_rolled_back_command_leaves_no_row_in_any_table(
@@ -126,6 +128,7 @@ async def test_a_rolled_back_command_leaves_no_row_in_any_table(
     assert all(node.is_consistent for node in shown)
 
 
+@pytest.mark.both_databases
 async def test_a_cancelled_command_leaves_no_row_in_any_table(host: LocalHost, tellers: Tellers) -> None:
     gate = tellers.gates["a"] = Gate()
     running = asyncio.create_task(tellers.fail("a", "waits"))
@@ -135,6 +138,7 @@ async def test_a_cancelled_command_leaves_no_row_in_any_table(host: LocalHost, t
     assert await rows_everywhere(tellers.database) == []
 
 
+@pytest.mark.both_databases
 async def test_a_commit_that_fails_leaves_no_row_in_any_table(
     host: LocalHost, tellers: Tellers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

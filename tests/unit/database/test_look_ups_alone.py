@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import enum
 import itertools
@@ -65,14 +66,13 @@ VALUES: Final[list[Any]] = [
 async def things(database: Database) -> Table:
     table = _table(database.url.partition("+")[0])
     await database.create_tables(table.metadata)
-    for number, value in enumerate(VALUES):
-        for column in table.columns[1:]:
-            try:  # as many as the column takes, each in a row of its own
-                async with database.operation() as operation:
-                    row = {"id": 100 * number + int(column.name[1:]), column.name: value}
-                    await operation.session.execute(table.insert(), row)
-            except Exception:
-                continue
+    async with database.engines().writing.begin() as connection:
+        for number, value in enumerate(VALUES):
+            for column in table.columns[1:]:
+                with contextlib.suppress(Exception):  # as many as the column takes, each in a row of its own
+                    async with connection.begin_nested():
+                        row = {"id": 100 * number + int(column.name[1:]), column.name: value}
+                        await connection.execute(table.insert(), row)
     return table
 
 

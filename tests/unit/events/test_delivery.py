@@ -38,6 +38,7 @@ from tests.unit.events.orders import (
 from tests.waiting import until, until_so
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def tally(host: LocalHost) -> tuple[int, int]:
 
 
 # -- order -------------------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_an_event_reaches_its_handler_and_what_that_changes_is_fresh(
     host: LocalHost, orders: Orders, ledger: Ledger, database: Database
 ) -> None:
@@ -136,6 +138,7 @@ async def test_no_more_events_are_delivered_at_a_time_than_the_options_say(
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_a_failed_event_is_tried_again_before_the_later_ones_of_its_key(
     host: LocalHost, orders: Orders, ledger: Ledger, database: Database
 ) -> None:
@@ -228,6 +231,7 @@ class Unspeakable(Exception):
         raise LookupError("no words")
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("error", [Unspeakable(), LookupError("a zero \0, a half \ud800"), LookupError("x" * 10_000)])
 async def test_an_error_of_any_kind_can_be_written_down(
     orders: Orders, ledger: Ledger, database: Database, error: Exception
@@ -329,6 +333,7 @@ async def test_an_event_is_delivered_when_it_is_due_not_when_the_next_look_is(da
 
 
 # -- each effect once --------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_an_event_that_is_delivered_again_has_its_effect_once(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

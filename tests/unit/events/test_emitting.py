@@ -33,6 +33,7 @@ from tests.unit.events.orders import (
 )  # fmt: skip
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 
 class Desk(ComputeService):
@@ -171,6 +172,7 @@ def test_what_becomes_of_an_event_later_is_not_emitted() -> None:
 
 
 # -- all or nothing ----------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_what_is_emitted_waits_in_the_outbox_after_the_commit(host: LocalHost, database: Database) -> None:
     await host.service(Orders).place(7, [1, 2])
     await host.service(Orders).ship(7, 3)
@@ -196,6 +198,7 @@ async def test_commands_called_by_a_command_emit_with_its_commit_in_order(host: 
     assert await numbers(database) == [1, 2, 3, 4]
 
 
+@pytest.mark.both_databases
 async def test_what_a_savepoint_emits_is_dropped_with_it(host: LocalHost, database: Database) -> None:
     await host.service(Desk).change_of_mind(1)
     assert await numbers(database) == [1, 3]
@@ -260,6 +263,7 @@ async def test_a_script_that_knows_of_no_app_stores_what_it_emits(database: Data
     assert [stored.type for stored in await database.events.list()] == ["Unheard"]
 
 
+@pytest.mark.both_databases
 async def test_all_events_of_an_operation_are_one_statement_and_none_is_no_statement(
     host: LocalHost, database: Database
 ) -> None:

@@ -39,6 +39,7 @@ from tests.unit.events.orders import Base, OrderPlaced, Orders, OrderShipped, qu
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ANN = {"name": "Ann", "roles": ["baker"]}
@@ -103,6 +104,7 @@ async def parcels_host(database: Database, *middleware: Middleware) -> AsyncIter
         yield host
 
 
+@pytest.mark.both_databases
 async def test_handlers_run_for_the_emitters_principal_and_so_does_what_follows(database: Database) -> None:
     witness = Witness()
     rules = Authorization({"*": signed_in})

@@ -40,6 +40,7 @@ from tests.unit.events.orders import (
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 
 @pytest.fixture
@@ -80,6 +81,7 @@ async def copying_host(database: Database, **settings: Any) -> AsyncIterator[Loc
         yield host
 
 
+@pytest.mark.both_databases
 async def test_each_handler_is_called_and_one_that_has_succeeded_is_not_called_again(database: Database) -> None:
     async with copying_host(database) as host:
         copies, ledger = host.service(Copies), host.service(Ledger)

@@ -24,6 +24,7 @@ from tests.apps.shelves import Base, Shelves, Stock
 from tests.waiting import until
 
 pytest_plugins = ["tests.databases"]
+pytestmark = pytest.mark.any_database
 
 
 @pytest.fixture
@@ -85,6 +86,7 @@ async def read_by_all(cluster: LocalCluster, shelf_id: int) -> list[int]:
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_a_command_returns_when_the_new_owner_knows_of_it_and_nobody_reads_what_is_old(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

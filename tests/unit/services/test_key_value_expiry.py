@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.moving_time import MovingTime
 
 pytest_plugins = ["tests.apps.built_in_services"]
+pytestmark = pytest.mark.any_database
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ async def row_count(store: KeyValueStore) -> int:
         return int(await session.scalar(select(func.count()).select_from(KEY_VALUES)) or 0)
 
 
+@pytest.mark.both_databases
 async def test_a_value_expires_by_itself_and_with_it_all_that_depends_on_it(
     store: KeyValueStore, host: Host, moving_time: MovingTime
 ) -> None:
@@ -133,6 +135,7 @@ async def test_a_value_that_is_given_a_nearer_end_leaves_counts_then(
     assert (await store.count(), await store.list(), await store.get("a")) == (0, (), None)
 
 
+@pytest.mark.both_databases
 async def test_a_key_whose_time_is_over_comes_anew(store: KeyValueStore, moving_time: MovingTime) -> None:
     await store.set("a", b"1", 60)
     counts = await read(store.count(), store.list(), store.get("a"))
@@ -214,6 +217,7 @@ async def test_ends_that_come_one_after_the_other_are_seen_together_and_a_step_l
     await store.count().when(lambda count: count == 0)
 
 
+@pytest.mark.both_databases
 async def test_rows_whose_time_is_over_are_removed_when_that_is_asked_for(
     store: KeyValueStore, moving_time: MovingTime
 ) -> None:

@@ -16,6 +16,7 @@ from tests.apps.panel import Panel, new_app
 from tests.statements import statements
 
 pytest_plugins = ["tests.apps.built_in_services"]
+pytestmark = pytest.mark.any_database
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ async def test_a_key_has_the_value_that_it_was_given_last(store: KeyValueStore) 
     assert await store.remove("greeting") is False
 
 
+@pytest.mark.both_databases
 async def test_keys_that_look_alike_are_different(store: KeyValueStore) -> None:
     alike = ["a", "A", "a ", " a", "á", "a\u0301", "ａ", "a/", "/a", "/", "%", "_", "a\\", "'", '"', "🦉", "\n"]
     for number, key in enumerate(alike):
@@ -48,6 +50,7 @@ async def test_keys_that_look_alike_are_different(store: KeyValueStore) -> None:
     assert await store.count() == len(alike)
 
 
+@pytest.mark.both_databases
 async def test_the_longest_key_and_the_largest_value_are_kept(store: KeyValueStore) -> None:
     key, value = "🦉" * MAX_KEY_CHARACTERS, bytes(range(256)) * (MAX_VALUE_BYTES // 256)
     await store.set(key, value)
@@ -55,6 +58,7 @@ async def test_the_longest_key_and_the_largest_value_are_kept(store: KeyValueSto
     assert await store.list() == (key,)
 
 
+@pytest.mark.both_databases
 async def test_many_keys_are_set_at_once_or_none_of_them(store: KeyValueStore) -> None:
     await store.set("b", b"old")
     await store.set_many({"c": b"3", "a": b"1", "b": b"2"})
@@ -167,6 +171,7 @@ async def test_keys_live_on_all_shards_and_a_list_on_one(database_url: str) -> N
         )
 
 
+@pytest.mark.both_databases
 async def test_look_ups_of_one_turn_are_one_query(database_url: str) -> None:
     async with new_app(database_url).local() as host:
         store = host.service(KeyValueStore)

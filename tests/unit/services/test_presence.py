@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.moving_time import MovingTime
 
 pytest_plugins = ["tests.apps.built_in_services"]
+pytestmark = pytest.mark.any_database
 
 TIMEOUT_S, INTERVAL_S = Sessions.presence_timeout_s, Sessions.touch_interval_s
 
@@ -44,6 +45,7 @@ def writes(sent: list[Statement]) -> list[Statement]:
     return [statement for statement in sent if statement.text.startswith(("UPDATE fusion_sessions", "INSERT"))]
 
 
+@pytest.mark.both_databases
 async def test_a_user_is_present_until_they_were_not_heard_of_for_some_time(
     sessions: Sessions, host: Host, moving_time: MovingTime
 ) -> None:
@@ -171,6 +173,7 @@ async def test_a_client_session_that_is_heard_of_all_the_time_is_noted_now_and_t
     assert noted == 100 // INTERVAL_S
 
 
+@pytest.mark.both_databases
 async def test_many_requests_at_once_are_noted_once(sessions: Sessions, moving_time: MovingTime) -> None:
     (session_id,) = await signed_in(sessions, "ann")
     moving_time.advance(INTERVAL_S + 1)
@@ -229,6 +232,7 @@ async def test_a_session_that_wakes_up_does_not_count_on_another_that_may_be_lea
     await sessions.present_users().when(lambda users: users == ("ann",))
 
 
+@pytest.mark.both_databases
 async def test_present_users_come_in_pages_in_the_order_of_their_ids(
     sessions: Sessions, moving_time: MovingTime
 ) -> None:

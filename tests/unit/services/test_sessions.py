@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.moving_time import MovingTime
 
 pytest_plugins = ["tests.apps.built_in_services"]
+pytestmark = pytest.mark.any_database
 
 DAY_S = 86_400
 
@@ -45,6 +46,7 @@ def test_ids_of_client_sessions_are_secret_and_good() -> None:
 
 
 # -- signing in and out ------------------------------------------------------------------------------------------------
+@pytest.mark.both_databases
 async def test_who_signs_in_is_known_by_the_client_session_until_they_sign_out(sessions: Sessions, host: Host) -> None:
     panel = host.service(Panel)
     browser, phone = new_session_id(), new_session_id()
@@ -98,6 +100,7 @@ async def test_a_user_has_many_client_sessions_and_others_are_not_concerned(
     assert user_of_bobs.is_consistent
 
 
+@pytest.mark.both_databases
 async def test_all_sign_ins_of_a_user_are_ended_at_once(sessions: Sessions, host: Host) -> None:
     panel = host.service(Panel)
     *anns, bobs = await signed_in(sessions, "ann", "ann", "ann", "bob")
@@ -111,6 +114,7 @@ async def test_all_sign_ins_of_a_user_are_ended_at_once(sessions: Sessions, host
     assert await sessions.sign_out_everywhere("ann") == 0
 
 
+@pytest.mark.both_databases
 async def test_client_sessions_that_are_not_heard_of_for_long_are_ended_when_that_is_asked_for(
     sessions: Sessions, moving_time: MovingTime
 ) -> None:
@@ -133,6 +137,7 @@ async def test_the_ids_live_on_all_shards(database_url: str) -> None:
         assert owners == {0, 1, 2}
 
 
+@pytest.mark.both_databases
 async def test_what_one_app_changes_another_on_the_same_database_sees(sessions: Sessions, database_url: str) -> None:
     async with new_app(database_url).local() as other:
         theirs, panel = other.service(Sessions), other.service(Panel)
