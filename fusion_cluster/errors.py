@@ -78,7 +78,11 @@ class ComputeError(FusionError):
 
 
 class CircularDependencyError(ComputeError):
-    """A computation waits for itself, directly or through others; the message names the path."""
+    """A computation, or a command, waits for itself, directly or through others; the message names the path.
+
+    Of a cycle of computations one gets it: which one depends on their keys alone. A command is refused that is called,
+    with the same arguments, by a part of itself, or that would wait for the turn of one of its callers.
+    """
 
 
 class BodyExited(ComputeError):

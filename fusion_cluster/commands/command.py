@@ -15,6 +15,7 @@ from fusion_cluster.catalogue.service_method import ServiceMethod
 from fusion_cluster.catalogue.signature import Signature
 from fusion_cluster.commands.context import WaitsForResult, is_computing, is_nested, running_command
 from fusion_cluster.commands.invocation import Invocation
+from fusion_cluster.commands.nesting import callers, open_call
 from fusion_cluster.commands.operation import running_operation
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.exits import body_cancelled, body_exited
@@ -81,6 +82,8 @@ class BoundCommand(Generic[P, T]):
         Raises:
             InvalidArgument: an argument is missing, unknown, given twice or cannot be encoded; `field` names it.
             UsageError: called by a compute method, or in the block of an operation outside of a command.
+            CircularDependencyError: it is called, with the same arguments, by a command that is a part of it; or it
+                would wait for its turn until one of its callers has ended.
         """
         if is_computing():
             raise UsageError(f"{self.name} is a command: a compute method cannot call it")
@@ -106,6 +109,7 @@ class BoundCommand(Generic[P, T]):
             *(self.name, arguments, self.method.kind, command_id or "", is_retry),
             deadline_s=current_deadline_s(),
             baggage=current_baggage.get(),
+            callers=callers(),
         )
 
     async def body(self, arguments: tuple[Any, ...]) -> T:
@@ -114,13 +118,15 @@ class BoundCommand(Generic[P, T]):
         Each run gets its own copy of the arguments that it could change.
 
         Raises:
+            CircularDependencyError: it would be a part of itself.
             BodyExited: it has raised something that is not an `Exception`.
             BodyCancelled: it was cancelled by itself, not from outside.
             Exception: the error that it has raised.
         """
         token = running_command_name.set(self.name)
         try:
-            result: T = await self.signature.call(self._body, self._own(arguments))
+            with open_call(self.method, arguments):
+                result: T = await self.signature.call(self._body, self._own(arguments))
         except Exception:
             raise
         except asyncio.CancelledError as error:

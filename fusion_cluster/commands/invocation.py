@@ -16,6 +16,18 @@ from fusion_cluster.runtime.deadline import NO_DEADLINE
 InvocationKind = Literal["compute", "command", "event"]
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """A command that waits for another one.
+
+    Attributes:
+        command_id: of the run that it is a part of.
+        text: the call, as people read it.
+    """
+
+    command_id: str
+    text: str
+
+
 class Invocation(msgspec.Struct, frozen=True, eq=False):
     """One call of a method.
 
@@ -29,6 +41,7 @@ class Invocation(msgspec.Struct, frozen=True, eq=False):
         deadline_s: until when its caller waits, on the monotonic clock of this process's runtime; infinite: the caller
             sets no limit. Between processes the remaining time travels.
         baggage: data that travels with it for others (see `runtime.baggage`).
+        callers: of a command, the commands that wait for it, each for the one after it (see `nesting`).
     """
 
     method: str
@@ -38,6 +51,7 @@ class Invocation(msgspec.Struct, frozen=True, eq=False):
     is_retry: bool = False
     deadline_s: float = NO_DEADLINE
     baggage: Mapping[str, str] = NO_BAGGAGE
+    callers: tuple[Caller, ...] = ()
 
     def replace(self, **changes: Any) -> Invocation:
         """Return the same call with other attributes."""

@@ -16,6 +16,7 @@ from fusion_cluster.commands.command import BoundCommand
 from fusion_cluster.commands.command_log import CommandLog
 from fusion_cluster.commands.context import CommandContext, Publisher, current_command, is_nested
 from fusion_cluster.commands.invocation import Invocation
+from fusion_cluster.commands.nesting import call_in_words, end_run, new_run, refuse_own_turn
 from fusion_cluster.commands.outcomes import (
     NONE_OUTCOME,
     CommandResult,
@@ -86,6 +87,7 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         host: the host that runs it.
 
     Raises:
+        CircularDependencyError: it would wait for its turn until one of its callers has ended.
         InvalidArgument: the id was used for another command.
         CommandNotRecorded: it is a retry, and nothing is recorded here.
         CommandOutcomeUnknown: it is committed, but an owner of an invalidated key could not be reached in time; or it
@@ -110,12 +112,16 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         function=command.written,
         limit=limit,
     )
-    tokens = current_command.set(context), is_nested.set(False)
+    turn_key = command.method.turn_key(arguments)
+    if invocation.callers:
+        text = call_in_words(command.name, arguments)
+        refuse_own_turn(host.turns.holder_id(turn_key), text, invocation.callers)
+    tokens = current_command.set(context), is_nested.set(False), new_run()
     run = _Run(command, invocation, context, host, log)
     try:
         try:
             with limit, isolated(), deadline_at(deadline_s):
-                async with host.turns.of(command.method.turn_key(arguments)):
+                async with host.turns.of(turn_key, context.command_id):
                     done = await run.result_or_record()
                 result = done if isinstance(done, CommandResult) else await run.replay(*done)
         except TimeoutError:
@@ -141,6 +147,7 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
         context.is_open = False
         current_command.reset(tokens[0])
         is_nested.reset(tokens[1])
+        end_run(tokens[2])
 
 
 def _left_s(deadline_s: float, host: CommandHost) -> float:

@@ -11,9 +11,10 @@ from fusion_cluster.errors import Overloaded
 
 
 class _Turn:
-    __slots__ = ("lock", "users")
+    __slots__ = ("holder_id", "lock", "users")
 
     def __init__(self) -> None:
+        self.holder_id: str | None = None
         self.lock = asyncio.Lock()
         self.users = 0
 
@@ -38,15 +39,24 @@ class Turns:
     def __len__(self) -> int:
         return len(self._turns)
 
-    def of(self, key: Hashable) -> AbstractAsyncContextManager[None]:
+    def holder_id(self, key: Hashable) -> str | None:
+        """Return the id of the command that holds the key; None: nobody does."""
+        turn = self._turns.get(key)
+        return None if turn is None else turn.holder_id
+
+    def of(self, key: Hashable, command_id: str = "") -> AbstractAsyncContextManager[None]:
         """Wait until no other holds the key, and hold it inside the block.
+
+        Args:
+            key: the key.
+            command_id: who holds it then.
 
         Raises:
             Overloaded: too many run or wait already.
         """
-        return _Holding(self, key)
+        return _Holding(self, key, command_id)
 
-    async def _take(self, key: Hashable) -> None:
+    async def _take(self, key: Hashable, command_id: str) -> None:
         if self._users >= self._max_users:
             raise Overloaded(f"{self._users:,} commands run or wait in this process already", retry_after_s=0.5)
         self._users += 1
@@ -59,9 +69,11 @@ class Turns:
         except BaseException:
             self._leave(key, turn)
             raise
+        turn.holder_id = command_id
 
     def _give_back(self, key: Hashable) -> None:
         turn = self._turns[key]
+        turn.holder_id = None
         turn.lock.release()
         self._leave(key, turn)
 
@@ -78,14 +90,15 @@ class _Holding(AbstractAsyncContextManager[None]):
     It does not use `contextlib`, which writes into the exceptions that pass: some cannot be written to.
     """
 
-    __slots__ = ("_key", "_turns")
+    __slots__ = ("_command_id", "_key", "_turns")
 
-    def __init__(self, turns: Turns, key: Hashable) -> None:
+    def __init__(self, turns: Turns, key: Hashable, command_id: str) -> None:
+        self._command_id = command_id
         self._turns = turns
         self._key = key
 
     async def __aenter__(self) -> None:
-        await self._turns._take(self._key)
+        await self._turns._take(self._key, self._command_id)
 
     async def __aexit__(self, *_: object) -> None:
         self._turns._give_back(self._key)

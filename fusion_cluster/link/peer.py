@@ -36,7 +36,7 @@ from fusion_cluster.protocol.events import (
 from fusion_cluster.protocol.limits import NONCE_SIZE
 from fusion_cluster.protocol.states import CallerLink
 from fusion_cluster.runtime import SYSTEM, Runtime
-from fusion_cluster.v1.session_pb2 import Invalidate, KeyReference, Result
+from fusion_cluster.v1.session_pb2 import Caller, Invalidate, KeyReference, Result
 
 logger = logging.getLogger(__name__)
 
@@ -254,6 +254,7 @@ class Peer:
         call = PeerCall(
             *(CallKind.COMMAND, invocation.method, arguments, invocation.deadline_s),
             *(invocation.command_id, invocation.is_retry, invocation.baggage),
+            callers=[Caller(command_id=caller.command_id, text=caller.text) for caller in invocation.callers],
             peer=self,
         )
         self._start(call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from fusion_cluster.errors import InvalidArgument
 from fusion_cluster.protocol.states import ON_CALLER_CALL, CallerCall, CallerCallEvent
 from fusion_cluster.runtime.baggage import NO_BAGGAGE
-from fusion_cluster.v1.session_pb2 import ClientFrame, Invalidate, Result
+from fusion_cluster.v1.session_pb2 import Caller, ClientFrame, Invalidate, Result
 
 
 class CallKind(IntEnum):
@@ -55,6 +55,7 @@ class OutgoingCall(Struct, eq=False):
         command_id: of a COMMAND.
         is_retry: of a COMMAND whose id was sent before.
         baggage: data that travels with the call for others.
+        callers: of a COMMAND, the commands that wait for it.
         invalidate: of an INVALIDATION.
         id: given by the session at `start`; 0 before.
         state: see `states`; only the session sets it.
@@ -72,6 +73,7 @@ class OutgoingCall(Struct, eq=False):
     command_id: str = ""
     is_retry: bool = False
     baggage: Mapping[str, str] = NO_BAGGAGE
+    callers: Sequence[Caller] = ()
     invalidate: Invalidate | None = None
     id: int = 0
     state: CallerCall = CallerCall.WAITING
@@ -132,4 +134,5 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
                 command_id=call.command_id,
                 is_retry=call.is_retry,
                 baggage=call.baggage,
+                callers=call.callers,
             )

@@ -305,6 +305,7 @@ class Call(_message.Message):
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     IS_RETRY_FIELD_NUMBER: _builtins.int
     BAGGAGE_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Unique within the session, rising."""
     kind: Global___Call.Kind.ValueType
@@ -324,6 +325,10 @@ class Call(_message.Message):
         what users add.
         """
 
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Caller]:
+        """Of a command, the commands that wait for it, each for the one after it. Only from members of the cluster."""
+
     def __init__(
         self,
         *,
@@ -335,14 +340,41 @@ class Call(_message.Message):
         command_id: _builtins.str = ...,
         is_retry: _builtins.bool = ...,
         baggage: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        callers: _abc.Iterable[Global___Caller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "baggage", b"baggage", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "baggage", b"baggage", "callers", b"callers", "command_id", b"command_id", "id", b"id", "is_retry", b"is_retry", "kind", b"kind", "method", b"method", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Call: _TypeAlias = Call  # noqa: Y015
+
+@_typing.final
+class Caller(_message.Message):
+    """A command that waits for another one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    command_id: _builtins.str
+    """Of the run that it is a part of."""
+    text: _builtins.str
+    """The call, as people read it."""
+    def __init__(
+        self,
+        *,
+        command_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caller: _TypeAlias = Caller  # noqa: Y015
 
 @_typing.final
 class Result(_message.Message):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fusion_cluster.commands import Invocation
+from fusion_cluster.commands.invocation import Caller
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
     FusionError,
@@ -208,6 +209,7 @@ class Serving:
         invocation = Invocation(
             *(call.method, arguments, "command", call.command_id, call.is_retry, deadline_s),
             baggage=current_baggage.get(),
+            callers=tuple(Caller(it.command_id, it.text) for it in call.callers) if subscriber.is_member else (),
         )
 
         async def run() -> None:
