@@ -95,7 +95,7 @@ class Made:
         self.steps.append(step)
         self.on_step(step)
 
-    def member(self, kind: str, *, grace_s: float = 5.0) -> Member:
+    def member(self, kind: str, *, grace_s: float = 5.0, address: str = "127.0.0.1:0") -> Member:
         app = App("jars", services=[Jars], database=Database(self.url))
         shard_id, epoch = (0, 1) if kind == "shard" else (None, 0)
         host = ClusterHost(app, dial=dial, peer_id=kind, secret=SECRET, shard_id=shard_id, epoch=epoch)
@@ -103,7 +103,7 @@ class Made:
         if kind == "shard":
             entrances.append(LinkEntrance(host, secret=SECRET))
         if kind == "gateway":
-            entrances.append(GatewayEntrance(host, address="127.0.0.1:0"))
+            entrances.append(GatewayEntrance(host, address=address))
         member = Member(
             host,
             entrances=entrances,
@@ -167,8 +167,7 @@ async def test_a_start_that_fails_half_way_stops_what_was_begun(made: Made, kind
 async def test_an_address_that_is_taken_leaves_nothing_open(made: Made) -> None:
     first = made.member("gateway")
     await first.start()
-    second = made.member("gateway")
-    second._entrances = (GatewayEntrance(second.host, address=first.address),)
+    second = made.member("gateway", address=first.address)
     with pytest.raises(UsageError, match="address"):
         await second.start()
     assert second.host.graph.is_closed
