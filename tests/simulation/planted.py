@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.protocol.caller_calls import CallerCalls
+from fusion_cluster.protocol.coordination import Coordination
 from fusion_cluster.protocol.lease import ReadLease
 from fusion_router.barrier import Barriers
 from fusion_router.links import Links
@@ -128,6 +129,18 @@ def crash_with_a_living_twin() -> AbstractContextManager[None]:
     return replaced(World, "crash", only_told)
 
 
+def versions_that_begin_anew() -> AbstractContextManager[None]:
+    """A coordinator's successor counts its maps from 1 on, as if there had been none."""
+
+    def forgetful(init: Any) -> Any:
+        def __init__(self: Coordination, **options: Any) -> None:  # noqa: N807 - takes the place of one
+            init(self, **{**options, "first_version": 1})
+
+        return __init__
+
+    return replaced(Coordination, "__init__", forgetful)
+
+
 ALL: Final[tuple[Planted, ...]] = (
     skip_the_fence,
     leases_that_last_too_long,
@@ -139,4 +152,5 @@ ALL: Final[tuple[Planted, ...]] = (
     give_no_subscription_up,
     change_twice,
     crash_with_a_living_twin,
+    versions_that_begin_anew,
 )

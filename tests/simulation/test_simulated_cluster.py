@@ -77,3 +77,15 @@ def test_each_fault_alone_is_survived(kind: str) -> None:
         outcome = run_plan(Plan(seed, WorldSettings(shards=2), calls, faults))
         assert not outcome.violations
         assert outcome.changes > 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_coordinator_and_a_shard_crash_together_and_again(seed: int) -> None:
+    calls = tuple(
+        Operation(0.05 * index, "driver-0", ADD, index % 4, (("driver-0", "Sums.all"),)) for index in range(20)
+    )
+    crashes = ((0.2, "coordinator"), (0.2 + 0.02 * seed, "shard-0"), (0.6, "coordinator"))
+    faults = tuple(Fault(at_s, "crash", machine, "", 0.0) for at_s, machine in crashes)
+    outcome = run_plan(Plan(seed, WorldSettings(shards=2), calls, faults))
+    assert not outcome.violations
+    assert outcome.changes > 10

@@ -172,13 +172,13 @@ class _Maker:
         """Return a fault of a kind, and for some crashes a cut that keeps the news of it from a driver."""
         chance, lease_s = self._chance, self._settings.read_lease_s
         at_s = chance.random() * self._length_s + _BEFORE_S
-        machine = chance.choice(self._shards if kind == "crash" else self._members)
+        machine = chance.choice([*self._shards, COORDINATOR] if kind == "crash" else self._members)
         other = chance.choice([*(name for name in self._members if name != machine), COORDINATOR])
         lasts_s = 0.0
         if kind not in ("crash", "reset"):
             lasts_s = lease_s * (1 + 2 * chance.random() if chance.happens(0.5) else chance.random())
         faults = [Fault(at_s, kind, machine, other, lasts_s)]
-        if kind == "crash" and len(self._members) > 2 and chance.happens(0.5):
+        if kind == "crash" and machine != COORDINATOR and len(self._members) > 2 and chance.happens(0.8):
             driver = chance.choice(self._drivers)
             faults.append(Fault(at_s, "cut", COORDINATOR, driver, lease_s * (1 + 2 * chance.random())))
             self._read_and_change(driver, at_s)
@@ -191,7 +191,7 @@ class _Maker:
         chance, counter = self._chance, self._chance.index(COUNTERS)
         method = chance.choice(("Counters.value", *READS))
         self.around_faults.append(Operation(at_s - _BEFORE_S, reader, method, counter))
-        for _ in range(chance.between(1, 3)):
+        for _ in range(chance.between(2, 3)):
             writer = chance.choice([name for name in self._members if name != reader])
             after_s = at_s + self._settings.read_lease_s * chance.random()
             self.around_faults.append(Operation(after_s, writer, ADD, counter, ((reader, method),)))

@@ -17,9 +17,10 @@ from fusion_cluster.testing.simulation.network import MAX_WAITING_FRAMES
 from fusion_router.host import ClusterHost
 from fusion_router.simulation.counters import COUNTERS, IN_GROUP, Counters, Store, app, reading
 from fusion_router.simulation.ledger import Ledger
+from fusion_router.simulation.places import Place
 from fusion_router.simulation.plan import ADD, Fault, Operation, Plan
 from fusion_router.simulation.quiet import errors_of_logs, without_garbage_collection
-from fusion_router.simulation.world import Place, World
+from fusion_router.simulation.world import World
 
 _STORE: Final = 8
 """The stream of chance of the store."""

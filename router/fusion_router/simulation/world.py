@@ -1,7 +1,8 @@
 """A world: a whole cluster on simulated machines, with the production code above carriers and control plane.
 
 Its machines are "coordinator", "shard-0", "shard-1", … and "driver-0", …; each runs one member. A crashed shard is
-started again by the coordination, on a new machine of the same name, with a new epoch and an empty graph.
+started again by the coordination, on a new machine of the same name, with a new epoch and an empty graph. A crashed
+coordinator has a successor, which finds the shards that run.
 
 Invariant: members reach each other, and the coordinator, through the network only.
 """
@@ -16,8 +17,8 @@ from typing import Any, Final, TypeVar
 from fusion_cluster.app import App
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.link.carrier import Carrier
-from fusion_cluster.protocol.coordination import Coordination, Died, Event, MemberId, Registered, Served, Stopped
-from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
+from fusion_cluster.protocol.coordination import Coordination, Died, MemberId, Served
+from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_cluster.testing.simulation.chance import Chance
 from fusion_cluster.testing.simulation.loop import new_loop
 from fusion_cluster.testing.simulation.machine import Machine
@@ -26,6 +27,7 @@ from fusion_router.coordinating import CoordinationLoop, Report
 from fusion_router.entrances import Entrance
 from fusion_router.host import ClusterHost
 from fusion_router.member import Member
+from fusion_router.simulation.places import Place, SimulatedPlane, SimulatedSlotMaps
 from fusion_router.simulation.settings import WorldSettings
 
 T = TypeVar("T")
@@ -39,40 +41,12 @@ _SCHEDULER, _NETWORK, _MACHINES, _PLANE = range(1, 5)
 
 _FIRST_MACHINE: Final = 100
 
+_VERSIONS: Final = 1_000_000
+_EPOCHS: Final = 1_000
+"""More map versions and epochs than one coordinator hands out: its successor goes on from there."""
+
 _ANSWER_TIMEOUT_S: Final = 1.0
 """After this time without an answer of the coordinator, it is asked again."""
-
-
-class Place:
-    """What runs on one machine: a member in one incarnation.
-
-    Attributes:
-        id: which member; None: a driver.
-        machine: the machine.
-        host: the services of the member; None until it has its epoch.
-        entrance: takes callers in; None: it has none, or does not yet.
-        member: starts and stops it; None until it has its epoch.
-        address: its address in the slot map; None for drivers.
-        has_served: the coordinator knows that it has served.
-        is_lost: the coordinator knows of its death.
-        is_up: it has started.
-        crashed: done when its machine has crashed.
-    """
-
-    def __init__(self, id: MemberId | None, machine: Machine, crashed: asyncio.Future[None]) -> None:
-        self.crashed = crashed
-        self.id = id
-        self.machine = machine
-        self.host: ClusterHost | None = None
-        self.entrance: Entrance | None = None
-        self.member: Member | None = None
-        self.address: ShardAddress | None = None
-        self.has_served = self.is_lost = self.is_up = False
-
-    @property
-    def name(self) -> str:
-        """The name of the machine."""
-        return self.machine.name
 
 
 class World:
@@ -104,6 +78,8 @@ class World:
         self._clocks = Chance(seed, _MACHINES)
         self._plane_chance = Chance(seed, _PLANE)
         self._coordinator: Machine
+        # How many coordinators there were before this one.
+        self._predecessors = 0
 
     # -- the life of the world -----------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -193,7 +169,8 @@ class World:
         """Whether all shards serve, and every member knows all of them."""
         shards = self.coordination.slot_map.shards
         return (
-            self.coordination.coordination.is_up
+            not self._coordinator.is_dead
+            and self.coordination.coordination.is_up
             and all(place.is_up and not place.machine.is_dead for place in self.places.values())
             and len(shards) == self.settings.shards
             and all(place.host is not None and place.host.slot_map.shards == shards for place in self.running())
@@ -201,7 +178,13 @@ class World:
 
     # -- faults --------------------------------------------------------------------------------------------------------
     def crash(self, name: str) -> bool:
-        """End a shard's machine at once; the coordinator learns of it after a while. False: it has ended already."""
+        """End the machine of a shard or of the coordinator at once. A successor starts after a while.
+
+        Returns:
+            False: it has ended already, or is a driver.
+        """
+        if name == COORDINATOR:
+            return self._crash_coordinator()
         place = self.places[name]
         if place.machine.is_dead or place.id is None:
             return False
@@ -210,6 +193,19 @@ class World:
         later_s = self.loop.now_s + self._plane_chance.uniform(0.01, self.settings.detection_s)
         self.loop.call_on(self._coordinator, later_s, self._on_death, place)
         return True
+
+    def _crash_coordinator(self) -> bool:
+        if self._coordinator.is_dead:
+            return False
+        self.loop.crash(self._coordinator)
+        later_s = self.loop.now_s + self._plane_chance.uniform(0.01, self.settings.detection_s + self.settings.boot_s)
+        self.loop.call_on(self.loop.outside, later_s, self._succeed_coordinator)
+        return True
+
+    def _succeed_coordinator(self) -> None:
+        self._coordinator = self._new_machine(COORDINATOR)
+        self._predecessors += 1
+        self.loop.run_on(self._coordinator, self._begin_coordination)
 
     def pause(self, name: str) -> None:
         """Stop a machine for now."""
@@ -221,15 +217,44 @@ class World:
 
     # -- the control plane ---------------------------------------------------------------------------------------------
     def start_member(self, member: MemberId, report: Report) -> None:
-        """Start a shard on a new machine; see `ControlPlane.start`."""
-        place = Place(member, self._new_machine(f"shard-{member.number}"), self.loop.create_future())
-        self.places[place.name] = place
+        """Start a shard on a new machine, or find the one that runs; see `ControlPlane.start`."""
+        name = f"shard-{member.number}"
+        place = self.places.get(name)
+        if place is not None and not place.machine.is_dead:
+            place.report, place.has_served = report, False
+            self.network.send(self._coordinator, name, partial(self._describe_if_up, place))
+            return
+        place = Place(member, self._new_machine(name), self.loop.create_future())
+        place.report = report
+        self.places[name] = place
         later_s = self.loop.now_s + self._plane_chance.uniform(0.005, self.settings.boot_s)
-        self.loop.call_on(place.machine, later_s, self._boot, place, report)
+        self.loop.call_on(place.machine, later_s, self._boot, place)
+
+    def _describe_if_up(self, place: Place, _: Machine) -> None:
+        if place.is_up:
+            self._describe(place)
+
+    def _describe(self, place: Place) -> None:
+        """Tell the coordinator that a shard serves."""
+
+        def serves(_: Machine) -> None:
+            if not place.is_lost and not place.has_served and place.report is not None and place.address is not None:
+                place.has_served = True
+                place.report(Served(MemberId("shard", place.address.shard_id), place.address.epoch, place.address))
+
+        self.network.send(place.machine, COORDINATOR, serves)
 
     def _begin_coordination(self) -> None:
         self.coordination = CoordinationLoop(
-            Coordination(shards=self.settings.shards, gateways=0, death_pause_s=0.02), _Plane(self)
+            Coordination(
+                shards=self.settings.shards,
+                gateways=0,
+                first_version=1 + _VERSIONS * self._predecessors,
+                succeeds=self._predecessors > 0,
+                last_epoch=_EPOCHS * self._predecessors,
+                death_pause_s=0.02,
+            ),
+            SimulatedPlane(self.start_member, self.crash),
         )
         self.coordination.begin()
 
@@ -240,30 +265,33 @@ class World:
         epoch = place.address.epoch if place.has_served and place.address is not None else 0
         self.coordination.report(Died(place.id, epoch))
 
-    def _boot(self, place: Place, report: Report) -> None:
-        place.machine.runtime.create_task(self._run_shard(place, report), name=f"start {place.name}")
+    def _boot(self, place: Place) -> None:
+        place.machine.runtime.create_task(self._run_shard(place), name=f"start {place.name}")
 
-    async def _run_shard(self, place: Place, report: Report) -> None:
+    async def _run_shard(self, place: Place) -> None:
         member, machine = place.id, place.machine
         assert member is not None
         epoch = await self.ask(machine, lambda answer: self.coordination.ask_epoch(member, answer))
         place.address = ShardAddress(member.number, place.name, member.number + 1, epoch)
         host = place.host = self._new_host(place, f"{place.name}.{epoch}", shard_id=member.number, epoch=epoch)
         place.entrance = Entrance(host, secret=SECRET)
-        place.member = Member(host, entrances=[place.entrance], slot_maps=_SlotMaps(self, place), grace_s=0.0)
+        place.member = Member(
+            host,
+            entrances=[place.entrance],
+            slot_maps=SimulatedSlotMaps(partial(self.ask, place.machine), lambda: self.coordination, place),
+            grace_s=0.0,
+        )
         await place.member.start()
         place.is_up = True
-
-        def serves(_: Machine) -> None:
-            if not place.is_lost:
-                place.has_served = True
-                report(Served(member, epoch, place.address))
-
-        self.network.send(machine, COORDINATOR, serves)
+        self._describe(place)
 
     async def _run_driver(self, place: Place) -> None:
         host = place.host = self._new_host(place, place.name)
-        place.member = Member(host, slot_maps=_SlotMaps(self, place), grace_s=0.0)
+        place.member = Member(
+            host,
+            slot_maps=SimulatedSlotMaps(partial(self.ask, place.machine), lambda: self.coordination, place),
+            grace_s=0.0,
+        )
         await place.member.start()
         place.is_up = True
 
@@ -347,49 +375,3 @@ class World:
         if carrier is None:
             raise ConnectionRefusedError(f"{address} does not run")
         return carrier
-
-
-class _Plane:
-    """The control plane of a world (`coordinating.ControlPlane`)."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def start(self, member: MemberId, report: Report) -> None:
-        """Start a shard."""
-        self._world.start_member(member, report)
-
-    def kill(self, member: MemberId) -> None:
-        """End the machine of a shard that cannot serve."""
-        self._world.crash(f"shard-{member.number}")
-
-    def stop(self, member: MemberId, report: Callable[[Event], None]) -> None:
-        """Report the end: the world stops its members itself."""
-        report(Stopped(member))
-
-
-class _SlotMaps:
-    """The slot maps of one member, from the coordinator (`member.SlotMapSource`)."""
-
-    def __init__(self, world: World, place: Place) -> None:
-        self._world = world
-        self._place = place
-
-    async def join(self, address: str) -> SlotMap:
-        """Return the newest map, with this member in it."""
-        return await self._ask(0, self._place.address)
-
-    async def follow(self, host: ClusterHost) -> None:
-        """Give the host each newer map."""
-        while True:
-            host.set_slot_map(await self._ask(host.slot_map_version, None))
-
-    async def _ask(self, newer_than: int, address: ShardAddress | None) -> SlotMap:
-        def question(answer: Callable[[SlotMap], None]) -> None:
-            coordination = self._world.coordination
-            if address is not None and not self._place.is_lost:
-                coordination.report(Registered(address))
-            coordination.ask_map(newer_than, answer)
-
-        slot_map: SlotMap = await self._world.ask(self._place.machine, question)
-        return slot_map
