@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
-from functools import cached_property
 from typing import Any, Final
 
 from fusion_cluster.catalogue.method import Method
@@ -38,27 +37,33 @@ class open_call:  # noqa: N801 - used like a function
         CircularDependencyError: the command would be a part of itself.
     """
 
+    __slots__ = ("_arguments", "_is_open", "_known_fingerprint", "_method", "_token")
+
     def __init__(self, method: Method, arguments: tuple[Any, ...]) -> None:
+        self._known_fingerprint = b""
         self._method = method
         self._arguments = arguments
         self._token: Token[tuple[open_call, ...]] | None = None
         # False once the body has ended: a task that it has left behind is not a part of it.
         self._is_open = True
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The call as people read it."""
         return call_in_words(self._method.name, self._arguments)
 
-    @cached_property
+    @property
     def _fingerprint(self) -> bytes:
-        return self._method.fingerprint(self._arguments)
+        if not self._known_fingerprint:
+            self._known_fingerprint = self._method.fingerprint(self._arguments)
+        return self._known_fingerprint
 
     def __enter__(self) -> None:
-        above = open_calls()
-        for index, call in enumerate(above):
-            if call._method is self._method and call._fingerprint == self._fingerprint:
-                raise CircularDependencyError(SEPARATOR.join([*(step.text for step in above[index:]), self.text]))
+        above = _open_calls.get()
+        for call in above:
+            if call._method is self._method and call._is_open and call._fingerprint == self._fingerprint:
+                path = [step.text for step in above[above.index(call) :] if step._is_open]
+                raise CircularDependencyError(SEPARATOR.join([*path, self.text]))
         self._token = _open_calls.set((*above, self))
 
     def __exit__(self, *_: object) -> None:
