@@ -52,19 +52,24 @@ class Ledger:
         """Return the value that the store has now."""
         return sum(self._store.values[counter] for counter in members_of(method, argument))
 
-    def was_read(self, what: str, method: str, argument: int, least: int, value: int) -> None:
+    def was_read(
+        self, what: str, method: str, argument: int, least: int, value: int, *, is_quiet: bool = False
+    ) -> None:
         """Check what a read gave that has just ended.
 
         Args:
             what: names the call.
             method: what was read.
-            argument: its key.
+            argument: the counter that it is read for.
             least: the least value that was allowed when it began.
             value: what it gave.
+            is_quiet: nothing is under way any more.
         """
         self.reads += 1
         self._note(f"{what} gave {value}")
-        if value < least:
+        if value < least and is_quiet:
+            self.violated(f"lost invalidation: {what} gave {value}, and {least} is stored")
+        elif value < least:
             self.violated(f"stale: {what} gave {value} although {least} was confirmed before it began")
         elif value > (most := self.stored(method, argument)):
             self.violated(f"invented: {what} gave {value} although no more than {most} is stored")
