@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from opcode import opmap
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from fusion_cluster.failures.exact_copies import CAUSE, CONTEXT, MEMBERS
 from fusion_cluster.failures.exits import TRACEBACK
 
 _MARK: Final = "a frame that has never run"
+
+_NO_OPERATION: Final = bytes((opmap["NOP"], 0))
 
 
 def _never_run() -> Iterator[str]:
@@ -62,7 +65,11 @@ def _frame_like(frame: FrameType) -> FrameType:
 @lru_cache(maxsize=1024)
 def _code_like(code: CodeType, filename: str) -> CodeType:
     """Args: `filename` is that of the code, in which codes that are equal may differ."""
-    return _never_run.__code__.replace(
+    own = _never_run.__code__
+    # A tracing interpreter writes a line for each instruction of the table: there must be as many instructions.
+    padding = _NO_OPERATION * ((len(code.co_code) - len(own.co_code)) // len(_NO_OPERATION))
+    return own.replace(
+        co_code=own.co_code + padding,
         co_filename=filename,
         co_name=code.co_name,
         co_qualname=code.co_qualname,

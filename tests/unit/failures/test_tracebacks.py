@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import traceback
 import weakref
 from collections.abc import Iterator
@@ -101,3 +104,35 @@ async def test_a_cached_error_keeps_nothing_of_who_called_first(graph: Graph) ->
         await call(plain=plain)
         assert failing.get().error is not None
     assert [thing() for thing in things] == [None] * 4
+
+
+TRACED = """
+import sys
+from fusion_cluster.failures.tracebacks import let_go_of_frames
+
+def raise_in_a_long_function():
+    numbers = [
+        1,
+        2,
+    ]
+    if numbers:
+        raise ValueError(numbers)
+    return numbers[0], numbers[1], [each for each in numbers]
+
+def tracer(frame, event, argument):
+    return tracer
+
+sys.settrace(tracer)
+for _ in range(200):
+    try:
+        raise_in_a_long_function()
+    except ValueError as error:
+        let_go_of_frames(error)
+"""
+
+
+def test_a_debugger_or_a_measurement_of_coverage_may_trace_frames_that_never_ran() -> None:
+    """The interpreter writes a line for each instruction that the table of lines speaks of, wherever that is."""
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}
+    run = subprocess.run([sys.executable, "-c", TRACED], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
