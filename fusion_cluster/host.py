@@ -23,6 +23,7 @@ from fusion_cluster.commands import (
     CommandResult,
     Invocation,
     LoggedKey,
+    TimeLimits,
     Turns,
     collect_publication,
     record_invalidation,
@@ -118,6 +119,7 @@ class Host(ABC):
         self.dispatcher: Dispatcher | None = None
         self.loop = asyncio._get_running_loop()
         self.turns = Turns()
+        self.time_limits = TimeLimits()
 
     def _bind_services(self, *, runs_bodies: bool) -> None:
         """Make the services. A host does this last: a service's `__init__` may use all parts of the host.
@@ -202,7 +204,7 @@ class Host(ABC):
         """
 
     @abstractmethod
-    async def carry_out(self, invocation: Invocation) -> CommandResult:
+    def carry_out(self, invocation: Invocation) -> Coroutine[Any, Any, CommandResult]:
         """Run a command on the shard that owns its key, or return the result of an earlier run under the same id.
 
         Raises:
@@ -365,9 +367,9 @@ class LocalHost(Host):
             self.applied.add(operation_id)
         return DONE
 
-    async def carry_out(self, invocation: Invocation) -> CommandResult:
+    def carry_out(self, invocation: Invocation) -> Coroutine[Any, Any, CommandResult]:
         """Run the command here."""
         command = self.command(invocation.method)
         if self.strict is not None:
             command.method.require_shard_key(invocation.arguments)
-        return await run_command(command, invocation, host=self)
+        return run_command(command, invocation, host=self)

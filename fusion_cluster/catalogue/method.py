@@ -17,7 +17,7 @@ import xxhash
 
 from fusion_cluster.catalogue.options import DEFAULT_OPTIONS, ComputeOptions
 from fusion_cluster.catalogue.signature import Signature
-from fusion_cluster.catalogue.slots import slot_of
+from fusion_cluster.catalogue.slots import SLOT_COUNT, prefix_of
 from fusion_cluster.errors import UsageError
 from fusion_cluster.failures.exits import in_words, reraise_outside
 from fusion_cluster.wire.codec import ArgumentsCodec, ValueCodec, encode_msgpack, value_codec
@@ -120,7 +120,7 @@ class Method:
     # -- where it belongs --------------------------------------------------------------------------------------------
     def slot(self, arguments: tuple[Any, ...]) -> int:
         """Return the slot that owns the call with these canonical arguments."""
-        return slot_of(self._group, self._shard_key(arguments))
+        return xxhash.xxh3_64_intdigest(self._slot_prefix + self._shard_key(arguments)) % SLOT_COUNT  # `slot_of`
 
     def turn_key(self, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
         """Return the key of turns, the shard group and the shard key: commands with the same one do not interleave.
@@ -157,6 +157,10 @@ class Method:
     @cached_property
     def _group(self) -> str:
         return self.name if self.kind == "event" else self.shard_group
+
+    @cached_property
+    def _slot_prefix(self) -> bytes:
+        return prefix_of(self._group)
 
     @cached_property
     def _shard_key(self) -> Callable[[tuple[Any, ...]], bytes]:

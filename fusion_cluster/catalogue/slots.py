@@ -24,4 +24,9 @@ def slot_of(shard_group: str, shard_key: bytes = b"") -> int:
     Returns:
         A number in `range(SLOT_COUNT)`.
     """
-    return xxhash.xxh3_64_intdigest(shard_group.encode() + b"\0" + shard_key) % SLOT_COUNT
+    return xxhash.xxh3_64_intdigest(prefix_of(shard_group) + shard_key) % SLOT_COUNT
+
+
+def prefix_of(shard_group: str) -> bytes:
+    """Return what is hashed before the shard keys of a group."""
+    return shard_group.encode() + b"\0"

@@ -7,6 +7,7 @@ from fusion_cluster.commands.operation import Operation, record_invalidation, ru
 from fusion_cluster.commands.outcomes import CommandResult, LoggedKey
 from fusion_cluster.commands.pipeline import run_command
 from fusion_cluster.commands.returning import UnrecordedResult
+from fusion_cluster.commands.time_limit import TimeLimits
 from fusion_cluster.commands.turns import Turns
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LoggedKey",
     "Operation",
     "Publisher",
+    "TimeLimits",
     "Turns",
     "UnrecordedResult",
     "collect_publication",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
-from functools import cached_property
 from types import FunctionType
 from typing import Any, Final, Protocol
 
@@ -14,6 +13,7 @@ from fusion_cluster.commands.outcomes import LoggedKey, OutcomeLog
 from fusion_cluster.commands.time_limit import UNLIMITED, TimeLimit
 from fusion_cluster.graph.core.context import running_computation
 from fusion_cluster.graph.core.key import Key
+from fusion_cluster.graph.hosting import DONE
 from fusion_cluster.graph.why.abridged import abridged, abridged_arguments
 from fusion_cluster.graph.why.cause import Cause, CommandRun
 from fusion_cluster.runtime import SYSTEM
@@ -77,7 +77,7 @@ class CommandContext:
         hosting: where it runs: commands that it calls there are part of it.
         barrier: whether its publications wait for replicas too.
         peer_id: the process that it runs in.
-        fingerprint: a digest of its name and arguments; None: it cannot be retried.
+        is_repeatable: its caller has made the id, and may send it again.
         outcome: the outcome for its entry in the operation log, unless its operation has one; None: not recorded there.
         logs: the operation logs of the databases on which it has opened operations.
         operations: the logs in which one of its operations is open or committed.
@@ -98,18 +98,20 @@ class CommandContext:
         *,
         barrier: bool,
         peer_id: str = "",
-        fingerprint: bytes | None = None,
+        command_id: str = "",
+        is_repeatable: bool = False,
+        fingerprint: Callable[[tuple[Any, ...]], bytes] | None = None,
         outcome: bytes | None = None,
         function: FunctionType | None = None,
         limit: TimeLimit = UNLIMITED,
     ) -> None:
         self.invocation = invocation
         self.name = invocation.method
-        self.command_id = invocation.command_id
+        self.command_id = command_id or invocation.command_id
         self.hosting = hosting
         self.barrier = barrier
         self.peer_id = peer_id
-        self.fingerprint = fingerprint
+        self.is_repeatable = is_repeatable
         self.outcome = outcome
         self.logs: set[OutcomeLog] = set()
         self.operations: set[OutcomeLog] = set()
@@ -123,23 +125,41 @@ class CommandContext:
         self._principal = current_principal.get()
         self._traceparent = current_baggage.get().get(TRACEPARENT, "")
         self._publications: list[Awaitable[None]] = []
+        self._digest = fingerprint
+        self._fingerprint: bytes | None = None
+        self._run: CommandRun | None = None
 
-    @cached_property
+    @property
+    def fingerprint(self) -> bytes | None:
+        """A digest of its name and arguments; None: it cannot be retried."""
+        if self._fingerprint is None and self.is_repeatable and self._digest is not None:
+            self._fingerprint = self._digest(self.invocation.arguments)
+        return self._fingerprint
+
+    @property
     def run(self) -> CommandRun:
-        """Return this run as the causes of invalidations name it."""
-        principal = "" if self._principal is None else abridged(self._principal)
-        return CommandRun(
-            self.name,
-            abridged_arguments(self.invocation.arguments),
-            self.command_id,
-            principal,
-            self._traceparent[:MAX_TRACE],
-        )
+        """This run as the causes of invalidations name it."""
+        run = self._run
+        if run is None:
+            run = self._run = CommandRun(
+                self.name,
+                abridged_arguments(self.invocation.arguments),
+                self.command_id,
+                "" if self._principal is None else abridged(self._principal),
+                self._traceparent[:MAX_TRACE],
+            )
+        return run
 
     def add(self, publication: Awaitable[None]) -> None:
         """Let the command's return wait for a publication."""
         self.has_published = True
-        self._publications.append(publication)
+        if publication is not DONE:
+            self._publications.append(publication)
+
+    @property
+    def is_all_published(self) -> bool:
+        """Whether there is no publication left to wait for."""
+        return not self._publications
 
     async def published(self) -> None:
         """Wait for all publications, including those added meanwhile.
@@ -194,6 +214,8 @@ def collect_publication(start: Callable[[bool], Awaitable[None]]) -> Awaitable[N
 
 def unhurt(publication: Awaitable[None]) -> Awaitable[None]:
     """Return the publication in a form that several can await: a cancelled waiter does not affect the others."""
+    if publication is DONE:
+        return publication
     if asyncio.iscoroutine(publication):
         publication = SYSTEM.create_task(publication, name="publish")
     return _Unhurt(publication) if isinstance(publication, asyncio.Future) else publication

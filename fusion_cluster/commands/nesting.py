@@ -10,7 +10,6 @@ others. Other arguments make another call: a command may call itself for the par
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Final
 
@@ -59,38 +58,31 @@ class open_call:  # noqa: N801 - used like a function
         return self._known_fingerprint
 
     def __enter__(self) -> None:
-        above = _open_calls.get()
+        above = current_calls.get()
         for call in above:
             if call._method is self._method and call._is_open and call._fingerprint == self._fingerprint:
                 path = [step.text for step in above[above.index(call) :] if step._is_open]
                 raise CircularDependencyError(SEPARATOR.join([*path, self.text]))
-        self._token = _open_calls.set((*above, self))
+        self._token = current_calls.set((*above, self))
 
     def __exit__(self, *_: object) -> None:
         self._is_open = False
         token, self._token = self._token, None
         if token is not None:
-            with suppress(ValueError):  # the garbage collector closes the body, in another context
-                _open_calls.reset(token)
+            try:  # noqa: SIM105 - `suppress` costs more than the rest
+                current_calls.reset(token)
+            except ValueError:  # the garbage collector closes the body, in another context
+                pass
 
 
-_open_calls: Final[ContextVar[tuple[open_call, ...]]] = ContextVar("fusion_cluster_open_calls", default=())
+current_calls: Final[ContextVar[tuple[open_call, ...]]] = ContextVar("fusion_cluster_open_calls", default=())
 """The calls of the present run that wait for each other, the outermost first. Some may have ended."""
 
 
 def open_calls() -> tuple[open_call, ...]:
     """Return the commands that the code of this context is a part of, the outermost first."""
-    return tuple(call for call in _open_calls.get() if call._is_open)
-
-
-def new_run() -> Token[tuple[open_call, ...]]:
-    """Begin a run in this context: it is not a part of any command. `end_run` takes the token."""
-    return _open_calls.set(())
-
-
-def end_run(token: Token[tuple[open_call, ...]]) -> None:
-    """Return to the run in which a run was begun."""
-    _open_calls.reset(token)
+    calls = current_calls.get()
+    return tuple(call for call in calls if call._is_open) if calls else ()
 
 
 def callers() -> tuple[Caller, ...]:

@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol
 
 from fusion_cluster.commands.command import BoundCommand
 from fusion_cluster.commands.command_log import CommandLog
-from fusion_cluster.commands.context import CommandContext, Publisher, current_command, is_nested
+from fusion_cluster.commands.context import CommandContext, Publisher
 from fusion_cluster.commands.invocation import Invocation
-from fusion_cluster.commands.nesting import call_in_words, end_run, new_run, refuse_own_turn
+from fusion_cluster.commands.nesting import call_in_words, refuse_own_turn
 from fusion_cluster.commands.outcomes import (
     NONE_OUTCOME,
     CommandResult,
@@ -27,7 +27,8 @@ from fusion_cluster.commands.outcomes import (
     outcome_of_error,
 )
 from fusion_cluster.commands.reruns import Reruns
-from fusion_cluster.commands.time_limit import UNLIMITED, TimeLimit, within
+from fusion_cluster.commands.run_scope import RunScope
+from fusion_cluster.commands.time_limit import UNLIMITED, TimeLimit, TimeLimits, within
 from fusion_cluster.commands.turns import Turns
 from fusion_cluster.errors import (
     ClusterError,
@@ -41,9 +42,8 @@ from fusion_cluster.errors import (
     InvariantViolation,
     UsageError,
 )
-from fusion_cluster.graph.core.context import isolated
 from fusion_cluster.runtime import Runtime
-from fusion_cluster.runtime.deadline import NO_DEADLINE, deadline_at
+from fusion_cluster.runtime.deadline import NO_DEADLINE
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,11 @@ class CommandHost(Publisher, Protocol):
     @property
     def turns(self) -> Turns:
         """The commands that run there, by key."""
+        ...
+
+    @property
+    def time_limits(self) -> TimeLimits:
+        """The time limits of the commands that run there."""
         ...
 
     @property
@@ -101,13 +106,19 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
     log = host.command_log if command_id else None
     if invocation.is_retry and log is None:
         raise CommandNotRecorded(f"{command.name} may have run before: without a database nothing is recorded")
-    limit = UNLIMITED if deadline_s == NO_DEADLINE else TimeLimit(deadline_s - host.runtime.clock.monotonic())
+    limit = (
+        UNLIMITED
+        if deadline_s == NO_DEADLINE
+        else TimeLimit(deadline_s - host.runtime.clock.monotonic(), host.time_limits)
+    )
     context = CommandContext(
-        invocation if command_id else invocation.replace(command_id=host.runtime.entropy.new_id()),
+        invocation,
         command.hosting,
         barrier=command.method.barrier,
         peer_id=host.peer_id,
-        fingerprint=command.method.fingerprint(arguments) if command_id else None,
+        command_id=command_id or host.runtime.entropy.new_id(),
+        is_repeatable=bool(command_id),
+        fingerprint=command.method.fingerprint,
         outcome=NONE_OUTCOME if command.method.returns_nothing else None,
         function=command.written,
         limit=limit,
@@ -116,38 +127,30 @@ async def run_command(command: BoundCommand[..., Any], invocation: Invocation, *
     if invocation.callers:
         text = call_in_words(command.name, arguments)
         refuse_own_turn(host.turns.holder_id(turn_key), text, invocation.callers)
-    tokens = current_command.set(context), is_nested.set(False), new_run()
     run = _Run(command, invocation, context, host, log)
-    try:
+    with RunScope(context, deadline_s):
         try:
-            with limit, isolated(), deadline_at(deadline_s):
-                async with host.turns.of(turn_key, context.command_id):
-                    done = await run.result_or_record()
-                result = done if isinstance(done, CommandResult) else await run.replay(*done)
-        except TimeoutError:
-            if not limit.is_over:
-                raise
-            raise run.late() from None
-        try:
-            is_published = not context.has_published or await within(_left_s(deadline_s, host), context.published())
-        except ClusterError as error:
-            raise CommandOutcomeUnknown(
-                f"{command.name} is committed, but not everywhere confirmed: {error.message}",
-                retry_after_s=error.retry_after_s,
-            ) from error
-        if not is_published:
-            raise CommandOutcomeUnknown(f"{command.name} is committed, but was not everywhere confirmed in time")
-    except Exception:
-        if context.has_published:
-            await within(_left_s(deadline_s, host), _published_quietly(context))
-        raise
-    else:
+            try:
+                with limit:
+                    turn = host.turns.take(turn_key, context.command_id)
+                    try:
+                        if turn is not None:
+                            await turn
+                        done = await run.result_or_record()
+                    finally:
+                        host.turns.give_back(turn_key, turn)
+                    result = done if isinstance(done, CommandResult) else await run.replay(*done)
+            except TimeoutError:
+                if not limit.is_over:
+                    raise
+                raise run.late() from None
+            if context.has_published:
+                await run.published(deadline_s)
+        except Exception:
+            if context.has_published:
+                await within(_left_s(deadline_s, host), _published_quietly(context), host.time_limits)
+            raise
         return result
-    finally:
-        context.is_open = False
-        current_command.reset(tokens[0])
-        is_nested.reset(tokens[1])
-        end_run(tokens[2])
 
 
 def _left_s(deadline_s: float, host: CommandHost) -> float:
@@ -160,7 +163,7 @@ class _Run:
     Args:
         command: the command.
         invocation: the call of it.
-        context: the context of the run, with a fingerprint if there may be retries.
+        context: the context of the run.
         host: the host that runs it.
         log: the log that records it for retries; None: there will be no retries, or there is no log.
     """
@@ -195,7 +198,7 @@ class _Run:
 
     async def result_or_record(self) -> CommandResult | tuple[Recorded, OutcomeLog]:
         """Run it; or return the record of an earlier run, and the log that has it."""
-        reruns = Reruns(self._command.name, runtime=self._host.runtime)
+        reruns: Reruns | None = None
         log: OutcomeLog | None = self._log
         is_refused = False
         while True:
@@ -212,6 +215,7 @@ class _Run:
             except Exception as error:
                 if self._context.committed:
                     raise
+                reruns = reruns or Reruns(self._command.name, runtime=self._host.runtime)
                 log = await self._pause_after(error, reruns) or log
             else:
                 assert log is not None
@@ -234,7 +238,7 @@ class _Run:
             raise
         except Exception:
             # Another run of the same id may have been faster, and its rows may have caused the failure.
-            log = None if self._context.fingerprint is None else await self._log_with_record(error)
+            log = await self._log_with_record(error) if self._context.is_repeatable else None
             if log is None:
                 raise
             return log
@@ -258,11 +262,11 @@ class _Run:
         try:
             result = await self._command.body(self._arguments)
         except Exception as error:
-            if self._context.fingerprint is not None and self._context.committed and not self._context.is_in_doubt:
+            if self._context.is_repeatable and self._context.committed and not self._context.is_in_doubt:
                 await self._record(outcome_of_error(error))
             raise
         self._context.limit.lift()
-        if self._context.fingerprint is not None:
+        if self._context.is_repeatable and (self._log is not None or self._context.committed):
             await self._record(self._outcome_of(result))
         return result
 
@@ -297,6 +301,27 @@ class _Run:
             raise
         except Exception:
             logger.warning("the outcome of %s could not be recorded", self._context.name, exc_info=True)
+
+    async def published(self, deadline_s: float) -> None:
+        """Wait for all publications of the command.
+
+        Raises:
+            CommandOutcomeUnknown: an owner could not be reached in time.
+            Exception: the first error of a publication.
+        """
+        context = self._context
+        try:
+            if not context.is_all_published:
+                ending = context.published()
+                if not await within(_left_s(deadline_s, self._host), ending, self._host.time_limits):
+                    raise CommandOutcomeUnknown(
+                        f"{context.name} is committed, but was not everywhere confirmed in time"
+                    )
+        except ClusterError as error:
+            raise CommandOutcomeUnknown(
+                f"{context.name} is committed, but not everywhere confirmed: {error.message}",
+                retry_after_s=error.retry_after_s,
+            ) from error
 
     async def replay(self, recorded: Recorded, log: OutcomeLog) -> CommandResult:
         """Return an earlier run's result, and publish its invalidations again: its process may have died before it did.

@@ -1,4 +1,4 @@
-"""Retries: the one loop in which members, typed clients and by-name clients repeat a call until it is answered.
+"""Retries: the one way in which members, typed clients and by-name clients repeat a call until it is answered.
 
 A call is repeated if that does no harm: a read; a command that did not run because its owner could not be reached, does
 not own the key, or is full and says for how long; and a command that may have run, under the same id and marked as a
@@ -33,8 +33,86 @@ FIRST_PAUSE_S: Final = 0.05
 
 LONGEST_PAUSE_S: Final = 0.5
 
+REASONS_TO_ASK_AGAIN: Final = (CommandOutcomeUnknown, ShardUnavailable, NotOwner, Overloaded, DeadlineExceeded)
+"""The errors of an attempt that may be followed by another; all others are answers."""
+
 _EARLY_S: Final = 0.05
 """How much earlier a deadline may pass on the other side's clock."""
+
+
+class Retries:
+    """The failed attempts of one call. It is made when the first attempt has failed: most calls need none.
+
+    >>> retries = None
+    >>> while True:
+    ...     try:
+    ...         return await attempt(invocation)
+    ...     except REASONS_TO_ASK_AGAIN as error:
+    ...         retries = retries or Retries(runtime)
+    ...         invocation = await retries.after(error, invocation)
+
+    Args:
+        runtime: its clock gives the deadline.
+        pause: waits for a number of seconds, or less if there is news. It may raise ShardUnavailable: there is no way
+            left.
+        latest_deadline_s: gives the present deadline, which may have become later; None: it is the invocation's.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        latest_deadline_s: Callable[[], float] | None = None,
+    ) -> None:
+        self._clock_s = runtime.clock.monotonic
+        self._pause = pause
+        self._latest_deadline_s = latest_deadline_s
+        self._doubt: CommandOutcomeUnknown | None = None
+        self._backoff = runtime.backoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
+
+    async def after(self, error: FusionError, invocation: Invocation) -> Invocation:
+        """Wait until the call may be made again.
+
+        Args:
+            error: one of `REASONS_TO_ASK_AGAIN`, of an attempt.
+            invocation: the attempt.
+
+        Returns:
+            The next attempt.
+
+        Raises:
+            Exception: the call must not be made again: the error, or one that says more about it.
+        """
+        latest_deadline_s = self._latest_deadline_s
+        if isinstance(error, CommandOutcomeUnknown):
+            if not error.is_transient or invocation.kind == "compute":
+                raise error
+            self._doubt = error
+            invocation = invocation.replace(is_retry=True)
+        elif isinstance(error, Overloaded):
+            if error.retry_after_s is None:
+                raise error  # trying again does not help
+        elif isinstance(error, DeadlineExceeded):
+            # Unless it is this call's own deadline, and a caller with more time has joined meanwhile.
+            is_own = self._clock_s() >= invocation.deadline_s - _EARLY_S
+            if not is_own or latest_deadline_s is None or latest_deadline_s() <= invocation.deadline_s:
+                raise error
+        if latest_deadline_s is not None:
+            invocation = invocation.replace(deadline_s=latest_deadline_s())
+        pause_s = self._backoff.next_s(least_s=error.retry_after_s or 0.0)
+        left_s = invocation.deadline_s - self._clock_s()
+        if pause_s >= left_s:
+            if error.retry_after_s is not None or left_s <= 0:
+                raise _last_word(self._doubt, error) from error.__cause__
+            pause_s = left_s  # there may be news meanwhile
+        try:
+            await self._pause(pause_s)
+        except ShardUnavailable as no_way:
+            raise _last_word(self._doubt, no_way) from None
+        if self._clock_s() >= invocation.deadline_s:
+            raise _last_word(self._doubt, error) from error.__cause__
+        return invocation
 
 
 async def until_answered(
@@ -50,10 +128,9 @@ async def until_answered(
     Args:
         invocation: the call; a command has an id.
         attempt: makes the call once. Its error, from the link or from the other side, decides what follows.
-        runtime: its clock gives the deadline.
-        pause: waits for a number of seconds, or less if there is news. It may raise ShardUnavailable: there is no way
-            left.
-        latest_deadline_s: gives the present deadline, which may have become later; None: it is the invocation's.
+        runtime: see `Retries`.
+        pause: see `Retries`.
+        latest_deadline_s: see `Retries`.
 
     Raises:
         CommandOutcomeUnknown: the command may have run, and its outcome was not found out in time.
@@ -63,44 +140,13 @@ async def until_answered(
         DeadlineExceeded: the call was taking too long and was given up; nothing is committed.
         Exception: the answer.
     """
-    clock_s = runtime.clock.monotonic
-    doubt: CommandOutcomeUnknown | None = None
-    failure: FusionError
-    backoff = None
+    retries: Retries | None = None
     while True:
         try:
             return await attempt(invocation)
-        except CommandOutcomeUnknown as error:
-            if not error.is_transient or invocation.kind == "compute":
-                raise
-            doubt = failure = error
-            invocation = invocation.replace(is_retry=True)
-        except (ShardUnavailable, NotOwner, Overloaded) as error:
-            if isinstance(error, Overloaded) and error.retry_after_s is None:
-                raise  # trying again does not help
-            failure = error
-        except DeadlineExceeded as error:
-            # Unless it is this call's own deadline, and a caller with more time has joined meanwhile.
-            is_own = clock_s() >= invocation.deadline_s - _EARLY_S
-            if not is_own or latest_deadline_s is None or latest_deadline_s() <= invocation.deadline_s:
-                raise
-            failure = error
-        if latest_deadline_s is not None:
-            invocation = invocation.replace(deadline_s=latest_deadline_s())
-        if backoff is None:
-            backoff = runtime.backoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
-        pause_s = backoff.next_s(least_s=failure.retry_after_s or 0.0)
-        left_s = invocation.deadline_s - clock_s()
-        if pause_s >= left_s:
-            if failure.retry_after_s is not None or left_s <= 0:
-                raise _last_word(doubt, failure) from failure.__cause__
-            pause_s = left_s  # there may be news meanwhile
-        try:
-            await pause(pause_s)
-        except ShardUnavailable as error:
-            raise _last_word(doubt, error) from None
-        if clock_s() >= invocation.deadline_s:
-            raise _last_word(doubt, failure) from failure.__cause__
+        except REASONS_TO_ASK_AGAIN as error:
+            retries = retries or Retries(runtime, pause=pause, latest_deadline_s=latest_deadline_s)
+            invocation = await retries.after(error, invocation)
 
 
 def _last_word(doubt: CommandOutcomeUnknown | None, failure: FusionError) -> FusionError:

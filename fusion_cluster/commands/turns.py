@@ -1,30 +1,49 @@
-"""Turns: commands of one key run one after the other, commands of different keys at the same time."""
+"""Turns: commands of one key run one after the other, commands of different keys at the same time.
+
+Invariant: a key is in `Turns` for as long as exactly one command holds it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Hashable
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from fusion_cluster.errors import Overloaded
 
-
-class _Turn:
-    __slots__ = ("holder_id", "lock", "users")
-
-    def __init__(self) -> None:
-        self.holder_id: str | None = None
-        self.lock = asyncio.Lock()
-        self.users = 0
-
+Turn = asyncio.Future[None] | None
+"""A command's turn: None if it has come already, else a future that is done when it comes."""
 
 MAX_USERS: Final = 10_000
 """How many commands may run or wait in one host."""
 
 
+class _Held:
+    """A key that a command holds.
+
+    Attributes:
+        holder_id: the id of that command.
+        waiting: those in line, with their ids.
+    """
+
+    __slots__ = ("holder_id", "waiting")
+
+    def __init__(self, holder_id: str) -> None:
+        self.holder_id = holder_id
+        self.waiting: deque[tuple[asyncio.Future[None], str]] | None = None
+
+
 class Turns:
     """The commands of one host that run or wait, by key; first come, first served.
+
+    >>> turn = turns.take(key, command_id)
+    >>> try:
+    ...     if turn is not None:
+    ...         await turn
+    ...     run()
+    ... finally:
+    ...     turns.give_back(key, turn)
 
     Args:
         max_users: how many commands may run or wait.
@@ -33,19 +52,18 @@ class Turns:
     def __init__(self, max_users: int = MAX_USERS) -> None:
         self._max_users = max_users
         self._users = 0
-        # Key -> the turn of its commands that run or wait; removed when the last one leaves.
-        self._turns: dict[Hashable, _Turn] = {}
+        self._held: dict[Hashable, _Held] = {}
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self._held)
 
     def holder_id(self, key: Hashable) -> str | None:
         """Return the id of the command that holds the key; None: nobody does."""
-        turn = self._turns.get(key)
-        return None if turn is None else turn.holder_id
+        held = self._held.get(key)
+        return None if held is None else held.holder_id
 
-    def of(self, key: Hashable, command_id: str = "") -> AbstractAsyncContextManager[None]:
-        """Wait until no other holds the key, and hold it inside the block.
+    def take(self, key: Hashable, command_id: str = "") -> Turn:
+        """Get in line for a key. Whoever calls this awaits the turn, and gives it back in any case.
 
         Args:
             key: the key.
@@ -54,51 +72,30 @@ class Turns:
         Raises:
             Overloaded: too many run or wait already.
         """
-        return _Holding(self, key, command_id)
-
-    async def _take(self, key: Hashable, command_id: str) -> None:
         if self._users >= self._max_users:
             raise Overloaded(f"{self._users:,} commands run or wait in this process already", retry_after_s=0.5)
         self._users += 1
-        turn = self._turns.get(key)
-        if turn is None:
-            turn = self._turns[key] = _Turn()
-        turn.users += 1
-        try:
-            await turn.lock.acquire()
-        except BaseException:
-            self._leave(key, turn)
-            raise
-        turn.holder_id = command_id
+        held = self._held.get(key)
+        if held is None:
+            self._held[key] = _Held(command_id)
+            return None
+        if held.waiting is None:
+            held.waiting = deque()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        held.waiting.append((turn, command_id))
+        return turn
 
-    def _give_back(self, key: Hashable) -> None:
-        turn = self._turns[key]
-        turn.holder_id = None
-        turn.lock.release()
-        self._leave(key, turn)
-
-    def _leave(self, key: Hashable, turn: _Turn) -> None:
+    def give_back(self, key: Hashable, turn: Turn) -> None:
+        """Leave: hand the key to the next in line, if this turn had come."""
         self._users -= 1
-        turn.users -= 1
-        if not turn.users:
-            del self._turns[key]
-
-
-class _Holding(AbstractAsyncContextManager[None]):
-    """The time for which a key is held.
-
-    It does not use `contextlib`, which writes into the exceptions that pass: some cannot be written to.
-    """
-
-    __slots__ = ("_command_id", "_key", "_turns")
-
-    def __init__(self, turns: Turns, key: Hashable, command_id: str) -> None:
-        self._command_id = command_id
-        self._turns = turns
-        self._key = key
-
-    async def __aenter__(self) -> None:
-        await self._turns._take(self._key, self._command_id)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._turns._give_back(self._key)
+        if turn is not None and (turn.cancelled() or not turn.done()):
+            turn.cancel()  # it did not come
+            return
+        held = self._held[key]
+        while held.waiting:
+            following, command_id = held.waiting.popleft()
+            if not following.done():
+                held.holder_id = command_id
+                following.set_result(None)
+                return
+        del self._held[key]

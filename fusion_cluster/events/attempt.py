@@ -8,7 +8,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from fusion_cluster.commands.time_limit import within
+from fusion_cluster.commands.time_limit import TimeLimits, within
 from fusion_cluster.errors import CommandResultLost, UnknownMethod
 from fusion_cluster.events.claims import ClaimedEvent, Verdict
 from fusion_cluster.events.options import EventOptions, exponential_backoff
@@ -33,7 +33,7 @@ MAX_ERROR_CHARACTERS: Final = 2_000
 
 
 async def attempt(
-    event: ClaimedEvent, subscription: Subscription, deliver: Deliver, *, timeout_s: float
+    event: ClaimedEvent, subscription: Subscription, deliver: Deliver, *, timeout_s: float, limits: TimeLimits
 ) -> dict[str, Exception]:
     """Call the handlers of an event that have still to succeed, one after the other, even if some fail.
 
@@ -53,7 +53,7 @@ async def attempt(
             arrive_with_event(event.baggage)  # for each handler: the one before may have changed the context
             # Each handler gets its own event, which it may change.
             call = deliver(handler, subscription.decode(event.payload), f"{event.event_id}/{name}")
-            if not await within(timeout_s, call):
+            if not await within(timeout_s, call, limits):
                 failures[name] = TimeoutError(f"it took longer than {timeout_s:g} s and was cancelled")
         except CommandResultLost:
             pass  # it has run

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from fusion_cluster.commands.time_limit import TimeLimits
 from fusion_cluster.events.attempt import Deliver, attempt, judged, judged_abandoned
 from fusion_cluster.events.claims import ClaimedEvent, Claims, Verdict
 from fusion_cluster.events.options import EventOptions
@@ -87,6 +88,7 @@ class Dispatcher:
         self._monotonic = runtime.clock.monotonic
         self._entropy = runtime.entropy
         self._tasks = runtime.scope("the dispatcher of events")
+        self._limits = TimeLimits()  # of its deliveries
         self._woken = asyncio.Event()
         self._soon: asyncio.TimerHandle | None = None
         self._is_closing = False
@@ -223,7 +225,9 @@ class Dispatcher:
         subscription = self._subscriptions[event.type]
         delivery.is_attempting = True
         try:
-            failures = await attempt(event, subscription, self._deliver, timeout_s=self._options.timeout_s)
+            failures = await attempt(
+                event, subscription, self._deliver, timeout_s=self._options.timeout_s, limits=self._limits
+            )
         finally:
             delivery.is_attempting = False
         if failures:

@@ -202,18 +202,36 @@ class Computed(Node[T_co]):
             await computed.when_invalidated()
 
     # -- for hosts ---------------------------------------------------------------------------------------------------
-    def join(self, on_done: Callable[[Computed[T_co]], object]) -> Waiter:
+    def join(
+        self, on_done: Callable[[Computed[T_co]], object], *, deadline_s: float | None = None, is_eager: bool = False
+    ) -> Waiter:
         """Be told by `on_done(computed)` when there is an output, without a task per call; start computing if need be.
 
         If there is an output already, `on_done` is called before this returns. The computed told is this one, or, if
         this one was cancelled before it had an output, the current one of its key. If the computation is cancelled from
         within, `has_output` of the computed told is False.
+
+        Args:
+            on_done: called once.
+            deadline_s: until when the caller waits; None: until the deadline of this context.
+            is_eager: the first step of the body may run before this returns; False: in the next turn of the loop.
+
+        Returns:
+            The waiter; it waits for no computation any more if `on_done` has been called.
         """
         node = self._or_current()
         if node.has_output:
             on_done(node)
             return Waiter(None, None, on_done)
-        return enter(node, None, on_done, is_eager=False)  # hosts ask in the midst of their own work
+        return enter(node, None, on_done, deadline_s=deadline_s, is_eager=is_eager)
+
+    def outcome(self) -> tuple[T_co | None, Exception | None]:
+        """Return the value, or the error, of the output that is there, for a host that passes it on.
+
+        Nobody depends on it for that.
+        """
+        failure = self._failure
+        return (self._handed_out(), None) if failure is None else (None, failure.error)
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _handed_out(self) -> T_co:

@@ -204,7 +204,7 @@ class Peer:
         invocation: Invocation,
         arguments: bytes,
         *,
-        on_invalidated: Callable[[int], None],
+        on_invalidated: Callable[[int], None] | None = None,
         latest_deadline_s: Callable[[], float] | None = None,
     ) -> PeerCall:
         """Read the value of a key, and subscribe to its invalidation.
@@ -215,7 +215,7 @@ class Peer:
             on_invalidated: called with the call's id, once, at any time after this call: when the owner invalidates the
                 computed, or when it cannot be relied on to do so, because the carrier is lost after the result came or
                 the read lease has run out. Never called after `unsubscribe`, nor after the call has raised or is
-                cancelled.
+                cancelled. None: it is given to the call, before anything else is done.
             latest_deadline_s: returns the present deadline, which may be later than the invocation's.
 
         Returns:
@@ -236,7 +236,7 @@ class Peer:
             call.fail(self._refusal or error)
         return call
 
-    async def execute(self, invocation: Invocation, arguments: bytes) -> Result:
+    def execute(self, invocation: Invocation, arguments: bytes) -> PeerCall:
         """Run a command at the owner.
 
         Args:
@@ -244,21 +244,20 @@ class Peer:
             arguments: its arguments as encoded for the wire.
 
         Returns:
-            Its result, or the error it ended with.
-
-        Raises:
-            InvalidArgument: the command id is not a text that can be sent, or the baggage cannot travel.
-            CommandOutcomeUnknown: the owner was lost while it ran. Retry with the same command id.
-            ShardUnavailable, DeadlineExceeded, NotOwner: see `PeerCall`.
+            The call, to be awaited once. Besides the errors of all calls (see `PeerCall`) it raises InvalidArgument if
+            the command id is not a text that can be sent, or the baggage cannot travel; and CommandOutcomeUnknown if
+            the owner was lost while it ran: retry with the same command id.
         """
         call = PeerCall(
             *(CallKind.COMMAND, invocation.method, arguments, invocation.deadline_s),
             *(invocation.command_id, invocation.is_retry, invocation.baggage),
-            callers=[Caller(command_id=caller.command_id, text=caller.text) for caller in invocation.callers],
+            callers=[Caller(command_id=it.command_id, text=it.text) for it in invocation.callers]
+            if invocation.callers
+            else (),
             peer=self,
         )
         self._start(call)
-        return await call
+        return call
 
     def invalidate(
         self,
@@ -428,6 +427,7 @@ class Peer:
     def _on_frame(self, carrier: Carrier, frame: bytes) -> None:
         if carrier is not self._carrier:
             return
+        was_flush_scheduled, self._is_flush_scheduled = self._is_flush_scheduled, True
         try:
             events = self._session.receive(frame, self._clock())
         except HandshakeRefused as error:
@@ -438,10 +438,14 @@ class Peer:
             self._session.void()
             self._drop_carrier()
         else:
-            self._lower_fence()
+            if self._session.fence_s < self._fence_s:
+                self._lower_fence()
             self._handle(events)
-            # Flush after the callers that this frame has woken: their next calls leave in this turn of the loop.
-            if not self._is_flush_scheduled:
+        finally:
+            # Flush after the callers that this frame has woken: their next calls leave in this turn of the loop, in one
+            # frame with what this frame has caused.
+            if not was_flush_scheduled:
+                self._is_flush_scheduled = False
                 self._schedule_flush()
 
     def _on_closed(self, carrier: Carrier, error: Exception | None) -> None:
@@ -463,17 +467,16 @@ class Peer:
         carrier = self._carrier
         if carrier is not None and self._session.has_output and carrier.is_writable:
             frames = self._session.take_frames(self._clock())
-            self._lower_fence()
+            if self._session.fence_s < self._fence_s:
+                self._lower_fence()
             for frame in frames:
                 carrier.send(frame)
 
     def _lower_fence(self) -> None:
-        """Notify the code that serves what is read here if that expires earlier than it knows."""
-        fence_s = self._session.fence_s
-        if fence_s < self._fence_s:
-            self._fence_s = fence_s
-            if self.on_fence is not None:
-                self.on_fence(fence_s)
+        """Notify the code that serves what is read here: that expires earlier than it knows."""
+        self._fence_s = fence_s = self._session.fence_s
+        if self.on_fence is not None:
+            self.on_fence(fence_s)
 
     def _on_tick(self) -> None:
         if self._is_closed or self._loop is None:

@@ -97,11 +97,12 @@ class PeerCall(OutgoingCall, eq=False, kw_only=True):
 # -- the effects of a session's events on its calls; a peer's session holds only peer calls ----------------------------
 def deliver_results(event: Answered) -> None:
     """Give results to the calls that wait for them."""
-    for call in cast("Sequence[PeerCall]", event.calls):
+    call: Any  # a PeerCall; this is the hot path, so it is not said by `cast`
+    for call in event.calls:
         future = call.future
         if future is not None:
             if not future.done():
-                future.set_result(cast(Result, call.result))
+                future.set_result(call.result)
             call.result = None
 
 

@@ -260,7 +260,7 @@ class ServedSession:
             self._is_receiving = False
         if not core.has_output:
             return
-        if core.in_flight_count:
+        if core.running_count:
             # Some calls may be answered in this turn of the loop: wait for them.
             self._loop.call_soon(self._flush)
         else:

@@ -283,6 +283,11 @@ class OwnerSession:
         """The number of calls that run, plus results of requests that are not confirmed."""
         return self._in_flight
 
+    @property
+    def running_count(self) -> int:
+        """The number of calls that are not answered."""
+        return self._in_flight - len(self._kept)
+
     # -- frames in ----------------------------------------------------------------------------------------------------
     def _on_hello(self, hello: Hello, events: list[OwnerEvent]) -> None:
         raise RemoteProtocolError("a second Hello")

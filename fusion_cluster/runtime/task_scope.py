@@ -60,13 +60,21 @@ class TaskScope:
         task.add_done_callback(self._report)
         return task
 
-    def start(self, coroutine: Coroutine[Any, Any, T], *, name: str, context: Context | None = None) -> asyncio.Task[T]:
+    def start(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        name: str,
+        context: Context | None = None,
+        create: CreateTask | None = None,
+    ) -> asyncio.Task[T]:
         """Run a coroutine for a caller who awaits the task, and with it its failure.
 
         Args:
             coroutine: what to run.
             name: says what it does, to people.
             context: it runs in this one; None: in a copy of the caller's.
+            create: makes the task, which may have ended by then; None: as all others are made.
 
         Raises:
             InvariantViolation: the scope is closed.
@@ -74,7 +82,9 @@ class TaskScope:
         if self._is_closed:
             coroutine.close()
             raise InvariantViolation(f"{self._owner} is closed: it cannot {name}")
-        task = self._create(coroutine, name=name, context=context)
+        task: asyncio.Task[T] = (create or self._create)(coroutine, name=name, context=context)
+        if task.done():
+            return task
         self._tasks[task] = None
         task.add_done_callback(self._forget)
         return task

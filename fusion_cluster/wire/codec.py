@@ -105,6 +105,11 @@ class ArgumentsCodec:
             if held or not self.are_told_apart_by_python:
                 parts = [encoded for _, encoded in settled]
                 return EncodedArguments([value for value, _ in settled], self._join(parts))
+        for one, value in zip(self._each, values, strict=True):
+            if not one.takes(value):
+                break
+        else:  # nearly always
+            return tuple(values)
         measured = [one.canonical(value) for one, value in zip(self._each, values, strict=True)]
         self._check_sizes([size for _, size in measured])
         return tuple([value for value, _ in measured])
@@ -136,8 +141,10 @@ class ArgumentsCodec:
         return values
 
     def _join(self, parts: list[bytes]) -> bytes:
-        self._check_sizes([len(part) for part in parts])
-        return self._head + b"".join(parts)
+        encoded = self._head + b"".join(parts)
+        if len(encoded) > MAX_ARGUMENTS_BYTES:
+            self._check_sizes([len(part) for part in parts])
+        return encoded
 
     def _check_sizes(self, sizes: list[int]) -> None:
         total = sum(sizes)

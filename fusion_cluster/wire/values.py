@@ -96,9 +96,10 @@ class ValueCodec(Generic[T]):
             UsageError: it does not fit the type, or is not msgpack.
         """
         try:
-            return cast(T, self._msgpack.decode(encoded))
+            value: T = self._msgpack.decode(encoded)
         except DECODING_ERRORS as error:
             raise self._unfit(error) from error
+        return value
 
     def decode_json(self, encoded: str | bytes) -> T:
         """Return the value that was encoded as JSON.

@@ -210,6 +210,11 @@ class Barriers:
             else:
                 self.answered(barrier, len(marks))
 
+    @property
+    def are_needed(self) -> bool:
+        """Whether somebody may serve values that depend on what has been invalidated here by now."""
+        return bool(self._quiet_until_s) or any(subscriber.is_owing for subscriber in self._subscribers)
+
     def begin(self) -> Barrier:
         """Begin a barrier as its root. It is open until the handle's block has ended and all requests are answered."""
         number = self._entropy.bits(63) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fusion_cluster.catalogue.method import Method
 from fusion_cluster.commands import CommandResult, Invocation
-from fusion_cluster.commands.retrying import until_answered
+from fusion_cluster.commands.retrying import REASONS_TO_ASK_AGAIN, Retries
 from fusion_cluster.runtime import Runtime
 from fusion_cluster.runtime.baggage import with_principal
 from fusion_cluster.runtime.deadline import NO_DEADLINE
@@ -33,18 +33,23 @@ class RemoteCommands:
             ShardUnavailable: the owner could not be reached; the command did not run.
             Exception: the error that the command raised.
         """
+        owners = self._owners
         encoded = method.arguments.encode(invocation.arguments)
-
-        async def attempt(invocation: Invocation) -> CommandResult:
-            result = await self._owners.link(slot)[0].execute(invocation, encoded)
-            if result.WhichOneof("outcome") == "error":
-                raise decode_error(result.error)
-            return CommandResult(decode_result(method.name, method.result, result.value), is_replayed=result.replayed)
-
         has_deadline = invocation.deadline_s != NO_DEADLINE
         sent = invocation.replace(
             command_id=invocation.command_id or self._entropy.new_id(),
-            deadline_s=invocation.deadline_s if has_deadline else self._owners.default_deadline_s(),
-            baggage=with_principal(self._owners.with_carried(invocation.baggage)),
+            deadline_s=invocation.deadline_s if has_deadline else owners.default_deadline_s(),
+            baggage=with_principal(owners.with_carried(invocation.baggage)),
         )
-        return await until_answered(sent, attempt, runtime=self._owners.runtime, pause=self._owners.changed)
+        retries: Retries | None = None
+        while True:
+            try:
+                result = await owners.link(slot)[0].execute(sent, encoded)
+                if result.HasField("error"):
+                    raise decode_error(result.error)
+            except REASONS_TO_ASK_AGAIN as error:
+                retries = retries or Retries(owners.runtime, pause=owners.changed)
+                sent = await retries.after(error, sent)
+            else:
+                value = decode_result(method.name, method.result, result.value)
+                return CommandResult(value, is_replayed=result.replayed)

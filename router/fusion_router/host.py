@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from fusion_cluster.app import App
 from fusion_cluster.catalogue.method import Method
-from fusion_cluster.commands import CommandResult, Invocation, run_command
+from fusion_cluster.commands import BoundCommand, CommandResult, Invocation, run_command
 from fusion_cluster.graph import DEFAULT_HISTORY, Cause, Computed, Key
 from fusion_cluster.graph.why.cause import MOVED
 from fusion_cluster.host import Host
@@ -139,9 +139,9 @@ class ClusterHost(Host):
         if self.dispatcher is not None:
             self.dispatcher.wake()
 
-    def serves(self, method: Method, arguments: tuple[Any, ...]) -> bool:
-        """Whether a call is answered here; gateways and drivers pass on every call."""
-        return self.shard_id is None or self.ownership.owns_slot(method.slot(arguments))
+    def serves(self, slot: int) -> bool:
+        """Whether calls of a slot are answered here; gateways and drivers pass on every call."""
+        return self.shard_id is None or self.ownership.owns_slot(slot)
 
     def owned_slots(self) -> bytes | None:
         """Return a byte for each slot, 1 if it is owned here now."""
@@ -174,7 +174,7 @@ class ClusterHost(Host):
         return self.ownership.owns_slot(node.function.method.slot(node.arguments))
 
     # -- commands ----------------------------------------------------------------------
-    async def carry_out(self, invocation: Invocation) -> CommandResult:
+    def carry_out(self, invocation: Invocation) -> Coroutine[Any, Any, CommandResult]:
         """Run a command here if its key is ours, else on its owner.
 
         If the owner is lost while it runs, the successor is asked again under the same id, until the time is up.
@@ -185,11 +185,16 @@ class ClusterHost(Host):
             DeadlineExceeded: its time was up before its commit had begun; nothing is committed.
         """
         command = self.command(invocation.method)
+        return self.run(command, invocation, command.method.slot(invocation.arguments))
+
+    def run(
+        self, command: BoundCommand[..., Any], invocation: Invocation, slot: int
+    ) -> Coroutine[Any, Any, CommandResult]:
+        """Do what `carry_out` does, for code that knows the command and its slot."""
         command.method.require_shard_key(invocation.arguments)
-        slot = command.method.slot(invocation.arguments)
         if self.ownership.owns_slot(slot):
-            return await run_command(command, invocation, host=self)
-        return await self._remote_commands.execute(command.method, invocation, slot)
+            return run_command(command, invocation, host=self)
+        return self._remote_commands.execute(command.method, invocation, slot)
 
     # -- invalidations ----------------------------------------------------------------------
     def publish(self, keys: Mapping[Key, Cause], barrier: bool, operation_id: str = "") -> Awaitable[None]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fusion_cluster.errors import ShardUnavailable
 from fusion_cluster.link.peer import Peer
 from fusion_cluster.runtime import Runtime
+from fusion_cluster.runtime.baggage import current_baggage, of_a_read
 from fusion_router.links import Links
 from fusion_router.ownership import Ownership
 
@@ -51,6 +52,15 @@ class Owners:
         """Return the baggage of a call that leaves the process."""
         carried = self._carried()
         return {**baggage, **carried} if carried else baggage
+
+    def baggage_of_a_read(self, principal: str | None) -> Mapping[str, str]:
+        """Return the baggage of a read that leaves the process from this context.
+
+        Args:
+            principal: in JSON, of a read whose result depends on it; None: it does not, as far as is known.
+        """
+        baggage = self.with_carried(current_baggage.get())
+        return baggage if principal is None and not baggage else of_a_read(baggage, principal)
 
     def link(self, slot: int) -> tuple[Peer, str]:
         """Return the link to the owner of a slot, and the owner's name.

@@ -67,7 +67,8 @@ class Ownership:
 
     def owns_slot(self, slot: int) -> bool:
         """Tell whether this member owns a slot."""
-        return self.shard_id is not None and self.owner_of_slot(slot) == self.shard_id
+        owners = self.slot_map.owners
+        return bool(owners) and owners[slot] == self.shard_id
 
     def owned_slots(self) -> bytes:
         """Return a byte for each slot: 1 if this member owns it, else 0."""

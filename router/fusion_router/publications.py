@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 
 from fusion_cluster.errors import ClusterError, CommandError, FusionError, HandshakeRefused, NotOwner, ShardUnavailable
@@ -72,6 +72,7 @@ class Publications:
         # Publications that may have waiters.
         self._confirmations: dict[asyncio.Future[None], None] = {}
         self._has_left = False
+        self._context = Context()  # of timers
 
     def publish(self, keys: Keys, barrier: bool, operation_id: str = "") -> Awaitable[None]:
         """Invalidate keys here, and begin to notify their other owners.
@@ -86,23 +87,24 @@ class Publications:
             has not confirmed in time (it is still being notified), or with the error of an owner that has refused.
             After `leave` no other owner is notified, and it fails at once.
         """
-        if barrier and not self._has_left:
-            # Each owner gets separate messages: the last one is answered when all its effects are settled.
-            with self._barriers.begin() as begun:
-                self._invalidations.apply(keys, operation_id)
-                for shard_id, told in plan_invalidation(keys, self._ownership).remote.items():
-                    begun.told()
-                    self._deliveries.spawn(
-                        self._deliver(shard_id, told, begun, operation_id),
-                        name=f"tell shard {shard_id} of invalidations",
-                        context=copy_context(),
-                    )
-            return self._bounded(begun.settled)
         self._invalidations.apply(keys, operation_id)
         remote = plan_invalidation(keys, self._ownership).remote
         if self._has_left:
             return self._refused() if remote or barrier else DONE
-        return self._put_into_messages(remote, operation_id) if remote else DONE
+        if not remote and not (barrier and self._barriers.are_needed):
+            return DONE
+        if not barrier:
+            return self._put_into_messages(remote, operation_id)
+        # Each owner gets separate messages: the last one is answered when all its effects are settled.
+        with self._barriers.begin() as begun:
+            for shard_id, told in remote.items():
+                begun.told()
+                self._deliveries.spawn(
+                    self._deliver(shard_id, told, begun, operation_id),
+                    name=f"tell shard {shard_id} of invalidations",
+                    context=copy_context(),
+                )
+        return self._bounded(begun.settled)
 
     def leave(self) -> None:
         """Give up: waiters get an error, and so does every later publication."""
@@ -245,7 +247,9 @@ class Publications:
             confirmed.exception()
             return confirmed
         late = ShardUnavailable("the change is made, but not every owner has confirmed its invalidation in time")
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, partial(_fail, confirmed, late))
+        timer = asyncio.get_running_loop().call_later(  # not in a command's context, which the timer would keep
+            self._timeout_s, partial(_fail, confirmed, late), context=self._context
+        )
 
         def on_done(future: asyncio.Future[None]) -> None:
             timer.cancel()

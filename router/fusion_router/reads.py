@@ -10,12 +10,13 @@ from functools import partial
 from typing import Any
 
 from fusion_cluster.commands import Invocation
-from fusion_cluster.commands.retrying import until_answered
+from fusion_cluster.commands.retrying import REASONS_TO_ASK_AGAIN, Retries
 from fusion_cluster.graph import Computed, Graph
 from fusion_cluster.graph.computing.varying import vary
 from fusion_cluster.graph.computing.waiting import latest_deadline_s as latest_deadline
+from fusion_cluster.link.peer import Peer
+from fusion_cluster.link.peer_call import PeerCall
 from fusion_cluster.link.replica_cause import replica_cause
-from fusion_cluster.runtime.baggage import current_baggage, of_a_read
 from fusion_cluster.wire.errors import decode_error
 from fusion_cluster.wire.results import decode_result
 from fusion_router.cycles import CycleWatch
@@ -44,42 +45,42 @@ class RemoteReads:
             Exception: the error that the method raised.
         """
         method = node.function.method
-        arguments = method.arguments.encode(node.arguments)
-        cycles = self._cycles
-        latest_deadline_s = partial(latest_deadline, node, self._owners.default_deadline_s())
-
-        async def attempt(invocation: Invocation) -> Any:
-            peer, owner = self._owners.link(slot)
-            call = peer.read(
-                invocation,
-                arguments,
-                on_invalidated=lambda _id: self._graph.invalidate_now(node, replica_cause(call, owner)),
-                latest_deadline_s=latest_deadline_s,
-            )
-            if cycles is not None:
-                cycles.began(node, call)
-            try:
-                result = await call
-            finally:
-                if cycles is not None:
-                    cycles.ended(node)
-            node.on_invalidated(lambda _node: peer.unsubscribe(call.id))
-            if result.varies:
-                vary(node)
-            node.version = result.version
-            if result.WhichOneof("outcome") == "error":
-                raise decode_error(result.error)
-            return decode_result(method.name, method.result, result.value)
-
+        owners = self._owners
+        latest_deadline_s = partial(latest_deadline, node, owners.default_deadline_s())
         invocation = Invocation(
             *(method.name, node.arguments),
             deadline_s=latest_deadline_s(),
-            baggage=of_a_read(self._owners.with_carried(current_baggage.get()), node.function.principal),
+            baggage=owners.baggage_of_a_read(node.function.principal),
         )
-        return await until_answered(
-            invocation,
-            attempt,
-            runtime=self._owners.runtime,
-            pause=self._owners.changed,
-            latest_deadline_s=latest_deadline_s,
-        )
+        arguments = method.arguments.encode(node.arguments)
+        cycles = self._cycles
+        retries: Retries | None = None
+        while True:
+            try:
+                peer, owner = owners.link(slot)
+                call = peer.read(invocation, arguments, latest_deadline_s=latest_deadline_s)
+                call.on_invalidated = partial(self._on_invalidated, node, call, owner)
+                if cycles is not None:
+                    cycles.began(node, call)
+                try:
+                    result = await call
+                finally:
+                    if cycles is not None:
+                        cycles.ended(node)
+                node.on_invalidated(partial(_unsubscribe, peer, call.id))
+                if result.varies:
+                    vary(node)
+                node.version = result.version
+                if result.HasField("error"):
+                    raise decode_error(result.error)
+                return decode_result(method.name, method.result, result.value)
+            except REASONS_TO_ASK_AGAIN as error:
+                retries = retries or Retries(owners.runtime, pause=owners.changed, latest_deadline_s=latest_deadline_s)
+                invocation = await retries.after(error, invocation)
+
+    def _on_invalidated(self, node: Computed[Any], call: PeerCall, owner: str, _call_id: int) -> None:
+        self._graph.invalidate_now(node, replica_cause(call, owner))
+
+
+def _unsubscribe(peer: Peer, call_id: int, _node: Computed[Any]) -> None:
+    peer.unsubscribe(call_id)

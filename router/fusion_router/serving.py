@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fusion_cluster.commands import Invocation
+from fusion_cluster.commands import BoundCommand, Invocation
 from fusion_cluster.commands.invocation import Caller
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
@@ -91,9 +91,12 @@ class Serving:
     def on_calls(self, session: ServedSession, calls: Sequence[session_pb2.Call]) -> None:
         """Take reads and commands that arrived."""
         subscriber = self._subscribers[session]
+        has_arrived = False
         for call in calls:
             try:
-                arrive(call.baggage, is_trusted=subscriber.is_member)
+                if call.baggage or has_arrived:  # the context is empty at first
+                    has_arrived = True
+                    arrive(call.baggage, is_trusted=subscriber.is_member)
                 if call.kind == session_pb2.Call.KIND_READ:
                     self._read(subscriber, call)
                 else:
@@ -179,7 +182,7 @@ class Serving:
     def _read(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
         function = self._host.function(call.method)
         arguments = function.method.arguments.decode_msgpack(call.arguments)
-        if not self._host.serves(function.method, arguments):
+        if not self._host.serves(function.method.slot(arguments)):
             subscriber.session.send_moved(call.id, self._host.slot_map_version)
             return
         reader = self._reader(subscriber, call)
@@ -200,37 +203,48 @@ class Serving:
         return principal_key(current_principal.get()) if PRINCIPAL in call.baggage else None
 
     def _execute(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
-        command = self._host.command(call.method)
+        host, name, timeout_ms = self._host, call.method, call.timeout_ms
+        command = host.command(name)
         arguments = command.method.arguments.decode_msgpack(call.arguments)
-        if not self._host.serves(command.method, arguments):
-            subscriber.session.send_moved(call.id, self._host.slot_map_version)
+        slot = command.method.slot(arguments)
+        if not host.serves(slot):
+            subscriber.session.send_moved(call.id, host.slot_map_version)
             return
-        deadline_s = self._host.runtime.clock.monotonic() + call.timeout_ms / 1000 if call.timeout_ms else NO_DEADLINE
+        deadline_s = host.runtime.clock.monotonic() + timeout_ms / 1000 if timeout_ms else NO_DEADLINE
+        baggage = current_baggage.get()
+        callers = tuple(Caller(it.command_id, it.text) for it in call.callers) if subscriber.is_member else ()
         invocation = Invocation(
-            *(call.method, arguments, "command", call.command_id, call.is_retry, deadline_s),
-            baggage=current_baggage.get(),
-            callers=tuple(Caller(it.command_id, it.text) for it in call.callers) if subscriber.is_member else (),
+            name, arguments, "command", call.command_id, call.is_retry, deadline_s, baggage, callers
         )
+        start = host.graph.starter(name).start
+        task = self._commands.start(self._run(subscriber, call, command, invocation, slot), name=name, create=start)
+        if not task.done():
+            subscriber.commands[call.id] = task
 
-        async def run() -> None:
-            try:
-                result = await self._host.carry_out(invocation)
-                subscriber.session.send_result(
-                    call.id, 0, encode_result(command.name, result.value), subscribed=False, replayed=result.is_replayed
-                )
-            except asyncio.CancelledError:
-                # Cancelled by its caller, which has left, or because this process ends: it may have committed.
-                doubt = CommandOutcomeUnknown(f"{call.method} was cut off", retry_after_s=0.1)
-                self._send_error(subscriber, call, doubt)
-                raise
-            except Exception as error:
-                self._send_error(subscriber, call, error)
-            except BaseException as error:  # from a class of its result, when it was encoded
-                self._send_error(subscriber, call, body_exited(call.method, error))
-            finally:
-                subscriber.commands.pop(call.id, None)
-
-        subscriber.commands[call.id] = self._commands.start(run(), name=call.method)
+    async def _run(
+        self,
+        subscriber: Subscriber,
+        call: session_pb2.Call,
+        command: BoundCommand[..., Any],
+        invocation: Invocation,
+        slot: int,
+    ) -> None:
+        call_id = call.id
+        try:
+            result = await self._host.run(command, invocation, slot)
+            encoded = encode_result(command.name, result.value)
+            subscriber.session.send_result(call_id, 0, encoded, subscribed=False, replayed=result.is_replayed)
+        except asyncio.CancelledError:
+            # Cancelled by its caller, which has left, or because this process ends: it may have committed.
+            doubt = CommandOutcomeUnknown(f"{command.name} was cut off", retry_after_s=0.1)
+            self._send_error(subscriber, call, doubt)
+            raise
+        except Exception as error:
+            self._send_error(subscriber, call, error)
+        except BaseException as error:  # from a class of its result, when it was encoded
+            self._send_error(subscriber, call, body_exited(command.name, error))
+        finally:
+            subscriber.commands.pop(call_id, None)
 
     def _give_up(self, subscriber: Subscriber, call_id: int) -> None:
         subscription = subscriber.subscriptions.pop(call_id, None)

@@ -14,6 +14,7 @@ from fusion_cluster.errors import DeadlineExceeded, FusionError, ShardUnavailabl
 from fusion_cluster.failures.exits import body_cancelled, body_exited
 from fusion_cluster.graph import Computed, Waiter
 from fusion_cluster.link.acceptor import ServedSession
+from fusion_cluster.runtime.deadline import NO_DEADLINE
 from fusion_cluster.v1 import session_pb2
 from fusion_cluster.wire.errors import encode_error
 from fusion_cluster.wire.results import encode_result
@@ -25,13 +26,14 @@ from fusion_router.late_reads import LateReads
 class Subscription:
     """One read call of a session: first it waits for a computation, then it promises to report the invalidation."""
 
-    __slots__ = ("id", "is_outdated", "node", "reader", "subscriber", "waiter")
+    __slots__ = ("deadline_s", "id", "is_outdated", "node", "reader", "subscriber", "waiter")
 
     def __init__(self, subscriber: Subscriber, call_id: int, node: Computed[Any], reader: str | None) -> None:
         self.reader = reader
         self.subscriber = subscriber
         self.id = call_id
         self.node = node
+        self.deadline_s = NO_DEADLINE
         self.waiter: Waiter | None = None
         self.is_outdated = False
 
@@ -41,14 +43,17 @@ class Subscription:
         Args:
             timeout_s: how long its caller waits; 0: no limit.
         """
+        if timeout_s:
+            self.deadline_s = self.subscriber.late_reads.clock_s() + timeout_s
         self.node.on_invalidated(self._on_invalidated)
-        waiter = self.node.join(self._on_done)
-        if not self.node.has_output:
-            self.waiter = waiter
-            if timeout_s:
-                late_reads = self.subscriber.late_reads
-                waiter.deadline_s = late_reads.clock_s() + timeout_s
-                late_reads.add(self, waiter.deadline_s)
+        waiter = self.node.join(self._on_done, deadline_s=self.deadline_s, is_eager=True)
+        if waiter.computation is not None:
+            self._wait(waiter)
+
+    def _wait(self, waiter: Waiter) -> None:
+        self.waiter = waiter
+        if self.deadline_s < NO_DEADLINE:
+            self.subscriber.late_reads.add(self, self.deadline_s)
 
     def give_up(self) -> None:
         """Notify the caller that its time is up; the computation goes on if others wait for it."""
@@ -78,25 +83,28 @@ class Subscription:
         if self.waiter is not None:
             self.waiter = None
             subscriber.late_reads.discard(self)
-        if not node.has_output and node.function.variants is not None and self._go_on_with_own(node):
+        has_output = node.has_output
+        if not has_output and node.function.variants is not None and self._go_on_with_own(node):
             return
         if self.is_outdated:
             subscriber.subscriptions.pop(self.id, None)
         is_subscribed = not self.is_outdated
-        if not node.has_output:
-            error: BaseException | None = _without_output(node)
-        else:
-            error = node.error
-        if error is None:
-            try:
-                value = encode_result(node.function.name, node.value)
-            except Exception as encoding_error:  # also errors of users' code, for example in a pydantic model
-                error = encoding_error
-            except BaseException as raised:
-                error = body_exited(node.function.name, raised)
+        error: BaseException | None = None
+        encoded_value = b""
+        try:
+            if has_output:
+                value, error = node.outcome()
+                if error is None:
+                    encoded_value = encode_result(node.function.name, value)
             else:
-                subscriber.session.send_result(self.id, node.version, value, subscribed=is_subscribed)
-                return
+                error = _without_output(node)
+        except Exception as encoding_error:  # also errors of users' code, for example in a pydantic model
+            error = encoding_error
+        except BaseException as raised:
+            error = body_exited(node.function.name, raised)
+        if error is None:
+            subscriber.session.send_result(self.id, node.version, encoded_value, subscribed=is_subscribed)
+            return
         encoded = subscriber.encoded(error, node.function.name)
         subscriber.session.send_error(self.id, node.version, encoded, subscribed=is_subscribed)
 
@@ -112,9 +120,10 @@ class Subscription:
             return True
         own = node.function.variant(self.reader).lookup(node.arguments)
         # The computation that has found out that it varies reads for another principal, in this very context.
-        waiter = contextvars.Context().run(own.join, self._on_done)
-        if not own.has_output:
-            self.node, self.waiter = own, waiter
+        waiter = contextvars.Context().run(own.join, self._on_done, deadline_s=self.deadline_s)
+        if waiter.computation is not None:
+            self.node = own
+            self._wait(waiter)
         return True
 
 

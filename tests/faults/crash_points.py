@@ -114,7 +114,7 @@ def before_it_applies_what_it_is_told() -> None:
 
 
 def before_the_answer() -> None:
-    _after(ClusterHost, "carry_out")
+    _after(ClusterHost, "run")
 
 
 POINTS: Final[dict[str, Callable[[], None]]] = {

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import current_task
 from collections.abc import Callable, Iterator
 from itertools import chain
 from sys import exception
@@ -23,6 +22,7 @@ from msgspec.json import decode as decode_principal
 
 from fusion_cluster.failures.exits import as_body_exited, body_exited
 from fusion_cluster.failures.failure import Failure
+from fusion_cluster.graph.computing.eager import current_task_of
 from fusion_cluster.graph.computing.function import Function
 from fusion_cluster.graph.computing.lifetime import note_brief_output
 from fusion_cluster.graph.computing.surroundings import Surroundings
@@ -105,7 +105,7 @@ class Computation(msgspec.Struct, eq=False):
         graph = function.graph
         starter = graph.current_starter
         try:
-            if starter is None or graph.thread_id != get_ident() or current_task(starter.loop) is None:
+            if starter is None or graph.thread_id != get_ident() or current_task_of(starter.loop) is None:
                 starter = graph.starter(self.node)  # else it is sure that its loop runs here
         except BaseException:
             self.abandon()

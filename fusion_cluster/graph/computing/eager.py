@@ -24,8 +24,9 @@ MAX_DEPTH: Final = 16
 class EagerStarter:
     """Starts tasks of one event loop; at once where that can be done, else in the next turn.
 
-    Each runs in a copy of the context of its start. What is started in the handling of an exception begins in the next
-    turn: else it could see that exception, and what it raises would have it as its context.
+    Each runs in the given context, by default in a copy of that of its start. What is started in the handling of an
+    exception begins in the next turn: else it could see that exception, and what it raises would have it as its
+    context.
 
     Args:
         loop: in which they run.
@@ -43,18 +44,23 @@ class EagerStarter:
         if sys.version_info < (3, 12):
             self._take_call = self._take
 
-    def start_later(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def start_later(
+        self, coroutine: Coroutine[Any, Any, None], name: str, context: Context | None = None
+    ) -> asyncio.Task[None]:
         """Return a task that will begin in the next turn."""
-        return self._create_task(coroutine, name=name, context=copy_context())
+        return self._create_task(coroutine, name=name, context=copy_context() if context is None else context)
 
-    def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def start(
+        self, coroutine: Coroutine[Any, Any, None], name: str, context: Context | None = None
+    ) -> asyncio.Task[None]:
         """Return a task that has run its first step, and may be done; or one that will begin in the next turn."""
         loop: Any = self.loop
         if self._depth >= MAX_DEPTH or self._has_factory or exception() is not None:
-            return self.start_later(coroutine, name)
+            return self.start_later(coroutine, name, context)
         self._depth += 1
         try:
-            context = copy_context()
+            if context is None:
+                context = copy_context()
             if sys.version_info >= (3, 12):
                 return asyncio.Task(coroutine, loop=loop, name=name, context=context, eager_start=True)
             try:
@@ -68,7 +74,7 @@ class EagerStarter:
             step, self._first_step = self._first_step, None
             if step is None:
                 raise RuntimeError("asyncio.Task has not asked for its first step")
-            outer = asyncio.current_task(loop)
+            outer = current_task_of(loop)
             if outer is None:
                 context.run(step)
                 return task
@@ -97,6 +103,12 @@ class EagerStarter:
 
 _FIRST_STEPS: Final = ("TaskStepMethWrapper", "method")
 """Types of the callable that is a task's step: of tasks in C, and in Python."""
+
+_tasks: Final[Any] = asyncio.tasks
+current_task_of: Final[Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]] = (
+    asyncio.current_task if sys.version_info >= (3, 12) else _tasks._current_tasks.get
+)
+"""`asyncio.current_task` of a loop; that of 3.11 is written in Python."""
 
 _leave_task: Final[Callable[..., None]] = asyncio._leave_task
 _enter_task: Final[Callable[..., None]] = asyncio._enter_task

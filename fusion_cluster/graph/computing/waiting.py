@@ -42,6 +42,7 @@ def enter(
     dependent: Node[Any] | None,
     on_done: Callable[[Any], object] | None = None,
     *,
+    deadline_s: float | None = None,
     is_eager: bool = True,
 ) -> Waiter:
     """Wait for `node`, which has no output, on behalf of `dependent`; start its computation if nobody has.
@@ -52,6 +53,7 @@ def enter(
         node: a live node, or one that is outdated.
         dependent: the current computation, if any.
         on_done: called with the node when the computation ends; may be set later, if it has not ended by then.
+        deadline_s: until when it waits, if no computation does on whose behalf; None: the deadline of this context.
         is_eager: run the first step of the body now, not in the next turn of the loop.
 
     Raises:
@@ -72,8 +74,9 @@ def enter(
     else:
         dependent = None  # nobody who computes waits: a computation that has ended waits no more
     computation: Computation | None = node._computation
-    deadline = _get_deadline() if dependent is None else None
-    deadline_s = NO_DEADLINE if deadline is None else deadline.until_s
+    if deadline_s is None:
+        deadline = _get_deadline() if dependent is None else None
+        deadline_s = NO_DEADLINE if deadline is None else deadline.until_s
     if computation is not None:
         waiter = Waiter(computation, dependent, on_done, is_isolated, deadline_s)
         computation.waiters[waiter] = None

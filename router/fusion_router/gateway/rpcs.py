@@ -17,6 +17,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from fusion_cluster.catalogue.method import Method, MethodKind
+from fusion_cluster.commands import CommandResult, Invocation
 from fusion_cluster.errors import (
     CommandOutcomeUnknown,
     FusionError,
@@ -111,6 +112,9 @@ class GatewayRpcs:
         finally:
             self._watches.discard(task)
 
+    async def _carry_out(self, invocation: Invocation) -> CommandResult:
+        return await self._host.carry_out(invocation)  # what that raises at once is raised here, by the await
+
     async def execute(self, request: bytes, context: Context) -> bytes:
         """`Execute`: a command, once per command id."""
         try:
@@ -134,7 +138,7 @@ class GatewayRpcs:
 
             async def run() -> bytes:
                 nonlocal was_recorded
-                result = await _outcome(method.name, self._host.carry_out(invocation))
+                result = await _outcome(method.name, self._carry_out(invocation))
                 was_recorded = result.is_replayed
                 try:
                     return encode_payload(method, result.value, encoding).SerializeToString()

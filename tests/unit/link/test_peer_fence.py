@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fusion_cluster import runtime
+from fusion_cluster.commands import Invocation
 from fusion_cluster.link import Peer
 from fusion_cluster.runtime import Runtime
 from fusion_cluster.v1.session_pb2 import ServerFrame
-from tests.invocations import a_read
 from tests.owners import Owner
 from tests.rented_replicas import Clock
 from tests.waiting import until
@@ -40,7 +40,8 @@ class Caller:
 
     async def read(self) -> int:
         """A read that has its result."""
-        call = self.peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=self.on_invalidated)
+        invocation = Invocation("Carts.total", deadline_s=self.clock.now_s + 5)
+        call = self.peer.read(invocation, b"\x90", on_invalidated=self.on_invalidated)
         await until(lambda: call.id in self.owner.handler.called_ids)
         self.owner.handler.answer(call.id, b"v")
         await call
