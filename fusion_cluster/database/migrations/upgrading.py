@@ -49,14 +49,15 @@ class Upgrade:
 
 async def find_revision(engine: AsyncEngine) -> str | None:
     """Return the revision of the library's tables, by one SELECT if there are some; None: there are none."""
+    revision: str | None
     async with engine.connect() as connection:
         try:
-            revision: str | None = await connection.scalar(_REVISION)
+            revision = await connection.scalar(_REVISION)
         except DBAPIError:
             await connection.rollback()
-            if await connection.run_sync(_has_version_table):
-                raise
-            return None
+            if not await connection.run_sync(_has_version_table):
+                return None
+            revision = await connection.scalar(_REVISION)  # another process has made it meanwhile, or this says why
         return revision
 
 

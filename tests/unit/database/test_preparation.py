@@ -8,11 +8,12 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.util import await_only
 
 from fusion_cluster import Database, UsageError
 from fusion_cluster.database import preparation
-from fusion_cluster.database.migrations import NEWEST, VERSION_TABLE, Upgrade, find_revision, upgrade
+from fusion_cluster.database.migrations import NEWEST, VERSION_TABLE, Upgrade, find_revision, upgrade, upgrading
 from fusion_cluster.errors import DatabaseUnavailable
 from tests.statements import statements
 from tests.waiting import until
@@ -60,6 +61,19 @@ async def test_callers_at_the_same_time_share_one_upgrade(database: Database, mo
     upgrades = counted_upgrades(monkeypatch)
     await asyncio.gather(*(database.prepare() for _ in range(20)))
     assert upgrades == [Upgrade(None, NEWEST)]
+
+
+async def test_tables_that_another_process_makes_between_two_looks_are_found(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = upgrading._has_version_table
+
+    def look_later(connection: Connection) -> bool:
+        await_only(upgrade(database.engines().writing))
+        return look(connection)
+
+    monkeypatch.setattr(upgrading, "_has_version_table", look_later)
+    assert await find_revision(database.engines().reading) == NEWEST
 
 
 async def test_many_databases_of_one_url_and_many_event_loops_make_one_schema(
