@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from fusion_cluster.graph import core
+from fusion_cluster.graph.core import hot_path
 
 NATIVE: Final = "C"
 PURE: Final = "pure Python"
 
-IS_NATIVE: Final[bool] = getattr(core, "IS_NATIVE", False)
+IS_NATIVE: Final[bool] = hot_path.IS_NATIVE
 """Whether this process has the path in C."""
 
 PATH: Final = NATIVE if IS_NATIVE else PURE

@@ -122,9 +122,10 @@ async def test_the_benchmark_of_links_has_a_cluster_of_its_own(ray_cluster: str,
 
 async def test_a_status_that_hangs_is_ended_by_a_signal(remains: dict[str, str]) -> None:
     """A listener that takes connections and never answers: neither Ctrl-C nor SIGTERM waits for it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        for number, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)):
+    for number, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)):
+        # Each has a listener of its own: the one before may have left a second connection in the queue.
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
             command = [*CLI, "status", "--ray-address", address, "--timeout", "100"]
             async with running(*command, env=remains, stdout=PIPE, stderr=PIPE) as process:
                 connection, _ = await asyncio.to_thread(server.accept)

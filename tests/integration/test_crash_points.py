@@ -28,6 +28,7 @@ from tests.apps.bank import (
 from tests.faults.crash_points import POINTS
 from tests.gateways import serving
 from tests.processes.process_cluster import ProcessCluster
+from tests.thorough import times
 from tests.waiting import until
 
 SLOW_COMMITS = (
@@ -38,6 +39,11 @@ SLOW_COMMITS = (
 )
 
 pytest_plugins = ["tests.databases", "tests.processes.zygotes"]
+
+
+DATABASES = ("sqlite", "postgresql")
+PLACES = [(kind, point) for number, point in enumerate(POINTS) for kind in times((DATABASES[number % 2],), DATABASES)]
+"""The databases take turns; `THOROUGH=1` crashes at each point on both."""
 
 
 @pytest.fixture
@@ -64,7 +70,7 @@ def three_owners(cluster: ProcessCluster) -> tuple[int, int, str]:
     return source, target, next(number for number in numbers if cluster.owner("Receipts.times", number) not in taken)
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("database_url", "point"), PLACES, indirect=["database_url"])
 async def test_a_shard_that_dies_there_carries_the_command_out_once_and_leaves_nothing_stale(
     cluster: ProcessCluster, database_url: str, point: str
 ) -> None:

@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def workers() -> int:
-    """Two more than there are cores, but at most four: tests on Ray, and those of processes, wait most of the time."""
-    return min(MOST_WORKERS, 2 + (os.cpu_count() or 1))
+    """One more than there are cores, but at most four: tests on Ray, and those of processes, wait most of the time."""
+    return min(MOST_WORKERS, 1 + (os.cpu_count() or 1))
 
 
 def commit_seed() -> int:

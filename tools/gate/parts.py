@@ -24,7 +24,7 @@ GRAPH = (
 WITH_GRPC = ("tests/unit/catalogue/test_generic_services.py",)
 """Of these, what also shows that clients see the same. The environments of other versions have no gRPC."""
 
-FEWER_STEPS = {"GRAPH_STEPS": "2500"}
+FEWER_STEPS = {"GRAPH_STEPS": "1500"}
 """Of the property tests of the graph, which take all of theirs in the first part."""
 
 

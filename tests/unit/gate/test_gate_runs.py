@@ -51,7 +51,7 @@ def test_there_are_more_workers_than_cores_but_not_many(monkeypatch: pytest.Monk
     for cores in (1, 2, 64, None):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
         found.append(workers())
-    assert found == [3, 4, 4, 3]
+    assert found == [2, 3, 4, 2]
 
 
 def test_the_last_line_tells_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
