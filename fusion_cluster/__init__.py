@@ -57,6 +57,7 @@ from fusion_cluster.state import (
     UpdateDelayer,
     UserActions,
 )
+from fusion_cluster.verification import VerifyOptions
 
 __all__ = [
     "App",
@@ -115,6 +116,7 @@ __all__ = [
     "UpdateDelayer",
     "UsageError",
     "UserActions",
+    "VerifyOptions",
     "WorkerLost",
     "command",
     "compute_method",

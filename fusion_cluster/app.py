@@ -41,8 +41,9 @@ class App(AppDefinition):
         max_threads: how many bodies with `offload="thread"` run at a time in each process; those that wait for another
             computation do not count. None: a few more than there are CPUs.
         middleware: wraps the bodies of all methods, in each process that runs them; the outermost first.
-
         events: how events are delivered to event handlers.
+        verify: switches the freshness monitor on, in each shard and gateway: it compares cached values with what their
+            methods return now (docs/verification.md). None: it is off.
 
     Attributes:
         methods: its compute methods and commands by full name, each with its signature, result type and service.
@@ -90,6 +91,7 @@ class App(AppDefinition):
         host.bodies.task_runner = _local_task_runner()
         try:
             await host.start()
+            host.verification.start()
             yield host
         finally:
             await host.close()

@@ -17,7 +17,9 @@ from fusion_cluster.failures.failure import TransientClassifier, is_transient
 from fusion_cluster.graph.computing.retention import SizeOf, estimate_bytes
 from fusion_cluster.middleware.call import Middleware
 from fusion_cluster.middleware.stack import MiddlewareStack
+from fusion_cluster.quantities import shown
 from fusion_cluster.strict import Strictness
+from fusion_cluster.verification.options import VerifyOptions
 
 if TYPE_CHECKING:
     from fusion_cluster.database import Database
@@ -41,6 +43,7 @@ class AppDefinition:
         max_threads: int | None = None,
         middleware: Sequence[Middleware] = (),
         events: EventOptions = DEFAULT_EVENT_OPTIONS,
+        verify: VerifyOptions | None = None,
     ) -> None:
         if not name:
             raise UsageError("an app needs a name", field="name")
@@ -56,6 +59,9 @@ class AppDefinition:
         require_defaults(defaults, "defaults")
         self.new_bodies()  # raises if the number of threads is wrong
         self.methods = Catalogue(services, defaults, app_name=name)
+        if not (verify is None or isinstance(verify, VerifyOptions)):
+            raise UsageError(f"verify must be VerifyOptions(...) or None, not {shown(verify)}", field="verify")
+        self.verify = verify
         self.event_options = events
         self.event_classes: dict[str, type] = event_classes_of(self.methods.all_methods)
         if self.event_classes and database is None:

@@ -52,6 +52,7 @@ from fusion_cluster.graph.why.cause import call_site
 from fusion_cluster.logged_keys import keys_of, logged_keys
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict
+from fusion_cluster.verification import Verification
 
 if TYPE_CHECKING:
     from fusion_cluster.app_definition import AppDefinition
@@ -82,6 +83,7 @@ class Host(ABC):
         services: an instance of each service, and its methods bound to the graph.
         applied: the operations whose invalidations are applied here.
         log: follows the operation log; None before `start`, without a database, and where bodies do not run.
+        verification: compares what is cached here with what the methods return now.
         dispatcher: delivers events; None before `start`, and without event handlers to run.
         loop: the event loop in which the host was made; None if it was made outside of one.
     """
@@ -120,6 +122,7 @@ class Host(ABC):
         self.loop = asyncio._get_running_loop()
         self.turns = Turns()
         self.time_limits = TimeLimits()
+        self.verification = Verification(self, app.verify, app=app.name)
 
     def _bind_services(self, *, runs_bodies: bool) -> None:
         """Make the services. A host does this last: a service's `__init__` may use all parts of the host.
@@ -294,8 +297,19 @@ class Host(ABC):
         if self.log is not None:
             await self.log.close()
 
+    # -- verification --------------------------------------------------------------------------
+    @property
+    def shard_number(self) -> int:
+        """The number of the shard that this is, as `owner_of` returns it: -1 for the only process of an app."""
+        return -1
+
+    def owner_of(self, key: Key) -> int:
+        """Return the number of the shard that owns a key; -1: there is one process, or no slot map is known."""
+        return -1
+
     async def close_graph(self) -> None:
-        """Cancel running computations; callers that wait for them get an error."""
+        """Stop verifying, and cancel running computations; callers that wait for them get an error."""
+        await self.verification.close()
         if self.strict is not None:
             self.strict.check_all()
         await self.graph.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.bodies.crossing import current_crossing
 from fusion_cluster.errors import UsageError
-from fusion_cluster.graph.core.context import running_computation
+from fusion_cluster.graph.core.context import is_rehearsing, running_computation
 from fusion_cluster.graph.core.hot_path import CONSISTENT, Node
 from fusion_cluster.graph.why.cause import Cause, call_site
 from fusion_cluster.quantities import as_number
@@ -133,6 +133,8 @@ def _say(at_s: float, *, by_wall: bool, cause: Cause) -> None:
     """
     node = running_computation.get()
     crossing = current_crossing()
+    if node is None and crossing is None and is_rehearsing.get():
+        return  # there is a value to compare, and no result
     if node is None and crossing is None:
         raise UsageError("no compute method runs here, unless as a task: there is no result that could expire")
     if at_s == math.inf:

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Protocol, runtime_checkable
 import grpc
 import typer
 
-from fusion_cluster.cli import describe, events, execute, reads, serve, status, upgrade_database
+from fusion_cluster.cli import describe, events, execute, reads, serve, status, upgrade_database, verify
 from fusion_cluster.cli.deadline import has_unfinished_work
 from fusion_cluster.cli.options import check_text
 from fusion_cluster.cli.output import (
@@ -67,6 +67,7 @@ app.command("call", context_settings=reads.CONTEXT)(reads.call)
 app.command("watch", context_settings=reads.CONTEXT)(reads.watch)
 app.command("execute", context_settings=reads.CONTEXT)(execute.execute)
 app.command("describe")(describe.describe)
+app.command("verify")(verify.verify)
 app.command("upgrade-database")(upgrade_database.upgrade_database)
 app.add_typer(events.events, name="events")  # list, retry, discard
 

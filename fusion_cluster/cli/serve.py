@@ -23,6 +23,7 @@ from fusion_cluster.errors import DeadlineExceeded, InvalidArgument
 from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.quantities import MOST, as_finite_timeout, as_number
 from fusion_cluster.runtime import SYSTEM
+from fusion_cluster.verification.options import MAX_RATE
 
 T = TypeVar("T")
 
@@ -68,6 +69,15 @@ def serve(
         float,
         typer.Option(help="Time limit of a call in seconds, retries included.", callback=checked(as_finite_timeout)),
     ] = 10.0,
+    verify: Annotated[
+        float,
+        typer.Option(
+            help="Run the freshness monitor: each shard and gateway verifies so many cached values a second; "
+            "0: as the app says.",
+            min=0,
+            max=MAX_RATE,
+        ),
+    ] = 0.0,
 ) -> None:
     """Start or join Ray and run an app: its shards and gateways. Ctrl-C or SIGTERM stops it in good order."""
     require_ray()
@@ -118,6 +128,7 @@ def serve(
                     max_nodes=max_nodes,
                     max_bytes=math.inf if max_bytes is None else max_bytes,
                     call_timeout_s=call_timeout,
+                    verify_rate=verify,
                 ),
             )
         if launched is None:

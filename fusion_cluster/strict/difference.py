@@ -23,7 +23,7 @@ def difference(encoded: bytes, value: Any) -> str:
     if now == encoded:
         return ""
     before, after = msgspec.msgpack.decode(encoded, strict=False), msgspec.msgpack.decode(now, strict=False)
-    if _has_set(value) and _sorted(before) == _sorted(after):
+    if has_set(value) and _sorted(before) == _sorted(after):
         return ""  # the items of a set may come in any order
     return _first_difference(before, after, "")
 
@@ -52,17 +52,18 @@ def _first_difference(before: Any, after: Any, place: str) -> str:
     return f"{place or 'it'} was {reprlib.repr(before)} and is {reprlib.repr(after)}"
 
 
-def _has_set(value: Any) -> bool:
+def has_set(value: Any) -> bool:
+    """Tell whether there is a set in a value, at any depth."""
     if isinstance(value, (set, frozenset)):
         return True
     if isinstance(value, dict):
-        return any(map(_has_set, value.values()))
+        return any(map(has_set, value.values()))
     if isinstance(value, (list, tuple)):
-        return any(map(_has_set, value))
+        return any(map(has_set, value))
     fields = getattr(value, "__dict__", None) or {
         name: getattr(value, name, None) for name in getattr(value, "__struct_fields__", ())
     }
-    return any(map(_has_set, fields.values()))
+    return any(map(has_set, fields.values()))
 
 
 def _sorted(plain: Any) -> Any:

@@ -147,6 +147,15 @@ class ClusterHost(Host):
         """Return a byte for each slot, 1 if it is owned here now."""
         return self.ownership.owned_slots()
 
+    @property
+    def shard_number(self) -> int:
+        """The number of this shard; -2 for gateways and drivers, which own nothing."""
+        return -2 if self.shard_id is None else self.shard_id
+
+    def owner_of(self, key: Key) -> int:
+        """Return the number of the shard that owns a key; -1 while no slot map is known."""
+        return self.ownership.owner_of(key)
+
     def owns(self, key: Key) -> bool:
         """Whether the key's value is computed here."""
         return self.ownership.owns(key)

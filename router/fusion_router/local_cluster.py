@@ -26,10 +26,12 @@ from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
 from fusion_cluster.quantities import as_count, as_finite_timeout, as_number
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict, raise_findings
+from fusion_cluster.verification import VerificationReport, VerifyOptions, merged
 from fusion_router.coordinating import CoordinationLoop, Report
 from fusion_router.entrances import Entrance
 from fusion_router.host import ClusterHost
 from fusion_router.member import Member
+from fusion_router.verifying import LocalPeers
 
 S = TypeVar("S", bound=ComputeService)
 
@@ -195,6 +197,7 @@ class LocalCluster:
         if host.strict is not None:
             self._strict.append(host.strict)
         host.set_slot_map(self.slot_map)
+        host.verification.join(LocalPeers(host, lambda: self._hosts))
         self._hosts.append(host)
         return host
 
@@ -216,6 +219,7 @@ class LocalCluster:
             if host is not None:
                 self._hosts.remove(host)
             raise
+        host.verification.start()
         self.shards[shard_id] = shard
         report(Served(member, shard.address.epoch, shard.address))
 
@@ -245,6 +249,15 @@ class LocalCluster:
         for link in self._links.get(shard_id, ()):
             link.release()
 
+    async def verify(self, seconds: float | None = None, options: VerifyOptions | None = None) -> VerificationReport:
+        """Compare what all members have cached with what the methods return now (see `verification.Verification.run`).
+
+        In a test of an app, at the end of what it does: a command that changes a row and forgets to invalidate the
+        method that reads it is found, if the result is cached anywhere.
+        """
+        runs = (host.verification.run(seconds, options) for host in self._hosts)
+        return merged(await self.runtime.gather(runs, name="verify cached values"))
+
     async def __aenter__(self) -> Self:
         if self._was_opened:
             raise UsageError(f"{self._name} was opened before: make another one")
@@ -259,6 +272,7 @@ class LocalCluster:
             await self._close()
             raise
         self._driver = self.new_host("driver")
+        self._driver.verification.start()
         return self
 
     async def __aexit__(

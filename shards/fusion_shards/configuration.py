@@ -34,6 +34,7 @@ class AppConfiguration(msgspec.Struct, frozen=True):
         max_bytes: the same in bytes, by estimate.
         read_lease_s: how long replicas may be served without hearing from their owner.
         call_timeout_s: how long a read or command may take, retries included.
+        verify_rate: how many cached values a second each member verifies; 0: as the app says.
         cpus_per_shard: CPUs Ray sets aside for each shard, and for each gateway.
     """
 
@@ -53,6 +54,7 @@ class AppConfiguration(msgspec.Struct, frozen=True):
     max_bytes: float = math.inf
     read_lease_s: float = 3.0
     call_timeout_s: float = 10.0
+    verify_rate: float = 0.0
     cpus_per_shard: float = 1.0
 
     def gateway_port(self, gateway_id: int, *, has_own_host: bool) -> int:

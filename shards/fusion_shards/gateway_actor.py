@@ -7,15 +7,17 @@ import asyncio
 import ray
 
 from fusion_cluster.addresses import Address
+from fusion_cluster.protocol.coordination import MemberId
 from fusion_cluster.runtime import SYSTEM
 from fusion_router.gateway import GatewayEntrance
 from fusion_router.member import Member
 from fusion_shards.configuration import AppConfiguration, MemberDescription, MemberStatus
 from fusion_shards.control import Actor, CoordinatorMaps, persist
 from fusion_shards.member import import_configured_app, new_host, status_of, watch_loop
+from fusion_shards.verifying import VerifiedMember
 
 
-class GatewayMember:
+class GatewayMember(VerifiedMember):
     """One gateway; a Ray actor by `ray.remote(GatewayMember)`.
 
     Args:
@@ -50,6 +52,7 @@ class GatewayMember:
             database=app.database,
         )
         await self._member.start()
+        self._begin_verifying(MemberId("gateway", self._gateway_id))
 
     async def describe(self) -> MemberDescription:
         """Wait until this gateway serves; return its epoch.

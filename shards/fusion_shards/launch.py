@@ -24,6 +24,7 @@ from fusion_cluster.graph.computing.retention import NODE_BYTES
 from fusion_cluster.loop_watch import blocked_loop_s
 from fusion_cluster.quantities import MOST, as_count, as_finite_timeout, as_number
 from fusion_cluster.runtime import SYSTEM
+from fusion_cluster.verification import VerifyOptions
 from fusion_router.gateway.listening import check_can_listen, check_host
 from fusion_shards.configuration import AppConfiguration, ClusterStatus
 from fusion_shards.control import Actor, persist
@@ -91,6 +92,7 @@ async def launch(
     max_nodes: int = 1_000_000,
     max_bytes: float = math.inf,
     call_timeout_s: float = 10.0,
+    verify_rate: float = 0.0,
     cpus_per_shard: float = 1.0,
     namespace: str = NAMESPACE,
     environment: Mapping[str, str] | None = None,
@@ -108,6 +110,7 @@ async def launch(
         max_nodes: bound on each member's graph.
         max_bytes: the same in bytes, by estimate.
         call_timeout_s: how long a read or command may take, retries included.
+        verify_rate: how many cached values a second each member verifies; 0: as the app says (`App(verify=...)`).
         cpus_per_shard: CPUs Ray sets aside for each member.
         namespace: the Ray namespace.
         environment: variables set in each member before the app is imported, besides those named FUSION_*.
@@ -128,6 +131,8 @@ async def launch(
     max_nodes = as_count("max_nodes", max_nodes)
     max_bytes = as_number("max_bytes", max_bytes, least=NODE_BYTES)
     call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
+    if verify_rate:
+        VerifyOptions(rate=verify_rate)  # raises if it is wrong
     cpus_per_shard = as_number("cpus_per_shard", cpus_per_shard, "an amount, 0 or more", most=MOST)
     app = import_app(app_path)
     if is_running(app.name, namespace):
@@ -150,6 +155,7 @@ async def launch(
         max_nodes=max_nodes,
         max_bytes=max_bytes,
         call_timeout_s=call_timeout_s,
+        verify_rate=verify_rate,
         cpus_per_shard=cpus_per_shard,
     )
     options = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from fusion_cluster.protocol.coordination import MemberId
 from fusion_cluster.protocol.slot_map import ShardAddress
 from fusion_cluster.runtime import SYSTEM
 from fusion_router.entrances import LinkEntrance
@@ -15,9 +16,10 @@ from fusion_router.member import Member
 from fusion_shards.configuration import AppConfiguration, MemberDescription, MemberStatus
 from fusion_shards.control import Actor, CoordinatorMaps, persist
 from fusion_shards.member import import_configured_app, new_host, node_address, status_of, watch_loop
+from fusion_shards.verifying import VerifiedMember
 
 
-class Shard:
+class Shard(VerifiedMember):
     """One shard; a Ray actor by `ray.remote(Shard)`.
 
     Args:
@@ -49,6 +51,7 @@ class Shard:
             database=app.database,
         )
         await self._member.start()
+        self._begin_verifying(MemberId("shard", self._shard_id))
 
     def _addressed(self, address: str) -> ShardAddress:
         """Return this shard's address for the coordinator."""

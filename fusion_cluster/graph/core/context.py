@@ -23,6 +23,9 @@ offloaded_computation: Final[ContextVar[Node[Any] | None]] = ContextVar("fusion_
 running_task_name: Final[ContextVar[str | None]] = ContextVar("fusion_cluster_task_name", default=None)
 """The name of the method whose body runs in this context as a task, cut off from the graph."""
 
+is_rehearsing: Final[ContextVar[bool]] = ContextVar("fusion_cluster_rehearsing", default=False)
+"""Whether the body that runs in this context runs only so that its value can be compared with a cached one."""
+
 running_command_name: Final[ContextVar[str | None]] = ContextVar("fusion_cluster_command_name", default=None)
 """The name of the command or event handler whose body runs in this context."""
 

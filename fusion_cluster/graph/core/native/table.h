@@ -357,6 +357,21 @@ Table_nodes(Table *self, PyObject *Py_UNUSED(ignored))
     return list;
 }
 
+/* A walk from a place that is chosen at random: no list of the nodes is made. */
+static PyObject *
+Table_sample(Table *self, PyObject *number)
+{
+    size_t place = (size_t)PyLong_AsUnsignedLongLongMask(number);
+    if (PyErr_Occurred())
+        return NULL;
+    for (size_t i = 0; self->slots != NULL && i <= self->mask; i++) {
+        Node *node = self->slots[(place + i) & self->mask];
+        if (node != NULL && node != GONE)
+            return Py_NewRef((PyObject *)node);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 Table_get(Table *self, PyObject *key)
 {
@@ -417,6 +432,8 @@ Table_enter(Table *self, PyObject *object)
 
 static PyMethodDef Table_methods[] = {
     {"nodes", (PyCFunction)Table_nodes, METH_NOARGS, "Return the nodes."},
+    {"sample", (PyCFunction)Table_sample, METH_O,
+     "Return a node, which a number from 0 on chooses; None if there are no nodes. Random ones choose at random."},
     {"get", (PyCFunction)Table_get, METH_O, "Return the live node of a key, or None. No hit is counted."},
     {"hit", (PyCFunction)Table_hit, METH_O, "Return the live node of a key, or None; count the hit."},
     {"lookup", (PyCFunction)Table_lookup, METH_O,

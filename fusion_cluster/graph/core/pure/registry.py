@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
 from fusion_cluster.graph.core.pure.history import COMPUTED, FAILED, PAGED_IN, PAGED_OUT, History
@@ -311,6 +312,10 @@ class Table:
     def nodes(self) -> list[Any]:
         """Return the nodes."""
         return list(self.nodes_by_key.values())
+
+    def sample(self, number: int) -> Any:
+        """Return a node, which a number from 0 on chooses; None if there are no nodes. Random ones choose at random."""
+        return next(islice(self.nodes_by_key.values(), number % (len(self.nodes_by_key) or 1), None), None)
 
     def get(self, table_key: Any) -> Any:
         """Return the live node of a key, or None. No hit is counted."""
