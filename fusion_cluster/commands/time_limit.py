@@ -17,8 +17,6 @@ from fusion_cluster.runtime.deadline import NO_DEADLINE
 PRECISION_S: Final = 0.005
 """How much too late a limit may end a run: limits that end in the same span of this length are looked at together."""
 
-_Due = dict["TimeLimit", None]
-
 
 class TimeLimits:
     """The limits of one host's runs that are in force. One timer of the event loop is enough for all of them.
@@ -28,22 +26,27 @@ class TimeLimits:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Number of a span of time -> the limits that end in it, as far as they are still in force.
-        self._due: dict[int, _Due] = {}
+        # Number of a span of time -> the limits in force that end in it, at least one.
+        self._due: dict[int, dict[TimeLimit, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         # The span at whose end the timer ends: no limit is due earlier.
         self._next = 0
         self._context = Context()
 
-    def add(self, limit: TimeLimit, left_s: float, loop: asyncio.AbstractEventLoop) -> _Due:
-        """Put a limit into force; whoever takes it out of the result takes it out of force.
+    def add(self, limit: TimeLimit, left_s: float, loop: asyncio.AbstractEventLoop) -> int:
+        """Put a limit into force, until `discard`.
 
         Args:
-            limit: its `on_time` is called at the end, unless it is taken out before.
+            limit: its `on_time` is called at the end, unless it is discarded before.
             left_s: the end, in seconds from now.
             loop: the running loop.
+
+        Returns:
+            The number of the span of time in which it ends.
         """
-        if loop is not self._loop:  # the timer of another is gone with it
+        if loop is not self._loop:  # the limits of another are gone with it
+            if self._timer is not None:
+                self._timer.cancel()  # it would take the limits of this loop for its own, should the other run again
             self._loop, self._timer, self._due = loop, None, {}
         span = int((loop.time() + left_s) / PRECISION_S)
         due = self._due.get(span)
@@ -52,7 +55,20 @@ class TimeLimits:
             if self._timer is None or span < self._next:
                 self._start(span, loop)
         due[limit] = None
-        return due
+        return span
+
+    def discard(self, limit: TimeLimit, span: int) -> None:
+        """Take a limit out of force.
+
+        Args:
+            limit: as it was added.
+            span: what `add` has returned.
+        """
+        due = self._due.get(span)
+        if due is not None:
+            due.pop(limit, None)
+            if not due:
+                del self._due[span]
 
     def _start(self, span: int, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
@@ -63,7 +79,7 @@ class TimeLimits:
     def _on_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         ended = [limit for span in sorted(self._due) if span <= self._next for limit in self._due[span]]
-        self._due = {span: due for span, due in self._due.items() if due and span > self._next}
+        self._due = {span: due for span, due in self._due.items() if span > self._next}
         if self._due:
             self._start(min(self._due), loop)
         for limit in ended:
@@ -83,7 +99,7 @@ class TimeLimit(AbstractContextManager["TimeLimit"]):
         is_over: the time was up while the limit was in force.
     """
 
-    __slots__ = ("_cancelling", "_due", "_is_due", "_is_lifted", "_left_s", "_limits", "_task", "is_over")
+    __slots__ = ("_cancelling", "_is_due", "_is_lifted", "_left_s", "_limits", "_span", "_task", "is_over")
 
     def __init__(self, left_s: float, limits: TimeLimits | None = None) -> None:
         self.is_over = False
@@ -94,23 +110,23 @@ class TimeLimit(AbstractContextManager["TimeLimit"]):
         self._task: asyncio.Task[Any] | None = None
         # How many cancellations of the task were pending when the block began.
         self._cancelling = 0
-        # This and the other limits that end at the same time; None: it is not in force.
-        self._due: _Due | None = None
+        # The number of the span of time in which it ends; None: there is no limit.
+        self._span: int | None = None
 
     def __enter__(self) -> TimeLimit:
         if self._limits is not None and self._left_s < NO_DEADLINE:
             self._task = task = asyncio.current_task()
             assert task is not None
             self._cancelling = task.cancelling()
-            self._due = self._limits.add(self, self._left_s, task.get_loop())
+            self._span = self._limits.add(self, self._left_s, task.get_loop())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._due is None:
+        if self._limits is None or self._span is None:
             return
-        self._due.pop(self, None)
+        self._limits.discard(self, self._span)
         task, self._task = self._task, None
         if task is None:  # this limit has cancelled it
             task = asyncio.current_task()
@@ -120,7 +136,7 @@ class TimeLimit(AbstractContextManager["TimeLimit"]):
 
     def lift(self) -> None:
         """Suspend the limit until `restore`."""
-        self._is_lifted = self._due is not None
+        self._is_lifted = self._span is not None
 
     def restore(self) -> None:
         """Put the limit into force again.

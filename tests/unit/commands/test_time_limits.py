@@ -62,3 +62,31 @@ def test_limits_of_one_moment_share_a_timer_also_in_another_event_loop() -> None
 
     assert run_in_virtual_time(run()) == 1
     assert run_in_virtual_time(run()) == 1
+
+
+def test_the_timer_of_another_event_loop_ends_no_run_here() -> None:
+    limits = TimeLimits()
+
+    async def with_limit(left_s: float, takes_s: float) -> None:
+        with TimeLimit(left_s, limits):
+            await asyncio.sleep(takes_s)
+
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    try:
+        first.run_until_complete(with_limit(0.05, 0))
+        second.run_until_complete(with_limit(0.05, 0))
+        first.run_until_complete(with_limit(1000.0, 0.1))  # the first loop's timer would end it
+    finally:
+        first.close()
+        second.close()
+
+
+def test_limits_that_are_not_in_force_any_more_take_no_room() -> None:
+    async def run() -> int:
+        limits = TimeLimits()
+        for number in range(100):
+            with TimeLimit(50.0 + number, limits):
+                await asyncio.sleep(0)
+        return len(limits._due)
+
+    assert run_in_virtual_time(run()) == 0
