@@ -18,7 +18,7 @@ from fusion_cluster.testing import LocalCluster
 from tests.apps.labyrinth import Labyrinth, Plan, app, fresh_plan
 
 PLACES = tuple("abcdefgh")
-FAR_BELOW_THE_TIMEOUT_S = 15.0
+FAR_BELOW_THE_TIMEOUT_S = 30.0
 
 Results = dict[str, int | str]
 
@@ -82,7 +82,7 @@ async def test_a_cluster_gives_what_one_process_gives(seed: int) -> None:
     rng = random.Random(seed)
     plan = fresh_plan()
     draw(rng, plan)
-    async with LocalCluster(app, shards=1 + seed % 3, call_timeout_s=60.0) as cluster:
+    async with LocalCluster(app, shards=1 + seed % 3, call_timeout_s=300.0) as cluster:
         members = [cluster.host, *(shard.host for shard in cluster.shards.values())]
         for _ in range(4):
             expected = await expected_results()
