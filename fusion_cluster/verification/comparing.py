@@ -38,6 +38,7 @@ def normal_form(method: Method, value: object) -> bytes:
         FusionError: it cannot leave the process, or takes more than `MAX_BYTES`.
     """
     encoded = encode_result(method.name, value)
+    arrived: object = value
     for _ in range(_MAX_PASSES):
         if len(encoded) > MAX_BYTES:
             raise UsageError(f"{method.name}: the result takes {len(encoded):,} bytes, more than {MAX_BYTES:,}")

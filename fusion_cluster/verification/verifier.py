@@ -9,7 +9,7 @@ import math
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any, Final, Protocol
 
 from fusion_cluster.bodies.expiry import Expiry
@@ -30,6 +30,9 @@ from fusion_cluster.verification.rehearsal import rehearse
 
 MAX_LAG_S: Final = 60.0
 """Methods whose options let results lag for longer are not verified."""
+
+_MAX_EVENTS: Final = 512
+"""How many events of a graph's history are looked at in a round."""
 
 _RUNS: Final = 3
 """How often a body runs, at most, to find out whether it gives another value each time."""
@@ -175,13 +178,11 @@ class Verifier:
             after: the number of the last event that is not looked at any more.
 
         Returns:
-            The keys, and the number of the last event.
+            The keys, and the number of the last event that was looked at.
         """
-        events: Any = self._host.graph.registry.history.events()
         found: list[tuple[ComputeFunction, Any, Cause]] = []
-        for number, kind, function, table_key, _version, _via, cause, _time_s, _home in reversed(events):
-            if number <= after:
-                break
+        for event in self._events(after):
+            after, kind, function, table_key, _version, _via, cause, _time_s, _home = event
             if kind == OUT_OF_DATE and isinstance(cause, Cause) and _is_of_command(cause):
                 found.append((function, table_key, cause))
         random = self._host.runtime.entropy.random
@@ -197,7 +198,16 @@ class Verifier:
                 continue
             encoded = function.method.arguments.encode(arguments)
             chosen[CachedKey(function.name, encoded, function.principal)] = cause.what
-        return [Changed(key, by) for key, by in chosen.items()], events[-1][0] if events else after
+        return [Changed(key, by) for key, by in chosen.items()], after
+
+    def _events(self, after: int) -> list[Any]:
+        """Return events after a number, at most `_MAX_EVENTS`: the next ones, or the last ones if it is forgotten."""
+        history = self._host.graph.registry.history
+        if after < 0 or history.event(after) is None:
+            return list(history.events()[-_MAX_EVENTS:])
+        return list(
+            takewhile(lambda event: event is not None, map(history.event, range(after + 1, after + _MAX_EVENTS)))
+        )
 
     def key_in_words(self, key: CachedKey) -> str:
         """Return a key as people write it: "Products.get(3)"."""
