@@ -118,7 +118,12 @@ def add_calls(frame: ClientFrame, calls: Iterable[OutgoingCall], now_s: float) -
             continue  # ended before it left, or answered by the owner's end of a resumed session
         call.state = state
         deadline_s = call.deadline_s
-        timeout_ms = 0 if deadline_s == _INFINITY else min(max(1, int((deadline_s - now_s) * 1000)), _MAX_TIMEOUT_MS)
+        if deadline_s == _INFINITY:
+            timeout_ms = 0
+        else:
+            timeout_ms = int((deadline_s - now_s) * 1000)
+            if not 1 <= timeout_ms <= _MAX_TIMEOUT_MS:
+                timeout_ms = 1 if timeout_ms < 1 else _MAX_TIMEOUT_MS
         if call.kind is _READ and not call.baggage:
             add(id=call.id, method=call.method, arguments=call.arguments, timeout_ms=timeout_ms)
         elif call.invalidate is not None:

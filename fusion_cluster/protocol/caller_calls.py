@@ -3,6 +3,7 @@
 Invariant: every read whose result is in use is in `_answered`, and no read in `_answered` has been reported out of
 date; the calls in `_pending` are exactly those that wait for a result. `are_relied_on` is true while a read is
 answered, or sent and not reported out of date: its result, however old, goes to all callers that have joined by then.
+A message in a list that is not empty needs no `on_output`: the list leaves whole, and each Welcome calls it too.
 """
 
 from __future__ import annotations
@@ -110,11 +111,14 @@ class CallerCalls:
             raise InvalidArgument(f"{size} bytes of arguments, {MAX_PAYLOAD_SIZE} are allowed", field="arguments")
         self._last_id = call.id = call_id = self._last_id + 1
         self._pending[call_id] = call
-        self._unsent.append(call)
+        unsent = self._unsent
+        is_first = not unsent
+        unsent.append(call)
         review_at_s = call.deadline_s - RENEWAL_MARGIN_S
         if review_at_s < self.next_deadline_s:
             self.next_deadline_s = review_at_s
-        self._on_output()
+        if is_first:
+            self._on_output()
 
     def cancel(self, call: OutgoingCall) -> None:
         """Drop a call whose caller has left: no event reports it any more."""
@@ -131,8 +135,10 @@ class CallerCalls:
         call = self._answered.pop(call_id, None)
         if call is not None:
             call.state = _ON_END[call.state]
-            self._unsubscribed.append(call_id)
-            self._on_output()
+            unsubscribed = self._unsubscribed
+            unsubscribed.append(call_id)
+            if len(unsubscribed) == 1:
+                self._on_output()
             return
         call = self._pending.get(call_id)
         if call is not None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from fusion_cluster.commands import BoundCommand, Invocation
 from fusion_cluster.commands.invocation import Caller
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from fusion_router.host import ClusterHost
 
 logger = logging.getLogger(__name__)
+
+_READ: Final = session_pb2.Call.KIND_READ
 
 
 class Serving:
@@ -94,11 +96,12 @@ class Serving:
         has_arrived = False
         for call in calls:
             try:
-                if call.baggage or has_arrived:  # the context is empty at first
+                baggage = call.baggage
+                if baggage or has_arrived:  # the context is empty at first
                     has_arrived = True
-                    arrive(call.baggage, is_trusted=subscriber.is_member)
-                if call.kind == session_pb2.Call.KIND_READ:
-                    self._read(subscriber, call)
+                    arrive(baggage, is_trusted=subscriber.is_member)
+                if call.kind == _READ:
+                    self._read(subscriber, call, baggage)
                 else:
                     self._execute(subscriber, call)
             except FusionError as error:
@@ -179,28 +182,27 @@ class Serving:
     def _send_error(subscriber: Subscriber, call: session_pb2.Call, error: Exception) -> None:
         subscriber.session.send_error(call.id, 0, subscriber.encoded(error, call.method), subscribed=False)
 
-    def _read(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
+    def _read(self, subscriber: Subscriber, call: session_pb2.Call, baggage: Mapping[str, str]) -> None:
+        call_id = call.id
         function = self._host.function(call.method)
         arguments = function.method.arguments.decode_msgpack(call.arguments)
         if not self._host.serves(function.method.slot(arguments)):
-            subscriber.session.send_moved(call.id, self._host.slot_map_version)
+            subscriber.session.send_moved(call_id, self._host.slot_map_version)
             return
-        reader = self._reader(subscriber, call)
+        # The principal of the read, which selects its variant; None: its caller does not send one.
+        reader: str | None = None
+        if not subscriber.is_member:
+            reader = NOBODY
+        elif baggage and PRINCIPAL in baggage:
+            reader = principal_key(current_principal.get())
         if function.variants is not None:
             if reader is None:
-                subscriber.session.send_varies(call.id)
+                subscriber.session.send_varies(call_id)
                 return
             function = function.variant(reader)
-        subscription = Subscription(subscriber, call.id, function.lookup(arguments), reader)
-        subscriber.subscriptions[call.id] = subscription
-        subscription.begin(call.timeout_ms / 1000)
-
-    @staticmethod
-    def _reader(subscriber: Subscriber, call: session_pb2.Call) -> str | None:
-        """Return the principal of a read, which selects its variant; None: its caller does not send one."""
-        if not subscriber.is_member:
-            return NOBODY
-        return principal_key(current_principal.get()) if PRINCIPAL in call.baggage else None
+        subscription = Subscription(subscriber, call_id, function.lookup(arguments), reader)
+        subscriber.subscriptions[call_id] = subscription
+        subscription.begin(call.timeout_ms)
 
     def _execute(self, subscriber: Subscriber, call: session_pb2.Call) -> None:
         host, name, timeout_ms = self._host, call.method, call.timeout_ms

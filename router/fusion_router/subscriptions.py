@@ -37,16 +37,20 @@ class Subscription:
         self.waiter: Waiter | None = None
         self.is_outdated = False
 
-    def begin(self, timeout_s: float) -> None:
+    def begin(self, timeout_ms: int) -> None:
         """Watch the node, then wait for its output: in this order, so that no invalidation is missed in between.
 
         Args:
-            timeout_s: how long its caller waits; 0: no limit.
+            timeout_ms: how long its caller waits; 0: no limit.
         """
-        if timeout_s:
-            self.deadline_s = self.subscriber.late_reads.clock_s() + timeout_s
-        self.node.on_invalidated(self._on_invalidated)
-        waiter = self.node.join(self._on_done, deadline_s=self.deadline_s, is_eager=True)
+        node = self.node
+        node.on_invalidated(self._on_invalidated)
+        if node.has_output:  # what `join` would do
+            self._on_done(node)
+            return
+        if timeout_ms:
+            self.deadline_s = self.subscriber.late_reads.clock_s() + timeout_ms / 1000
+        waiter = node.join(self._on_done, deadline_s=self.deadline_s, is_eager=True)
         if waiter.computation is not None:
             self._wait(waiter)
 

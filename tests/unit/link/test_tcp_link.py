@@ -29,7 +29,8 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     handler = RecordingHandler(echoes=True)
-    acceptor = SessionAcceptor(handler, peer_id="owner", secret=b"secret")
+    # A long lease: one test stops reading, and megabytes take long on a busy machine.
+    acceptor = SessionAcceptor(handler, peer_id="owner", secret=b"secret", read_lease_s=30.0)
     listener = await listen_tcp(acceptor)
     yield Served(acceptor, listener, handler)
     await listener.close()
