@@ -111,7 +111,7 @@ def postgres_administrator(postgres_server: PostgresServer) -> Iterator[Administ
 
 @pytest.fixture
 def postgres_url(postgres_administrator: Administrator, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a database that is as if new; whoever is still connected after the test is not any more."""
+    """The URL of a database that is as if new. After the test all connections to it are closed."""
     is_empty = request.node.get_closest_marker("empty_database") is not None
     name = postgres_administrator.lend(is_empty=is_empty)
     yield postgres_administrator.server.get_uri(database=name)
@@ -145,7 +145,7 @@ class Administrator:
         return name
 
     def take_back(self, name: str) -> None:
-        """Make a database as new, whoever is connected; what cannot be made so is dropped."""
+        """Make a database as new, also while somebody is connected; one that cannot be made so is dropped."""
         self._run(self._take_back(name, self._lent.pop(name)))
 
     def close(self) -> None:

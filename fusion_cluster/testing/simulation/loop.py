@@ -44,7 +44,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     Attributes:
         now_s: the time, in seconds since the start of the simulation.
-        outside: the machine of whoever runs the simulation: its clock is `now_s`, and it never fails.
+        outside: the machine of the code that runs the simulation: its clock is `now_s`, and it never fails.
         running: the machine whose work runs.
         steps: how many steps were taken.
         errors: what was reported to `call_exception_handler`.

@@ -150,7 +150,7 @@ class Run:
             self._echo(operation, number)
 
     def _look_everywhere(self, when: str, *, is_quiet: bool = False) -> None:
-        """Check each value that a member would serve now to whoever asks there: what a hit would give."""
+        """Check each value that a member would serve now: what a hit there would give."""
         for place in self._world.running():
             if place.host is not None and not place.machine.is_paused:
                 self._world.loop.run_on(place.machine, self._look, place.host, f"at {place.name} {when}", is_quiet)

@@ -1,4 +1,4 @@
-"""Turns of one key: first come, first served, whoever leaves the line."""
+"""Turns of one key: first come, first served, also if some leave the line."""
 
 from __future__ import annotations
 
