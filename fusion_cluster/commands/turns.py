@@ -6,7 +6,7 @@ Invariant: a key is in `Turns` for as long as exactly one command holds it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
@@ -24,14 +24,14 @@ class _Held:
 
     Attributes:
         holder_id: the id of that command.
-        waiting: those in line, with their ids.
+        waiting: the turns of those in line, the first one first, with the ids of their commands.
     """
 
     __slots__ = ("holder_id", "waiting")
 
     def __init__(self, holder_id: str) -> None:
         self.holder_id = holder_id
-        self.waiting: deque[tuple[asyncio.Future[None], str]] | None = None
+        self.waiting: OrderedDict[asyncio.Future[None], str] | None = None
 
 
 class Turns:
@@ -80,9 +80,9 @@ class Turns:
             self._held[key] = _Held(command_id)
             return None
         if held.waiting is None:
-            held.waiting = deque()
+            held.waiting = OrderedDict()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        held.waiting.append((turn, command_id))
+        held.waiting[turn] = command_id
         return turn
 
     def give_back(self, key: Hashable, turn: Turn) -> None:
@@ -90,10 +90,13 @@ class Turns:
         self._users -= 1
         if turn is not None and (turn.cancelled() or not turn.done()):
             turn.cancel()  # it did not come
+            left = self._held.get(key)
+            if left is not None and left.waiting is not None:
+                left.waiting.pop(turn, None)
             return
         held = self._held[key]
         while held.waiting:
-            following, command_id = held.waiting.popleft()
+            following, command_id = held.waiting.popitem(last=False)
             if not following.done():
                 held.holder_id = command_id
                 following.set_result(None)

@@ -57,3 +57,17 @@ async def test_no_more_than_so_many_run_or_wait() -> None:
     assert second is not None
     assert second.done()
     assert turns.take("b") is None
+
+
+async def test_who_leaves_the_line_of_a_key_that_is_held_for_long_takes_no_room() -> None:
+    turns = Turns()
+    first = turns.take("key", "first")
+    for _ in range(100):
+        turn = turns.take("key")
+        assert turn is not None
+        turns.give_back("key", turn)
+    waiting = turns._held["key"].waiting
+    assert waiting is not None
+    assert not waiting
+    turns.give_back("key", first)
+    assert not len(turns)
