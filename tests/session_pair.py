@@ -78,9 +78,9 @@ class SessionPair:
         self.handshake = None
         self.to_owner.clear()
         self.to_caller.clear()
-        self._tell_caller(self.caller.detach())
+        self._tell_caller(self.caller.detach(self.now_s))
         if self.owner is not None and self.owner.state is OwnerLink.ATTACHED:
-            self._tell_owner(self.owner.detach())
+            self.owner.detach()
 
     def lose_session(self) -> None:
         """The owner forgets the session, as after a restart. Only while disconnected."""

@@ -69,14 +69,20 @@ class Computed(Node[T_co]):
     @property
     def state(self) -> State:
         """Computing, consistent or invalidated. One that changed while being computed is still computing."""
-        self.table.registry.check_fence()
+        self._settle()
         return SHOWN[self._state]
 
     @property
     def is_consistent(self) -> bool:
         """Whether the output is there and up to date."""
-        self.table.registry.check_fence()
+        self._settle()
         return self._state == CONSISTENT
+
+    def _settle(self) -> None:
+        registry = self.table.registry
+        registry.check_fence()
+        if registry.is_in_doubt:
+            self.function.graph.doubt.settle(self)
 
     @property
     def has_output(self) -> bool:

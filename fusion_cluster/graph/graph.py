@@ -20,6 +20,7 @@ from fusion_cluster.graph.computing.home_loop import HomeLoop
 from fusion_cluster.graph.computing.lifetime import end_after, lifetime_of, note_brief_output
 from fusion_cluster.graph.computing.retention import NODE_BYTES, ByteBound, SizeOf, TimedRetention, estimate_bytes
 from fusion_cluster.graph.computing.surroundings import Guard
+from fusion_cluster.graph.core.doubt import Doubt
 from fusion_cluster.graph.core.fence import Fence
 from fusion_cluster.graph.core.hot_path import COMPUTING, CONSISTENT, OUTDATED, Node, Registry, mark
 from fusion_cluster.graph.core.key import Key
@@ -111,6 +112,7 @@ class Graph(HomeLoop):
             on_unsettled=partial(self.invalidate_all, UNSETTLED),
             clock=runtime.clock.monotonic,
         )
+        self.doubt = Doubt(self.registry, self.observers, is_in_own_thread=self.is_in_own_thread)
         self.on_joined: Callable[[Node[Any]], None] | None = None
         self.computation_count = 0
         self._retention = TimedRetention(self.registry)

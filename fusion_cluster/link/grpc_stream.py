@@ -2,7 +2,7 @@
 
 gRPC allows one write at a time; awaiting the write is the backpressure. Frames that come meanwhile wait and leave
 together in the next message: frames are protobuf messages, which merge by concatenation (repeated fields in order).
-Frames that open or end a session are never merged with others.
+Frames that open or end a session, and pongs, are never merged with others.
 
 Invariant: frames leave in the order of `send`, each once, and `on_closed` is called exactly once.
 """
@@ -36,8 +36,11 @@ STREAM_ERRORS = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
 UNMERGED_FROM_CALLER = frozenset({0x0A})
 """First bytes of the frames that a caller must not merge: hello."""
 
-UNMERGED_FROM_OWNER = frozenset({0x0A, 0x12, 0x42})
-"""First bytes of the frames that an owner must not merge: challenge, welcome, go_away."""
+UNMERGED_FROM_OWNER = frozenset({0x0A, 0x12, 0x3A, 0x42})
+"""First bytes of the frames that an owner must not merge: challenge, welcome, pong, go_away.
+
+A pong says what is held after the frames before it, and not after those behind it.
+"""
 
 
 class GrpcStreamCarrier(Carrier):

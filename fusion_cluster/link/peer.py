@@ -23,8 +23,10 @@ from fusion_cluster.protocol.call import CallKind
 from fusion_cluster.protocol.caller import CallerSession
 from fusion_cluster.protocol.events import (
     Answered,
+    Assured,
     BarriersReached,
     CallerEvent,
+    Doubted,
     Failed,
     Leaving,
     MovedAway,
@@ -75,7 +77,8 @@ class Peer:
     Attributes:
         on_lost: called when the session is lost: the owner does not know it any more, has a new epoch, or refuses us.
         on_opened: called whenever the session is open over a new carrier, after the waiting calls are queued for it.
-        on_disconnected: called whenever the carrier is lost, after its replicas were reported invalidated.
+        on_disconnected: called whenever the carrier is lost, after its replicas are in doubt or reported invalidated.
+        on_doubt: called when its replicas begin to be in doubt, and when that has ended: see `is_in_doubt`.
         on_fence: called with `fence_s` when that becomes earlier; code that serves these reads calls `expire` by then.
         probe: sends a probe along a read that waits for its result (see `edge_chasing`).
         unsubscribe: takes the id of a read whose replica is gone; does nothing if the read is out of date already.
@@ -95,6 +98,7 @@ class Peer:
         self.on_lost = on_lost
         self.on_opened: Callable[[Peer], None] | None = None
         self.on_disconnected: Callable[[Peer], None] | None = None
+        self.on_doubt: Callable[[Peer], None] | None = None
         self.on_fence: Callable[[float], None] | None = None
         self._dial = dial
         self._on_barrier = on_barrier
@@ -135,6 +139,8 @@ class Peer:
             MovedAway: fail_moved,
             Failed: fail_calls,
             BarriersReached: self._on_barriers,
+            Doubted: self._on_doubted,
+            Assured: self._on_assured,
             Opened: self._on_opened,
             Refused: self._on_refused,
             Silent: self._on_silent,
@@ -165,6 +171,19 @@ class Peer:
     def is_connected(self) -> bool:
         """Whether the session is open over a carrier."""
         return self._session.state is CallerLink.OPEN
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the carrier is gone, and its replicas wait for the session to be resumed.
+
+        They must not be served then: whether they are up to date is found out over the next carrier.
+        """
+        return self._session.is_in_doubt
+
+    @property
+    def answered(self) -> list[PeerCall]:
+        """The reads that are answered and not out of date."""
+        return cast("list[PeerCall]", self._session.answered)
 
     @property
     def lease_until_s(self) -> float:
@@ -213,9 +232,9 @@ class Peer:
             invocation: the read.
             arguments: its arguments as encoded for the wire.
             on_invalidated: called with the call's id, once, at any time after this call: when the owner invalidates the
-                computed, or when it cannot be relied on to do so, because the carrier is lost after the result came or
-                the read lease has run out. Never called after `unsubscribe`, nor after the call has raised or is
-                cancelled. None: it is given to the call, before anything else is done.
+                computed, or when it cannot be relied on to do so, because the carrier is lost after the result came and
+                the session is not resumed in time, or the read lease has run out. Never called after `unsubscribe`, nor
+                after the call has raised or is cancelled. None: it is given to the call, before anything else is done.
             latest_deadline_s: returns the present deadline, which may be later than the invocation's.
 
         Returns:
@@ -414,12 +433,14 @@ class Peer:
         return gone
 
     def _drop_carrier(self) -> None:
-        """Drop the carrier, and invalidate all that depends on it."""
+        """Drop the carrier. What was read over it is in doubt, or out of date if the session is not resumed."""
         carrier, self._carrier = self._carrier, None
         if carrier is None:
             return
         carrier.close()
-        self._handle(self._session.detach())
+        events = self._session.detach(self._clock())
+        self._lower_fence()
+        self._handle(events)
         if self._carrier_gone is not None and not self._carrier_gone.done():
             self._carrier_gone.set_result(self._has_opened_here)
         if self.on_disconnected is not None:
@@ -511,6 +532,14 @@ class Peer:
                 self._session.settle(barrier)
             else:
                 self._guard(self._on_barrier, self, barrier)
+
+    def _on_doubted(self, event: Doubted) -> None:
+        if self.on_doubt is not None:
+            self._guard(self.on_doubt, self)
+
+    def _on_assured(self, event: Assured) -> None:
+        if self.on_doubt is not None:
+            self._guard(self.on_doubt, self)
 
     def _on_opened(self, event: Opened) -> None:
         self._has_opened_here = True

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, cast
 
 from fusion_cluster.errors import NotOwner
-from fusion_cluster.protocol.call import OutgoingCall
+from fusion_cluster.protocol.call import OutdatedBy, OutgoingCall
 from fusion_cluster.protocol.events import Answered, Failed, MovedAway
 from fusion_cluster.v1.session_pb2 import Result
 
@@ -54,6 +54,7 @@ class PeerCall(OutgoingCall, eq=False, kw_only=True):
         on_invalidated: called once with the call's id, when the read is out of date; None from then on.
         future: made when a caller waits; a call that is answered before that does not need a future.
         error: the error that the await raises.
+        subject: what the result of a read is put into; set by its user, who finds it in `Peer.answered`.
         latest: returns the deadline of those who wait for a read now; None: the deadline does not change.
     """
 
@@ -61,6 +62,7 @@ class PeerCall(OutgoingCall, eq=False, kw_only=True):
     on_invalidated: Callable[[int], None] | None = None
     future: asyncio.Future[Result] | None = None
     error: Exception | None = None
+    subject: Any = None
     latest: Callable[[], float] | None = None
 
     def latest_deadline_s(self) -> float:
@@ -82,6 +84,14 @@ class PeerCall(OutgoingCall, eq=False, kw_only=True):
             self.on_invalidated = None
             self.peer.abandon(self)
             raise
+
+    def give_up_doubted(self) -> None:
+        """Report the read as out of date: its result is wanted, and the connection to its owner is lost."""
+        on_invalidated = self.on_invalidated
+        if on_invalidated is not None:
+            self.on_invalidated = None
+            self.outdated_by = OutdatedBy.CARRIER
+            on_invalidated(self.id)
 
     def fail(self, error: Exception) -> None:
         """End without a result."""

@@ -37,6 +37,10 @@ _INTERNAL: Final = 13
 _UNAVAILABLE: Final = 14
 
 
+def _always() -> bool:
+    return True
+
+
 def go_away_frame(error: Error | None) -> bytes:
     """Return the last frame to a caller; with an error, its session is refused or has ended."""
     return ServerFrame(go_away=GoAway(error=error)).SerializeToString()
@@ -108,6 +112,7 @@ class ServedSession:
         before_sending: called before output leaves; what it invalidates leaves in the same frame. After each pong the
             caller serves what it has read here for one more read lease. So this end must not answer a ping while it
             holds something that it may not serve itself.
+        is_sure: tells whether this end may serve all that it has read from others; pings wait as long as it may not.
         send_result: `OwnerSession.send_result`.
         send_error: `OwnerSession.send_error`.
         send_moved: `OwnerSession.send_moved`.
@@ -133,6 +138,7 @@ class ServedSession:
         self.resume_token = resume_token
         self.detached_at_s = clock()
         self.before_sending: Callable[[], object] | None = None
+        self.is_sure: Callable[[], bool] = _always
         self._handler = handler
         self._clock = clock
         self._on_lost = on_lost
@@ -208,7 +214,7 @@ class ServedSession:
             return
         carrier.close()
         self.detached_at_s = self._clock()
-        self._handle(self._core.detach())
+        self._core.detach()
         self._on_detached(self)
 
     def _end(self, last_frame: bytes) -> None:
@@ -224,6 +230,10 @@ class ServedSession:
             self._handler.on_session_lost(self)
         except Exception:
             logger.exception("on_session_lost raised")
+
+    def answer_pings(self) -> None:
+        """Answer the ping that has waited until this end `is_sure`, if there is one."""
+        self._core.answer_pings()
 
     # -- the carrier --------------------------------------------------------------------------------------------------
     def attach(self, carrier: Carrier, welcome: bytes, *, is_new: bool) -> None:
@@ -304,7 +314,8 @@ class ServedSession:
             self.before_sending()
             if carrier is not self._carrier:
                 return
-        for frame in self._core.take_frames():
+        core = self._core
+        for frame in core.take_frames(is_sure=core.unanswered_ping is None or self.is_sure()):
             carrier.send(frame)
 
     def _handle(self, events: list[OwnerEvent]) -> None:

@@ -30,7 +30,7 @@ class OutdatedBy(IntEnum):
     LEASE = 1
     """Nothing was heard from the owner for a read lease."""
     CARRIER = 2
-    """The connection was lost: the owner may have said so since."""
+    """The connection was lost, and not resumed in time: the owner may have said so since."""
     CLOSE = 3
     """The session was closed."""
 

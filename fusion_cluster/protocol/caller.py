@@ -11,6 +11,11 @@ The driver's obligations:
 - a `ProtocolError` out of `receive`: `void`, close the carrier, `detach`.
 
 The session outlives its carriers. What has to survive is the state of each call, not the frames that were sent.
+
+While the carrier is gone the answered reads are *in doubt*, from a `Doubted` until an `Assured`. The doubt ends when a
+pong over the next carrier shows that both ends hold the same reads, after a repair if need be. It also ends, and then
+they are all out of date, when the session is lost or a part of the read lease is over (`lease.DOUBT_PART`). Barrier
+marks that come meanwhile are reported after it: an invalidation before the mark may have been lost.
 """
 
 from __future__ import annotations
@@ -24,11 +29,14 @@ from fusion_cluster.errors import (
     RemoteProtocolError,
     ShardUnavailable,
 )
+from fusion_cluster.protocol.call import OutdatedBy, OutgoingCall
 from fusion_cluster.protocol.caller_calls import CallerCalls
 from fusion_cluster.protocol.endings import refusal
 from fusion_cluster.protocol.events import (
+    Assured,
     BarriersReached,
     CallerEvent,
+    Doubted,
     Leaving,
     Opened,
     Refused,
@@ -49,6 +57,7 @@ from fusion_cluster.v1.session_pb2 import (
     Challenge,
     ClientFrame,
     GoAway,
+    Holdings,
     ServerFrame,
     Welcome,
 )
@@ -109,6 +118,10 @@ class CallerSession:
         self.unsubscribe = self._calls.unsubscribe
         self.probe = self._calls.probe
         self._resume_token = b""
+        # Until when the answered reads may be in doubt; None: they are not.
+        self._doubt_until_s: float | None = None
+        self._held_marks: list[int] = []
+        self._asks_ids = False
         self._lease = ReadLease()
         self._marks = BarrierMarks()
 
@@ -137,8 +150,21 @@ class CallerSession:
     @property
     def fence_s(self) -> float:
         """When `expire` has something to do if the lease is not renewed; infinite while nothing depends on it."""
+        if not self._calls.are_relied_on:
+            return _INFINITY
         is_open = self.state is _OPEN or self.state is _LEAVING
-        return self._lease.until_s if is_open and self._calls.are_relied_on else _INFINITY
+        until_s = self._lease.until_s if is_open else _INFINITY
+        return until_s if self._doubt_until_s is None else min(until_s, self._doubt_until_s)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether nobody knows if the answered reads are up to date."""
+        return self._doubt_until_s is not None
+
+    @property
+    def answered(self) -> list[OutgoingCall]:
+        """The reads that are answered and not out of date."""
+        return self._calls.answered
 
     @property
     def pending_count(self) -> int:
@@ -157,12 +183,22 @@ class CallerSession:
         self._handshake.begin(nonce)
         self._lease.hear(now_s)
 
-    def detach(self) -> list[CallerEvent]:
-        """Note that the carrier is gone. Every answered read is out of date."""
+    def detach(self, now_s: float) -> list[CallerEvent]:
+        """Note that the carrier is gone. The answered reads are in doubt, or out of date if the session has ended."""
+        is_resumable = bool(self._resume_token) and self.state is not _LEAVING
         self._step(CallerLinkEvent.DETACH, LocalProtocolError)
+        doubt_until_s = self._lease.doubt_until_s(now_s)
         self._lease.end()
         self._marks.detach()
-        return self._calls.detach()
+        self._held_marks.clear()
+        self._asks_ids = False
+        self._calls.detach()
+        if self._doubt_until_s is not None:
+            return [] if is_resumable else self._give_up_doubted()
+        if is_resumable and self._calls.subscription_count:
+            self._doubt_until_s = doubt_until_s
+            return [Doubted()]
+        return self._calls.outdate_answered(OutdatedBy.CARRIER)
 
     def void(self) -> None:
         """Do not resume this session: the next carrier begins a new one."""
@@ -171,12 +207,17 @@ class CallerSession:
     def close(self) -> list[CallerEvent]:
         """End the session and send nothing: every call fails, every replica is out of date."""
         self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
-        return self._calls.end(ShardUnavailable("the link is closed"))
+        return self._end(ShardUnavailable("the link is closed"))
 
     def refuse(self, error: FusionError) -> list[CallerEvent]:
         """Close because there is no way to the owner: every pending call fails for this reason."""
         self._step(CallerLinkEvent.CLOSE, LocalProtocolError)
-        return self._calls.end(error)
+        return self._end(error)
+
+    def _end(self, error: FusionError) -> list[CallerEvent]:
+        events = self._calls.end(error)
+        self._end_doubt(events)
+        return events
 
     def receive(self, data: bytes, now_s: float) -> list[CallerEvent]:
         """Take a frame that came.
@@ -218,20 +259,30 @@ class CallerSession:
         self._marks.write(frame)
         if now_s >= self._lease.ping_due_s:
             frame.ping.sequence = self._lease.ping(now_s)
+            frame.departures = self._calls.departures
+            if self._asks_ids:
+                self._asks_ids = False
+                frame.ping.asks_ids = True
         return cut_client_frame(frame)
 
     def expire(self, now_s: float) -> list[CallerEvent]:
-        """End the read lease if it has run out, and nothing else: `fence_s` is later than `now_s` from then on."""
+        """End the read lease, or the doubt, if it has run out: `fence_s` is later than `now_s` from then on."""
+        events: list[CallerEvent] = []
+        if self._doubt_until_s is not None and self._doubt_until_s <= now_s:
+            events += self._give_up_doubted()
         if self.fence_s <= now_s:
-            return self._calls.outdate()
+            return events + self._calls.outdate()
         self._calls.review()
-        return []
+        return events
 
     def tick(self, now_s: float) -> list[CallerEvent]:
         """Note that time has passed."""
         events: list[CallerEvent] = []
         is_open = self.state is _OPEN or self.state is _LEAVING
+        if self._doubt_until_s is not None and self._doubt_until_s <= now_s:
+            events += self._give_up_doubted()
         if is_open:
+            self._release_marks(events)
             if now_s > self._lease.until_s:
                 events += self._calls.outdate()
             if now_s >= self._lease.ping_due_s:
@@ -265,10 +316,15 @@ class CallerSession:
         self.owner_slot_map_version = welcome.slot_map_version
         self._resume_token = welcome.resume_token
         self._lease.begin(welcome.read_lease_ms / 1000)
-        events.append(Opened(self.epoch, is_resumed))
         if is_resumed:
+            events.append(Opened(self.epoch, is_resumed))
             self._calls.resume()
+            if self._doubt_until_s is not None:
+                self._lease.ping_soon()
         else:
+            events += self._calls.lose_answered(OutdatedBy.CARRIER)
+            self._end_doubt(events)
+            events.append(Opened(self.epoch, is_resumed))
             events += self._calls.begin_anew()
         self.has_output = False
         self._output()
@@ -287,8 +343,37 @@ class CallerSession:
             self._calls.on_invalidated(present[_INVALIDATED], events)
         if is_expired:
             events += self._calls.outdate()  # the results of this very frame, which was long on its way
+        if _PONG in present:
+            self._check(present[_PONG].holdings, events)
         if _BARRIERS in present:
-            barriers = list(present[_BARRIERS])
+            self._held_marks.extend(present[_BARRIERS])
+        if self._held_marks:
+            self._release_marks(events)
+
+    def _check(self, holdings: Holdings, events: list[CallerEvent]) -> None:
+        """Compare what the owner holds with what it should, after all of its frames so far."""
+        if holdings.has_ids:
+            events += self._calls.repair(holdings)
+        elif not self._calls.agree(holdings):
+            self._asks_ids = True
+            self._lease.ping_soon()
+            self._output()
+            return
+        self._end_doubt(events)
+
+    def _give_up_doubted(self) -> list[CallerEvent]:
+        events = self._calls.outdate_answered(OutdatedBy.CARRIER)
+        self._end_doubt(events)
+        return events
+
+    def _end_doubt(self, events: list[CallerEvent]) -> None:
+        if self._doubt_until_s is not None:
+            self._doubt_until_s = None
+            events.append(Assured())
+
+    def _release_marks(self, events: list[CallerEvent]) -> None:
+        if self._doubt_until_s is None and self._held_marks:
+            barriers, self._held_marks = self._held_marks, []
             self._marks.come(barriers)
             events.append(BarriersReached(barriers))
 

@@ -1,9 +1,10 @@
 """The calls of one session at the caller's end: those that wait, those subscribed, and messages for the owner.
 
 Invariant: every read whose result is in use is in `_answered`, and no read in `_answered` has been reported out of
-date; the calls in `_pending` are exactly those that wait for a result. `are_relied_on` is true while a read is
-answered, or sent and not reported out of date: its result, however old, goes to all callers that have joined by then.
-A message in a list that is not empty needs no `on_output`: the list leaves whole, and each Welcome calls it too.
+date; `_held` counts what the owner holds; the calls in `_pending` are exactly those that wait for a result.
+`are_relied_on` is true while a read is answered, or sent and not reported out of date: its result, however old, goes to
+all callers that have joined by then. A message in a list that is not empty needs no `on_output`: the list leaves whole,
+and each Welcome calls it too.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from fusion_cluster.protocol import edge_chasing
 from fusion_cluster.protocol.call import CallKind, OutdatedBy, OutgoingCall, add_calls, check_text
 from fusion_cluster.protocol.endings import closed, late
 from fusion_cluster.protocol.events import Answered, CallerEvent, Failed, MovedAway, Outdated
+from fusion_cluster.protocol.holdings import CallerHoldings
 from fusion_cluster.protocol.probes import ProbeQueue
 from fusion_cluster.protocol.states import ON_CALLER_CALL, CallerCall, CallerCallEvent
 from fusion_cluster.runtime.baggage import check_baggage
-from fusion_cluster.v1.session_pb2 import ClientFrame, Moved, Result
+from fusion_cluster.v1.session_pb2 import ClientFrame, Holdings, Moved, Result
 from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 
 RENEWAL_MARGIN_S: Final = 0.3
@@ -54,6 +56,7 @@ class CallerCalls:
     __slots__ = (
         "_answered",
         "_cancelled",
+        "_held",
         "_is_ended",
         "_last_id",
         "_on_output",
@@ -79,6 +82,7 @@ class CallerCalls:
         self._cancelled: list[int] = []
         self._unsubscribed: list[int] = []
         self._received: list[int] = []
+        self._held = CallerHoldings()
         self._probes = ProbeQueue()
 
     @property
@@ -90,6 +94,16 @@ class CallerCalls:
     def subscription_count(self) -> int:
         """The number of reads that are answered and not out of date."""
         return len(self._answered)
+
+    @property
+    def departures(self) -> int:
+        """The number of the last frame that gave reads up."""
+        return self._held.number
+
+    @property
+    def answered(self) -> list[OutgoingCall]:
+        """The reads that are answered and not out of date."""
+        return list(self._answered.values())
 
     # -- the caller ---------------------------------------------------------------------------------------------------
     def start(self, call: OutgoingCall) -> None:
@@ -126,7 +140,7 @@ class CallerCalls:
             self.unsubscribe(call.id)
             return
         if call.state is not CallerCall.WAITING:
-            self._cancelled.append(call.id)
+            self._cancel(call)
             self._on_output()
         call.state = _ON_END[call.state]
 
@@ -135,6 +149,7 @@ class CallerCalls:
         call = self._answered.pop(call_id, None)
         if call is not None:
             call.state = _ON_END[call.state]
+            self._held.depart((call_id,))
             unsubscribed = self._unsubscribed
             unsubscribed.append(call_id)
             if len(unsubscribed) == 1:
@@ -159,6 +174,7 @@ class CallerCalls:
         self._cancelled.clear()
         self._unsubscribed.clear()
         self._received.clear()
+        self._held.clear()
         unknown: list[OutgoingCall] = []
         for call in list(self._pending.values()):
             if call.kind is CallKind.COMMAND and call.state is CallerCall.UNSURE:
@@ -172,13 +188,13 @@ class CallerCalls:
             return []
         return [Failed(unknown, CommandOutcomeUnknown("the shard was lost while the command ran"))]
 
-    def detach(self) -> list[CallerEvent]:
-        """Note that the carrier is gone. The owner forgets its answered reads, too: there is nothing to unsubscribe."""
+    def detach(self) -> None:
+        """Note that the carrier is gone. What the owner may not have heard over it is sent again over the next one."""
         for call in self._pending.values():
             call.state = _ON_DETACH[call.state]
         self._probes.clear()
-        self.are_relied_on = False
-        return self._outdate_answered(OutdatedBy.CARRIER)
+        self._unsubscribed[:0] = self._held.detach()
+        self.are_relied_on = bool(self._answered)
 
     def write(self, frame: ClientFrame, now_s: float, *, with_calls: bool) -> None:
         """Put the waiting messages for the owner into a frame that is about to leave."""
@@ -186,11 +202,11 @@ class CallerCalls:
             add_calls(frame, self._unsent, now_s)
             self._unsent = []
             self.are_relied_on = True
-        if self._cancelled:
+        if self._cancelled or self._unsubscribed:
             frame.cancelled.extend(self._cancelled)
-            self._cancelled = []
-        if self._unsubscribed:
             frame.unsubscribed.extend(self._unsubscribed)
+            frame.departures = self._held.send(self._cancelled + self._unsubscribed)
+            self._cancelled = []
             self._unsubscribed = []
         if self._received:
             frame.received.extend(self._received)
@@ -198,10 +214,9 @@ class CallerCalls:
         self._probes.write(frame)
 
     # -- messages from the owner
-    # ------------------------------------------------------------------------------------------
     def on_results(self, results: Iterable[Result], events: list[CallerEvent]) -> None:
         """Results came."""
-        pending, answered = self._pending, self._answered
+        pending, answered, held = self._pending, self._answered, self._held
         calls: list[OutgoingCall] = []
         for result in results:
             call_id = result.id
@@ -209,6 +224,7 @@ class CallerCalls:
             if call is None:
                 if call_id not in answered:
                     # The caller left while the result was on its way: the owner must not keep anything for it.
+                    held.come_late(call_id)
                     self._unsubscribed.append(call_id)
                 continue
             kind = call.kind
@@ -222,9 +238,13 @@ class CallerCalls:
                 self._received.append(call_id)
             elif call.is_reported:
                 call.state = _ON_END[call.state]
+                held.come_unwanted(call_id)
                 self._unsubscribed.append(call_id)
             else:
                 answered[call_id] = call
+                held.count += 1
+                held.sum += call_id
+                held.sum_of_squares += call_id * call_id
             calls.append(call)
         if self._received or self._unsubscribed:
             self._on_output()
@@ -236,9 +256,16 @@ class CallerCalls:
         """Report reads as out of date, answered or not."""
         outdated: list[OutgoingCall] = []
         for call_id in ids:
-            call = self._answered.pop(call_id, None) or self._pending.get(call_id)
-            if call is None or call.is_reported or call.kind is not _READ:
-                continue
+            call = self._answered.pop(call_id, None)
+            if call is not None:
+                self._held.remove(call_id)
+            else:
+                call = self._pending.get(call_id)
+                if call is None:
+                    self._held.outdate(call_id)
+                    continue
+                if call.is_reported or call.kind is not _READ:
+                    continue
             state = _ON_INVALIDATION.get(call.state)
             if state is None:
                 continue  # never sent
@@ -273,12 +300,32 @@ class CallerCalls:
         for call in in_flight:
             call.is_reported = True
             call.outdated_by = OutdatedBy.LEASE
-        self.are_relied_on = False
         events: list[CallerEvent] = [Outdated(in_flight)] if in_flight else []
+        events += self.outdate_answered(OutdatedBy.LEASE)
+        self.are_relied_on = False
+        return events
+
+    def outdate_answered(self, outdated_by: OutdatedBy) -> list[CallerEvent]:
+        """Give up every answered read."""
+        self._held.depart(self._answered)
+        self._unsubscribed.extend(self._answered)
         if self._answered:
-            self._unsubscribed.extend(self._answered)
             self._on_output()
-        return events + self._outdate_answered(OutdatedBy.LEASE)
+        events = self.lose_answered(outdated_by)
+        self.review()
+        return events
+
+    def lose_answered(self, outdated_by: OutdatedBy) -> list[CallerEvent]:
+        """Report every answered read as out of date: the session is lost, so the owner holds none of them."""
+        if not self._answered:
+            return []
+        calls = list(self._answered.values())
+        self._answered.clear()
+        for call in calls:
+            call.state = _ON_END[call.state]
+            call.is_reported = True
+            call.outdated_by = outdated_by
+        return [Outdated(calls)]
 
     def review(self) -> None:
         """Check whether some of them still depend on the read lease."""
@@ -307,13 +354,18 @@ class CallerCalls:
         """Ask again, with a later deadline. In a frame, calls come before cancellations: the owner's work goes on."""
         del self._pending[call.id]
         if call.state is not CallerCall.WAITING:
-            self._cancelled.append(call.id)
+            self._cancel(call)
             self._unsent.append(call)
             call.state = _ON_RENEWAL[call.state]
         self._last_id = call.id = self._last_id + 1
         call.deadline_s = deadline_s
         self._pending[call.id] = call
         self._on_output()
+
+    def _cancel(self, call: OutgoingCall) -> None:
+        self._cancelled.append(call.id)
+        if call.kind is _READ:
+            self._held.cancel(call.id)
 
     def end(self, error: FusionError) -> list[CallerEvent]:
         """Give up all calls for this reason."""
@@ -322,18 +374,32 @@ class CallerCalls:
         for call in self._pending.values():
             call.state = _ON_END[call.state]
         self._pending.clear()
-        return [*failures, *self._outdate_answered(OutdatedBy.CLOSE)]
+        return [*failures, *self.lose_answered(OutdatedBy.CLOSE)]
 
-    def _outdate_answered(self, outdated_by: OutdatedBy) -> list[CallerEvent]:
-        if not self._answered:
-            return []
-        calls = list(self._answered.values())
-        self._answered.clear()
-        for call in calls:
-            call.state = _ON_END[call.state]
+    # -- the check of what the owner holds
+    def agree(self, holdings: Holdings) -> bool:
+        """Whether the owner holds what it should, after its frames so far."""
+        self._held.hear(holdings.departures)
+        return self._held.agree(holdings)
+
+    def repair(self, holdings: Holdings) -> list[CallerEvent]:
+        """Hold the same reads as the owner: the ids are there. A waiting read that it holds has lost its result."""
+        self._held.hear(holdings.departures)
+        held = set(holdings.ids)
+        lost = [call for call_id, call in self._answered.items() if call_id not in held]
+        unknown = self._held.unknown(held, self._answered)
+        for call in lost:
+            del self._answered[call.id]
+            call.state = _ON_INVALIDATION[call.state]
             call.is_reported = True
-            call.outdated_by = outdated_by
-        return [Outdated(calls)]
+        for call_id in unknown:
+            waiting = self._pending.get(call_id)
+            if waiting is not None and waiting.kind is _READ and waiting.state is _SENT:
+                self._renew(waiting, waiting.deadline_s)
+            else:
+                self._unsubscribed.append(call_id)
+                self._on_output()
+        return [Outdated(lost)] if lost else []
 
 
 def _is_read_in_flight(call: OutgoingCall) -> bool:

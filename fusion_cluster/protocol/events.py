@@ -63,6 +63,14 @@ class BarriersReached(Struct, frozen=True):
     barriers: Sequence[int]
 
 
+class Doubted(Struct, frozen=True):
+    """The carrier is gone: nobody knows whether the answered reads are up to date. `Assured` ends it."""
+
+
+class Assured(Struct, frozen=True):
+    """The answered reads that have not been reported as out of date are up to date."""
+
+
 class Leaving(Struct, frozen=True):
     """The owner's end is about to leave: new calls wait for the next carrier."""
 
@@ -82,7 +90,7 @@ class Silent(Struct, frozen=True):
 
 
 CallerEvent: TypeAlias = (
-    Opened | Answered | Outdated | MovedAway | Failed | BarriersReached | Leaving | Refused | Silent
+    Opened | Answered | Outdated | MovedAway | Failed | BarriersReached | Doubted | Assured | Leaving | Refused | Silent
 )
 
 

@@ -19,6 +19,10 @@ SHORTEST_LEASE_S: Final = 0.001
 LONGEST_LEASE_S: Final = 86_400.0
 """The longest lease, which travels in milliseconds. A command may wait a whole lease for a peer that is cut off."""
 
+DOUBT_PART: Final = 4
+"""Replicas wait this part of a read lease for their session to be resumed. It is less than the time between two pings:
+while an end is in doubt it answers no ping, and its own callers must not lose their leases by that."""
+
 
 def as_read_lease(read_lease_s: object) -> float:
     """Return the length of a read lease.
@@ -85,6 +89,14 @@ class ReadLease:
         self.until_s = -_INFINITY
         self.ping_due_s = _INFINITY
         self._pings.clear()
+
+    def ping_soon(self) -> None:
+        """Let a ping leave with the next frame."""
+        self.ping_due_s = -_INFINITY
+
+    def doubt_until_s(self, now_s: float) -> float:
+        """Return until when replicas may wait for a new carrier, if this one is gone now."""
+        return min(self.until_s, now_s + self._length_s / DOUBT_PART)
 
     def is_silent(self, now_s: float) -> bool:
         """Whether nothing at all was heard for a whole lease."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """The version of the session protocol spoken here; the other end must speak the same."""
 
 MAX_FRAME_SIZE: Final = MAX_PAYLOAD_SIZE + 64 * 1024

@@ -4,6 +4,7 @@ The driver's obligations:
 - a carrier is attached once its Hello has been checked (`handshake.OwnerHandshake`), `receive` gets each frame after
   that in order, `detach` comes once the carrier is gone, or before another one takes the session over;
 - handle the events of each call in order, before anything else is done with the session;
+- `take_frames` while `is_sure` only if this process does not doubt itself what it has read from others;
 - answer each call and each invalidation request once: `send_result`, `send_error` or `send_moved`; report the
   invalidation of a read with `send_invalidated`, whether it has been answered or still runs;
 - `on_output` says that `take_frames` has something; take it at the end of the turn of the event loop, and only while
@@ -11,7 +12,9 @@ The driver's obligations:
 - a `RemoteProtocolError` out of `receive`: report it in a GoAway, close the carrier, `lose` the session.
 
 Invariant: `_calls` holds exactly the calls that run, are subscribed, or whose result is kept; `_in_flight` counts those
-that run or are kept; `_out` holds the messages that no carrier has taken yet.
+that run or are kept; `_sum` and `_sum_of_squares` are over the ids of those that are subscribed (see `holdings`);
+`_out` holds the messages that no carrier has taken yet. A read whose result does not subscribe it has its id among the
+invalidated of the same frame.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from fusion_cluster.protocol.events import (
     Probed,
     Unsubscribed,
 )
+from fusion_cluster.protocol.holdings import MASK
 from fusion_cluster.protocol.limits import SessionLimits
 from fusion_cluster.protocol.parsing import cut_server_frame, parse_client_frame
 from fusion_cluster.protocol.probes import read_probe
@@ -43,7 +47,18 @@ from fusion_cluster.protocol.states import (
     OwnerLinkEvent,
 )
 from fusion_cluster.transitions import next_state
-from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Hello, Invalidate, Ping, Probe, Result, ServerFrame
+from fusion_cluster.v1.session_pb2 import (
+    Call,
+    ClientFrame,
+    Error,
+    Hello,
+    Invalidate,
+    Ping,
+    Pong,
+    Probe,
+    Result,
+    ServerFrame,
+)
 from fusion_cluster.wire.limits import MAX_PAYLOAD_SIZE
 
 RESOURCE_EXHAUSTED: Final = 8
@@ -59,6 +74,7 @@ _ON_INVALIDATION: Final = ON_OWNER_CALL[OwnerCallEvent.INVALIDATION]
 _ON_MOVE: Final = ON_OWNER_CALL[OwnerCallEvent.MOVE]
 _ON_LEAVE: Final = ON_OWNER_CALL[OwnerCallEvent.LEAVE]
 _ON_CONFIRM: Final = ON_OWNER_CALL[OwnerCallEvent.CONFIRM]
+_ON_REPEAT: Final = ON_OWNER_CALL[OwnerCallEvent.REPEAT]
 _ATTACHED: Final = OwnerLink.ATTACHED
 _RUNNING: Final = OwnerCall.RUNNING
 _OUTDATED: Final = OwnerCall.OUTDATED
@@ -84,6 +100,7 @@ class OwnerSession:
         state: the state of the link.
         heard_at_s: when the last frame came.
         has_output: `take_frames` has something.
+        unanswered_ping: the sequence number of the ping to answer; None: there is none.
     """
 
     def __init__(
@@ -104,11 +121,19 @@ class OwnerSession:
         self._in_flight = 0
         # Results of requests that the caller has not confirmed; ids as in _calls with state KEPT.
         self._kept: dict[int, Result] = {}
+        self._sum = 0
+        self._sum_of_squares = 0
         # Calls whose last message leaves first over this carrier: they may come again, once, and must be known then.
         self._settled_away: set[int] = set()
+        # Calls whose results leave over this carrier, and that may come again, once. For any other subscribed read that
+        # comes again, the result is lost.
+        self._awaited: set[int] = set()
+        # The number of the last frame that gave reads up; whether the next pong is to have the ids of those held.
+        self._departures = 0
+        self._is_asked_for_ids = False
         # Barrier marks in the order sent; each is kept until it is settled.
         self._marks: list[int] = []
-        self._pong: int | None = None
+        self.unanswered_ping: int | None = None
         self._out: ServerFrame
         self._add_result: Callable[..., Result]
         self._renew_out()
@@ -141,6 +166,8 @@ class OwnerSession:
         if state is _RUNNING and subscribed:
             self._in_flight -= 1
             self._calls[call_id] = _SUBSCRIBED
+            self._sum += call_id
+            self._sum_of_squares += call_id * call_id
             self._add_result(id=call_id, version=version, value=value)
         else:
             self._answer(state, Result(id=call_id, version=version, value=value, replayed=replayed), subscribed)
@@ -192,6 +219,8 @@ class OwnerSession:
         following = next_state(OWNER_CALL, OwnerCallEvent.INVALIDATION, state, LocalProtocolError)
         if following is OwnerCall.FORGOTTEN:
             del self._calls[call_id]
+            self._sum -= call_id
+            self._sum_of_squares -= call_id * call_id
         else:
             self._calls[call_id] = following
         self._out.invalidated.append(call_id)
@@ -213,6 +242,7 @@ class OwnerSession:
         self.heard_at_s = now_s
         waiting = {result.id for result in self._out.results}
         self._settled_away = {*waiting, *(moved.id for moved in self._out.moved)}.difference(self._calls)
+        self._awaited = {i for i, state in self._calls.items() if state is not _SUBSCRIBED or i in waiting}
         self._out.results.extend(result for call_id, result in self._kept.items() if call_id not in waiting)
         # Sent before, but perhaps lost with the carrier. Sent again before the marks, so that no caller answers a mark
         # while it still lets new readers join a read that is out of date, or trusts its result.
@@ -225,15 +255,11 @@ class OwnerSession:
         if self._out.ByteSize():
             self._output()
 
-    def detach(self) -> list[OwnerEvent]:
-        """Note that the carrier is gone: the caller does not trust the results that it took."""
+    def detach(self) -> None:
+        """Note that the carrier is gone. Subscriptions stay: the caller asks over the next one which of them."""
         self._step(OwnerLinkEvent.DETACH, LocalProtocolError)
-        self._pong = None
-        waiting = {result.id for result in self._out.results}
-        gone = [call_id for call_id, state in self._calls.items() if state is _SUBSCRIBED and call_id not in waiting]
-        for call_id in gone:
-            del self._calls[call_id]
-        return [Unsubscribed(gone)] if gone else []
+        self.unanswered_ping = None
+        self._is_asked_for_ids = False
 
     def lose(self) -> None:
         """End the session: nothing is answered any more, and no carrier comes back."""
@@ -241,7 +267,7 @@ class OwnerSession:
         self._calls.clear()
         self._kept.clear()
         self._marks.clear()
-        self._in_flight = 0
+        self._in_flight = self._sum = self._sum_of_squares = 0
         self._renew_out()
 
     def receive(self, data: bytes, now_s: float) -> list[OwnerEvent]:
@@ -261,17 +287,27 @@ class OwnerSession:
             _TAKERS[field.number](self, value, events)
         return events
 
-    def take_frames(self) -> list[bytes]:
-        """Return everything to send now, in as few frames as the size allows. Call it only while attached."""
+    def answer_pings(self) -> None:
+        """Send the pong that was held back, if there is one: this end is sure again."""
+        if self.unanswered_ping is not None and self.state is _ATTACHED:
+            self._output()
+
+    def take_frames(self, *, is_sure: bool = True) -> list[bytes]:
+        """Return everything to send now, in as few frames as the size allows. Call it only while attached.
+
+        Args:
+            is_sure: pings are answered. False: they wait for a later frame, because the caller may serve for one more
+                read lease after a pong, and this end does not know whether what it has sent is up to date.
+        """
         if self.state is not _ATTACHED:
             self._step(OwnerLinkEvent.BATCH, LocalProtocolError)
         self.has_output = False
         frame = self._out
-        if self._pong is not None:
-            frame.pong.sequence = self._pong
-            self._pong = None
         self._renew_out()
-        return cut_server_frame(frame)
+        frames = cut_server_frame(frame)
+        if self.unanswered_ping is not None and is_sure:
+            frames.append(self._pong(self.unanswered_ping))
+        return frames
 
     @property
     def subscription_count(self) -> int:
@@ -297,10 +333,15 @@ class OwnerSession:
         in_flight, max_in_flight = self._in_flight, self._limits.max_calls
         max_known = max_in_flight + self._limits.max_subscriptions
         fresh: list[Call] = []
+        lost: list[int] = []
         for call in calls:
             call_id = call.id
             if call_id in known:
-                continue  # sent again over a new carrier: its result is on its way, or will be
+                if call_id in self._awaited or _ON_REPEAT.get(known[call_id]) is None:
+                    self._awaited.discard(call_id)
+                    continue  # sent again over a new carrier: its result is on its way, or will be
+                self._forget(call_id, _SUBSCRIBED)
+                lost.append(call_id)
             if settled_away and call_id in settled_away:
                 settled_away.remove(call_id)
             else:
@@ -314,6 +355,8 @@ class OwnerSession:
                 in_flight += 1
                 fresh.append(call)
         self._in_flight = in_flight
+        if lost:
+            events.append(Unsubscribed(lost))
         if fresh:
             events.append(Called(fresh))
 
@@ -340,7 +383,7 @@ class OwnerSession:
         for call_id in ids:
             state = self._calls.get(call_id)
             if state is _SUBSCRIBED:
-                del self._calls[call_id]
+                self._forget(call_id, state)
                 unsubscribed.append(call_id)
             elif state is not None and _ON_LEAVE.get(state) is not None:
                 self._forget(call_id, state)
@@ -373,8 +416,12 @@ class OwnerSession:
         events.append(Left())
 
     def _on_ping(self, ping: Ping, events: list[OwnerEvent]) -> None:
-        self._pong = ping.sequence
+        self.unanswered_ping = ping.sequence
+        self._is_asked_for_ids = self._is_asked_for_ids or ping.asks_ids
         self._output()
+
+    def _on_departures(self, number: int, events: list[OwnerEvent]) -> None:
+        self._departures = number
 
     def _on_barriers(self, barriers: Iterable[int], events: list[OwnerEvent], *, confirms: bool) -> None:
         for barrier in barriers:
@@ -403,20 +450,43 @@ class OwnerSession:
         if following is _SUBSCRIBED:
             self._in_flight -= 1
             self._calls[call_id] = following
+            self._sum += call_id
+            self._sum_of_squares += call_id * call_id
         elif following is _KEPT:
             self._calls[call_id] = following
             self._kept[call_id] = result
         else:
             self._forget(call_id, state)
-            if state is _RUNNING:
+            if state is not _REQUESTED:
                 self._out.invalidated.append(call_id)
 
     def _forget(self, call_id: int, state: OwnerCall) -> None:
         del self._calls[call_id]
-        if state is not _SUBSCRIBED:
+        if state is _SUBSCRIBED:
+            self._sum -= call_id
+            self._sum_of_squares -= call_id * call_id
+        else:
             self._in_flight -= 1
         if state is _KEPT:
             del self._kept[call_id]
+
+    def _pong(self, sequence: int) -> bytes:
+        """Return the answer to the last ping: what is held when all that has left before it is applied.
+
+        It is a frame of its own, because carriers may merge frames, and this one has its place in their order.
+        """
+        pong = Pong(sequence=sequence)
+        self.unanswered_ping = None
+        holdings = pong.holdings
+        holdings.count = self.subscription_count
+        holdings.sum = self._sum & MASK
+        holdings.sum_of_squares = self._sum_of_squares & MASK
+        holdings.departures = self._departures
+        if self._is_asked_for_ids:
+            self._is_asked_for_ids = False
+            holdings.has_ids = True
+            holdings.ids.extend(call_id for call_id, state in self._calls.items() if state is _SUBSCRIBED)
+        return ServerFrame(pong=pong).SerializeToString()
 
     def _renew_out(self) -> None:
         self._out = ServerFrame()
@@ -446,5 +516,6 @@ _TAKERS: Final[dict[int, Callable[[OwnerSession, Any, list[OwnerEvent]], None]]]
         ("ping", OwnerSession._on_ping),
         ("leaving", OwnerSession._on_leaving),
         ("probes", OwnerSession._on_probes),
+        ("departures", OwnerSession._on_departures),
     )
 }

@@ -10,10 +10,10 @@ The caller's end of the link (`CALLER_LINK`):
 A call at the caller's end (`CALLER_CALL`):
 5.  It waits until the session is open, and is sent once for each carrier.
 6.  When the carrier is lost a call that was sent is unsure: it is sent again when the session is resumed, under the
-    same id, and may get its result before that. A read that was answered has ended: its replica is not known to be
-    fresh.
+    same id, and may get its result before that. A read that was answered stays so, in doubt: its replica may be served
+    again once both ends have found that they hold the same reads. It ends when that takes too long.
 7.  When the session itself is lost, an unsure read waits to be sent again; an unsure command has ended with an unknown
-    outcome.
+    outcome, and an answered read has ended.
 8.  A read that gets a result is answered: subscribed, until it is invalidated or given up. All else ends with its
     result.
 9.  An invalidation may come before the result: it is reported then, and the result ends the read.
@@ -29,9 +29,9 @@ A call at the owner's end (`OWNER_CALL`):
 13. A request (a command, or an invalidation request) runs. Its result is kept, and sent again over each new carrier,
     until the caller has confirmed it.
 14. A call that the caller cancels or unsubscribes is forgotten at once; its results and invalidations are dropped.
-15. A call that comes again is known by its id: it is not run again.
-16. When the carrier is lost, reads whose results it took are forgotten: the caller does not trust them any more, and
-    asks again for results that it never got. Results that the carrier did not take wait for the next one.
+15. A call that comes again is known by its id: it is not run again. A subscribed read that comes again has lost its
+    result with an earlier carrier: it is run again, as the only exception.
+16. When the carrier is lost, results and invalidations that it did not take wait for the next one.
 """
 
 from __future__ import annotations
@@ -156,6 +156,8 @@ CALLER_CALL: Final[Mapping[CallerCall, Mapping[CallerCallEvent, CallerCall]]] = 
     },
     CallerCall.ANSWERED: {
         CallerCallEvent.INVALIDATION: CallerCall.ENDED,
+        CallerCallEvent.DETACH: CallerCall.ANSWERED,
+        CallerCallEvent.LOSS: CallerCall.ENDED,
         CallerCallEvent.END: CallerCall.ENDED,
     },
     CallerCall.ENDED: {},
@@ -208,7 +210,10 @@ class OwnerCall(IntEnum):
 
 
 class OwnerCallEvent(IntEnum):
-    """Events of a call at the owner's end; RESULT promises a report of its invalidation, LAST_RESULT does not."""
+    """Events of a call at the owner's end; RESULT promises a report of its invalidation, LAST_RESULT does not.
+
+    REPEAT: it comes again, because an earlier carrier has lost its result.
+    """
 
     RESULT = 0
     LAST_RESULT = 1
@@ -216,6 +221,7 @@ class OwnerCallEvent(IntEnum):
     MOVE = 3
     LEAVE = 4
     CONFIRM = 5
+    REPEAT = 6
 
 
 OWNER_CALL: Final[Mapping[OwnerCall, Mapping[OwnerCallEvent, OwnerCall]]] = {
@@ -236,6 +242,7 @@ OWNER_CALL: Final[Mapping[OwnerCall, Mapping[OwnerCallEvent, OwnerCall]]] = {
     OwnerCall.SUBSCRIBED: {
         OwnerCallEvent.INVALIDATION: OwnerCall.FORGOTTEN,
         OwnerCallEvent.LEAVE: OwnerCall.FORGOTTEN,
+        OwnerCallEvent.REPEAT: OwnerCall.RUNNING,
     },
     OwnerCall.REQUESTED: {
         OwnerCallEvent.RESULT: OwnerCall.KEPT,

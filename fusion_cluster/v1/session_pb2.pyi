@@ -40,8 +40,13 @@ class ClientFrame(_message.Message):
     JOINED_BARRIERS_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
     PROBES_FIELD_NUMBER: _builtins.int
+    DEPARTURES_FIELD_NUMBER: _builtins.int
     leaving: _builtins.bool
     """The caller's end is leaving for good, in good order: it serves nothing any more that it was told here."""
+    departures: _builtins.int
+    """In a frame with `cancelled` or `unsubscribed`: its number among these, from 1 on, rising through the session. In a
+    frame with a ping: the number of the last one of these.
+    """
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -94,10 +99,11 @@ class ClientFrame(_message.Message):
         joined_barriers: _abc.Iterable[_builtins.int] | None = ...,
         leaving: _builtins.bool = ...,
         probes: _abc.Iterable[Global___Probe] | None = ...,
+        departures: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "ping", b"ping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancelled", b"cancelled", "hello", b"hello", "invalidations", b"invalidations", "joined_barriers", b"joined_barriers", "leaving", b"leaving", "ping", b"ping", "probes", b"probes", "received", b"received", "settled_barriers", b"settled_barriers", "unsubscribed", b"unsubscribed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancelled", b"cancelled", "departures", b"departures", "hello", b"hello", "invalidations", b"invalidations", "joined_barriers", b"joined_barriers", "leaving", b"leaving", "ping", b"ping", "probes", b"probes", "received", b"received", "settled_barriers", b"settled_barriers", "unsubscribed", b"unsubscribed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -134,7 +140,9 @@ class ServerFrame(_message.Message):
     @_builtins.property
     def moved(self) -> _containers.RepeatedCompositeFieldContainer[Global___Moved]: ...
     @_builtins.property
-    def pong(self) -> Global___Pong: ...
+    def pong(self) -> Global___Pong:
+        """Alone in its frame: it says what is held when all frames before it are applied."""
+
     @_builtins.property
     def go_away(self) -> Global___GoAway: ...
     def __init__(
@@ -634,15 +642,19 @@ class Ping(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    ASKS_IDS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    asks_ids: _builtins.bool
+    """The answer is to list the ids of what is held."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
+        asks_ids: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks_ids", b"asks_ids", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -653,19 +665,66 @@ class Pong(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    HOLDINGS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    @_builtins.property
+    def holdings(self) -> Global___Holdings: ...
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
+        holdings: Global___Holdings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["holdings", b"holdings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holdings", b"holdings", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pong: _TypeAlias = Pong  # noqa: Y015
+
+@_typing.final
+class Holdings(_message.Message):
+    """The reads that the owner's end holds subscriptions of, when all frames before this one are applied, and nothing of the
+    caller's end after `departures` is. Sums are modulo 2^64.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    SUM_OF_SQUARES_FIELD_NUMBER: _builtins.int
+    DEPARTURES_FIELD_NUMBER: _builtins.int
+    HAS_IDS_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    sum: _builtins.int
+    """Of the ids of the calls."""
+    sum_of_squares: _builtins.int
+    """Of the squares of the ids."""
+    departures: _builtins.int
+    """The number of the last frame with ClientFrame.departures that has come, over whichever carrier."""
+    has_ids: _builtins.bool
+    """All of them, if they were asked for."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        sum: _builtins.int = ...,
+        sum_of_squares: _builtins.int = ...,
+        departures: _builtins.int = ...,
+        has_ids: _builtins.bool = ...,
+        ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "departures", b"departures", "has_ids", b"has_ids", "ids", b"ids", "sum", b"sum", "sum_of_squares", b"sum_of_squares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Holdings: _TypeAlias = Holdings  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):

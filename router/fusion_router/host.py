@@ -114,6 +114,7 @@ class ClusterHost(Host):
         # here.
         self.links.on_fence = self.graph.fence.lower
         self.graph.fence.add(self.links)
+        self.links.on_doubt = self._on_doubt
         self._bind_services(runs_bodies=shard_id is not None)
 
     # -- slots ----------------------------------------------------------------------
@@ -217,6 +218,12 @@ class ClusterHost(Host):
 
     def _on_barrier(self, peer: Peer, barrier: int) -> None:
         self.barriers.reached(barrier, lambda confirms: peer.settle(barrier, confirms=confirms))
+
+    def _on_doubt(self, peer: Peer) -> None:
+        if peer.is_in_doubt:
+            self.graph.doubt.begin(peer, {call.subject: call.give_up_doubted for call in peer.answered})
+        else:
+            self.graph.doubt.end(peer)
 
     # -- the end ----------------------------------------------------------------------
     async def leave(self) -> None:

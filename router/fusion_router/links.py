@@ -34,6 +34,7 @@ class Links:
     Attributes:
         on_fence: called with the new time when something may expire earlier than was known.
         on_opened: called with a peer whenever its session is open over a new carrier.
+        on_doubt: called with a peer whenever its replicas begin, or cease, to be in doubt.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Links:
         self._on_barrier = on_barrier
         self.on_fence: Callable[[float], None] | None = None
         self.on_opened: Callable[[Peer], None] | None = None
+        self.on_doubt: Callable[[Peer], None] | None = None
         # Shard id -> its address; the peers are links to exactly these incarnations.
         self._addresses: dict[int, ShardAddress] = {}
         self._peers: dict[int, Peer] = {}
@@ -90,6 +92,7 @@ class Links:
             )
             peer.on_fence = self.on_fence
             peer.on_opened = self.on_opened
+            peer.on_doubt = self.on_doubt
         return peer
 
     @property

@@ -1,7 +1,8 @@
 """Reads of keys that other shards own: their results become replicas here.
 
 Invariant: a replica is subscribed at its owner for as long as it is consistent. The owner's invalidation, or the loss
-of the link, invalidates it; a replica that is invalidated here gives the subscription up.
+of the session, invalidates it; while its link is down, a reader does, who then waits for the link. A replica that is
+invalidated here gives the subscription up.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class RemoteReads:
             try:
                 peer, owner = owners.link(slot)
                 call = peer.read(invocation, arguments, latest_deadline_s=latest_deadline_s)
+                call.subject = node
                 call.on_invalidated = partial(self._on_invalidated, node, call, owner)
                 if cycles is not None:
                     cycles.began(node, call)

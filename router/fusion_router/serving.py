@@ -60,6 +60,7 @@ class Serving:
         # The running commands, also those whose session is lost.
         self._late_reads = LateReads(host.runtime)
         self._commands = host.runtime.scope("commands that others have sent")
+        host.graph.doubt.on_lifted.append(self._answer_pings)
 
     @property
     def epoch(self) -> int:
@@ -89,6 +90,7 @@ class Serving:
         )
         self._barriers.add(subscriber.confirmations)
         session.before_sending = self._host.graph.fence.check
+        session.is_sure = self._is_sure
 
     def on_calls(self, session: ServedSession, calls: Sequence[session_pb2.Call]) -> None:
         """Take reads and commands that arrived."""
@@ -247,6 +249,14 @@ class Serving:
             self._send_error(subscriber, call, body_exited(command.name, error))
         finally:
             subscriber.commands.pop(call_id, None)
+
+    def _is_sure(self) -> bool:
+        """Whether all that was sent from here, and not reported as out of date, is known to be up to date."""
+        return not self._host.graph.registry.is_in_doubt
+
+    def _answer_pings(self) -> None:
+        for session in self._subscribers:
+            session.answer_pings()
 
     def _give_up(self, subscriber: Subscriber, call_id: int) -> None:
         subscription = subscriber.subscriptions.pop(call_id, None)

@@ -91,7 +91,7 @@ welcomes = st.builds(
 )
 server_frames = st.builds(
     ServerFrame,
-    challenge=st.none() | st.none() | st.builds(Challenge, protocol_version=st.sampled_from([1, 1, 2]), nonce=nonces),
+    challenge=st.none() | st.none() | st.builds(Challenge, protocol_version=st.sampled_from([2, 2, 1]), nonce=nonces),
     welcome=st.none() | st.none() | welcomes,
     results=st.lists(results, max_size=4),
     invalidated=st.lists(ids, max_size=4),
@@ -165,7 +165,7 @@ def test_a_callers_session_survives_whatever_an_owner_sends(frames: list[bytes],
         if caller.state is CallerLink.DETACHED:
             break
     caller.void()
-    caller.detach()
+    caller.detach(0.0)
     caller.close()
     assert caller.pending_count == caller.subscription_count == 0
 

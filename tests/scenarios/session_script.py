@@ -10,6 +10,7 @@ The commands of a script (`tests.scenarios.golden` says what a script is):
     varies N                                                  the result depends on who asks
     probe N WAIT…                                             along a call, with the waits behind it
     advance S                                                 time passes at both ends
+    drop-to-caller | drop-to-owner                            a frame is lost, and the carrier is not
     flush | to-caller [K] | to-owner | exchange               frames leave; one arrives; all do until nothing moves
     state                                                     what each end holds
 
@@ -24,11 +25,13 @@ from fusion_cluster.protocol import OutgoingCall, OwnerSession
 from fusion_cluster.protocol.edge_chasing import Hop, Probe
 from fusion_cluster.protocol.events import (
     Answered,
+    Assured,
     BarrierAnswered,
     BarriersReached,
     Called,
     CallerEvent,
     Cancelled,
+    Doubted,
     Failed,
     InvalidationRequested,
     Leaving,
@@ -42,7 +45,7 @@ from fusion_cluster.protocol.events import (
     Silent,
     Unsubscribed,
 )
-from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Invalidate, Result, ServerFrame
+from fusion_cluster.v1.session_pb2 import Call, ClientFrame, Error, Holdings, Invalidate, Result, ServerFrame
 from fusion_cluster.v1.session_pb2 import Probe as ProbeMessage
 from tests.scenarios.golden import GoldenScript
 from tests.session_pair import SessionPair, command_call, invalidation_call, read_call
@@ -80,6 +83,8 @@ class SessionScript(GoldenScript):
             "flush": lambda words: self._flush(),
             "to-caller": lambda words: self.pair.deliver_to_caller(int(words[0]) if words else 0),
             "to-owner": lambda words: self.pair.deliver_to_owner(),
+            "drop-to-caller": lambda words: _drop(self.pair.to_caller),
+            "drop-to-owner": lambda words: _drop(self.pair.to_owner),
             "exchange": lambda words: self.pair.exchange(),
             "state": lambda words: self._state(),
         }
@@ -153,6 +158,10 @@ class SessionScript(GoldenScript):
         self.lines.append(f"  {end}: {_event_words(event)}")
 
 
+def _drop(frames: list[bytes]) -> None:
+    del frames[0]
+
+
 def _client_words(frame: ClientFrame) -> list[str]:
     words = []
     if frame.HasField("hello"):
@@ -166,7 +175,7 @@ def _client_words(frame: ClientFrame) -> list[str]:
         if getattr(frame, name):
             words.append(f"{name.split('_')[0]} {_numbers(getattr(frame, name))}")
     if frame.HasField("ping"):
-        words.append(f"ping {frame.ping.sequence}")
+        words.append(f"ping {frame.ping.sequence}{', which ids?' if frame.ping.asks_ids else ''}")
     words += [f"probe along {probe.id}: {_way(probe)}" for probe in frame.probes]
     return words
 
@@ -185,7 +194,7 @@ def _server_words(frame: ServerFrame) -> list[str]:
     if frame.barriers:
         words.append(f"barrier {_numbers(frame.barriers)}")
     if frame.HasField("pong"):
-        words.append(f"pong {frame.pong.sequence}")
+        words.append(f"pong {frame.pong.sequence}{_holdings(frame.pong.holdings)}")
     if frame.HasField("go_away"):
         words.append(f"go away{' ' + frame.go_away.error.type if frame.go_away.HasField('error') else ''}")
     return words
@@ -205,6 +214,10 @@ def _event_words(event: CallerEvent | OwnerEvent) -> str:
             return f"failed {_numbers([call.id for call in calls])} with {type(error).__name__}"
         case BarriersReached(barriers):
             return "barrier " + _numbers(barriers)
+        case Doubted():
+            return "in doubt"
+        case Assured():
+            return "assured"
         case Leaving():
             return "the owner is leaving"
         case Refused(error):
@@ -241,6 +254,12 @@ def _result(result: Result) -> str:
     if result.varies:
         return f"{result.id} varies"
     return f"{result.id} = {result.error.type if result.HasField('error') else _text(result.value)}"
+
+
+def _holdings(holdings: Holdings) -> str:
+    if holdings.has_ids:
+        return f", holds {_numbers(holdings.ids) or 'nothing'}"
+    return f", holds {holdings.count}" if holdings.count else ""
 
 
 def _keys(request: Invalidate) -> str:

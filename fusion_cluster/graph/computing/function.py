@@ -171,8 +171,11 @@ class Function(Generic[N]):
             return self.variant(self.find_reader()).lookup(arguments)
         if self.is_forgotten and self.shared is not None and self.principal is not None:
             return self.shared.variant(self.principal).lookup(arguments)
-        self.table.registry.check_fence()
+        registry = self.table.registry
+        registry.check_fence()
         node: N = self.table.lookup(self.table_key(arguments))
+        if registry.is_in_doubt and self.graph.doubt.settle(node):
+            node = self.table.lookup(self.table_key(arguments))
         return node
 
     def peek(self, arguments: tuple[Any, ...]) -> N | None:
@@ -180,8 +183,11 @@ class Function(Generic[N]):
         if self.variants is not None:
             variant = self.of_reader()
             return None if variant is self else variant.peek(arguments)
-        self.table.registry.check_fence()
+        registry = self.table.registry
+        registry.check_fence()
         node = self._live(arguments)
+        if node is not None and registry.is_in_doubt:
+            self.graph.doubt.settle(node)
         return node if node is not None and node._state == CONSISTENT and has_output(node) else None
 
     def find(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N:
@@ -194,7 +200,7 @@ class Function(Generic[N]):
         if not self.codec.are_told_apart_by_python:
             self.table.registry.check_fence()
             node: N | None = self.table.hit(self.codec.probe(values))
-            if node is not None:
+            if node is not None and not self.table.registry.is_in_doubt:
                 return node
         return self.lookup(self.codec.canonical(values))
 

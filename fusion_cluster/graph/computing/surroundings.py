@@ -12,6 +12,7 @@ from contextvars import Context
 from typing import Any, Protocol, cast
 
 from fusion_cluster.graph.computing.eager import EagerStarter
+from fusion_cluster.graph.core.doubt import Doubt
 from fusion_cluster.graph.core.fence import Fence
 from fusion_cluster.graph.core.hot_path import Node, Registry
 from fusion_cluster.graph.why.cause import Cause
@@ -64,6 +65,7 @@ class Surroundings(Protocol):
     Attributes:
         registry: its live nodes.
         fence: until when it may serve them without asking.
+        doubt: those that may not be served for a moment.
         is_transient: tells which errors may go away by themselves.
         timer_context: in which timers run.
         max_bytes: its bound.
@@ -77,6 +79,7 @@ class Surroundings(Protocol):
     runtime: Runtime
     registry: Registry
     fence: Fence
+    doubt: Doubt
     is_transient: Callable[[Exception], bool]
     timer_context: Context
     max_bytes: float

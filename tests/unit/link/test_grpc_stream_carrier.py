@@ -16,6 +16,7 @@ from fusion_cluster.link.grpc_stream import (
     GrpcStreamCarrier,
 )
 from fusion_cluster.v1.session_pb2 import Call, Challenge, ClientFrame, GoAway, Hello, Result, ServerFrame, Welcome
+from tests.session_pair import SessionPair, read_call
 from tests.waiting import until
 
 EOF = object()
@@ -131,10 +132,27 @@ async def test_frames_that_open_or_end_a_session_travel_alone(
 
 
 def test_a_hello_travels_alone_and_calls_do_not() -> None:
-    hello = ClientFrame(hello=Hello(protocol_version=1)).SerializeToString()
+    hello = ClientFrame(hello=Hello(protocol_version=2)).SerializeToString()
     calls = ClientFrame(calls=[Call(id=1)]).SerializeToString()
     assert hello[0] in UNMERGED_FROM_CALLER
     assert calls[0] not in UNMERGED_FROM_CALLER
+
+
+def test_a_pong_travels_alone() -> None:
+    pair = SessionPair()
+    pair.connect()
+    assert pair.owner is not None
+    read = read_call()
+    pair.caller.start(read)
+    pair.advance(1.0)
+    pair.flush_caller()
+    pair.deliver_to_owner()
+    pair.owner.send_result(read.id, 1, b"v", subscribed=True)
+    result, pong = pair.owner.take_frames()
+    assert [field.name for field, _ in ServerFrame.FromString(pong).ListFields()] == ["pong"]
+    assert ServerFrame.FromString(pong).pong.holdings.count == 1
+    assert pong[0] in UNMERGED_FROM_OWNER
+    assert result[0] not in UNMERGED_FROM_OWNER
 
 
 def test_merged_frames_are_the_frame_of_both() -> None:

@@ -15,7 +15,7 @@ from fusion_cluster.errors import (
     ShardUnavailable,
 )
 from fusion_cluster.link import Carrier, Peer
-from fusion_cluster.v1.session_pb2 import Error, Result
+from fusion_cluster.v1.session_pb2 import Error, Result, ServerFrame
 from tests.invocations import a_command, a_read
 from tests.owners import Owner, RecordingHandler
 from tests.waiting import until
@@ -170,7 +170,9 @@ async def test_a_result_that_was_ready_during_the_outage_is_delivered_and_so_is_
 
 
 # -- never stale ------------------------------------------------------------------------------------------------------
-async def test_every_answered_read_is_invalidated_at_the_disconnect(owner: Owner, peer: Peer) -> None:
+async def test_every_answered_read_is_invalidated_when_its_session_is_not_resumed_in_time(
+    owner: Owner, peer: Peer
+) -> None:
     outdated: list[int] = []
     first = await read_answered(owner, peer, outdated)
     second = await read_answered(owner, peer, outdated)
@@ -181,7 +183,11 @@ async def test_every_answered_read_is_invalidated_at_the_disconnect(owner: Owner
     owner.is_reachable = False
     owner.cut()
     await until(lambda: not peer.is_connected)
+    assert peer.is_in_doubt
+    await until(lambda: outdated)
+    assert not peer.is_in_doubt
     assert outdated == [first, second]
+    owner.is_reachable = True
     await until(lambda: set(owner.handler.unsubscribed) == {first, second, unsubscribed})
     waiting_task = asyncio.ensure_future(waiting)
     await peer.close()
@@ -190,16 +196,81 @@ async def test_every_answered_read_is_invalidated_at_the_disconnect(owner: Owner
     assert outdated == [first, second]
 
 
-async def test_on_disconnected_is_called_after_the_replicas_are_invalidated(owner: Owner, peer: Peer) -> None:
+async def test_on_disconnected_is_called_after_the_replicas_are_in_doubt(owner: Owner, peer: Peer) -> None:
     log: list[str] = []
+    peer.on_doubt = lambda peer: log.append("in doubt" if peer.is_in_doubt else "assured")
     call = peer.read(a_read("Carts.total", timeout_s=5), b"\x90", on_invalidated=lambda _id: log.append("invalidated"))
     await until(lambda: owner.handler.calls)
     owner.handler.answer(call.id, b"v")
     await call
     peer.on_disconnected = lambda _peer: log.append("disconnected")
     owner.cut()
-    await until(lambda: len(log) == 2)
-    assert log == ["invalidated", "disconnected"]
+    await until(lambda: len(log) == 3)
+    assert log == ["in doubt", "disconnected", "assured"]
+
+
+# -- C.2, C.6 ---------------------------------------------------------------------------------------------------------
+async def test_a_reconnect_keeps_the_replicas_and_nothing_is_asked_for_again(owner: Owner, peer: Peer) -> None:
+    outdated: list[int] = []
+    first = await read_answered(owner, peer, outdated)
+    second = await read_answered(owner, peer, outdated)
+    for _ in range(3):
+        owner.cut()
+        await until(lambda: not peer.is_connected)
+        await until(lambda: peer.is_connected and not peer.is_in_doubt)
+    assert owner.dial_count == 4
+    assert outdated == []
+    assert owner.handler.called_ids == [first, second]
+    assert owner.handler.session.subscription_count == 2
+    owner.handler.session.send_invalidated(second)
+    await until(lambda: outdated)
+    assert outdated == [second]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_what_was_invalidated_during_an_outage_is_invalid_on_resume_and_nothing_else_is_sent(
+    owner: Owner, peer: Peer, is_lost: bool
+) -> None:
+    outdated: list[int] = []
+    reads = [await read_answered(owner, peer, outdated) for _ in range(4)]
+    if is_lost:  # the invalidation leaves, and is lost with the carrier
+        owner.carriers[-1].other.hold()
+        owner.handler.session.send_invalidated(reads[1])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        owner.cut()
+    else:
+        owner.cut()
+        owner.handler.session.send_invalidated(reads[1])
+    await until(lambda: owner.dial_count == 2 and peer.is_connected and not peer.is_in_doubt)
+    assert outdated == [reads[1]]
+    assert owner.handler.called_ids == reads
+    assert owner.handler.session.subscription_count == peer.subscription_count == 3
+
+
+async def test_a_dropped_invalidation_is_repaired_within_a_ping_period() -> None:
+    owner = Owner(read_lease_s=1.0)
+    peer = owner.peer()
+    outdated: list[int] = []
+    reads = [await read_answered(owner, peer, outdated) for _ in range(3)]
+    carrier = owner.carriers[-1]
+    on_frame = carrier.on_frame
+    dropped: list[bytes] = []
+
+    def drop(frame: bytes) -> None:
+        if ServerFrame.FromString(frame).invalidated and not dropped:
+            dropped.append(frame)
+        else:
+            on_frame(frame)
+
+    carrier.on_frame = drop
+    owner.handler.session.send_invalidated(reads[1])
+    await until(lambda: outdated)
+    assert dropped
+    assert outdated == [reads[1]]
+    assert owner.handler.session.subscription_count == peer.subscription_count == 2
+    await peer.close()
+    await owner.acceptor.close()
 
 
 async def test_every_replica_is_invalid_when_the_peer_is_back_with_another_epoch(owner: Owner, peer: Peer) -> None:

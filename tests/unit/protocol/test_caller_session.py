@@ -4,6 +4,7 @@ import math
 
 from fusion_cluster.protocol import OutgoingCall
 from fusion_cluster.protocol.events import Answered, Outdated
+from fusion_cluster.v1.session_pb2 import ServerFrame
 from tests.session_pair import SessionPair, command_call, read_call
 
 
@@ -137,9 +138,58 @@ def test_a_result_that_comes_over_the_next_carrier_lives_by_its_lease_from_then_
     assert pair.caller.fence_s == pair.caller.lease_until_s
 
 
-def test_a_lost_carrier_leaves_nothing_to_expire() -> None:
+def test_what_a_lost_carrier_has_left_expires_after_a_part_of_the_lease() -> None:
     pair = SessionPair()
     pair.connect()
     answered_read(pair)
     pair.disconnect()
+    assert pair.caller.is_in_doubt
+    assert pair.now_s < pair.caller.fence_s < pair.now_s + 3.0 / 4
+    pair.stop(3.0 / 4)
+    pair.expire()
+    assert pair.caller.subscription_count == 0
     assert pair.caller.fence_s == math.inf
+    assert not pair.caller.is_in_doubt
+    pair.connect()
+    assert pair.owner is not None
+    assert pair.owner.subscription_count == 0
+
+
+def test_a_doubt_does_not_outlast_the_read_lease() -> None:
+    pair = SessionPair()
+    pair.connect()
+    answered_read(pair)
+    lease_until_s = pair.caller.lease_until_s
+    pair.stop(2.8)
+    pair.disconnect()
+    assert pair.caller.fence_s == lease_until_s
+
+
+def test_a_resume_that_breaks_again_does_not_prolong_the_doubt() -> None:
+    pair = SessionPair()
+    pair.connect()
+    answered_read(pair)
+    pair.disconnect()
+    until_s = pair.caller.fence_s
+    pair.stop(0.3)
+    pair.dial()
+    pair.deliver_to_caller()
+    pair.flush_caller()
+    pair.deliver_to_owner()
+    pair.deliver_to_caller()
+    pair.disconnect()
+    assert pair.caller.fence_s == until_s
+
+
+def test_pings_wait_while_the_owners_end_is_in_doubt_itself() -> None:
+    pair = SessionPair()
+    pair.connect()
+    assert pair.owner is not None
+    pair.advance(1.0)
+    pair.flush_caller()
+    pair.deliver_to_owner()
+    assert pair.owner.take_frames(is_sure=False) == []
+    pair.owner.answer_pings()
+    assert pair.owner.has_output
+    (frame,) = pair.owner.take_frames()
+    assert ServerFrame.FromString(frame).pong.sequence == 1

@@ -92,15 +92,15 @@ def test_a_proof_cannot_be_reflected_nor_its_parts_be_shifted() -> None:
 
 
 def test_another_protocol_version_is_refused_at_either_end() -> None:
-    with pytest.raises(HandshakeRefused, match="version 2"):
-        hello(version=2)
+    with pytest.raises(HandshakeRefused, match="version 99"):
+        hello(version=99)
     frame = ClientFrame.FromString(hello())
-    frame.hello.protocol_version = 2
-    with pytest.raises(HandshakeRefused, match="version 2"):
+    frame.hello.protocol_version = 99
+    with pytest.raises(HandshakeRefused, match="version 99"):
         owner().receive(frame.SerializeToString())
     answer = welcome()
-    answer.protocol_version = 2
-    with pytest.raises(HandshakeRefused, match="version 2"):
+    answer.protocol_version = 99
+    with pytest.raises(HandshakeRefused, match="version 99"):
         check(answer)
 
 

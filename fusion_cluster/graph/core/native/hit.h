@@ -123,7 +123,7 @@ call_hit(Call *call, PyObject *const *args, Py_ssize_t count, PyObject *names)
     Table *table = call->table;
     if (table->registry->fence_ns != INT64_MAX && fence_check(table->registry) < 0)
         return NULL;
-    if (!call->is_raw)
+    if (!call->is_raw || table->registry->is_in_doubt)
         return call_find(call, args, count, names);
     PyObject *sorted[MAX_PARAMETERS];
     Wanted wanted = {args, count, NULL};

@@ -405,6 +405,8 @@ static PyMemberDef Registry_members[] = {
      "Called with a computing node and the node, out of date, whose output it was given."},
     {"clock", T_OBJECT, offsetof(Registry, clock), 0,
      "Compared with the fence time, in seconds; None: the coarse clock of the system. Set before the fence time."},
+    {"is_in_doubt", T_BOOL, offsetof(Registry, is_in_doubt), 0,
+     "Calls take the long way, which asks whether a node is in doubt. Only while the fence time is finite."},
     {"history", T_OBJECT, offsetof(Registry, history), READONLY, "What happened last."},
     {NULL},
 };

@@ -95,6 +95,7 @@ struct Registry {
     PyObject *clock; /* compared with the fence time, in seconds; NULL or None: the coarse clock of the system */
     History *history;
     int64_t fence_ns;
+    char is_in_doubt;
     uint64_t next_version;
     Queue queues[3];
 };

@@ -59,7 +59,7 @@ def Call(  # noqa: N802 - a class in C
         def call_with_one(argument: Any = _MISSING, /, *rest: Any, **named: Any) -> Any:
             if registry.has_fence:
                 registry.check_fence()
-            if rest or named:
+            if rest or named or registry.is_in_doubt:
                 return find(rest if argument is _MISSING else (argument, *rest), named)
             try:
                 node = nodes[argument]
@@ -76,7 +76,7 @@ def Call(  # noqa: N802 - a class in C
     def call(*args: Any, **named: Any) -> Any:
         if registry.has_fence:
             registry.check_fence()
-        if named:
+        if named or registry.is_in_doubt:
             return find(args, named)
         try:
             node = nodes[args]

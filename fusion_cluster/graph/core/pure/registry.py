@@ -128,6 +128,7 @@ class Registry:
         clock: compared with the fence time, in seconds; None: a clock of the system. Set before the fence time.
         history: what happened last.
         has_fence: the fence time is finite.
+        is_in_doubt: calls take the long way, which asks whether a node is in doubt. Only while `has_fence`.
     """
 
     def __init__(self, max_nodes: int, history_capacity: int, first_version: int) -> None:
@@ -143,6 +144,7 @@ class Registry:
         self._queues: tuple[Queue[Node[Any]], ...] = (Queue(), Queue(), Queue())
         self._fence_s = math.inf
         self.has_fence = False
+        self.is_in_doubt = False
         self._next_version = first_version
 
     def next_version(self) -> int:
