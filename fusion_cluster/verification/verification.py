@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from fusion_cluster.quantities import as_finite_timeout
 from fusion_cluster.verification.monitor import Monitor
 from fusion_cluster.verification.options import VerifyOptions
 from fusion_cluster.verification.peers import ALONE, Peers
@@ -53,7 +54,12 @@ class Verification:
                 each value that is cached now is compared once, whatever the rate.
             options: how many values a second, and how long a difference may last; None: the app's, with 100 values a
                 second.
+
+        Raises:
+            InvalidArgument: `seconds` is not a number above 0.
         """
+        if seconds is not None:
+            seconds = as_finite_timeout("seconds", seconds)
         options = options or replace(self._options or VerifyOptions(), rate=BY_HAND_RATE)
         monitor = self._monitor(options)
         return await (monitor.run_through() if seconds is None else monitor.run(seconds))

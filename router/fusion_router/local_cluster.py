@@ -254,7 +254,12 @@ class LocalCluster:
 
         In a test of an app, at the end of what it does: a command that changes a row and forgets to invalidate the
         method that reads it is found, if the result is cached anywhere.
+
+        Raises:
+            InvalidArgument: `seconds` is not a number above 0.
         """
+        if seconds is not None:
+            seconds = as_finite_timeout("seconds", seconds)
         runs = (host.verification.run(seconds, options) for host in self._hosts)
         return merged(await self.runtime.gather(runs, name="verify cached values"))
 

@@ -25,6 +25,7 @@ from fusion_cluster.loop_watch import blocked_loop_s
 from fusion_cluster.quantities import MOST, as_count, as_finite_timeout, as_number
 from fusion_cluster.runtime import SYSTEM
 from fusion_cluster.verification import VerifyOptions
+from fusion_cluster.verification.options import MAX_RATE
 from fusion_router.gateway.listening import check_can_listen, check_host
 from fusion_shards.configuration import AppConfiguration, ClusterStatus
 from fusion_shards.control import Actor, persist
@@ -131,8 +132,11 @@ async def launch(
     max_nodes = as_count("max_nodes", max_nodes)
     max_bytes = as_number("max_bytes", max_bytes, least=NODE_BYTES)
     call_timeout_s = as_finite_timeout("call_timeout_s", call_timeout_s)
+    verify_rate = as_number(
+        "verify_rate", verify_rate, f"a number of values a second up to {MAX_RATE:g}", most=MAX_RATE
+    )
     if verify_rate:
-        VerifyOptions(rate=verify_rate)  # raises if it is wrong
+        VerifyOptions(rate=verify_rate)  # raises if it is too small
     cpus_per_shard = as_number("cpus_per_shard", cpus_per_shard, "an amount, 0 or more", most=MOST)
     app = import_app(app_path)
     if is_running(app.name, namespace):

@@ -181,6 +181,7 @@ GIVEN: dict[str, Callable[..., Any]] = {
     "Gateway.stop": partial(gateway, "stop"),
     "Gateway.drain": partial(gateway, "drain"),
     "LocalCluster": partial(LocalCluster, app),
+    "LocalCluster.verify": LocalCluster(app).verify,
     "Operation.emit": partial(emitted, Happened("now")),
     "MethodTimes.quantile_s": lambda **given: MethodTimes("Sums.double", "compute").quantile_s(**given),
     "UserActions.cut_short": cut_short,
@@ -195,7 +196,9 @@ OF_AN_OPEN_HOST: dict[str, Callable[..., Any]] = {
     "ComputedView.update": lambda host, **given: view(host).update(**given),
     "ComputedView.when_invalidated": lambda host, **given: view(host).when_invalidated(**given),
 }
-DOES_MORE = {"ComputedView.when_invalidated", "EventStore.list", "UserActions.cut_short", "launch"}
+DOES_MORE = {
+    *("ComputedView.when_invalidated", "EventStore.list", "LocalCluster.verify", "UserActions.cut_short", "launch")
+}
 """What is not called with a number that is right: it waits, asks a database, or starts an app."""
 
 
