@@ -37,7 +37,7 @@ native: $(STAMP)
 demo: native     ## replay a day of real flights through 2 shards and a gateway; SECONDS=20 stops by itself
 	@$(BIN)/python -m examples.flights.demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: native     ## all the tests, in parts, 10 minutes; TESTS=tests/unit, PARTS=pure, SEED=7, THOROUGH=1
+test: native     ## all the tests, in parts, 12 minutes; TESTS=tests/unit, PARTS=pure, SEED=7, THOROUGH=1
 	@$(BIN)/python -m tools.gate $(if $(PARTS),--parts $(PARTS)) $(if $(SEED),--seed $(SEED)) $(TESTS)
 
 simulate: native ## whole clusters in simulation, with faults: SEEDS=1000 JOBS=2; SEED=7 repeats one and makes it smaller

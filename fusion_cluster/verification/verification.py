@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from fusion_cluster.quantities import as_finite_timeout
+from fusion_cluster.quantities import LONGEST_S, as_number
 from fusion_cluster.verification.monitor import Monitor
 from fusion_cluster.verification.options import VerifyOptions
 from fusion_cluster.verification.peers import ALONE, Peers
@@ -56,10 +56,10 @@ class Verification:
                 second.
 
         Raises:
-            InvalidArgument: `seconds` is not a number above 0.
+            InvalidArgument: `seconds` is not a number, 0 or more, or is more than a hundred years.
         """
         if seconds is not None:
-            seconds = as_finite_timeout("seconds", seconds)
+            seconds = as_number("seconds", seconds, most=LONGEST_S)
         options = options or replace(self._options or VerifyOptions(), rate=BY_HAND_RATE)
         monitor = self._monitor(options)
         return await (monitor.run_through() if seconds is None else monitor.run(seconds))

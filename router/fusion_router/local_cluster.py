@@ -23,7 +23,7 @@ from fusion_cluster.link.memory import MemoryCarrier, memory_pair
 from fusion_cluster.protocol.coordination import Coordination, Died, MemberId, Served, StopAsked, Stopped
 from fusion_cluster.protocol.lease import as_read_lease
 from fusion_cluster.protocol.slot_map import ShardAddress, SlotMap
-from fusion_cluster.quantities import as_count, as_finite_timeout, as_number
+from fusion_cluster.quantities import LONGEST_S, as_count, as_finite_timeout, as_number
 from fusion_cluster.runtime import SYSTEM, Runtime
 from fusion_cluster.strict import Strictness, choose_strict, raise_findings
 from fusion_cluster.verification import VerificationReport, VerifyOptions, merged
@@ -256,10 +256,10 @@ class LocalCluster:
         method that reads it is found, if the result is cached anywhere.
 
         Raises:
-            InvalidArgument: `seconds` is not a number above 0.
+            InvalidArgument: `seconds` is not a number, 0 or more, or is more than a hundred years.
         """
         if seconds is not None:
-            seconds = as_finite_timeout("seconds", seconds)
+            seconds = as_number("seconds", seconds, most=LONGEST_S)
         runs = (host.verification.run(seconds, options) for host in self._hosts)
         return merged(await self.runtime.gather(runs, name="verify cached values"))
 
