@@ -106,7 +106,7 @@ async def test_an_app_is_served_found_and_stopped(
     process.send_signal(signal.SIGTERM)
     last, trace = await asyncio.wait_for(process.communicate(), WAIT_S)
     assert (process.returncode, trace) == (OK, b"")
-    assert last.decode().endswith("stopping: calls in flight finish first\n")
+    assert "stopping: calls in flight finish first\n" in last.decode()  # Ray may say more
 
 
 async def test_the_benchmark_of_links_has_a_cluster_of_its_own(ray_cluster: str, remains: dict[str, str]) -> None:
