@@ -62,6 +62,13 @@ Address = Annotated[
 ]
 Timeout = Annotated[float, typer.Option(help="Time limit in seconds.", callback=checked(as_finite_timeout))]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+AppName = Annotated[str | None, typer.Option("--app", help="The app's name; not needed when only one runs.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="The Ray cluster, as host:port; else the one in RAY_ADDRESS, or one of this machine that runs the app."
+    ),
+]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 10.0

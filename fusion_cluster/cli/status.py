@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import msgspec
-import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from fusion_cluster.cli.deadline import within
-from fusion_cluster.cli.options import Json, Timeout
+from fusion_cluster.cli.options import AppName, Json, RayAddress, Timeout
 from fusion_cluster.cli.output import console, say
 from fusion_cluster.errors import UsageError
 
@@ -47,13 +46,8 @@ def require_ray() -> None:
 
 
 def status(
-    app: Annotated[str | None, typer.Option(help="The app's name; not needed when only one runs.")] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            help="The Ray cluster, as host:port; else the one in RAY_ADDRESS, or one of this machine that runs the app."
-        ),
-    ] = None,
+    app: AppName = None,
+    ray_address: RayAddress = None,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusion_cluster.cli.deadline import within
-from fusion_cluster.cli.options import Json, checked
+from fusion_cluster.cli.options import AppName, Json, RayAddress, checked
 from fusion_cluster.cli.output import complain, console, progress, say
 from fusion_cluster.cli.status import require_ray
 from fusion_cluster.quantities import as_finite_timeout
@@ -46,13 +46,8 @@ def verify(
             callback=checked(as_finite_timeout),
         ),
     ] = 5.0,
-    app: Annotated[str | None, typer.Option(help="The app's name; not needed when only one runs.")] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            help="The Ray cluster, as host:port; else the one in RAY_ADDRESS, or one of this machine that runs the app."
-        ),
-    ] = None,
+    app: AppName = None,
+    ray_address: RayAddress = None,
     as_json: Json = False,
 ) -> int:
     """Compare the cached values of all members with what the methods return now. Exit code 1: some differ."""

@@ -158,7 +158,7 @@ class CommandContext:
 
     @property
     def is_all_published(self) -> bool:
-        """Whether there is no publication left to wait for."""
+        """Whether all publications have ended."""
         return not self._publications
 
     async def published(self) -> None:

@@ -53,8 +53,8 @@ class Retries:
 
     Args:
         runtime: its clock gives the deadline.
-        pause: waits for a number of seconds, or less if there is news. It may raise ShardUnavailable: there is no way
-            left.
+        pause: waits for a number of seconds, or less if there is news. It may raise ShardUnavailable if no owner can
+            be reached any more.
         latest_deadline_s: gives the present deadline, which may have become later; None: it is the invocation's.
     """
 

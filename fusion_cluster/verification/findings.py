@@ -78,7 +78,7 @@ class Findings:
         self._command_count = 0
         # Member and key -> the value that is suspected there. One for each: a newer one takes its place.
         self._suspects: dict[tuple[str, CachedKey], Suspect] = {}
-        # Member and key -> the version of a violation, which is told once.
+        # Member and key -> the version whose violation was reported; each is reported once.
         self._told: dict[tuple[str, CachedKey], int] = {}
 
     @property

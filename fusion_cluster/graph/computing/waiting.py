@@ -1,9 +1,9 @@
 """Waiting for a computation, and the cycles that must not be waited for.
 
 What each computation waits for (`Computation.waits`) is the wait-for graph. When a wait would close a cycle in it, one
-wait of that cycle is refused with `CircularDependencyError`: the one for the key of the lowest `rank`, whoever closes
-the cycle. So computations never wait for each other without end, and what they give does not depend on which of them
-began first. (It may, where bodies wait for several keys at once and are part of several cycles.)
+wait of that cycle is refused with `CircularDependencyError`: the wait for the key of the lowest `rank`. So
+computations never wait for each other without end, and their results do not depend on which of them began first. (They
+may, where bodies wait for several keys at once and are part of several cycles.)
 
 An outdated computation is not joined, so a cycle of keys whose computations are outdated again and again (by evictions,
 say) would not be a cycle of nodes, but a chain without end. A chain in which too many computations of one key wait for
